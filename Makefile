@@ -1,0 +1,43 @@
+# The one front door. `make demo` and `make test` need nothing but Python ≥ 3.11: they set up .venv themselves, once.
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+.DELETE_ON_ERROR:
+.PHONY: demo test check bench clean
+
+demo: .venv/.runtime
+	@$(BIN)/contextmix explain "a deep and meaningful film ."
+
+test: .venv/.dev
+	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+check: .venv/.dev
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layers.py
+	@$(MAKE) --no-print-directory test
+
+bench: .venv/.dev
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; old = sys.version_info < (3, 11); sys.exit("contextmix needs Python 3.11 or newer; $(PYTHON) is " \
+	+ sys.version.split()[0] + ". Name another one, for example: make PYTHON=python3.12" if old else 0)'
+	$(PYTHON) -m venv --clear .venv
+
+# torch goes first and by its pin, so that pip takes the CPU build where there is one, not gigabytes of CUDA packages.
+.venv/.runtime: pyproject.toml constraints.txt .venv/bin/python
+	@echo "Installing contextmix and what it needs into .venv (once; a minute or two) ..."
+	@$(INSTALL) $(shell grep '^torch==' constraints.txt)
+	@$(INSTALL) -e . && touch $@
+
+.venv/.dev: .venv/.runtime
+	@echo "Installing the tools for tests and checks ..."
+	@$(INSTALL) -e '.[dev]' && touch $@

@@ -1,0 +1,72 @@
+"""contextmix: which tokens made this? Context mixing and token attribution for every Hugging Face Transformer.
+
+The public names are bound when one of them is first used: torch and transformers take seconds to import, and
+``contextmix --help`` needs neither.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from contextmix.anatomy import Anatomy, BlockAnatomy, NormPlace, Sublayer
+    from contextmix.api import aggregate, aggregations, load, measure, methods, mixing_ratio
+    from contextmix.errors import ContextMixError
+    from contextmix.model import CheckReport, TracedModel
+    from contextmix.provenance import Provenance, Quantity
+    from contextmix.tokenmap import TokenMap
+    from contextmix.tokens import Tokens
+    from contextmix.trace import LayerTrace, Trace
+
+__version__ = "0.1.0"
+__all__ = [
+    "Anatomy",
+    "BlockAnatomy",
+    "CheckReport",
+    "ContextMixError",
+    "LayerTrace",
+    "NormPlace",
+    "Provenance",
+    "Quantity",
+    "Sublayer",
+    "TokenMap",
+    "Tokens",
+    "Trace",
+    "TracedModel",
+    "aggregate",
+    "aggregations",
+    "load",
+    "measure",
+    "methods",
+    "mixing_ratio",
+]
+
+_HOMES = ("api", "model", "trace", "anatomy", "tokenmap", "provenance", "tokens", "errors")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'contextmix' has no attribute {name!r}")
+    homes = [import_module(f"contextmix.{home}") for home in _HOMES]
+    globals().update({public: next(vars(home)[public] for home in homes if public in vars(home)) for public in __all__})
+    return globals()[name]
+
+
+class _Package(ModuleType):
+    """Keeps public names what they are: the folders methods and aggregations share theirs with functions.
+
+    Importing a folder would bind it here in place of the function; ``from contextmix.methods import norm`` needs no
+    such name.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""One file per way across layers, and one constant AGGREGATION."""

@@ -1,0 +1,216 @@
+"""Where a model keeps the parts of a block, and the one equation that puts them together.
+
+    h = norm_after ( x + scale  · norm_out ( attention( norm_in (x) ) ) )
+    y = norm_after'( h + scale' · norm_out'( ffn      ( norm_in'(h) ) ) )
+    parallel:   y = x + scale · norm_out(attention(…)) + scale' · norm_out'(ffn(…))
+
+Every norm is optional. An `Anatomy` is data: module paths and the form of each norm. It is found by looking at one run
+(`tracing.discover`) and proved on every run (`tracing.verify`), so there is no list of supported architectures. For an
+odd model, write one by hand and pass it to `contextmix.load(..., anatomy=...)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from contextmix.maths.feedforward import FeedForward
+from contextmix.maths.norms import Norm, normalise
+from contextmix.maths.projections import Projections
+
+
+@dataclass(frozen=True)
+class NormPlace:
+    """A norm inside a block: its module path, and how its parameters are meant.
+
+    Attributes:
+        path: Module path relative to the block.
+        kind: ``"layer"`` or ``"rms"``.
+        offset: Added to the stored weight: 1.0 where the weight is stored as its difference from one (Gemma), else 0.0.
+    """
+
+    path: str
+    kind: Literal["layer", "rms"]
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """A feed-forward part that is two matrices with an activation between them, as module paths.
+
+    Attributes:
+        first: d_model to d_ffn.
+        activation: Element-wise.
+        second: d_ffn to d_model.
+        transposed: Whether they store their weights as (in, out), like GPT-2's Conv1D.
+    """
+
+    first: str
+    activation: str
+    second: str
+    transposed: bool = False
+
+
+@dataclass(frozen=True)
+class ProjectionPlaces:
+    """The linear modules that turn a block's (normed) input into queries, keys and values, as module paths.
+
+    Attributes:
+        query: d_model to head · d_head.
+        key: The same.
+        value: The same.
+        transposed: Whether they store their weights as (in, out), like GPT-2's Conv1D.
+    """
+
+    query: str
+    key: str
+    value: str
+    transposed: bool = False
+
+
+@dataclass(frozen=True)
+class Sublayer:
+    """One sub-layer of a block, attention or feed-forward, as paths relative to the block.
+
+    Attributes:
+        output: The module whose output is the sub-layer's contribution, before `norm_out` and `scale`.
+        modules: Modules that, called one after another, compute the contribution from the sub-layer's input; empty for
+            attention, and for a feed-forward part that is no such chain.
+        norm_in: Norm in front of the sub-layer (pre-norm).
+        norm_out: Norm on the contribution, before the addition.
+        norm_after: Norm after the addition (post-norm).
+        scale: Factor of the contribution: a number, or one per d_model.
+        matrices: The two matrices of a plain feed-forward part; None for attention and for gated parts.
+    """
+
+    output: str
+    modules: tuple[str, ...] = ()
+    norm_in: NormPlace | None = None
+    norm_out: NormPlace | None = None
+    norm_after: NormPlace | None = None
+    scale: float | Tensor = 1.0
+    matrices: Matrices | None = None
+
+
+@dataclass(frozen=True)
+class BlockAnatomy:
+    """One block: its path from the model's root and its two sub-layers."""
+
+    path: str
+    attention: Sublayer
+    ffn: Sublayer
+    parallel: bool = False
+    transposed: bool = False
+    """Whether the output projection stores its weight as (in, out), like GPT-2's Conv1D."""
+    projections: ProjectionPlaces | None = None
+    """Where queries, keys and values come from; None if one module makes several, or they are rotated afterwards."""
+
+    @property
+    def layout(self) -> str:
+        """The usual name of the arrangement, for people."""
+        if self.parallel:
+            return "parallel"
+        norms = {name for name in ("norm_in", "norm_out", "norm_after") if getattr(self.attention, name)}
+        names = {frozenset({"norm_in"}): "pre-norm", frozenset({"norm_after"}): "post-norm", frozenset(): "no norm"}
+        names |= {frozenset({"norm_in", "norm_out"}): "sandwich", frozenset({"norm_out"}): "norm on output"}
+        return names.get(frozenset(norms), " + ".join(sorted(norms)))
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """All blocks in the order in which they run; a shared block (ALBERT) appears once per run."""
+
+    blocks: tuple[BlockAnatomy, ...]
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """The distinct layouts, in order of appearance."""
+        return tuple(dict.fromkeys(block.layout for block in self.blocks))
+
+
+@dataclass(frozen=True)
+class SublayerNorms:
+    """The norms and the scale of one sub-layer with their parameters; see `Sublayer`."""
+
+    norm_in: Norm | None = None
+    norm_out: Norm | None = None
+    norm_after: Norm | None = None
+    scale: float | Tensor = 1.0
+
+    def contribution(self, raw: Tensor) -> Tensor:
+        """What the sub-layer adds to the residual stream, from its raw output (..., d_model)."""
+        return _apply(self.norm_out, raw) * self.scale
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block with its parameters.
+
+    Attributes:
+        output_weight: (head, d_head, d_model): the output projection cut by head.
+        output_bias: (d_model,) or None.
+        attention: Norms and scale around attention.
+        ffn: Norms and scale around the feed-forward part.
+        parallel: Whether both sub-layers read the block's input.
+        feed_forward: The feed-forward part as two matrices, or as a function; None if it is neither.
+        projections: What turns the block's (normed) input into queries, keys and values, where three linear maps do.
+    """
+
+    output_weight: Tensor
+    output_bias: Tensor | None
+    attention: SublayerNorms
+    ffn: SublayerNorms
+    parallel: bool = False
+    feed_forward: FeedForward | Callable[[Tensor], Tensor] | None = None
+    projections: Projections | None = None
+
+
+@dataclass(frozen=True)
+class BlockStates:
+    """The block equation, evaluated step by step on the recorded contributions; all (..., query, d_model).
+
+    Attributes:
+        block: The block's parameters.
+        residual_in: x, the block's input.
+        attention_out: The raw output of attention, with the output bias.
+        ffn_out: The raw output of the feed-forward part.
+    """
+
+    block: Block
+    residual_in: Tensor
+    attention_out: Tensor
+    ffn_out: Tensor
+
+    @cached_property
+    def attention_sum(self) -> Tensor:
+        """x plus what attention adds: the true input of the norm after attention."""
+        return self.residual_in + self.block.attention.contribution(self.attention_out)
+
+    @cached_property
+    def residual_mid(self) -> Tensor:
+        """h, the residual stream between the sub-layers."""
+        return _apply(self.block.attention.norm_after, self.attention_sum)
+
+    @cached_property
+    def ffn_sum(self) -> Tensor:
+        """h plus what the feed-forward part adds: the true input of the norm after it."""
+        return self.residual_mid + self.block.ffn.contribution(self.ffn_out)
+
+    @cached_property
+    def residual_out(self) -> Tensor:
+        """y, the block's output rebuilt from its parts."""
+        return _apply(self.block.ffn.norm_after, self.ffn_sum)
+
+
+def _apply(norm: Norm | None, total: Tensor) -> Tensor:
+    """The norm where there is one. LayerNorm takes torch's fused kernel; the formula is `maths.norms.normalise`."""
+    if norm is None:
+        return total
+    if norm.kind == "layer":
+        return torch.nn.functional.layer_norm(total, total.shape[-1:], norm.weight, norm.bias, norm.eps)
+    return normalise(total, norm)

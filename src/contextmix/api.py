@@ -1,0 +1,191 @@
+"""The verbs of contextmix: load, trace, measure, aggregate, explain.
+
+text ─encode→ Inputs ─trace→ Trace ─measure→ TokenMap(layer, query, key) ─aggregate→ TokenMap(layer, query, key)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from contextmix.anatomy import Anatomy
+from contextmix.contracts import Measured, Method
+from contextmix.errors import UnknownName, WrongShape
+from contextmix.model import TracedModel
+from contextmix.plan import (
+    AGGREGATIONS,
+    METHODS,
+    layer_notes,
+    make_plan,
+    measured,
+    noted,
+    refuse_quantity,
+    refuse_values,
+)
+from contextmix.plugins import check_options
+from contextmix.provenance import Quantity
+from contextmix.tokenmap import TokenMap
+from contextmix.trace import LayerTrace, Trace
+from contextmix.tracing.load import load_pretrained, refuse_unusable
+
+
+def load(
+    model: Any = "demo",
+    tokenizer: Any = None,
+    *,
+    dtype: str | torch.dtype = "float32",
+    device: str | torch.device | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    anatomy: Anatomy | None = None,
+) -> TracedModel:
+    """Make a model ready to be traced.
+
+    Args:
+        model: ``"demo"`` (built in, no network), a folder, a name on the Hugging Face hub, or a loaded transformers
+            model.
+        tokenizer: Only for a loaded model; without one, pass model inputs instead of texts.
+        dtype: Precision in which a named model is loaded; ``"auto"`` keeps the stored one. Maths is float32 at least.
+        device: Where to put it; left out, it stays where it is.
+        revision: Version on the hub.
+        trust_remote_code: Whether code that comes with a hub model may run.
+        anatomy: A hand-written anatomy for a model whose blocks cannot be found by looking.
+
+    Raises:
+        ModelNotFound: If there is no such model.
+        UnsupportedModel: If it is not a transformers model.
+        NotFinite: If a weight is NaN or infinite.
+
+    Example:
+        >>> load("demo").explain("a deep and meaningful film .").row("[CLS]").top(1)[0][0]
+        'meaningful'
+    """
+    if isinstance(model, str | Path):
+        loaded, own = load_pretrained(model, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
+        name, tokenizer = str(model), tokenizer or own
+    else:
+        loaded, name = model, getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
+    refuse_unusable(loaded)
+    if device is not None:
+        loaded.to(device)  # type: ignore[arg-type, unused-ignore]
+    return TracedModel(loaded, tokenizer, name=name, revision=revision, anatomy=anatomy)
+
+
+def measure(trace: Trace, method: str, **options: Any) -> TokenMap:
+    """The mixing map of every layer of a trace.
+
+    Args:
+        trace: From `TracedModel.trace`.
+        method: Name of a mixing map, see `methods`.
+        options: Of the method.
+
+    Returns:
+        Dims (layer, query, key), or with a head axis where the option asks for each head.
+
+    Raises:
+        UnknownName: If the method or an option does not exist, or the name is a recipe.
+
+    Example:
+        >>> trace = load("demo").trace("a good film")
+        >>> measure(trace, "norm_encoder").dims
+        ('layer', 'query', 'key')
+    """
+    plan = make_plan(method, None, options) if isinstance(METHODS[method], Method) else None
+    if plan is None:
+        layerwise = [name for name in METHODS if isinstance(METHODS[name], Method)]
+        raise UnknownName("mixing map (it needs more than one layer: use explain)", method, layerwise)
+    return _per_layer(trace, plan.measure, plan.quantity, **plan.describe())
+
+
+def mixing_ratio(trace: Trace, method: str) -> TokenMap:
+    """How much each token mixes in each layer, as a method sees it: 0 keeps itself, 1 is all others.
+
+    Args:
+        trace: From `TracedModel.trace`.
+        method: A mixing map that defines the ratio.
+
+    Returns:
+        Dims (layer, query), between 0 and 1.
+
+    Raises:
+        UnknownName: If the method does not exist or defines no ratio.
+
+    Source:
+        Kobayashi et al. (2021), eq. 8.
+    """
+    found = METHODS[method]
+    ratio = found.ratio if isinstance(found, Method) else None
+    if ratio is None:
+        defined = [name for name, one in METHODS.items() if isinstance(one, Method) and one.ratio]
+        raise UnknownName("mixing ratio of the method", method, defined)
+    return _per_layer(trace, ratio, Quantity.SHARE, method=method, notes={"of": "mixing_ratio"})
+
+
+def _per_layer(
+    trace: Trace, formula: Callable[[LayerTrace], torch.Tensor | Measured], quantity: Quantity, **made: Any
+) -> TokenMap:
+    with torch.no_grad():
+        found = [measured(formula(layer)) for layer in trace.layers]
+    values = torch.stack([one.values for one in found]).cpu().numpy()
+    dims = {2: ("layer", "query"), 3: ("layer", "query", "key"), 4: ("layer", "head", "query", "key")}[values.ndim]
+    return TokenMap(values, dims, trace.tokens, quantity, trace.provenance(**made).noting(**layer_notes(found)))
+
+
+def aggregate(token_map: TokenMap, aggregation: str, *, query: int | str | None = None, **options: Any) -> TokenMap:
+    """Combine the maps of all layers into attributions to the input tokens.
+
+    Args:
+        token_map: Dims (layer, query, key), all layers.
+        aggregation: Its name, see `aggregations`.
+        query: Only the row of this token in the last layer, which is cheaper.
+        options: Of the aggregation.
+
+    Returns:
+        Dims (layer, query, key), where layer l holds the attribution up to layer l; with a query (key,).
+
+    Raises:
+        UnknownName: If the aggregation or an option does not exist.
+        WrongShape: If the map has other dims.
+        WrongQuantity: If its numbers cannot be combined this way.
+    """
+    way = AGGREGATIONS[aggregation]
+    check_options("aggregation", way.name, way.combine, options)
+    refuse_values(way.combine, options)
+    if token_map.dims != ("layer", "query", "key"):
+        raise WrongShape(f"{way.name} combines maps with dims ('layer', 'query', 'key'); these have {token_map.dims}.")
+    refuse_quantity(way, token_map.quantity, token_map.provenance.title)
+    maps = torch.from_numpy(token_map.values.copy()).double()
+    made = token_map.provenance.derive(aggregation=way.name, aggregation_options=options)
+    if query is None:
+        found = measured(way.combine(maps, **options))
+        return token_map.derive(values=found.values.numpy(), provenance=noted(made, found))
+    position = token_map.query_tokens.position(query)
+    found = measured(way.combine_row(maps, position, **options))
+    selected = {"layer": token_map.layers[-1], "query": position}
+    return token_map.derive(
+        values=found.values.numpy(), dims=("key",), layers=None, selected=selected, provenance=noted(made, found)
+    )
+
+
+def methods() -> pd.DataFrame:
+    """All methods: name, formula, paper, quantity, cost and needs."""
+    rows = []
+    for name, one in METHODS.items():
+        plan = make_plan(name)
+        row = {"method": name, "formula": one.formula, "paper": one.paper.short, "quantity": str(plan.quantity)}
+        rows.append({**row, "cost": one.cost, "needs": plan.method.needs})
+    return pd.DataFrame(rows).set_index("method")
+
+
+def aggregations() -> pd.DataFrame:
+    """All aggregations: name, formula, paper, cost and the quantities that they accept."""
+    rows = [
+        {"aggregation": name, "formula": one.formula, "paper": one.paper.short, "cost": one.cost}
+        | {"accepts": ", ".join(sorted(one.accepts))}
+        for name, one in AGGREGATIONS.items()
+    ]
+    return pd.DataFrame(rows).set_index("aggregation")

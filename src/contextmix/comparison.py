@@ -1,0 +1,46 @@
+"""Comparison: several methods on one text, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from contextmix.tokenmap import TokenMap
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row of token scores per method, all for the same text and query.
+
+    Attributes:
+        rows: Method name → `TokenMap` with dims ("key",).
+    """
+
+    rows: Mapping[str, TokenMap]
+
+    @cached_property
+    def spearman(self) -> pd.DataFrame:
+        """Spearman's rank correlation of each pair of methods over all tokens; ties share their mean rank.
+
+        Returns:
+            A square table, −1 to 1. NaN where a method gives every token the same score: ranks say nothing then.
+
+        Source:
+            The measure of GlobEnc, tables 1 and 2 (over all tokens, special ones included).
+        """
+        ranks = np.stack([rankdata(row.values) for row in self.rows.values()])
+        centred = ranks - ranks.mean(1, keepdims=True)
+        lengths = np.linalg.norm(centred, axis=1)
+        with np.errstate(invalid="ignore"):
+            table = centred @ centred.T / np.outer(lengths, lengths)
+        return pd.DataFrame(table, index=list(self.rows), columns=list(self.rows))
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Tokens as lines, methods as columns."""
+        tokens = next(iter(self.rows.values())).tokens.pieces
+        return pd.DataFrame({name: row.values for name, row in self.rows.items()}, index=pd.Index(tokens, name="token"))

@@ -1,0 +1,157 @@
+"""Every exception of contextmix and the sentence it says.
+
+A sentence has four parts: what was asked, what was found, why it matters, what to do. Nothing here warns: where a
+number would be wrong, contextmix raises. All exceptions derive from `ContextMixError`, so one ``except`` catches them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+
+class ContextMixError(Exception):
+    """Anything that contextmix refuses to do, with the reason and the way out."""
+
+
+def suggestion(asked: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: near misses first, then all known names."""
+    names = sorted(known)
+    near = difflib.get_close_matches(asked, names, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+    return f"{hint} Known: {', '.join(names)}."
+
+
+# Names ---------------------------------------------------------------------------------------------------------------
+
+
+class UnknownName(ContextMixError):
+    """A method, aggregation or option that does not exist."""
+
+    def __init__(self, kind: str, asked: str, known: Iterable[str]) -> None:
+        super().__init__(f"There is no {kind} {asked!r}.{suggestion(asked, known)}")
+
+
+class BadOption(ContextMixError):
+    """An option whose value is not allowed, or options that contradict each other."""
+
+
+# Tokens --------------------------------------------------------------------------------------------------------------
+
+
+class UnknownToken(ContextMixError):
+    """A token that the input does not contain."""
+
+    def __init__(self, asked: str | int, pieces: Sequence[str]) -> None:
+        if isinstance(asked, int):
+            found = (
+                f"the input has {len(pieces)} tokens, so positions go from 0 to {len(pieces) - 1} (or -1 backwards)."
+            )
+            super().__init__(f"There is no token at position {asked}: {found}")
+            return
+        near = difflib.get_close_matches(asked, pieces, n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(repr(piece) for piece in near)}?" if near else ""
+        listed = " ".join(f"{position}:{piece}" for position, piece in enumerate(pieces[:40]))
+        more = " …" if len(pieces) > 40 else ""
+        super().__init__(f"The input has no token {asked!r}.{hint} Its tokens are {listed}{more}")
+
+
+class AmbiguousToken(ContextMixError):
+    """A token asked for by its text that occurs more than once."""
+
+    def __init__(self, asked: str, positions: Sequence[int]) -> None:
+        listed = ", ".join(map(str, positions))
+        super().__init__(
+            f"The token {asked!r} occurs {len(positions)} times, at positions {listed}, and each has its own row. "
+            f"Ask for one by its position, for example {positions[0]}."
+        )
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+class OutputExists(ContextMixError):
+    """A file that would be overwritten."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(
+            f"{path} exists already and would be lost. Choose another name, or say overwrite=True (--force in a "
+            "terminal)."
+        )
+
+
+class OutputUnwritable(ContextMixError):
+    """A file that cannot be written."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(
+            f"Cannot write {path}: {reason}. Nothing was written; choose a folder that exists and is yours."
+        )
+
+
+class BadFile(ContextMixError):
+    """A file that is not what its name says."""
+
+
+# Inputs --------------------------------------------------------------------------------------------------------------
+
+
+class BadInput(ContextMixError):
+    """A text or a set of model inputs that cannot be explained."""
+
+
+class TooLong(ContextMixError):
+    """A text with more tokens than the model has positions."""
+
+    def __init__(self, length: int, limit: int) -> None:
+        super().__init__(
+            f"The text has {length} tokens and the model reads at most {limit}. Cutting it silently would explain "
+            f"another text. Shorten it, or say truncate=True (--truncate in a terminal) to explain its first {limit} "
+            "tokens."
+        )
+
+
+# Models --------------------------------------------------------------------------------------------------------------
+
+
+class ModelNotFound(ContextMixError):
+    """A model name or folder that cannot be loaded."""
+
+
+class UnsupportedModel(ContextMixError):
+    """A model whose attention or block cannot be read exactly."""
+
+
+class TapSilent(UnsupportedModel):
+    """Attention that was computed without passing the tap."""
+
+
+class TraceDoesNotAddUp(ContextMixError):
+    """The recorded parts do not rebuild what the model computed."""
+
+
+class NotFinite(ContextMixError):
+    """NaN or infinity in weights or activations."""
+
+
+# Results -------------------------------------------------------------------------------------------------------------
+
+
+class WrongQuantity(ContextMixError):
+    """An aggregation or metric given numbers that it cannot combine."""
+
+
+class WrongShape(ContextMixError):
+    """An array whose axes do not fit its labels."""
+
+
+class UnknownPosition(ContextMixError):
+    """A layer, head or target that a result does not hold."""
+
+    def __init__(self, axis: str, asked: object, known: Sequence[object]) -> None:
+        listed = ", ".join(map(str, known[:40])) + (" …" if len(known) > 40 else "")
+        super().__init__(
+            f"There is no {axis} {asked!r} in this result. It holds {axis} {listed}, counted from 0 "
+            "(negative numbers count from the end)."
+        )

@@ -1,0 +1,90 @@
+"""ALTI: how much of the way from nothing to the whole row does each part go?
+
+    c[i, j] = max(0, ‖y_i‖ − ‖y_i − T_i(x_j)‖)
+
+With L1 lengths, as published, the vectors are needed. They are built for a few sources at a time, as a matrix product
+that starts from y_i, summed up while they are in the cache, and dropped. With L2 lengths no vector is built at all.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from contextmix.maths.parts import Parts
+
+VECTOR_ELEMENTS = 1 << 19
+"""So many numbers of vectors exist at a time, for a text of any length (2 MiB in float32)."""
+
+
+def l1_contributions(parts: Parts, whole: Tensor) -> Tensor:
+    """Contributions by L1 lengths; n²·H·d multiplications.
+
+    Args:
+        parts: T_i(x_j).
+        whole: (..., query, d_model): y_i.
+
+    Returns:
+        (..., query, key), ≥ 0, in units of the residual stream; 0 for a token that no head gives any weight.
+    """
+    n, n_heads = whole.shape[-2], parts.attention.shape[-3]
+    weights = parts.attention if parts.gain is None else parts.attention * parts.gain.unsqueeze(-3)
+    weights = weights.reshape(-1, n_heads, n * n).mT.reshape(-1, n, n, n_heads)  # (batch, query, key, head)
+    values = parts.value.reshape(-1, *parts.value.shape[-3:])
+    own = torch.zeros_like(whole) if parts.own is None else parts.own
+    rows = (own.reshape(-1, *whole.shape[-2:]), whole.reshape(-1, *whole.shape[-2:]))
+    flat = zip(weights, values, *rows, strict=True)
+    distances = torch.stack([_l1_distances(w, v @ parts.weight, x, y) for w, v, x, y in flat])
+    contributions = whole.abs().sum(-1, keepdim=True) - distances.view(*whole.shape[:-1], n)
+    return _of_seen_tokens(contributions.clamp_(min=0), parts.attention)
+
+
+def l2_contributions(parts: Parts, whole: Tensor) -> Tensor:
+    """The same by L2 lengths, from inner products alone; n²·d multiplications.
+
+    ‖y‖ − ‖y − T‖ = (2 y·T − ‖T‖²) / (‖y‖ + ‖y − T‖),   y_i·T_i(x_j) = gain_i Σ_h α^h_ij (W^h y_i)·v^h_j
+    """
+    read = torch.einsum("...id,hcd->...hic", whole, parts.weight)
+    products = ((read @ parts.value.mT) * parts.attention).sum(-3)
+    if parts.gain is not None:
+        products *= parts.gain
+    grown = 2 * products - parts.lengths().square()
+    own, size = parts.diagonal(), whole.norm(dim=-1, keepdim=True)
+    grown.diagonal(dim1=-2, dim2=-1).copy_(((2 * whole - own) * own).sum(-1))
+    distances = (size.square() - grown).clamp_(min=0).sqrt_()
+    distances.diagonal(dim1=-2, dim2=-1).copy_((whole - own).norm(dim=-1))
+    scale = size + distances
+    contributions = torch.where(scale > 0, grown / scale, torch.zeros_like(grown))
+    return _of_seen_tokens(contributions.clamp_(min=0), parts.attention)
+
+
+def _l1_distances(weights: Tensor, sources: Tensor, own: Tensor, whole: Tensor) -> Tensor:
+    """‖y_i − Σ_h weights[i, j, h] sources[h, j] − 1[i = j] own_i‖₁, (query, key), for tokens in sight."""
+    n, d = whole.shape
+    distances = torch.zeros(n, n, dtype=whole.dtype, device=whole.device)  # (key, query)
+    weights, sources = weights.transpose(0, 1).contiguous(), sources.transpose(0, 1)
+    seen = weights.ne(0).any(-1)
+    rows = max(1, min(n, VECTOR_ELEMENTS // d))
+    step = max(1, VECTOR_ELEMENTS // (rows * d))
+    buffer = torch.empty(step * rows * d, dtype=whole.dtype, device=whole.device)  # fresh ones would double the time
+    for start in range(0, n, step):
+        keys = slice(start, min(start + step, n))
+        first = int(seen[keys].any(0).to(torch.uint8).argmax())  # a causal model leaves half of the work undone
+        for low in range(min(first, start), n, rows):
+            queries = slice(low, min(low + rows, n))
+            shape = (keys.stop - start, queries.stop - low, d)
+            vectors = buffer[: shape[0] * shape[1] * d].view(shape)
+            # Measured 2026-11: a product that starts from y beats product and subtraction by 10 %, abs and sum beat
+            # vector_norm and cdist by a factor of 3 and more.
+            torch.baddbmm(whole[queries].expand(shape), weights[keys, queries], sources[keys], alpha=-1, out=vectors)
+            if low <= start < queries.stop:
+                vectors[:, start - low : keys.stop - low].diagonal().sub_(own[keys].T)
+            distances[keys, queries] = vectors.abs_().sum(-1)
+    return distances.T
+
+
+def _of_seen_tokens(contributions: Tensor, attention: Tensor) -> Tensor:
+    """Without what rounding leaves to tokens without any weight: in a causal model, to later ones."""
+    unseen = ~attention.ne(0).any(-3)
+    unseen.diagonal(dim1=-2, dim2=-1).zero_()
+    return contributions.masked_fill_(unseen, 0)

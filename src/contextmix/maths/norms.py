@@ -1,0 +1,82 @@
+"""LayerNorm and RMSNorm as what they are to a decomposition: a linear map divided by one number per row.
+
+    norm(u)_i = linear(u_i) / denominator(u_i) + bias
+    linear(u) = (u − mean(u)) ⊙ weight        (RMSNorm: u ⊙ weight)
+
+With the denominator held at the value of the full vector ("frozen"), the map is linear, so the norm of a sum is the sum
+of its pushed parts. This is exact, not an approximation: the denominator is a property of the row, not of a part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A normalisation layer with its parameters.
+
+    Attributes:
+        kind: ``"layer"`` subtracts the mean over d_model, ``"rms"`` does not.
+        weight: γ, shape (d_model,); None for ones.
+        bias: β, shape (d_model,); None for zeros.
+        eps: Added to the population variance (or mean square) inside the square root.
+    """
+
+    kind: Literal["layer", "rms"]
+    weight: Tensor | None
+    bias: Tensor | None
+    eps: float
+
+
+def linear(vectors: Tensor, norm: Norm) -> Tensor:
+    """Push vectors through the linear part of a norm: centre (LayerNorm only), then multiply by γ.
+
+    Args:
+        vectors: (..., d_model): full rows, parts of rows, or rows of a weight matrix.
+        norm: The norm.
+
+    Returns:
+        (..., d_model), still to be divided by the `denominator` of the full row.
+
+    Source:
+        Kobayashi et al. (2021), eq. 6: the mean of *each part* is subtracted.
+    """
+    if norm.kind == "layer":
+        vectors = vectors - vectors.mean(-1, keepdim=True)
+    return vectors if norm.weight is None else vectors * norm.weight
+
+
+def denominator(total: Tensor, norm: Norm) -> Tensor:
+    """The number that a norm divides each full row by.
+
+        LayerNorm: sqrt(Var_population(u) + eps)        RMSNorm: sqrt(mean(u²) + eps)
+
+    Args:
+        total: (..., d_model): the true input of the norm, with all its biases.
+        norm: The norm.
+
+    Returns:
+        (..., 1), positive.
+
+    Source:
+        The authors' code of GlobEnc and Kobayashi et al. (2021); the printed appendix of GlobEnc has eps elsewhere.
+    """
+    spread = total.var(-1, correction=0, keepdim=True) if norm.kind == "layer" else total.pow(2).mean(-1, keepdim=True)
+    return torch.sqrt(spread + norm.eps)
+
+
+def normalise(total: Tensor, norm: Norm) -> Tensor:
+    """The norm itself: ``linear(total) / denominator(total) + bias``, shape (..., d_model).
+
+    Example:
+        >>> plain = Norm("layer", None, None, eps=0.0)
+        >>> normalise(torch.tensor([1.0, 3.0]), plain)
+        tensor([-1.,  1.])
+    """
+    normed = linear(total, norm) / denominator(total, norm)
+    return normed if norm.bias is None else normed + norm.bias

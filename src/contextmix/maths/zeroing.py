@@ -1,0 +1,172 @@
+"""Value Zeroing in closed form: how far does each row of a block's output move when one token's value is set to zero?
+
+Zeroing the value of token j changes the attention output of row i by −Σ_h α^h_ij f^h(x_j), and nothing else. So the
+block is not run again; only the *changes* are pushed through the rest of it. The first feed-forward matrix never sees
+n² rows: a change enters it as a combination of H + 1 vectors that depend on i or on j alone, each of which is
+multiplied by that matrix once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from contextmix.maths.differences import inverse_change, norm_change
+from contextmix.maths.feedforward import FeedForward
+from contextmix.maths.norms import Norm, linear, normalise
+
+BLOCK_ELEMENTS = 1 << 21
+"""Numbers of the feed-forward part's inner layer that are worked on at a time: they stay in the cache."""
+
+Product = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What follows the attention output in a serial block; all states (query, d_model), of one sequence.
+
+    Attributes:
+        attention_out: Raw output of attention, the input of ``attention_norm_out``.
+        attention_norm_out: Norm on it before the addition.
+        attention_scale: Factor of it.
+        attention_sum: The residual stream after the addition.
+        norm_after: Norm on the stream after the addition (post-norm).
+        residual_mid: The stream between the sub-layers.
+        norm_in: Norm in front of the feed-forward part (pre-norm).
+        ffn: The feed-forward part: two matrices, or any function of its input.
+        ffn_out: Its raw output.
+        ffn_norm_out: Norm on it before the addition.
+        ffn_scale: Factor of it.
+        ffn_sum: The stream after the second addition.
+        norm_last: Norm on the stream after it (post-norm).
+    """
+
+    attention_out: Tensor
+    attention_norm_out: Norm | None
+    attention_scale: float | Tensor
+    attention_sum: Tensor
+    norm_after: Norm | None
+    residual_mid: Tensor
+    norm_in: Norm | None
+    ffn: FeedForward | Callable[[Tensor], Tensor]
+    ffn_out: Tensor
+    ffn_norm_out: Norm | None
+    ffn_scale: float | Tensor
+    ffn_sum: Tensor
+    norm_last: Norm | None
+
+    def row(self, query: int) -> Tail:
+        """The same for one query alone."""
+        states = ("attention_out", "attention_sum", "residual_mid", "ffn_out", "ffn_sum")
+        return replace(self, **{name: getattr(self, name)[query : query + 1] for name in states})
+
+
+def zeroing_changes(
+    attention: Tensor, sources: Tensor, tail: Tail, product: Product = torch.matmul
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """The change of each row of the block's output, for one zeroed token after another.
+
+    Args:
+        attention: (head, query, key): weights of the heads that are zeroed.
+        sources: (key, head, d_model): f^h(x_j), what each token sends per unit of attention.
+        tail: The rest of the block.
+        product: The matrix product of the second feed-forward matrix; a reduced-precision one may stand in.
+
+    Yields:
+        A slice of zeroed tokens, the slice of queries that can see them, and the changes (zeroed, query, d_model).
+    """
+    n_keys = attention.shape[-1]
+    inner = tail.ffn.first.shape[-1] if isinstance(tail.ffn, FeedForward) else 4 * sources.shape[-1]
+    step = max(1, BLOCK_ELEMENTS // (attention.shape[-2] * inner))
+    reader = _Reader(tail, sources) if _is_factored(tail) else None
+    for start in range(0, n_keys, step):
+        zeroed = slice(start, min(start + step, n_keys))
+        seen = _first_query(attention[..., zeroed])
+        queries = slice(seen, attention.shape[-2])
+        weights = -attention[:, queries, zeroed].permute(2, 1, 0)  # (zeroed, query, head)
+        if seen == attention.shape[-2]:
+            continue
+        yield zeroed, queries, _change(weights, sources[zeroed], zeroed, queries, tail, reader, product)
+
+
+def _change(
+    weights: Tensor,
+    sources: Tensor,
+    zeroed: slice,
+    queries: slice,
+    tail: Tail,
+    reader: _Reader | None,
+    product: Product,
+) -> Tensor:
+    raw = weights @ sources
+    added = norm_change(tail.attention_out[queries], raw, tail.attention_norm_out) * tail.attention_scale
+    stream = norm_change(tail.attention_sum[queries], added, tail.norm_after)
+    if reader is not None:
+        moved = reader.feed_forward_change(weights, added, zeroed, queries, product)
+    else:
+        read = norm_change(tail.residual_mid[queries], stream, tail.norm_in)
+        moved = _any_feed_forward_change(tail, read, queries)
+    moved = norm_change(tail.ffn_out[queries], moved, tail.ffn_norm_out) * tail.ffn_scale
+    return norm_change(tail.ffn_sum[queries], stream + moved, tail.norm_last)
+
+
+def _is_factored(tail: Tail) -> bool:
+    """Whether a change reaches the first matrix as a sum of vectors of i or of j: at most one norm lies between."""
+    one_norm = tail.norm_after is None or tail.norm_in is None
+    plain = tail.attention_norm_out is None
+    return isinstance(tail.ffn, FeedForward) and one_norm and plain
+
+
+class _Reader:
+    """The first feed-forward matrix applied to n·H + n vectors instead of n²."""
+
+    def __init__(self, tail: Tail, sources: Tensor) -> None:
+        assert isinstance(tail.ffn, FeedForward)
+        self.tail, self.ffn = tail, tail.ffn
+        self.norm = tail.norm_after or tail.norm_in
+        self.total = tail.attention_sum if tail.norm_in is None else tail.residual_mid
+        scaled = sources * tail.attention_scale
+        self.moves = (scaled if self.norm is None else linear(scaled, self.norm)) @ self.ffn.first
+        self.rows = None if self.norm is None else linear(self.total, self.norm) @ self.ffn.first
+        read = tail.residual_mid if tail.norm_in is None else norm_in(tail)
+        self.before = self.ffn.before_activation(read)
+        self.after = self.ffn.activation(self.before)
+
+    def feed_forward_change(
+        self, weights: Tensor, added: Tensor, zeroed: slice, queries: slice, product: Product
+    ) -> Tensor:
+        """ffn(z + Δz) − ffn(z), (zeroed, query, d_model)."""
+        if self.norm is None or self.rows is None:
+            before = torch.baddbmm(self.before[queries].expand(len(weights), -1, -1), weights, self.moves[zeroed])
+        else:
+            inverse, grown = inverse_change(self.total[queries], added, self.norm)
+            clean = torch.addcmul(self.before[queries], grown, self.rows[queries])
+            before = clean.baddbmm_(weights * inverse, self.moves[zeroed])
+        moved = self.ffn.activation(before).sub_(self.after[queries])
+        return product(moved, self.ffn.second)
+
+
+def norm_in(tail: Tail) -> Tensor:
+    """What the feed-forward part reads in a clean run."""
+    return tail.residual_mid if tail.norm_in is None else normalise(tail.residual_mid, tail.norm_in)
+
+
+def _any_feed_forward_change(tail: Tail, read: Tensor, queries: slice) -> Tensor:
+    """The change for a feed-forward part that is only known as a function (gated, mixture of experts)."""
+    clean = norm_in(tail)[queries]
+    changed: Tensor = tail.ffn(clean + read)
+    return changed - tail.ffn(clean)
+
+
+def bfloat16_product(changes: Tensor, matrix: Tensor) -> Tensor:
+    """A matrix product in bfloat16: 8 bits of each change, and changes are small against the clean states."""
+    return (changes.bfloat16() @ matrix.bfloat16()).to(matrix.dtype)
+
+
+def _first_query(attention: Tensor) -> int:
+    """The first row that gives any weight to these keys: causal maps leave half of the work undone."""
+    rows = attention.ne(0).any(0).any(-1).nonzero()
+    return int(rows[0]) if len(rows) else attention.shape[-2]

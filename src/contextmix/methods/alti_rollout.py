@@ -1,0 +1,16 @@
+"""ALTI across layers: which input tokens made each token of the last layer?
+
+The rollout of `alti`. The residual is in the map, so none is added.
+"""
+
+from contextmix.contracts import Recipe
+from contextmix.papers import FERRANDO_2022
+
+METHOD = Recipe(
+    name="alti_rollout",
+    method="alti",
+    aggregation="rollout",
+    formula="rollout of ALTI's contributions",
+    paper=FERRANDO_2022,
+    cost="about half a forward pass more than one",
+)

@@ -1,0 +1,48 @@
+"""Attention weights, averaged over heads: how much of each token's value a token asks for.
+
+W_ij = (1/H) Σ_h α^h_ij. What most pictures of attention show. It knows neither how long the value vectors are, nor the
+residual connection, nor the norms.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from contextmix.contracts import Method
+from contextmix.papers import VASWANI_2017
+from contextmix.tokenmap import Quantity
+from contextmix.trace import LayerTrace
+
+
+def measure(layer: LayerTrace, *, heads: Literal["mean", "each"] = "mean") -> Tensor:
+    """Attention weights of one layer.
+
+    Args:
+        layer: The recorded layer.
+        heads: ``"mean"`` over heads, or ``"each"`` head by itself.
+
+    Returns:
+        (..., query, key), or (..., head, query, key) for each head. Rows sum to one (less with attention sinks).
+
+    Source:
+        Vaswani et al. (2017), eq. 1; GlobEnc calls the mean W.
+    """
+    return layer.attention if heads == "each" else layer.attention.mean(-3)
+
+
+def ratio(layer: LayerTrace) -> Tensor:
+    """Attn-W of Kobayashi et al. (2021): the share of attention that goes to other tokens, (..., query)."""
+    return 1 - measure(layer).diagonal(dim1=-2, dim2=-1)
+
+
+METHOD = Method(
+    name="attention",
+    measure=measure,
+    ratio=ratio,
+    quantity=Quantity.SHARE,
+    formula="W = (1/H) Σ_h α^h",
+    paper=VASWANI_2017,
+    cost="n²·H",
+)

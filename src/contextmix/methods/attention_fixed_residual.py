@@ -1,0 +1,42 @@
+"""Attention weights with the residual connection counted as one half.
+
+W_FixedRes = ½ W + ½ I: the map that attention rollout multiplies.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from contextmix.contracts import Method
+from contextmix.maths.shares import half_residual
+from contextmix.papers import ABNAR_2020
+from contextmix.tokenmap import Quantity
+from contextmix.trace import LayerTrace
+
+
+def measure(layer: LayerTrace) -> Tensor:
+    """½ W + ½ I for one layer.
+
+    Returns:
+        (..., query, key), shares: rows sum to one.
+
+    Source:
+        Abnar & Zuidema (2020), section 3; GlobEnc, eq. 13.
+    """
+    return half_residual(layer.attention.mean(-3))
+
+
+def ratio(layer: LayerTrace) -> Tensor:
+    """AttnRes-W of Kobayashi et al. (2021): half of what attention gives to other tokens, (..., query)."""
+    return 1 - measure(layer).diagonal(dim1=-2, dim2=-1)
+
+
+METHOD = Method(
+    name="attention_fixed_residual",
+    measure=measure,
+    ratio=ratio,
+    quantity=Quantity.SHARE,
+    formula="W_FixedRes = ½ W + ½ I",
+    paper=ABNAR_2020,
+    cost="n²·H",
+)

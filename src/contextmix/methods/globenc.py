@@ -1,0 +1,16 @@
+"""GlobEnc: which input tokens made each token of the last layer?
+
+The rollout of `norm_encoder`, un-normalised, in float64. This is what the paper calls GlobEnc.
+"""
+
+from contextmix.contracts import Recipe
+from contextmix.papers import MODARRESSI_2022
+
+METHOD = Recipe(
+    name="globenc",
+    method="norm_encoder",
+    aggregation="rollout",
+    formula="rollout of N_Enc",
+    paper=MODARRESSI_2022,
+    cost="about a forward pass",
+)

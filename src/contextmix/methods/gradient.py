@@ -1,0 +1,47 @@
+"""Plain gradient: how strongly does a class score react to a small change of a token's embedding?
+
+s_i = ‖∂y_c/∂e⁰_i‖₂, with e⁰ the output of the embedding layer. It sees how steep the score is, not how far it goes.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from contextmix.contracts import ModelMethod
+from contextmix.maths.gradients import token_lengths
+from contextmix.modelrun import ModelRun
+from contextmix.papers import SIMONYAN_2014
+from contextmix.provenance import Quantity
+
+
+def attribute(run: ModelRun) -> Tensor:
+    """Lengths of the gradient at each token.
+
+    Args:
+        run: The input, the model, and the explained class: the predicted one unless the user names another.
+
+    Returns:
+        (key,), ≥ 0, in logits per unit of the residual stream; special tokens included, not normalised.
+
+    Raises:
+        UnsupportedModel: If the model is quantised, or the score does not react to the embeddings.
+        NotFinite: If the gradient is NaN or infinite.
+
+    Source:
+        Simonyan et al. (2014), section 3, for images (there the largest component, here the length). y_c is the logit,
+        not the probability, and e⁰ what enters the first block: after the sum of word, position and type, and its norm.
+    """
+    _, gradient = run.gradients(run.embeddings[None])
+    run.refuse_no_effect(gradient)
+    return token_lengths(gradient[0])
+
+
+METHOD = ModelMethod(
+    name="gradient",
+    attribute=attribute,
+    quantity=Quantity.GRADIENT,
+    formula="s_i = ‖∂y_c/∂e⁰_i‖",
+    paper=SIMONYAN_2014,
+    cost="one forward and one backward pass",
+    needs="class scores, gradients",
+)

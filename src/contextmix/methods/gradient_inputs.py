@@ -1,0 +1,57 @@
+"""Gradient times input: the saliency that GlobEnc is compared with.
+
+s_i = ‖∂y_c/∂e⁰_i ⊙ e⁰_i‖₂, with e⁰ the output of the embedding layer; or the sum of the product instead of its length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from torch import Tensor
+
+from contextmix.contracts import ModelMethod
+from contextmix.maths.gradients import REDUCTIONS
+from contextmix.modelrun import ModelRun
+from contextmix.papers import MODARRESSI_2022
+from contextmix.provenance import Quantity
+
+
+def attribute(run: ModelRun, *, reduce: Literal["norm", "sum"] = "norm") -> Tensor:
+    """Gradient ⊙ input at each token, as one number.
+
+    Args:
+        run: The input, the model, and the explained class: the predicted one unless the user names another.
+        reduce: ``"norm"`` for the length of the product (the paper's), or its signed ``"sum"``: what the logit would
+            lose, to first order, if the token's embedding were zero.
+
+    Returns:
+        (key,), in logits: ≥ 0, or signed where summed; special tokens included, not normalised.
+
+    Raises:
+        UnsupportedModel: If the model is quantised, or the score does not react to the embeddings.
+        NotFinite: If the gradient is NaN or infinite.
+
+    Source:
+        GlobEnc, eq. 17. y_c is the logit, not the probability. The paper explains the *true* class of each sentence:
+        name it as the target to compare; without one, the predicted class is explained, as in DecompX. e⁰ is what
+        enters the first block: after the sum of word, position and type, and its norm.
+    """
+    _, gradient = run.gradients(run.embeddings[None])
+    run.refuse_no_effect(gradient)
+    return REDUCTIONS[reduce](gradient[0] * run.embeddings)
+
+
+def _quantity(options: Mapping[str, Any]) -> Quantity:
+    return Quantity.SIGNED if options.get("reduce") == "sum" else Quantity.GRADIENT
+
+
+METHOD = ModelMethod(
+    name="gradient_inputs",
+    attribute=attribute,
+    quantity=_quantity,
+    formula="s_i = ‖∂y_c/∂e⁰_i ⊙ e⁰_i‖",
+    paper=MODARRESSI_2022,
+    cost="one forward and one backward pass",
+    needs="class scores, gradients",
+)

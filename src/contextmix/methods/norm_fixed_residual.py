@@ -1,0 +1,36 @@
+"""Norm-based attention as shares, with the residual connection counted as one half.
+
+N_FixedRes = ½ N̂ + ½ I, N̂_ij = N_ij / Σ_k N_ik: the only norm map that GlobEnc normalises by row.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from contextmix.contracts import Method
+from contextmix.maths.shares import half_residual, row_shares
+from contextmix.papers import MODARRESSI_2022
+from contextmix.tokenmap import Quantity
+from contextmix.trace import LayerTrace
+
+
+def measure(layer: LayerTrace) -> Tensor:
+    """½ N̂ + ½ I for one layer.
+
+    Returns:
+        (..., query, key), shares: rows sum to one.
+
+    Source:
+        GlobEnc, eq. 16.
+    """
+    return half_residual(row_shares(layer.attention_parts.lengths()))
+
+
+METHOD = Method(
+    name="norm_fixed_residual",
+    measure=measure,
+    quantity=Quantity.SHARE,
+    formula="N_FixedRes = ½ N̂ + ½ I, rows of N̂ sum to one",
+    paper=MODARRESSI_2022,
+    cost="n·d² + n²·H²",
+)

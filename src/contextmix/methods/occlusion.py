@@ -1,0 +1,127 @@
+"""Occlusion: how much does the score of a class fall when one token is hidden?
+
+s_i = p_c(x) − p_c(x without token i): positive where the token supports the class. No gradients, so it also works for
+quantised models; but it asks about texts that nobody wrote, and of two words that say the same it credits neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from contextmix.contracts import Measured, ModelMethod
+from contextmix.errors import BadInput, BadOption
+from contextmix.modelrun import ModelRun
+from contextmix.papers import ZEILER_2014
+from contextmix.provenance import Quantity
+
+ROWS_AT_ONCE = 64
+"""More rows in a batch are not faster, only larger."""
+
+
+def attribute(
+    run: ModelRun,
+    *,
+    replace: Literal["mask", "delete", "unknown"] = "mask",
+    score: Literal["probability", "logit"] = "probability",
+) -> Measured:
+    """The fall of the target's score for each token that is hidden alone.
+
+    Args:
+        run: The input, the model, and the explained class: the predicted one unless the user names another.
+        replace: Put the ``"mask"`` or the ``"unknown"`` token in its place, or ``"delete"`` it, so that what follows
+            moves up.
+        score: The ``"probability"`` of the class (softmax over the classes), or its ``"logit"``.
+
+    Returns:
+        (key,), signed, in probability or logits. Special tokens are not hidden and get zero: the note ``not_replaced``
+        lists their positions.
+
+    Raises:
+        BadOption: If the model has no such token, the probability of its only class is asked for, or the memory budget
+            does not hold one run.
+        BadInput: If the input is no token ids, holds special tokens alone, or is one token to delete.
+
+    Source:
+        Zeiler & Fergus (2014), section 4.2, with tokens for patches; "blank-out" or "erasure" in papers on text, which
+        differ in the replacement and in the score: here the token is masked and the probability taken, as in the
+        evaluation of DecompX, which also leaves special tokens out.
+    """
+    hidden = _hidden(run, replace, score)
+    read: Callable[[Tensor], Tensor] = _probabilities if score == "probability" else _logits
+    ids, kept = _variants(run, hidden, replace)
+    clean = read(run.scores[None])[0, run.target]
+    step = _rows_at_once(run)
+    chunks = [slice(start, start + step) for start in range(0, len(ids), step)]
+    parts = [read(run.scores_of(ids[rows], kept[rows]))[:, run.target] for rows in chunks]
+    found = torch.zeros(len(run.tokens), dtype=torch.float64, device=clean.device)
+    found[hidden] = clean - torch.cat(parts)
+    return Measured(found, {"not_replaced": torch.tensor(run.tokens.special).nonzero().flatten()})
+
+
+def _variants(run: ModelRun, hidden: list[int], replace: str) -> tuple[Tensor, Tensor]:
+    """The ids of the text without each token in turn, and which position each id has in the text."""
+    device, places = run.embeddings.device, torch.tensor(hidden)
+    ids, n = torch.tensor(run.tokens.ids), len(run.tokens)
+    if replace == "delete":
+        kept = torch.stack([torch.cat([torch.arange(place), torch.arange(place + 1, n)]) for place in hidden])
+        return ids[kept].to(device), kept.to(device)
+    replacement = run.mask_id if replace == "mask" else run.unknown_id
+    assert replacement is not None  # refused before
+    everything = torch.arange(n).expand(len(hidden), -1)
+    changed = ids.expand(len(hidden), -1).clone()
+    changed[torch.arange(len(hidden)), places] = replacement
+    return changed.to(device), everything.to(device)
+
+
+def _hidden(run: ModelRun, replace: str, score: str) -> list[int]:
+    """The positions to hide, once everything else is in order."""
+    if run.tokens.ids is None:
+        raise BadInput("occlusion replaces token ids, and this input has none. Use gradient_inputs.")
+    if {"mask": run.mask_id, "unknown": run.unknown_id, "delete": 0}[replace] is None:
+        raise BadOption(
+            f"replace={replace!r} is not possible: no tokenizer names a {replace} token for this model. Use "
+            "replace='delete', or another replacement."
+        )
+    if score == "probability" and len(run.targets) == 1:
+        raise BadOption("The only class of this model always has probability 1. Use score='logit'.")
+    if replace == "delete" and len(run.tokens) == 1:
+        raise BadInput("Deleting the only token leaves nothing to read. Use replace='mask' or 'unknown'.")
+    hidden = [position for position, special in enumerate(run.tokens.special) if not special]
+    if not hidden:
+        raise BadInput("The input holds special tokens alone, and these are not hidden: nothing is left to ask.")
+    return hidden
+
+
+def _rows_at_once(run: ModelRun) -> int:
+    """How many rows the memory budget holds, by the widest moment of a block: the inner layer, or attention maps."""
+    n, d_model = run.embeddings.shape
+    needed = n * (16 * d_model + n * d_model // 16) * run.embeddings.element_size()
+    if needed > run.memory_budget:
+        raise BadOption(
+            f"memory_budget={run.memory_budget:,} bytes do not hold one run of the model on {n} tokens, which takes "
+            f"about {needed:,}. Give more, or shorten the text."
+        )
+    return min(ROWS_AT_ONCE, run.memory_budget // needed)
+
+
+def _probabilities(scores: Tensor) -> Tensor:
+    return scores.double().softmax(-1)
+
+
+def _logits(scores: Tensor) -> Tensor:
+    return scores.double()
+
+
+METHOD = ModelMethod(
+    name="occlusion",
+    attribute=attribute,
+    quantity=Quantity.SIGNED,
+    formula="s_i = p_c(x) − p_c(x without token i)",
+    paper=ZEILER_2014,
+    cost="n forward passes",
+    needs="class scores, token ids",
+)

@@ -1,0 +1,412 @@
+"""TracedModel: a Hugging Face model that can be asked which tokens made what."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from contextmix.anatomy import Anatomy
+from contextmix.comparison import Comparison
+from contextmix.contracts import Measured, Method, ModelMethod
+from contextmix.errors import BadInput, BadOption
+from contextmix.plan import Plan, layer_notes, make_plan
+from contextmix.tokenmap import TokenMap
+from contextmix.tokens import Tokens
+from contextmix.trace import Checks, LayerTrace, Origin, Trace
+from contextmix.tracing.discover import discover
+from contextmix.tracing.encode import Inputs, Text, batches, encode, length_limit, split
+from contextmix.tracing.record import record
+from contextmix.tracing.rerun import model_run
+from contextmix.tracing.verify import parity
+
+Source = Text | Mapping[str, Any]
+"""What can be explained: a text, a pair of texts, or model inputs."""
+
+MEMORY_BUDGET = 2**30
+"""Bytes that a method of the whole model may use for its own tensors, unless told otherwise."""
+
+PROBE_LENGTH = 7
+"""Tokens of the input on which the anatomy is found: enough that no sum of tensors fits by chance."""
+
+
+# The tap is a setting of the Hugging Face model, so threads take turns, also those with another TracedModel of the
+# same one.
+_LOCKS: WeakKeyDictionary[PreTrainedModel, threading.RLock] = WeakKeyDictionary()
+_LOCKS_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `TracedModel.check` found.
+
+    Attributes:
+        model: Its name.
+        anatomy: Where its parts are.
+        n_heads: Attention heads of the first block.
+        checks: Errors of conservation and of the block equation, and the number of blocks that spoke.
+        parity: Relative difference of the model's outputs with and without the tap.
+    """
+
+    model: str
+    anatomy: Anatomy
+    n_heads: int
+    checks: Checks
+    parity: float
+
+
+class TracedModel:
+    """A model that records, per layer, what its tokens mix; made by `contextmix.load`.
+
+    Args:
+        model: A loaded transformers model. It is never changed: every setting is restored after each run.
+        tokenizer: Its tokenizer; None if inputs are given as tensors.
+        name: For provenance.
+        revision: For provenance.
+        anatomy: Where its parts are; None to find out on the first run.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any,
+        *,
+        name: str,
+        revision: str | None = None,
+        anatomy: Anatomy | None = None,
+    ) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.origin = Origin(name, revision or getattr(model.config, "_commit_hash", None), library_versions())
+        self._anatomy = anatomy
+        with _LOCKS_LOCK:
+            self._lock = _LOCKS.setdefault(model, threading.RLock())
+
+    def __repr__(self) -> str:
+        return f"<TracedModel {self.origin.model!r}: {type(self.model).__name__}>"
+
+    @cached_property
+    def limit(self) -> int | None:
+        """The most tokens that the model reads."""
+        return length_limit(self.model, self.tokenizer)
+
+    def anatomy(self, probe: Mapping[str, Tensor] | None = None) -> Anatomy:
+        """Where the model keeps the parts of its blocks; found on a short probe and kept.
+
+        Raises:
+            UnsupportedModel: If the blocks cannot be read.
+        """
+        if self._anatomy is None:
+            with self._lock:
+                self._anatomy = discover(self.model, self._on_device(probe or self._probe()))
+        return self._anatomy
+
+    def encode(self, source: Source | Sequence[Source], *, truncate: bool = False) -> list[Inputs]:
+        """Texts or model inputs as labelled single sequences.
+
+        Raises:
+            BadInput: If a text is empty, or there is no tokenizer for it, or tensors do not fit.
+            TooLong: If a sequence is longer than the model reads.
+        """
+        if isinstance(source, Mapping):
+            return split(source, self._vocabulary(), self.limit, self.tokenizer)
+        if not isinstance(source, str) and not _is_pair(source):
+            if not isinstance(source, Sequence):
+                raise BadInput(
+                    f"A {type(source).__name__} was given. Give a text, a pair of texts, model inputs "
+                    f"({{'input_ids': …}}), or a list of these."
+                )
+            if len(source) == 0:
+                raise BadInput("The list of texts is empty, so there is nothing to explain.")
+            return [one for each in source for one in self.encode(each, truncate=truncate)]
+        if self.tokenizer is None:
+            raise BadInput(
+                "A text was given, but the model was loaded without a tokenizer. Pass one to contextmix.load, or "
+                "give model inputs: {'input_ids': …}."
+            )
+        return [encode(self.tokenizer, source, self.limit, truncate=truncate)]  # type: ignore[arg-type]
+
+    def trace(self, source: Any, *, truncate: bool = False, batch_size: int = 8) -> Any:
+        """Run the model and keep what every layer mixed.
+
+        Args:
+            source: A text, a pair of texts, model inputs, or a list of these.
+            truncate: Cut texts that are too long instead of refusing them.
+            batch_size: Sequences of equal length that run together.
+
+        Returns:
+            A `Trace`; for a list or a batch of model inputs, a list of them in order. A trace keeps all layers:
+            L·n²·H numbers. `explain` does not.
+
+        Raises:
+            TraceDoesNotAddUp: If the parts of a block do not rebuild what the model computed.
+            UnsupportedModel: If the model cannot be read.
+
+        Example:
+            >>> import contextmix
+            >>> len(contextmix.load("demo").trace("a good film").layers)
+            3
+        """
+        inputs = self.encode(source, truncate=truncate)
+        traces: list[Trace | None] = [None] * len(inputs)
+        for positions, tensors in batches(inputs, batch_size):
+            layers: list[LayerTrace] = []
+            outputs, checks = self._record(tensors, layers.append)
+            for row, position in enumerate(positions):
+                own = tuple(layer[row] for layer in layers)
+                tokens = inputs[position].tokens or _numbered(own[0].attention.shape[-1])
+                traces[position] = Trace(tokens, own, checks, self.origin, self._prediction(outputs, row))
+        return traces if _is_many(source) else traces[0]
+
+    def explain(
+        self,
+        source: Any,
+        method: str = "globenc",
+        *,
+        aggregation: str | None = None,
+        query: int | str | None = None,
+        layers: Literal["all"] | Sequence[int] | None = None,
+        target: int | str | None = None,
+        truncate: bool = False,
+        batch_size: int = 8,
+        memory_budget: int = MEMORY_BUDGET,
+        **options: Any,
+    ) -> Any:
+        """Which tokens made this? Measured layer by layer while the model runs; only the maps are kept.
+
+        Args:
+            source: A text, a pair of texts, model inputs, or a list of these.
+            method: A recipe such as ``"globenc"``, or a mixing map such as ``"norm_encoder"``; see
+                `contextmix.methods`.
+            aggregation: How a mixing map is combined across layers; a recipe brings its own.
+            query: Only the row of this token (position or text): the result loses the query axis.
+            layers: Blocks to show, counted from 0 (negative from the end), or ``"all"``. Left out: the last one of an
+                attribution, all of a mixing map.
+            target: For methods that explain a class score: the class by name or number, or ``"all"`` classes; left
+            out, the
+                predicted one.
+            truncate: Cut texts that are too long instead of refusing them.
+            batch_size: Sequences of equal length that run together.
+            memory_budget: Bytes that a method of the whole model may use for its own tensors.
+            options: Of the method and the aggregation, such as ``normalise=True``.
+
+        Returns:
+            A `TokenMap`; for a list or a batch of model inputs, a list of them in order. Dims (query, key), with a
+            layer axis in front where several layers are shown.
+
+        Raises:
+            UnknownName: If the method, the aggregation or an option does not exist.
+            UnknownToken: If there is no such query.
+            TraceDoesNotAddUp: If the parts of a block do not rebuild what the model computed.
+            UnsupportedModel: If the model cannot be read.
+
+        Example:
+            >>> import contextmix
+            >>> contextmix.load("demo").explain("a good film", query="[CLS]").dims
+            ('key',)
+        """
+        plan = make_plan(method, aggregation, options)
+        inputs = self.encode(source, truncate=truncate)
+        if isinstance(plan.method, ModelMethod):
+            _refuse_axes(plan.name, query=query, layers=layers)
+            whole = [self._attributed(one, plan, target, memory_budget) for one in inputs]
+            return whole if _is_many(source) else whole[0]
+        if target is not None:
+            raise BadOption(
+                f"{plan.name} explains what a token's representation is made of, not a class, so target={target!r} "
+                "means nothing to it. Leave it out, or use a method such as gradient_inputs or decompx."
+            )
+        plans = [plan]
+        results = [found for (found,) in self._explained(inputs, plans, query, layers, batch_size)]
+        return results if _is_many(source) else results[0]
+
+    def compare(
+        self,
+        source: Source,
+        methods: Sequence[str],
+        *,
+        query: int | str = 0,
+        target: int | str | None = None,
+        truncate: bool = False,
+    ) -> Comparison:
+        """Several methods on one text, measured in one run of the model.
+
+        Args:
+            source: A text, a pair of texts, or model inputs for one sequence.
+            methods: Recipes, or mixing maps (of which the last layer is taken); options as in ``explain`` do not apply.
+            query: The token whose row is compared.
+            target: The class that methods of the whole model explain; left out, the predicted one.
+            truncate: Cut a text that is too long instead of refusing it.
+
+        Returns:
+            The row of each method, and their rank correlations.
+
+        Raises:
+            UnknownName: If a method does not exist.
+            BadOption: If fewer than two methods are named, or one twice.
+
+        Example:
+            >>> import contextmix
+            >>> found = contextmix.load("demo").compare("a good film", ["globenc", "attention_rollout"])
+            >>> found.spearman.shape
+            (2, 2)
+        """
+        plans = [make_plan(name) for name in methods]
+        names = [plan.name for plan in plans]
+        if len(set(names)) < 2 or len(set(names)) < len(names):
+            raise BadOption(f"A comparison needs at least two different methods; got {', '.join(names) or 'none'}.")
+        sequences = self.encode(source, truncate=truncate)
+        if len(sequences) != 1:
+            raise BadInput(f"A comparison is of one text; {len(sequences)} were given. Compare them one by one.")
+        inputs = sequences[0]
+        mixing = [plan for plan in plans if isinstance(plan.method, Method)]
+        whole = {
+            plan.name: self._attributed(inputs, plan, target, MEMORY_BUDGET) for plan in plans if plan not in mixing
+        }
+        (found,) = self._explained([inputs], mixing, query, [-1], 1) if mixing else [[]]
+        rows = whole | {plan.name: one.layer(-1) for plan, one in zip(mixing, found, strict=True)}
+        return Comparison({name: rows[name] for name in names})
+
+    def check(self, source: Any = None) -> CheckReport:
+        """Prove that this model can be read: anatomy, conservation, block equation and parity.
+
+        Args:
+            source: A text or model inputs; left out, a short probe.
+
+        Raises:
+            UnsupportedModel: If its blocks cannot be read.
+            TraceDoesNotAddUp: If a check fails.
+        """
+        tensors = self._probe() if source is None else next(batches(self.encode(source), 1))[1]
+        heads: list[int] = []
+        outputs, checks = self._record(tensors, lambda layer: heads.append(layer.attention.shape[-3]))
+        with self._lock:
+            difference = parity(self.model, self._on_device(tensors), outputs)
+        return CheckReport(self.origin.model, self.anatomy(), heads[0], checks, difference)
+
+    # Private ---------------------------------------------------------------------------------------------------------
+
+    def _explained(
+        self, inputs: Sequence[Inputs], plans: Sequence[Plan], query: int | str | None, layers: Any, batch_size: int
+    ) -> list[list[TokenMap]]:
+        """For each sequence one result per plan; the model runs once per batch, whatever the number of plans."""
+        for one in inputs:
+            if query is not None and one.tokens is not None:
+                one.tokens.position(query)  # refuse before the work, not after it
+        results: list[list[TokenMap]] = [[] for _ in inputs]
+        for positions, tensors in batches(inputs, batch_size):
+            maps: list[list[Measured]] = [[] for _ in plans]
+            outputs, checks = self._record(tensors, partial(_measure_all, plans, maps))
+            for plan, found in zip(plans, maps, strict=True):
+                stacked = torch.stack([one.values for one in found])  # (layer, batch, ..., query, key)
+                for row, position in enumerate(positions):
+                    tokens = inputs[position].tokens or _numbered(stacked.shape[-1])
+                    notes: dict[str, Any] = {**layer_notes(found, row), **_noted(self._prediction(outputs, row))}
+                    made = self.origin.provenance(checks, **plan.describe()).noting(**notes)
+                    results[position].append(plan.result(stacked[:, row], tokens, made, query, layers))
+        return results
+
+    def _attributed(self, one: Inputs, plan: Plan, target: int | str | None, memory_budget: int) -> TokenMap:
+        """One attribution of the whole model: that of the target, or of all classes where the method has them."""
+        tensors = self._on_device({name: value.unsqueeze(0) for name, value in one.tensors.items()})
+        with self._lock:
+            chosen = None if target == "all" else target
+            anatomy = self.anatomy()
+            tokens = one.tokens or _numbered(one.length)
+            run = model_run(self.model, anatomy, tensors, tokens, chosen, memory_budget, self.tokenizer)
+            found = plan.attribute(run)
+        values, dims, targets = found.values.detach().cpu().numpy(), ("key",), None
+        if values.ndim == 2:
+            dims, targets = ("target", "key"), run.targets  # type: ignore[assignment]
+        label, probability = run.targets[int(run.scores.argmax())], float(run.scores.float().softmax(-1).max())
+        notes: dict[str, Any] = {name: value.tolist() for name, value in found.notes.items()}
+        notes |= {"target": run.targets[run.target], "prediction": {"label": label, "probability": probability}}
+        made = self.origin.provenance(Checks(), **plan.describe()).noting(**notes)
+        result = TokenMap(values, dims, tokens, plan.quantity, made, targets=targets)
+        return result.target(run.target) if values.ndim == 2 and target != "all" else result
+
+    def _record(self, tensors: Mapping[str, Tensor], visit: Callable[[LayerTrace], None]) -> tuple[Any, Checks]:
+        with self._lock:
+            anatomy = self.anatomy(
+                None if "input_ids" in tensors else {name: value[:1] for name, value in tensors.items()}
+            )
+            return record(self.model, anatomy, self._on_device(tensors), visit)
+
+    def _on_device(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value.to(self.model.device) for name, value in tensors.items()}
+
+    def _vocabulary(self) -> int | None:
+        try:
+            embeddings = self.model.get_input_embeddings()
+        except NotImplementedError:  # nothing says how many ids there are, so none is out of range
+            return None
+        return getattr(embeddings, "num_embeddings", None)
+
+    def _probe(self) -> dict[str, Tensor]:
+        if self.model.main_input_name != "input_ids":
+            raise BadInput(
+                f"{type(self.model).__name__} reads {self.model.main_input_name} and no token ids, so there is no "
+                f"default input to try it on. Give model inputs: {{{self.model.main_input_name!r}: …}}."
+            )
+        generator = torch.Generator().manual_seed(0)
+        length = min(PROBE_LENGTH, self.limit or PROBE_LENGTH)
+        return {"input_ids": torch.randint(self._vocabulary() or 2, (1, length), generator=generator)}
+
+    def _prediction(self, outputs: Any, row: int) -> dict[str, Any]:
+        """The class that a sequence classifier chose, with its probability."""
+        names: Mapping[int, str] = self.model.config.id2label or {}  # type: ignore[assignment, unused-ignore]
+        logits = getattr(outputs, "logits", None)
+        if logits is None or logits.ndim != 2 or logits.shape[-1] < 2 or logits.shape[-1] != len(names):
+            return {}
+        probability, chosen = logits[row].float().softmax(-1).max(-1)
+        return {"label": str(names[int(chosen)]), "probability": float(probability)}
+
+
+def _is_pair(source: Any) -> bool:
+    return isinstance(source, tuple) and len(source) == 2 and all(isinstance(part, str) for part in source)
+
+
+def _is_many(source: Any) -> bool:
+    if isinstance(source, Mapping):
+        ids = source.get("input_ids", source.get("inputs_embeds"))
+        return ids is None or torch.as_tensor(ids).ndim > (1 if "input_ids" in source else 2)
+    return not isinstance(source, str) and not _is_pair(source)
+
+
+def _measure_all(plans: Sequence[Plan], maps: list[list[Measured]], layer: LayerTrace) -> None:
+    for plan, kept in zip(plans, maps, strict=True):
+        kept.append(plan.measure(layer))
+
+
+def _refuse_axes(name: str, **given: Any) -> None:
+    for axis, value in given.items():
+        if value is not None:
+            raise BadOption(
+                f"{name} explains one score of the whole model and has no {axis} to choose; got {axis}={value!r}."
+            )
+
+
+def _noted(prediction: Mapping[str, Any]) -> dict[str, Any]:
+    return {"prediction": dict(prediction)} if prediction else {}
+
+
+def _numbered(count: int) -> Tokens:
+    return Tokens(tuple(f"#{position}" for position in range(count)))
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that decide the numbers."""
+    found = {}
+    for name in ("contextmix", "torch", "transformers"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a source tree without installation
+            found[name] = "unknown"
+    return found

@@ -1,0 +1,107 @@
+"""The papers whose formulas are implemented; every method cites one of these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a formula was published."""
+
+    authors: str
+    year: int
+    title: str
+    venue: str
+    url: str
+
+    @property
+    def short(self) -> str:
+        """``Modarressi et al. 2022``."""
+        return f"{self.authors} {self.year}"
+
+    def __str__(self) -> str:
+        return f"{self.authors} ({self.year}). {self.title}. {self.venue}. {self.url}"
+
+
+BRUNNER_2020 = Paper(
+    "Brunner et al.", 2020, "On Identifiability in Transformers", "ICLR", "https://openreview.net/forum?id=BJg1f6EFDB"
+)
+ABNAR_2020 = Paper(
+    "Abnar & Zuidema",
+    2020,
+    "Quantifying Attention Flow in Transformers",
+    "ACL",
+    "https://aclanthology.org/2020.acl-main.385",
+)
+KOBAYASHI_2020 = Paper(
+    "Kobayashi et al.",
+    2020,
+    "Attention is Not Only a Weight: Analyzing Transformers with Vector Norms",
+    "EMNLP",
+    "https://aclanthology.org/2020.emnlp-main.574",
+)
+KOBAYASHI_2021 = Paper(
+    "Kobayashi et al.",
+    2021,
+    "Incorporating Residual and Normalization Layers into Analysis of Masked Language Models",
+    "EMNLP",
+    "https://aclanthology.org/2021.emnlp-main.373",
+)
+MODARRESSI_2022 = Paper(
+    "Modarressi et al.",
+    2022,
+    "GlobEnc: Quantifying Global Token Attribution by Incorporating the Whole Encoder Layer in Transformers",
+    "NAACL",
+    "https://aclanthology.org/2022.naacl-main.19",
+)
+VASWANI_2017 = Paper("Vaswani et al.", 2017, "Attention Is All You Need", "NeurIPS", "https://arxiv.org/abs/1706.03762")
+MOHEBBI_2023 = Paper(
+    "Mohebbi et al.",
+    2023,
+    "Quantifying Context Mixing in Transformers",
+    "EACL",
+    "https://aclanthology.org/2023.eacl-main.245",
+)
+FERRANDO_2022 = Paper(
+    "Ferrando et al.",
+    2022,
+    "Measuring the Mixing of Contextual Information in the Transformer",
+    "EMNLP",
+    "https://aclanthology.org/2022.emnlp-main.595",
+)
+SUN_2021 = Paper(
+    "Sun & Marasović",
+    2021,
+    "Effective Attention Sheds Light On Interpretability",
+    "Findings of ACL",
+    "https://aclanthology.org/2021.findings-acl.361",
+)
+MODARRESSI_2023 = Paper(
+    "Modarressi et al.",
+    2023,
+    "DecompX: Explaining Transformers Decisions by Propagating Token Decomposition",
+    "ACL",
+    "https://aclanthology.org/2023.acl-long.149",
+)
+SIMONYAN_2014 = Paper(
+    "Simonyan et al.",
+    2014,
+    "Deep Inside Convolutional Networks: Visualising Image Classification Models and Saliency Maps",
+    "ICLR workshop",
+    "https://arxiv.org/abs/1312.6034",
+)
+ZEILER_2014 = Paper(
+    "Zeiler & Fergus",
+    2014,
+    "Visualizing and Understanding Convolutional Networks",
+    "ECCV",
+    "https://arxiv.org/abs/1311.2901",
+)
+SUNDARARAJAN_2017 = Paper(
+    "Sundararajan et al.",
+    2017,
+    "Axiomatic Attribution for Deep Networks",
+    "ICML",
+    "https://proceedings.mlr.press/v70/sundararajan17a.html",
+)

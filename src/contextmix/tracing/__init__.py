@@ -1,0 +1,1 @@
+"""The only folder that runs a model: encode, tap, record, discover, verify, replay."""

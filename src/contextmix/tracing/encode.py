@@ -1,0 +1,251 @@
+"""From texts and model inputs to `Inputs`: one sequence each, labelled, without padding.
+
+Padding never reaches a formula: padded inputs are split into sequences and unpadded, and a batch holds sequences of
+equal length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from contextmix.errors import BadInput, BadOption, TooLong
+from contextmix.tokens import Tokens
+
+Text = str | tuple[str, str]
+
+_UNLIMITED = 10**6  # tokenizers without a limit say 1e30
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One sequence for the model.
+
+    Attributes:
+        tokens: Its labels; None where they are only known after the run (inputs that are not text).
+        tensors: Model inputs without the batch axis.
+        length: Number of tokens, or 0 if unknown; sequences of one length share a batch.
+    """
+
+    tokens: Tokens | None
+    tensors: Mapping[str, Tensor]
+    length: int
+
+
+def encode(tokenizer: Any, text: Text, limit: int | None, *, truncate: bool = False) -> Inputs:
+    """One text, or a pair of texts, as model inputs.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        text: A text, or a pair (premise, hypothesis).
+        limit: The most tokens that the model reads; None for no limit.
+        truncate: Cut longer texts instead of refusing them.
+
+    Returns:
+        The inputs, special tokens included.
+
+    Raises:
+        BadInput: If the text is empty or leaves no token.
+        TooLong: If it has more than ``limit`` tokens and ``truncate`` is off.
+    """
+    texts = (text,) if isinstance(text, str) else tuple(text)
+    for part in texts:
+        if not isinstance(part, str):
+            raise BadInput(f"A text is a string or a pair of strings; got {type(part).__name__}.")
+        if not part.strip():
+            raise BadInput("The text is empty (or only spaces), so there is no token to attribute anything to.")
+    fast = bool(getattr(tokenizer, "is_fast", False))
+    cut = {"truncation": True, "max_length": limit} if truncate and limit else {"verbose": False}
+    encoded = tokenizer(*texts, return_special_tokens_mask=True, return_offsets_mapping=fast, **cut)
+    ids, special = encoded["input_ids"], encoded["special_tokens_mask"]
+    if limit is not None and len(ids) > limit:
+        raise TooLong(len(ids), limit)
+    if all(special):
+        raise BadInput(
+            f"The tokenizer leaves nothing of the text {text!r}: there is no token to attribute anything to."
+        )
+    tensors = {"input_ids": torch.tensor(ids)}
+    if "token_type_ids" in encoded:
+        tensors["token_type_ids"] = torch.tensor(encoded["token_type_ids"])
+    return Inputs(_tokens(tokenizer, texts, encoded), tensors, len(ids))
+
+
+def _tokens(tokenizer: Any, texts: tuple[str, ...], encoded: Any) -> Tokens:
+    ids, special, spans = encoded["input_ids"], encoded["special_tokens_mask"], encoded.get("offset_mapping")
+    raw = tokenizer.convert_ids_to_tokens(ids)
+    if spans is None:
+        return Tokens(tuple(raw), tuple(ids), tuple(map(bool, special)))
+    places = zip(encoded.sequence_ids(), spans, strict=True)
+    sources = ["" if which is None else texts[which][slice(*span)] for which, span in places]
+    own_spans = [None if mark else tuple(span) for span, mark in zip(spans, special, strict=True)]
+    single = len(texts) == 1  # offsets of a pair count in two texts: a joint span would point at the wrong one
+    return Tokens(
+        pieces=tuple(map(_printable, raw, sources)),
+        ids=tuple(ids),
+        special=tuple(map(bool, special)),
+        words=_words(encoded, texts),
+        spans=tuple(own_spans) if single else None,
+        text=texts[0] if single else None,
+    )
+
+
+def _words(encoded: Any, texts: tuple[str, ...]) -> tuple[int | None, ...]:
+    """The word of each piece, numbered on into the second text of a pair, where the tokenizer starts again from 0.
+
+    Tokenizers that do not cut at spaces first (Llama's) call the whole text one word, so a space begins a new one too.
+    """
+    found: list[int | None] = []
+    last: tuple[int, int, int] | None = None  # text, word in it, and where the piece ended
+    count = -1
+    places = zip(encoded.sequence_ids(), encoded.word_ids(), encoded["offset_mapping"], strict=True)
+    for which, word, (start, end) in places:
+        if which is None or word is None:
+            found.append(None)
+            last = None
+            continue
+        text = texts[which]
+        if last is None or last[:2] != (which, word) or _has_space(text[last[2] : start] + text[start:end][:1]):
+            count += 1
+        found.append(count)
+        last = (which, word, end)
+    return tuple(found)
+
+
+def _has_space(text: str) -> bool:
+    return any(character.isspace() for character in text)
+
+
+def _printable(piece: str, source: str) -> str:
+    """A piece as people write it: the slice of the text where the tokenizer's own spelling is a code (``Ġfilm``)."""
+    if not source or piece.startswith("##") or piece.lower() == source.lower():
+        return piece
+    return source
+
+
+def length_limit(model: PreTrainedModel, tokenizer: Any | None) -> int | None:
+    """The most tokens that a model reads in one sequence; None if nothing says so."""
+    limits = [getattr(tokenizer, "model_max_length", None), getattr(model.config, "max_position_embeddings", None)]
+    for path, module in model.named_modules():
+        if path.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            # RoBERTa counts positions from padding_idx + 1 on, so its table holds fewer tokens than rows.
+            limits.append(module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1))
+    known = [int(limit) for limit in limits if limit is not None and 0 < limit < _UNLIMITED]
+    return min(known, default=None)
+
+
+def split(
+    model_inputs: Mapping[str, Any], vocabulary: int | None, limit: int | None, tokenizer: Any | None
+) -> list[Inputs]:
+    """Model inputs that a user made, as single sequences without padding.
+
+    Args:
+        model_inputs: For example ``{"input_ids": …, "attention_mask": …}``, with or without a batch axis.
+        vocabulary: Number of token ids that the model knows.
+        limit: The most tokens that it reads.
+        tokenizer: For the labels; without one, tokens are labelled by their ids.
+
+    Returns:
+        One `Inputs` per sequence, in order.
+
+    Raises:
+        BadInput: If there is nothing in them, shapes disagree, ids are out of range or padding is not at an end.
+        TooLong: If a sequence is longer than the limit.
+    """
+    tensors = {name: _tensor(name, value) for name, value in model_inputs.items()}
+    if not tensors:
+        raise BadInput("The model inputs are empty; give at least input_ids or what the model reads instead.")
+    leading = tensors.get("input_ids", tensors.get("inputs_embeds"))
+    if leading is None:
+        count = next(iter(tensors.values())).shape[0]
+        return [Inputs(None, {name: value[i] for name, value in tensors.items()}, 0) for i in range(count)]
+    if leading.ndim == (1 if "input_ids" in tensors else 2):
+        tensors = {name: value.unsqueeze(0) for name, value in tensors.items()}
+        leading = leading.unsqueeze(0)
+    batch, length = leading.shape[:2]
+    mask = tensors.pop("attention_mask", torch.ones(batch, length, dtype=torch.long))
+    if mask.shape != (batch, length):
+        raise BadInput(f"attention_mask has shape {tuple(mask.shape)}, the inputs {(batch, length)}; they must agree.")
+    for name, value in tensors.items():
+        if value.shape[0] != batch:
+            raise BadInput(f"{name} holds {value.shape[0]} sequences and the other inputs {batch}; they must agree.")
+    return [_sequence(tensors, mask, row, vocabulary, limit, tokenizer) for row in range(batch)]
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as reason:
+        raise BadInput(
+            f"{name} is no array of numbers ({reason}). Give a tensor or nested lists of equal length; sequences of "
+            "different length are padded, with an attention_mask, or given one by one in a list."
+        ) from reason
+
+
+def _sequence(
+    tensors: Mapping[str, Tensor],
+    mask: Tensor,
+    row: int,
+    vocabulary: int | None,
+    limit: int | None,
+    tokenizer: Any | None,
+) -> Inputs:
+    kept = mask[row].bool().nonzero().flatten()
+    if len(kept) == 0:
+        raise BadInput(f"Sequence {row} is all padding, so there is no token to attribute anything to.")
+    first, last = int(kept[0]), int(kept[-1]) + 1
+    if last - first != len(kept):
+        raise BadInput(f"The attention_mask of sequence {row} has a hole; padding is only understood at the ends.")
+    length = len(kept)
+    own = {
+        name: value[row, first:last] if value.shape[1:2] == mask.shape[1:] and name != "position_ids" else value[row]
+        for name, value in tensors.items()
+    }
+    own.pop("position_ids", None)  # they counted the padding; the model numbers an unpadded sequence itself
+    ids = own.get("input_ids")
+    if ids is not None and vocabulary is not None and not bool(((ids >= 0) & (ids < vocabulary)).all()):
+        raise BadInput(
+            f"Sequence {row} holds token ids from {int(ids.min())} to {int(ids.max())}; the model knows 0 to "
+            f"{vocabulary - 1}."
+        )
+    if limit is not None and length > limit:
+        raise TooLong(length, limit)
+    return Inputs(_labels(ids, length, tokenizer), own, length)
+
+
+def _labels(ids: Tensor | None, length: int, tokenizer: Any | None) -> Tokens:
+    if ids is None:
+        return Tokens(tuple(f"#{position}" for position in range(length)))
+    numbers = tuple(ids.tolist())
+    if tokenizer is None:
+        return Tokens(tuple(map(str, numbers)), numbers)
+    marks = set(tokenizer.all_special_ids)
+    pieces = (_spelled(tokenizer, piece) for piece in tokenizer.convert_ids_to_tokens(list(numbers)))
+    return Tokens(tuple(pieces), numbers, tuple(number in marks for number in numbers))
+
+
+def _spelled(tokenizer: Any, piece: str) -> str:
+    """A piece as people write it, where there is no text to take a slice of."""
+    text = piece if piece.startswith("##") else tokenizer.convert_tokens_to_string([piece]).strip()
+    return piece if not text or "\ufffd" in text else text
+
+
+def batches(inputs: Sequence[Inputs], batch_size: int) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    """Group sequences of equal length into batches: positions in ``inputs``, and stacked tensors."""
+    if batch_size < 1:
+        raise BadOption(
+            f"batch_size={batch_size} would run nothing; it is how many sequences run together, at least 1."
+        )
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for position, one in enumerate(inputs):
+        alike = (one.length, *((name, tuple(value.shape)) for name, value in one.tensors.items()))
+        groups.setdefault(alike, []).append(position)
+    for positions in groups.values():
+        for start in range(0, len(positions), batch_size):
+            chosen = positions[start : start + batch_size]
+            names = inputs[chosen[0]].tensors
+            yield chosen, {name: torch.stack([inputs[position].tensors[name] for position in chosen]) for name in names}

@@ -1,0 +1,101 @@
+"""Run one block again as a function of its input states, with gradients: what the model gave it stays as it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from contextmix.errors import UnsupportedModel
+from contextmix.trace import Scores
+from contextmix.tracing.resolve import at_least_float32
+from contextmix.tracing.run import evaluating, first_states
+from contextmix.tracing.tap import tapped
+
+
+class _Slot:
+    """Stands where the states were among a block's arguments, so that a replay does not keep them alive."""
+
+
+_SLOT = _Slot()
+
+
+class _Deaf:
+    """A listener that wants to know nothing: the recorder of the clean run must not hear a replay."""
+
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+        """See `tap.Listener`."""
+
+
+@dataclass(frozen=True)
+class BlockReplay:
+    """One call of one block, to be made again with other states.
+
+    Attributes:
+        model: The model that the block is part of.
+        block: The block.
+        args: What it was called with, with a mark in the place of the states.
+        kwargs: The same.
+        dtype: Of the states.
+    """
+
+    model: PreTrainedModel
+    block: nn.Module
+    args: Any
+    kwargs: Any
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, block: nn.Module, args: Any, kwargs: Any) -> BlockReplay:
+        """From a call as a forward hook sees it."""
+        states = first_states(args, kwargs)
+        assert states is not None  # a block reads hidden states, or it would be none
+        return cls(model, block, _put(args, states, _SLOT), _put(kwargs, states, _SLOT), states.dtype)
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """The block's output (batch, query, d_model) from other states of the shape of its own.
+
+        Gradients flow if the states ask for them.
+
+        Raises:
+            UnsupportedModel: If they do not flow, as in some quantised models.
+        """
+        with tapped(self.model, _Deaf()), evaluating(self.model), torch.set_grad_enabled(states.requires_grad):
+            entering = states.to(self.dtype)
+            args, kwargs = (_put(one, _SLOT, entering) for one in (self.args, self.kwargs))
+            found = first_states(self.block(*args, **kwargs))
+            assert found is not None  # as in the clean run
+            found = at_least_float32(found)
+        if states.requires_grad and not found.requires_grad:
+            raise UnsupportedModel(
+                f"{type(self.block).__name__} passes no gradients from its output to its input, so derivatives of it "
+                "cannot be had (a quantised model?). No number was produced. Load the model in float32 or bfloat16."
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class ChainReplay:
+    """Blocks one after another, from the embeddings to the last of them."""
+
+    blocks: tuple[BlockReplay, ...]
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """The last block's output from other embeddings (batch, query, d_model); gradients flow."""
+        for block in self.blocks:
+            states = block(states)
+        return states
+
+
+def _put(place: Any, old: Any, new: Any) -> Any:
+    """The same arguments with one thing in the place of another."""
+    if place is old:
+        return new
+    if type(place) is dict:
+        return {name: _put(value, old, new) for name, value in place.items()}
+    if type(place) in (tuple, list):
+        return type(place)(_put(value, old, new) for value in place)
+    return place

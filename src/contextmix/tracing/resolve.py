@@ -1,0 +1,154 @@
+"""From an anatomy, which is paths, to a block with its parameters; and how a norm is recognised by what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from contextmix.anatomy import Block, BlockAnatomy, NormPlace, ProjectionPlaces, Sublayer, SublayerNorms
+from contextmix.errors import UnsupportedModel
+from contextmix.maths.feedforward import FeedForward
+from contextmix.maths.norms import Norm, normalise
+from contextmix.maths.projections import Affine, Projections
+from contextmix.tracing.run import first_states
+
+_EPS_NAMES = ("eps", "variance_epsilon", "epsilon", "norm_eps")
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Half precision is for the model; the maths runs in float32 or, for a float64 model, in float64."""
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
+def part(root: nn.Module, path: str) -> nn.Module:
+    """A module by its path.
+
+    Raises:
+        UnsupportedModel: If there is none, which only a hand-written anatomy can bring about.
+    """
+    try:
+        return root.get_submodule(path)
+    except AttributeError as reason:
+        raise UnsupportedModel(
+            f"The anatomy names the module {path!r}, and {type(root).__name__} has none ({reason}). Write the path as "
+            "named_modules() gives it, relative to the block."
+        ) from reason
+
+
+def resolve_block(model: PreTrainedModel, place: BlockAnatomy, n_heads: int) -> Block:
+    """The parameters of one block, as views of the model's own wherever the data type allows."""
+    root = part(model, place.path)
+    projection = part(root, place.attention.output)
+    weight, bias = _tensor(projection, "weight"), _tensor(projection, "bias")
+    if weight is None:
+        raise UnsupportedModel(
+            f"The output projection {place.path}.{place.attention.output} has no weight to cut by head."
+        )
+    by_input = weight if place.transposed else weight.T  # (head · d_head, d_model)
+    return Block(
+        output_weight=by_input.reshape(n_heads, -1, by_input.shape[-1]),
+        output_bias=bias,
+        attention=_resolve_norms(root, place.attention),
+        ffn=_resolve_norms(root, place.ffn),
+        parallel=place.parallel,
+        feed_forward=_feed_forward(root, place.ffn),
+        projections=_projections(root, place.projections),
+    )
+
+
+def _projections(root: nn.Module, places: ProjectionPlaces | None) -> Projections | None:
+    if places is None:
+        return None
+    found = []
+    for path in (places.query, places.key, places.value):
+        module = part(root, path)
+        weight = _tensor(module, "weight")
+        if weight is None:
+            raise UnsupportedModel(f"The anatomy names {path} as a linear map, and it has no weight.")
+        found.append(Affine(weight if places.transposed else weight.T, _tensor(module, "bias")))
+    return Projections(*found)
+
+
+def _feed_forward(root: nn.Module, sublayer: Sublayer) -> FeedForward | Callable[[Tensor], Tensor] | None:
+    places = sublayer.matrices
+    if places is None:
+        return (
+            partial(_one_after_another, [part(root, path) for path in sublayer.modules]) if sublayer.modules else None
+        )
+    first, second = part(root, places.first), part(root, places.second)
+    weights = [_tensor(module, "weight") for module in (first, second)]
+    oriented = [weight if places.transposed else weight.T for weight in weights if weight is not None]
+    return FeedForward(
+        first=oriented[0],
+        first_bias=_tensor(first, "bias"),
+        activation=part(root, places.activation),
+        second=oriented[1],
+        second_bias=_tensor(second, "bias"),
+    )
+
+
+def _one_after_another(modules: list[nn.Module], states: Tensor) -> Tensor:
+    """A feed-forward part as its own modules, in their own precision."""
+    dtype = next((weight.dtype for module in modules for weight in module.parameters()), states.dtype)
+    found: Any = states.to(dtype)
+    for module in modules:
+        found = first_states(module(found))
+    return at_least_float32(found)
+
+
+def _resolve_norms(root: nn.Module, sublayer: Sublayer) -> SublayerNorms:
+    def norm(place: NormPlace | None) -> Norm | None:
+        return None if place is None else parameters(part(root, place.path), place)
+
+    return SublayerNorms(norm(sublayer.norm_in), norm(sublayer.norm_out), norm(sublayer.norm_after), sublayer.scale)
+
+
+def parameters(module: nn.Module, place: NormPlace) -> Norm:
+    """A norm module as kind, γ, β and eps."""
+    weight, bias = _tensor(module, "weight"), _tensor(module, "bias")
+    eps = next((getattr(module, name) for name in _EPS_NAMES if hasattr(module, name)), None)
+    if eps is None:
+        raise UnsupportedModel(f"The norm {place.path} ({type(module).__name__}) does not say its eps.")
+    if weight is not None and place.offset:
+        weight = weight + place.offset
+    return Norm(place.kind, weight, bias, float(eps))
+
+
+def _tensor(module: nn.Module, name: str) -> Tensor | None:
+    found = getattr(module, name, None)
+    return at_least_float32(found.detach()) if isinstance(found, Tensor) else None
+
+
+def recognise_norm(path: str, module: nn.Module, read: Tensor, wrote: Tensor, close: float) -> NormPlace | None:
+    """The form of a norm, if the module is one: its output must be the norm of its input under its own weight."""
+    if read.shape != wrote.shape or not any(hasattr(module, name) for name in _EPS_NAMES):
+        return None
+    if any(p.ndim != 1 or p.shape[0] != read.shape[-1] for p in module.parameters(recurse=False)):
+        return None
+    for kind, offset in product(("layer", "rms"), (0.0, 1.0)):
+        place = NormPlace(path, kind, offset)  # type: ignore[arg-type]
+        expected = normalise(at_least_float32(read), parameters(module, place))
+        if (expected - wrote).abs().max() <= close * wrote.abs().max():
+            return place
+    return None
+
+
+def linear_form(module: nn.Module, read: Tensor, wrote: Tensor, close: float) -> bool | None:
+    """Whether a linear module stores its weight as (in, out), like GPT-2's Conv1D; None if it is not linear."""
+    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+    if not isinstance(weight, Tensor) or weight.ndim != 2:
+        return None
+    for transposed in (False, True):
+        matrix = weight if transposed else weight.T
+        if matrix.shape != (read.shape[-1], wrote.shape[-1]):
+            continue
+        expected = read @ matrix if bias is None else read @ matrix + bias
+        if (expected - wrote).abs().max() <= close * wrote.abs().max():
+            return transposed
+    return None

@@ -1,0 +1,118 @@
+"""The checks by which a trace proves itself. A number that does not pass them is never handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from contextmix.errors import NotFinite, TraceDoesNotAddUp
+from contextmix.trace import Checks, LayerTrace
+from contextmix.tracing.run import first_states, quiet_run
+
+SKETCH_DIRECTIONS = 8
+
+# Largest relative error of a sum of parts, by the precision in which the model ran. float32: 4e-7 is usual, deep sums
+# reach 1e-5; bfloat16 keeps 8 bits, and the model itself rounds between the heads and the projection. float64: 1e-15 is
+# usual, but the RMS norms of many families compute in float32 whatever the model's precision.
+_TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 4e-2}
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """The largest relative error that a check allows for a model that ran in this precision."""
+    return _TOLERANCES.get(dtype, 1e-4)
+
+
+def relative_error(found: Tensor, true: Tensor) -> float:
+    """The longest difference of two rows over the mean length of the true rows; NaN if anything is not finite."""
+    return float((found - true).norm(dim=-1).amax() / true.norm(dim=-1).mean().clamp_min(torch.finfo(true.dtype).tiny))
+
+
+def prove(layer: LayerTrace, ran_in: torch.dtype) -> Checks:
+    """Conservation and the block equation for one layer.
+
+    Args:
+        layer: The recorded layer, in float32 or float64.
+        ran_in: The precision in which the model computed it.
+
+    Returns:
+        The two relative errors.
+
+    Raises:
+        NotFinite: If an activation is NaN or infinite.
+        TraceDoesNotAddUp: If an error is above the `tolerance` of the precision.
+    """
+    allowed = tolerance(ran_in)
+    conservation = conservation_error(layer)
+    if not conservation <= allowed:
+        _refuse_non_finite(layer)
+        raise TraceDoesNotAddUp(
+            f"Layer {layer.index}: attention · value · output projection differs from the recorded attention output by "
+            f"{conservation:.1e} (relative; allowed {allowed:.0e}). Something acts between the heads and the output "
+            "projection, such as a gate or a norm, so shares of the heads would not be shares of the output."
+        )
+    equation = relative_error(layer.states.residual_out, layer.residual_out)
+    if not equation <= allowed:
+        _refuse_non_finite(layer)
+        raise TraceDoesNotAddUp(
+            f"Layer {layer.index}: residual, attention and feed-forward put together differ from the recorded output "
+            f"of the block by {equation:.1e} (relative; allowed {allowed:.0e}). The anatomy does not describe this "
+            "block."
+        )
+    return Checks(conservation, equation, layers=1)
+
+
+def parity(model: PreTrainedModel, inputs: Mapping[str, Tensor], tapped_outputs: Any) -> float:
+    """How far the model's outputs under the tap are from those of a plain run, relative to the largest output.
+
+    Raises:
+        TraceDoesNotAddUp: If they differ by more than the `tolerance` of the model's precision: then the model computes
+            something else when its attention implementation changes.
+    """
+    plain, tapped = first_states(quiet_run(model, inputs)), first_states(tapped_outputs)
+    if plain is None or tapped is None:
+        raise TraceDoesNotAddUp("The model gave no floating-point output to compare, so parity cannot be shown.")
+    difference = float((plain - tapped).abs().max() / plain.abs().max())
+    if not difference <= tolerance(plain.dtype):
+        raise TraceDoesNotAddUp(
+            f"The outputs differ by {difference:.1e} (relative; allowed {tolerance(plain.dtype):.0e}) between a "
+            "plain run and a traced one: this model behaves differently under another attention implementation, so a "
+            "trace is not of it."
+        )
+    return difference
+
+
+def conservation_error(layer: LayerTrace) -> float:
+    """How far Σ_j Σ_h attention · value · W_O + bias is from the recorded attention output, relative to its rows.
+
+    Both sides are compared along `SKETCH_DIRECTIONS` fixed random directions instead of all d_model: by Johnson and
+    Lindenstrauss lengths survive, so an error cannot hide, and the check costs a small fraction of the attention
+    itself.
+    """
+    out = layer.attention_out
+    directions = _directions(out.shape[-1], out.dtype, out.device)
+    seen = layer.value @ (layer.block.output_weight @ directions)
+    rebuilt = (layer.attention @ seen).sum(-3)
+    if layer.block.output_bias is not None:
+        rebuilt = rebuilt + layer.block.output_bias @ directions
+    return relative_error(rebuilt, out @ directions)
+
+
+@cache
+def _directions(d_model: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(d_model, SKETCH_DIRECTIONS, generator=generator, dtype=torch.float64).to(device, dtype)
+
+
+def _refuse_non_finite(layer: LayerTrace) -> None:
+    for name in ("residual_in", "attention", "attention_out", "ffn_out", "residual_out"):
+        if not torch.isfinite(getattr(layer, name)).all():
+            raise NotFinite(
+                f"Layer {layer.index}: {name} holds NaN or infinity, so every number that follows would be wrong. "
+                "Check the model's weights and inputs; in float16, large activations overflow: load the model in "
+                "float32 or bfloat16."
+            )

@@ -1,0 +1,1 @@
+"""What people look at: each view reads a TokenMap and knows nothing else."""

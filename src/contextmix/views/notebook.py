@@ -1,0 +1,114 @@
+"""Maps as a fragment of HTML for notebooks and pages: no script, no network, every token escaped."""
+
+from __future__ import annotations
+
+import html
+import importlib
+import json
+import sys
+from functools import lru_cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from contextmix.errors import ContextMixError
+from contextmix.provenance import Provenance
+from contextmix.tokenmap import TokenMap
+from contextmix.tokens import printable
+from contextmix.views.colours import background, foreground
+from contextmix.views.picture import picture, spelled
+
+GRID_LIMIT = 64
+"""Most tokens that are shown as a table of queries and keys."""
+NUMBERS_LIMIT = 16
+"""Most columns of a table whose cells carry their numbers; in larger ones they appear under the pointer."""
+
+
+def to_html(token_map: TokenMap, query: int | str | None = None) -> str:
+    """Draw a map as HTML that stands alone.
+
+    Colours follow the page's ``color-scheme``, light or dark, and browsers that do not know it get the light ones.
+
+    Args:
+        token_map: A map with the axes key, (query, key), (layer, key) or (layer, query, key).
+        query: The token whose row to draw, by position or text. Left out: a table up to 64 tokens, else one row.
+
+    Returns:
+        One ``<figure>`` element.
+
+    Raises:
+        WrongShape: If the map has other axes.
+        UnknownToken: If there is no such query.
+        AmbiguousToken: If the text of the query occurs more than once.
+
+    Example:
+        >>> from contextmix.tokens import Tokens
+        >>> result = TokenMap([0.25, 0.75], ("key",), Tokens(("<b>", "film")), "share", Provenance("example"))
+        >>> "<b>" in to_html(result), "&lt;b&gt;" in to_html(result)
+        (False, True)
+    """
+    drawn = picture(token_map, query, GRID_LIMIT)
+    paints = [[_paint(score, drawn.signed) for score in row.round(3).tolist()] for row in drawn.scores]
+    template = _environment().get_template("tokenmap.html.j2")
+    return template.render(
+        drawn=drawn,
+        paints=paints,
+        spelled=spelled(drawn.keys),
+        numbers_fit=len(drawn.columns) <= NUMBERS_LIMIT,
+        facts=_facts(token_map.provenance),
+    )
+
+
+def preview(token_map: TokenMap) -> str:
+    """HTML for the last line of a notebook cell: the picture, or a sentence where none can be drawn.
+
+    Args:
+        token_map: Any map.
+    """
+    try:
+        return to_html(token_map)
+    except ContextMixError as reason:
+        return f"<p><code>{html.escape(repr(token_map))}</code><br>{html.escape(str(reason))}</p>"
+
+
+def show(token_map: TokenMap, query: int | str | None = None) -> None:
+    """Display a map in the running notebook.
+
+    Args:
+        token_map: See `to_html`.
+        query: See `to_html`.
+    """
+    display = importlib.import_module("IPython.display")
+    display.display(display.HTML(to_html(token_map, query)))
+
+
+def is_running() -> bool:
+    """Whether this process answers to a notebook (a terminal with IPython is none)."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
+@lru_cache(maxsize=4096)
+def _paint(score: float, signed: bool) -> Markup:
+    light, dark = (background(score, signed, theme) for theme in ("light", "dark"))
+    ink, dark_ink = foreground(light), foreground(dark)
+    style = f"background:{light};color:{ink};background:light-dark({light},{dark});color:light-dark({ink},{dark_ink})"
+    return Markup(style)
+
+
+def _facts(made: Provenance) -> list[tuple[str, str]]:
+    """What is known about the origin, as pairs of name and printable text."""
+    said = {
+        name: value if isinstance(value, str) else _compact(value) for name, value in made.to_dict().items() if value
+    }
+    return [(name.replace("_", " "), printable(text)) for name, text in said.items()]
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    loader = PackageLoader("contextmix", "views/templates")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -1,0 +1,45 @@
+"""What every test starts from: no network, quiet threads, and the way to the shared reference material."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["MPLBACKEND"] = "Agg"
+# Read when torch loads. Tensors are tiny here, and threads that wait for each other on busy cores take far longer.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No deadline: a first call warms torch up. Derandomised: a red run is red again; remove it for an afternoon of hunting.
+settings.register_profile("contextmix", deadline=None, derandomize=True)
+settings.load_profile("contextmix")
+
+ROOT = Path(__file__).parents[1]
+SHARED = Path(os.environ.get("CONTEXTMIX_SHARED") or ROOT.parent / "shared")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Callable[[str], Path]:
+    """`shared("models/minilm-sst2")`: real models, data and numbers, too large or not ours to commit.
+
+    They lie in $CONTEXTMIX_SHARED, or in `shared` beside the repository. Where neither exists the test is skipped.
+    Where the folder exists but not the file, the test fails: moving a file must not silence its tests.
+    """
+
+    def find(path: str) -> Path:
+        if not SHARED.is_dir():
+            pytest.skip(f"needs shared/{path}: set CONTEXTMIX_SHARED to a folder that holds it")
+        found = SHARED / path
+        assert found.exists(), f"{path} is not in the shared folder"
+        return found
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def reference(shared: Callable[[str], Path]) -> Callable[[str], Path]:
+    """`reference("maps.npz")`: numbers that the authors' released code gives."""
+    return lambda name: shared(f"reference/{name}")
