@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -100,9 +100,15 @@ def peak_mib(size: str, tokens: int) -> float:
 def _peak_here(size: str, tokens: int) -> float:
     bench = Bench(size, tokens, 1)
     bench.plain()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here (Linux)
+    before = _resident("VmRSS")
     bench.closed_form()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+    return _resident("VmHWM") - before
+
+
+def _resident(name: str) -> float:
+    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[name].split()[0]) / 2**10
 
 
 def main() -> None:

@@ -15,7 +15,6 @@ import argparse
 import json
 import multiprocessing
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -147,16 +146,23 @@ def _peak_here(case: Case, program: str, device: str) -> float:
         before = torch.cuda.memory_allocated()
         bench.programs()[program]()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is in memory now
+    before = _kib("VmRSS")
     bench.programs()[program]()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+    return (_kib("VmHWM") - before) / 2**10
+
+
+def _kib(field: str) -> int:
+    """A line of the kernel's account of this process, in KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field + ":"))
 
 
 def measure(case: Case, device: str, repeats: int) -> dict[str, Any]:
     """Everything about one case."""
     found = time_case(case, device, repeats)
     for program in found:
-        found[program]["peak_mib"] = peak_memory(case, program, device)
+        found[program]["peak_mib"] = max(0.0, peak_memory(case, program, device))
     return found
 
 

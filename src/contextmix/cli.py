@@ -94,7 +94,7 @@ def explain(
     traced = _load(model, dtype, device)
     # One row is cheaper than all of them, but a file holds them all, and a word's row is the mean of its pieces' rows.
     whole = plan.of_model or words or json_file is not None
-    row = place if plan.of_model else None if whole else place or 0
+    row = place if plan.of_model else None if whole else 0 if place is None else place
     result = traced.explain(source, method, layers=blocks, target=target, truncate=truncate, query=row, **options)
     result = result.words() if words else result
     shown = result.row(0 if place is None else place) if "query" in result.dims else result

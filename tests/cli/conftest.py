@@ -1,6 +1,7 @@
 """A tiny classifier in a folder, and the command line run inside this process or as one of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -56,3 +57,11 @@ def process() -> Callable[..., subprocess.CompletedProcess[bytes]]:
         return subprocess.run(command, input=stdin, capture_output=True, env=environment, timeout=300, check=False)
 
     return start
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    """Ctrl-C as a terminal gives it: a shell that starts a job in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

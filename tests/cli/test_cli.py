@@ -116,6 +116,7 @@ def test_a_query_may_be_a_text_or_a_position(explain: Run, folder: Path):
         ("the", "occurs 2 times, at positions 1, 4"),
         ("99", "There is no token at position 99"),
         ("²", "The input has no token '²'."),
+        ("", "The input has no token ''."),
         ("--5", "The input has no token '--5'."),
     ],
 )

@@ -1,9 +1,9 @@
 """DecompX against numbers that the authors' released code gave; `decompx.npz`, arrays KEY.PRECISION.NAME.
 
-Code: mohsenfayyaz/DecompX, `aggregation="vector"`, on `minilm-sst2`, one sentence at a time, no padding. ``classifier``
-(key, class) is the default (AbsDot, zero-origin GELU and tanh), ``var_*`` the same with one option changed,
-``agg_norm`` (layer, query, key) and ``pooler_norm`` (key,) lengths of the vectors on the way. ``globenc_ffn_rollout``
-is GlobEnc with the feed-forward part, as that repository's notebook runs it.
+Code: mohsenfayyaz/DecompX, `aggregation="vector"`, on `minilm-sst2`, one sentence at a time, no padding.
+``classifier`` (key, class) is the default (AbsDot, zero-origin GELU and tanh), ``var_*`` the same with one option
+changed, ``agg_norm`` (layer, query, key) and ``pooler_norm`` (key,) are lengths of the vectors on the way, and
+``globenc_ffn_rollout`` is GlobEnc with the feed-forward part, as that repository's notebook runs it.
 """
 
 from functools import cache
@@ -128,3 +128,10 @@ def test_lengths_behind_the_pooler_are_those_of_the_authors_code(models, name):
     before = pooler.before_activation(states[:1])
     found = decompx.feed_forward_parts(parts[-1][:, :1], pooler, before, "absdot", "zero_origin")
     agree(found[:, 0].norm(dim=-1).numpy(), name)
+
+
+@pytest.mark.parametrize("name", named("globenc_ffn_rollout"))
+def test_globenc_with_the_feed_forward_part_is_that_of_the_authors_notebook(models, name):
+    sentence, precision, _ = name.split(".")
+    trace = models(precision).trace(TEXTS[sentence])
+    agree(cm.aggregate(cm.measure(trace, "norm_encoder_ffn"), "rollout").values, name)

@@ -46,7 +46,7 @@ WORKING_ELEMENTS = 1 << 25
 """Numbers that are alive at a time: 128 MiB in float32."""
 
 TAIL_ELEMENTS = 1 << 22
-"""Numbers of the widest tensor while the tails are formed: a few tokens at a time, near the cache."""
+"""Numbers of the widest tensor where tokens are taken a few at a time, to stay near the cache."""
 
 
 @dataclass(frozen=True)
@@ -236,9 +236,9 @@ def _values(gram: Tensor, value_weight: Tensor, g: int, weights: Tensor, metric:
     """Σ_h α^h Σ_k D² τ^hg[k], each unordered pair of heads once and doubled, (row, key)."""
     n_heads = len(weights)
     width = value_weight.shape[-1] // n_heads
-    later = slice(g * width, None)
-    inner = value_weight[:, g * width : (g + 1) * width] @ _head_rows(gram, g, n_heads)[..., later]
-    tau = by_head(inner * value_weight[:, later], n_heads - g).sum(-1)  # (row, d_model, head)
+    own, later = value_weight[:, g * width : (g + 1) * width], value_weight[:, g * width :]
+    rows = torch.split(_head_rows(gram, g, n_heads)[..., g * width :], max(1, TAIL_ELEMENTS // (16 * later.numel())))
+    tau = torch.cat([by_head(own @ some * later, n_heads - g).sum(-1) for some in rows])  # (row, d_model, head)
     found = (metric @ tau).permute(2, 0, 1) * weights[g:]
     return 2 * found.sum(0) - found[0]
 

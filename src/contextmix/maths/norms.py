@@ -47,7 +47,8 @@ def linear(vectors: Tensor, norm: Norm) -> Tensor:
         Kobayashi et al. (2021), eq. 6: the mean of *each part* is subtracted.
     """
     if norm.kind == "layer":
-        vectors = vectors - vectors.mean(-1, keepdim=True)
+        centred = vectors - vectors.mean(-1, keepdim=True)
+        return centred if norm.weight is None else centred.mul_(norm.weight)  # ours alone, so no second copy
     return vectors if norm.weight is None else vectors * norm.weight
 
 
