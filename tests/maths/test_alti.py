@@ -110,15 +110,30 @@ def test_a_part_that_points_away_counts_nothing(contributions, power):
 
 
 @each_length
+@pytest.mark.parametrize("chunk", [1, 30, 10**6])
 @given(causal_maps(2, 5, 5))
 @few
-def test_a_token_without_weight_has_exactly_nothing(contributions, power, attention):
+def test_a_token_without_weight_has_exactly_nothing(contributions, power, chunk, attention):
     mixture = replace(random_mixture(7), attention=attention)
     parts = parts_of(mixture).plus_residual(mixture.residual)
-    found = contributions(parts, mixture.total + mixture.residual)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alti_module, "VECTOR_ELEMENTS", chunk)
+        found = contributions(parts, mixture.total + mixture.residual)
     unseen = (attention == 0).all(0) & ~torch.eye(5, dtype=torch.bool)
     assert (found[unseen] == 0).all()
     close(found, longhand(built(mixture), mixture.total + mixture.residual, power), atol=1e-7)
+
+
+@each_length
+@pytest.mark.parametrize("chunk", [1, 30, 10**6])
+def test_a_token_that_only_later_ones_attend_to_still_has_its_residual(contributions, power, chunk, monkeypatch):
+    monkeypatch.setattr(alti_module, "VECTOR_ELEMENTS", chunk)
+    before = torch.eye(5, dtype=torch.float64)[[0, 0, 1, 2, 3]].expand(2, 5, 5)  # each token reads the one before it
+    mixture = replace(random_mixture(12), attention=before)
+    whole = mixture.total + mixture.residual + 0.1
+    found = contributions(parts_of(mixture).plus_residual(mixture.residual), whole)
+    close(found, longhand(built(mixture), whole, power))
+    assert (found.diagonal() > 0).sum() > 2
 
 
 @each_length

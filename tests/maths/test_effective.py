@@ -272,3 +272,5 @@ def test_what_counts_as_causal():
     late[1, 1, 3] = 0
     late[:2, 2, 2] = 0  # underflow in some heads
     assert first_seen(late).tolist() == [0, 0, 0, 0]
+    late[:, 2, 0] = 0  # underflow in all heads: the last row shows that the first token is in sight
+    assert first_seen(late).tolist() == [0, 0, 0, 0]

@@ -133,6 +133,8 @@ def test_a_source_without_outflow_reaches_nothing():
 def test_one_token_passes_its_narrowest_layer():
     maps = torch.tensor([0.9, 0.25, 0.6], dtype=torch.float64).view(3, 1, 1)
     assert flows(maps).tolist() == [[0.25]]
+    almost = torch.tensor([1 - 2e-8, 1 - 1e-8, 1.0], dtype=torch.float64).view(3, 1, 1)  # finer than GlobEnc's 1e-7
+    assert flows(almost).tolist() == [[1 - 2e-8]]
 
 
 @pytest.mark.parametrize("largest", [50, 10**4])

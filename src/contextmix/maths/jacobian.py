@@ -237,7 +237,7 @@ def _values(gram: Tensor, value_weight: Tensor, g: int, weights: Tensor, metric:
     n_heads = len(weights)
     width = value_weight.shape[-1] // n_heads
     own, later = value_weight[:, g * width : (g + 1) * width], value_weight[:, g * width :]
-    rows = torch.split(_head_rows(gram, g, n_heads)[..., g * width :], max(1, TAIL_ELEMENTS // (16 * later.numel())))
+    rows = torch.split(_head_rows(gram, g, n_heads)[..., g * width :], max(1, TAIL_ELEMENTS // (8 * later.numel())))
     tau = torch.cat([by_head(own @ some * later, n_heads - g).sum(-1) for some in rows])  # (row, d_model, head)
     found = (metric @ tau).permute(2, 0, 1) * weights[g:]
     return 2 * found.sum(0) - found[0]
