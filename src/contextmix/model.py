@@ -323,6 +323,8 @@ class TracedModel:
             run = model_run(self.model, anatomy, tensors, tokens, chosen, memory_budget, self.tokenizer)
             found = plan.attribute(run)
         values, dims, targets = found.values.detach().cpu().numpy(), ("key",), None
+        if target == "all" and values.ndim == 1:
+            raise BadOption(f"{plan.name} explains one class at a time, so target='all' is not possible. Name a class.")
         if values.ndim == 2:
             dims, targets = ("target", "key"), run.targets  # type: ignore[assignment]
         label, probability = run.targets[int(run.scores.argmax())], float(run.scores.float().softmax(-1).max())
