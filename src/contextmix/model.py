@@ -324,7 +324,11 @@ class TracedModel:
             found = plan.attribute(run)
         values, dims, targets = found.values.detach().cpu().numpy(), ("key",), None
         if target == "all" and values.ndim == 1:
-            raise BadOption(f"{plan.name} explains one class at a time, so target='all' is not possible. Name a class.")
+            options = "".join(f" with {name}={value!r}" for name, value in plan.options.items())
+            raise BadOption(
+                f"target='all' asks for one map per class, but {plan.name}{options} gives one value per token. Name "
+                "one class, or none to take the predicted one."
+            )
         if values.ndim == 2:
             dims, targets = ("target", "key"), run.targets  # type: ignore[assignment]
         label, probability = run.targets[int(run.scores.argmax())], float(run.scores.float().softmax(-1).max())

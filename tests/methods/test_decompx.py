@@ -52,7 +52,8 @@ def classifier(**changes) -> BertForSequenceClassification:
 
 
 def explain(model, ids=IDS, **options):
-    return cm.load(model).explain({"input_ids": ids}, "decompx", target="all", **options)
+    target = None if options.get("head") == "none" else "all"  # without the head there are no classes
+    return cm.load(model).explain({"input_ids": ids}, "decompx", target=target, **options)
 
 
 def run(**changes) -> ModelRun:
@@ -251,6 +252,8 @@ def test_a_target_is_its_row_and_the_quantity_says_what_it_is():
     assert (every.values < 0).any()
     bare = traced.explain(inputs, "decompx", head="none")
     assert (bare.dims, bare.quantity) == (("key",), Quantity.NORM)
+    with pytest.raises(BadOption, match=r"decompx with head='none' gives one value per token"):
+        traced.explain(inputs, "decompx", target="all", head="none")
 
 
 # Memory --------------------------------------------------------------------------------------------------------------
