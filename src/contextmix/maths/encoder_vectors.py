@@ -25,7 +25,7 @@ CHUNK_ELEMENTS = 1 << 22
 def through_matrix(parts: Parts, matrix: Tensor) -> Parts:
     """Every part times a matrix (d_model, d_out)."""
     own = None if parts.own is None else parts.own @ matrix
-    return replace(parts, weight=parts.weight @ matrix, total=parts.total @ matrix, own=own)
+    return replace(parts, weight=parts.weight @ matrix, whole=lambda: parts.total @ matrix, own=own)
 
 
 def encoder_lengths(out: Parts, inner: Parts, slopes: Tensor, matrix: Tensor) -> Tensor:

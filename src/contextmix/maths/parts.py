@@ -11,14 +11,16 @@ per source token: ‖Σ_h a_h F_h‖² = aᵀ(F Fᵀ)a. No tensor with (query, k
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from contextmix.maths.norms import Norm, denominator, linear
+from contextmix.maths.norms import Norm, denominator, frozen, linear
 
-TOKEN_BLOCK = 64  # source tokens whose F (token, head, d_model) is in memory at a time
+TOKEN_BLOCK = 128  # source tokens whose F (token, head, d_model) is in memory at a time
 PLANE_ELEMENTS = 1 << 18  # of one head's attention per step: large enough to use all cores, small enough for the cache
 
 
@@ -30,7 +32,8 @@ class Parts:
         attention: (..., head, query, key), weights after softmax.
         value: (..., head, key, d_head), with the value bias, grouped keys repeated.
         weight: (head, d_head, d_model): the output projection and all linear maps after it.
-        total: (..., query, d_model): Σ_j u[i, j], known exactly from the model's own activations.
+        whole: (..., query, d_model): Σ_j u[i, j], known exactly from the model's own activations; or what computes it,
+            since only mixing ratios ask for it.
         gain: (..., query, 1) or None for ones: what the attention part of each row is multiplied by.
         own: (..., query, d_model) or None: the residual, which belongs to the row's own token.
     """
@@ -38,21 +41,26 @@ class Parts:
     attention: Tensor
     value: Tensor
     weight: Tensor
-    total: Tensor
+    whole: Tensor | Callable[[], Tensor]
     gain: Tensor | None = None
     own: Tensor | None = None
+
+    @cached_property
+    def total(self) -> Tensor:
+        """Σ_j u[i, j], (..., query, d_model)."""
+        return self.whole if isinstance(self.whole, Tensor) else self.whole()
 
     def scaled(self, scale: float | Tensor) -> Parts:
         """Every part times a number or a vector over d_model."""
         if isinstance(scale, float) and scale == 1.0:
             return self
         own = None if self.own is None else self.own * scale
-        return replace(self, weight=self.weight * scale, total=self.total * scale, own=own)
+        return replace(self, weight=self.weight * scale, whole=lambda: self.total * scale, own=own)
 
     def plus_residual(self, residual: Tensor) -> Parts:
         """The residual stream (..., query, d_model) added, as a part of each row's own token."""
         own = residual if self.own is None else self.own + residual
-        return replace(self, total=self.total + residual, own=own)
+        return replace(self, whole=lambda: self.total + residual, own=own)
 
     def through(self, norm: Norm | None, full: Tensor) -> Parts:
         """Every part pushed through a norm whose denominator is that of the true row ``full`` (..., query, d_model)."""
@@ -63,9 +71,9 @@ class Parts:
             attention=self.attention,
             value=self.value,
             weight=linear(self.weight, norm),
-            total=linear(self.total, norm) * inverse,
+            whole=lambda: frozen(self.total, norm, inverse),
             gain=inverse if self.gain is None else self.gain * inverse,
-            own=None if self.own is None else linear(self.own, norm) * inverse,
+            own=None if self.own is None else frozen(self.own, norm, inverse),
         )
 
     def sources(self) -> Tensor:
@@ -89,12 +97,15 @@ class Parts:
         value = self.value.movedim(-3, 0)
         n_heads, *tokens, d_head = value.shape
         value = value.reshape(n_heads, -1, d_head)
-        weights = self.attention.diagonal(dim1=-2, dim2=-1).movedim(-2, -1).reshape(-1, 1, n_heads)
+        weights = self.attention.diagonal(dim1=-2, dim2=-1).movedim(-2, -1).contiguous().view(-1, 1, n_heads)
         gram = value.new_empty(value.shape[1], n_heads, n_heads)
         kept = value.new_empty(value.shape[1], 1, self.weight.shape[-1])
+        memory = value.new_empty(n_heads, min(TOKEN_BLOCK, value.shape[1]), self.weight.shape[-1])
         for start in range(0, len(gram), TOKEN_BLOCK):
             block = slice(start, start + TOKEN_BLOCK)
-            sources = torch.bmm(value[:, block], self.weight).transpose(0, 1).contiguous()  # (token, head, d_model)
+            sources = memory[:, : len(gram[block])]
+            torch.bmm(value[:, block], self.weight, out=sources)
+            sources = sources.transpose(0, 1)  # (token, head, d_model)
             torch.bmm(sources, sources.transpose(1, 2), out=gram[block])
             torch.bmm(weights[block], sources, out=kept[block])
         return gram.reshape(*tokens, n_heads, n_heads), kept.reshape(*tokens, -1)
@@ -114,8 +125,8 @@ class Parts:
         if self.gain is not None:
             lengths *= self.gain
         if self.own is not None:
-            kept = kept if self.gain is None else kept * self.gain
-            lengths.diagonal(dim1=-2, dim2=-1).copy_((kept + self.own).norm(dim=-1))
+            kept = self.own + kept if self.gain is None else torch.addcmul(self.own, kept, self.gain)
+            lengths.diagonal(dim1=-2, dim2=-1).copy_(kept.norm(dim=-1))
         return lengths
 
     def lengths_per_head(self) -> Tensor:

@@ -19,7 +19,7 @@ from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.replay import BlockReplay, ChainReplay
 from contextmix.tracing.resolve import at_least_float32, part, resolve_block
-from contextmix.tracing.run import first_states, quiet_run
+from contextmix.tracing.run import first_states, keep_freed_memory, quiet_run
 from contextmix.tracing.tap import listening, tapped
 from contextmix.tracing.verify import prove, tolerance
 
@@ -47,6 +47,7 @@ def record(
         TapSilent: If a block made no attention call that could be heard.
         NotFinite: If an activation is NaN or infinite.
     """
+    keep_freed_memory()
     recorder = _Recorder(model, anatomy, visit)
     with ExitStack() as stack:
         for hook in recorder.hooks():

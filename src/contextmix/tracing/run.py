@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -22,6 +23,18 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Once per process: let glibc keep up to 64 MiB that layer after layer frees and asks for again.
+
+    Its rule is to give memory above twice the largest block freed so far back to the system; what comes back is zeroed
+    page by page, which costs a tenth of a traced run (measured 2026-11, BERT-base, 4 × 128 tokens). Freeing one block
+    just under its limit of 32 MiB raises that mark. The block is never written to, so it costs nothing itself, and with
+    other allocators it does nothing.
+    """
+    torch.empty((32 << 20) - (64 << 10), dtype=torch.uint8)
 
 
 def quiet_run(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Any:
