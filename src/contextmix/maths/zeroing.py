@@ -65,7 +65,7 @@ class Tail:
 
 
 def zeroing_changes(
-    attention: Tensor, sources: Tensor, tail: Tail, product: Product = torch.matmul
+    attention: Tensor, sources: Tensor, tail: Tail, product: Product = torch.matmul, reader: Reader | None = None
 ) -> Iterator[tuple[slice, slice, Tensor]]:
     """The change of each row of the block's output, for one zeroed token after another.
 
@@ -74,6 +74,7 @@ def zeroing_changes(
         sources: (key, head, d_model): f^h(x_j), what each token sends per unit of attention.
         tail: The rest of the block.
         product: The matrix product of the second feed-forward matrix; a reduced-precision one may stand in.
+        reader: What `reader_of` made for the same sources and tail, to be used again.
 
     Yields:
         A slice of zeroed tokens, the slice of queries that can see them, and the changes (zeroed, query, d_model).
@@ -81,7 +82,7 @@ def zeroing_changes(
     n_keys = attention.shape[-1]
     inner = tail.ffn.first.shape[-1] if isinstance(tail.ffn, FeedForward) else 4 * sources.shape[-1]
     step = max(1, BLOCK_ELEMENTS // (attention.shape[-2] * inner))
-    reader = _Reader(tail, sources) if _is_factored(tail) else None
+    reader = reader or reader_of(tail, sources)
     for start in range(0, n_keys, step):
         zeroed = slice(start, min(start + step, n_keys))
         seen = _first_query(attention[..., zeroed])
@@ -98,7 +99,7 @@ def _change(
     zeroed: slice,
     queries: slice,
     tail: Tail,
-    reader: _Reader | None,
+    reader: Reader | None,
     product: Product,
 ) -> Tensor:
     raw = weights @ sources
@@ -120,20 +121,32 @@ def _is_factored(tail: Tail) -> bool:
     return isinstance(tail.ffn, FeedForward) and one_norm and plain
 
 
-class _Reader:
-    """The first feed-forward matrix applied to n·H + n vectors instead of n²."""
+@dataclass(frozen=True)
+class Reader:
+    """The first feed-forward matrix applied to n·H + n vectors instead of n².
 
-    def __init__(self, tail: Tail, sources: Tensor) -> None:
-        assert isinstance(tail.ffn, FeedForward)
-        self.tail, self.ffn = tail, tail.ffn
-        self.norm = tail.norm_after or tail.norm_in
-        self.total = tail.attention_sum if tail.norm_in is None else tail.residual_mid
-        scaled = sources * tail.attention_scale
-        self.moves = (scaled if self.norm is None else linear(scaled, self.norm)) @ self.ffn.first
-        self.rows = None if self.norm is None else linear(self.total, self.norm) @ self.ffn.first
-        read = tail.residual_mid if tail.norm_in is None else norm_in(tail)
-        self.before = self.ffn.before_activation(read)
-        self.after = self.ffn.activation(self.before)
+    Attributes:
+        ffn: The feed-forward part.
+        norm: The one norm between the attention output and the feed-forward part, if there is one.
+        total: (query, d_model): its clean input.
+        moves: (zeroed, head, d_ffn): what each token sends, as the first matrix reads it.
+        rows: (query, d_ffn): the clean input of the norm, centred, as the first matrix reads it.
+        before: (query, d_ffn): the clean inner layer, before the activation.
+        after: (query, d_ffn): the same, after it.
+    """
+
+    ffn: FeedForward
+    norm: Norm | None
+    total: Tensor
+    moves: Tensor
+    rows: Tensor | None
+    before: Tensor
+    after: Tensor
+
+    def row(self, query: int) -> Reader:
+        """The same for one query alone."""
+        states = {name: getattr(self, name)[query : query + 1] for name in ("total", "before", "after")}
+        return replace(self, rows=None if self.rows is None else self.rows[query : query + 1], **states)
 
     def feed_forward_change(
         self, weights: Tensor, added: Tensor, zeroed: slice, queries: slice, product: Product
@@ -147,6 +160,27 @@ class _Reader:
             before = clean.baddbmm_(weights * inverse, self.moves[zeroed])
         moved = self.ffn.activation(before).sub_(self.after[queries])
         return product(moved, self.ffn.second)
+
+
+def reader_of(tail: Tail, sources: Tensor) -> Reader | None:
+    """The reader for these sources (key, head, d_model); None where a change does not reach the matrix as a sum."""
+    if not _is_factored(tail):
+        return None
+    assert isinstance(tail.ffn, FeedForward)
+    norm, first = tail.norm_after or tail.norm_in, tail.ffn.first
+    total = tail.attention_sum if tail.norm_in is None else tail.residual_mid
+    sent = sources * tail.attention_scale
+    sent = sent if norm is None else linear(sent, norm)
+    before = tail.ffn.before_activation(tail.residual_mid if tail.norm_in is None else norm_in(tail))
+    return Reader(
+        ffn=tail.ffn,
+        norm=norm,
+        total=total,
+        moves=(sent.flatten(0, 1) @ first).view(*sent.shape[:2], -1),  # one product: batched ones take twice as long
+        rows=None if norm is None else linear(total, norm) @ first,
+        before=before,
+        after=tail.ffn.activation(before),
+    )
 
 
 def norm_in(tail: Tail) -> Tensor:
@@ -163,7 +197,7 @@ def _any_feed_forward_change(tail: Tail, read: Tensor, queries: slice) -> Tensor
 
 def bfloat16_product(changes: Tensor, matrix: Tensor) -> Tensor:
     """A matrix product in bfloat16: 8 bits of each change, and changes are small against the clean states."""
-    return (changes.bfloat16() @ matrix.bfloat16()).to(matrix.dtype)
+    return (changes.bfloat16() @ matrix.bfloat16()).to(changes.dtype)
 
 
 def _first_query(attention: Tensor) -> int:

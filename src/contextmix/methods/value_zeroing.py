@@ -8,6 +8,7 @@ token draws from itself *through attention*.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -16,14 +17,15 @@ from torch import Tensor
 from contextmix.contracts import Measured, Method
 from contextmix.errors import BadOption, UnsupportedModel
 from contextmix.maths.differences import cosine_distance, euclidean_distance
+from contextmix.maths.feedforward import FeedForward
 from contextmix.maths.shares import row_shares
-from contextmix.maths.zeroing import Tail, bfloat16_product, zeroing_changes
+from contextmix.maths.zeroing import Reader, Tail, bfloat16_product, reader_of, zeroing_changes
 from contextmix.papers import MOHEBBI_2023
 from contextmix.tokenmap import Quantity
 from contextmix.trace import LayerTrace
 
 _DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cosine": cosine_distance, "euclidean": euclidean_distance}
-_PRODUCTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"full": torch.matmul, "bfloat16": bfloat16_product}
+_PRECISIONS = ("full", "bfloat16")
 
 
 def measure(
@@ -66,34 +68,56 @@ def measure(
         ]
         notes = {name: torch.stack([row.notes[name] for row in rows]) for name in rows[0].notes}
         return Measured(torch.stack([row.values for row in rows]), notes)
-    distances = _distances(layer, distance, heads, precision)
+    zeroed = _Zeroed.of(layer, heads)
+    distances = zeroed.distances(distance, precision)
     notes = {"zero_rows": (distances.sum(-1) == 0).sum()}
     if precision != "full":
-        notes["bfloat16_error"] = _error(layer, distance, heads, distances)
+        notes["bfloat16_error"] = _error(zeroed, distance, distances, (7 * layer.index) % len(distances))
     return Measured(row_shares(distances) if normalise else distances, notes)
 
 
-def _distances(
-    layer: LayerTrace, distance: str, heads: Sequence[int] | None, precision: str, query: int | None = None
-) -> Tensor:
-    """All distances (query, key), or those of one query only, (1, key)."""
-    parts, tail = layer.attention_parts, _tail(layer)
-    attention, sources = parts.attention, parts.sources()
-    if heads is not None:
-        attention, sources = attention[list(heads)], sources[:, list(heads)]
-    clean = layer.residual_out
-    if query is not None:
-        attention, clean, tail = attention[:, query : query + 1], clean[query : query + 1], tail.row(query)
-    found = attention.new_zeros(attention.shape[-2:])
-    for zeroed, queries, changes in zeroing_changes(attention, sources, tail, _PRODUCTS[precision]):
-        found[queries, zeroed] = _DISTANCES[distance](clean[queries], changes).T
-    return found
+@dataclass(frozen=True)
+class _Zeroed:
+    """What is zeroed in a layer, and what follows it: all queries, or one of them."""
+
+    attention: Tensor
+    sources: Tensor
+    tail: Tail
+    clean: Tensor
+    reader: Reader | None
+
+    @classmethod
+    def of(cls, layer: LayerTrace, heads: Sequence[int] | None) -> _Zeroed:
+        parts, tail = layer.attention_parts, _tail(layer)
+        attention, sources = parts.attention, parts.sources()
+        if heads is not None:
+            attention, sources = attention[list(heads)], sources[:, list(heads)]
+        return cls(attention, sources, tail, layer.residual_out, reader_of(tail, sources))
+
+    def row(self, query: int) -> _Zeroed:
+        """One query alone."""
+        reader = None if self.reader is None else self.reader.row(query)
+        one = slice(query, query + 1)
+        return _Zeroed(self.attention[:, one], self.sources, self.tail.row(query), self.clean[one], reader)
+
+    def distances(self, distance: str, precision: str) -> Tensor:
+        """All distances, (query, key)."""
+        found = self.attention.new_zeros(self.attention.shape[-2:])
+        product = _bfloat16_product(self.tail) if precision == "bfloat16" else torch.matmul
+        for zeroed, queries, changes in zeroing_changes(self.attention, self.sources, self.tail, product, self.reader):
+            found[queries, zeroed] = _DISTANCES[distance](self.clean[queries], changes).T
+        return found
 
 
-def _error(layer: LayerTrace, distance: str, heads: Sequence[int] | None, reduced: Tensor) -> Tensor:
+def _bfloat16_product(tail: Tail) -> Callable[[Tensor, Tensor], Tensor]:
+    """The product with the second matrix, which is rounded once for all steps."""
+    second = tail.ffn.second.bfloat16() if isinstance(tail.ffn, FeedForward) else None
+    return lambda changes, matrix: bfloat16_product(changes, matrix if second is None else second)
+
+
+def _error(zeroed: _Zeroed, distance: str, reduced: Tensor, query: int) -> Tensor:
     """The largest error of one row's shares (another row in each layer)."""
-    query = (7 * layer.index) % reduced.shape[0]
-    exact = row_shares(_distances(layer, distance, heads, "full", query))
+    exact = row_shares(zeroed.row(query).distances(distance, "full"))
     return (row_shares(reduced[query : query + 1]) - exact).abs().max()
 
 
@@ -120,7 +144,7 @@ def _tail(layer: LayerTrace) -> Tail:
 def _check(layer: LayerTrace, distance: str, heads: Sequence[int] | None, precision: str) -> None:
     if distance not in _DISTANCES:
         raise BadOption(f"value_zeroing measures cosine or euclidean distances; got distance={distance!r}.")
-    if precision not in _PRODUCTS:
+    if precision not in _PRECISIONS:
         raise BadOption(f"value_zeroing computes in full precision or with bfloat16 differences; got {precision!r}.")
     n_heads = layer.attention.shape[-3]
     if heads is not None and (not heads or not all(0 <= head < n_heads for head in heads)):
