@@ -1,6 +1,6 @@
-"""What effective attention, ALTI and flow cost: against a plain forward pass, and against the obvious way, in one run.
+"""What some methods cost: against a plain forward pass, and against the obvious way, in one run.
 
-    python benchmarks/cost_family.py [effective] [alti] [flow] [--repeats 5] [--cpu-time]
+    python benchmarks/cost_family.py [zeroing] [effective] [alti] [flow] [--repeats 5] [--cpu-time]
 
 The programs of a group run in turn (A B C A B C …); printed are the best time of each and the median over rounds of its
 ratio to the group's first program. BERT-base size, random weights, one sequence. With ``--cpu-time`` on one thread the
@@ -27,6 +27,7 @@ import contextmix
 from contextmix.maths.alti import l1_contributions
 from contextmix.maths.effective import effective_mean, value_space
 from contextmix.maths.effective_causal import causal_effective
+from contextmix.maths.feedforward import FeedForward
 from contextmix.maths.flow import FlowNetwork
 from contextmix.trace import LayerTrace
 from contextmix.tracing.record import record
@@ -67,7 +68,7 @@ def effective(n: int = 512) -> Programs:
 
 
 class Alti:
-    """A whole model, and the same passes with ALTI in them."""
+    """A whole model, and the same passes with a method in them."""
 
     def __init__(self, n: int) -> None:
         torch.manual_seed(0)
@@ -120,6 +121,23 @@ def alti(n: int = 128) -> Programs:
     }
 
 
+def zeroing(n: int = 64) -> Programs:
+    """The whole model at n = 64, where n plain passes are the unit to read the ratios by: divide them by 64."""
+    bench = Alti(n)
+    feed_forward = bench.layers[0].block.feed_forward
+    assert isinstance(feed_forward, FeedForward)
+    second, changes = feed_forward.second, torch.randn(n * n, feed_forward.second.shape[0])
+    reduced, few = second.bfloat16(), changes.bfloat16()
+    layers = range(bench.model.config.num_hidden_layers)
+    return {
+        "plain": bench.plain,
+        "value_zeroing": lambda: bench.traced.explain(bench.inputs, "value_zeroing"),
+        "… its second matrix alone (the floor)": lambda: [changes @ second for _ in layers],
+        "value_zeroing, bfloat16": lambda: bench.traced.explain(bench.inputs, "value_zeroing", precision="bfloat16"),
+        "… its second matrix alone, bfloat16": lambda: [few @ reduced for _ in layers],
+    }
+
+
 def flow(n: int = 32, n_layers: int = 12) -> Programs:
     """One row of attention flow: n maximum flows."""
     maps = torch.randn(n_layers, n, n, generator=torch.Generator().manual_seed(0)).mul(2).softmax(-1).double()
@@ -127,7 +145,7 @@ def flow(n: int = 32, n_layers: int = 12) -> Programs:
     return {f"one row, n = {n}, {n_layers} layers": lambda: list(network.flows(0))}
 
 
-GROUPS = {"effective": effective, "alti": alti, "flow": flow}
+GROUPS = {"zeroing": zeroing, "effective": effective, "alti": alti, "flow": flow}
 
 
 def peak_mib(n: int, program: str, **options: Any) -> float:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from contextmix.anatomy import Anatomy, BlockAnatomy, NormPlace, Sublayer
-    from contextmix.api import aggregate, aggregations, load, measure, methods, mixing_ratio
+    from contextmix.api import aggregate, aggregations, compare, load, measure, methods, mixing_ratio
+    from contextmix.comparison import Comparison
     from contextmix.errors import ContextMixError
     from contextmix.model import CheckReport, TracedModel
     from contextmix.provenance import Provenance, Quantity
@@ -24,6 +25,7 @@ __all__ = [
     "Anatomy",
     "BlockAnatomy",
     "CheckReport",
+    "Comparison",
     "ContextMixError",
     "LayerTrace",
     "NormPlace",
@@ -36,13 +38,14 @@ __all__ = [
     "TracedModel",
     "aggregate",
     "aggregations",
+    "compare",
     "load",
     "measure",
     "methods",
     "mixing_ratio",
 ]
 
-_HOMES = ("api", "model", "trace", "anatomy", "tokenmap", "provenance", "tokens", "errors")
+_HOMES = ("api", "model", "comparison", "trace", "anatomy", "tokenmap", "provenance", "tokens", "errors")
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ text ─encode→ Inputs ─trace→ Trace ─measure→ TokenMap(layer, query, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import pandas as pd
 import torch
 
 from contextmix.anatomy import Anatomy
+from contextmix.comparison import Comparison
 from contextmix.contracts import Measured, Method
 from contextmix.errors import UnknownName, WrongShape
-from contextmix.model import TracedModel
+from contextmix.model import Source, TracedModel
 from contextmix.plan import (
     AGGREGATIONS,
     METHODS,
@@ -73,6 +74,40 @@ def load(
     if device is not None:
         loaded.to(device)  # type: ignore[arg-type, unused-ignore]
     return TracedModel(loaded, tokenizer, name=name, revision=revision, anatomy=anatomy)
+
+
+def compare(
+    source: Source,
+    methods: Sequence[str],
+    *,
+    model: Any = "demo",
+    query: int | str = 0,
+    target: int | str | None = None,
+    truncate: bool = False,
+) -> Comparison:
+    """Several methods on one text side by side: `load` and `TracedModel.compare` in one call.
+
+    Args:
+        source: A text, a pair of texts, or model inputs for one sequence.
+        methods: Names of recipes, mixing maps or methods of the whole model; two at least.
+        model: What `load` takes, or a model that it gave.
+        query: The token whose row is compared.
+        target: The class that methods of the whole model explain; left out, the predicted one.
+        truncate: Cut a text that is too long instead of refusing it.
+
+    Returns:
+        The row of each method, and their pairwise Spearman correlations.
+
+    Raises:
+        UnknownName: If a method does not exist.
+        BadOption: If fewer than two methods are named, or one twice.
+
+    Example:
+        >>> compare("a deep and meaningful film .", ["globenc", "value_zeroing"]).spearman.shape
+        (2, 2)
+    """
+    traced = model if isinstance(model, TracedModel) else load(model)
+    return traced.compare(source, methods, query=query, target=target, truncate=truncate)
 
 
 def measure(trace: Trace, method: str, **options: Any) -> TokenMap:
