@@ -29,18 +29,21 @@ def inverse_change(total: Tensor, change: Tensor, norm: Norm) -> tuple[Tensor, T
         total = total - total.mean(-1, keepdim=True)
         change = change - change.mean(-1, keepdim=True)
     clean = denominator(total, norm)
-    grown = ((2 * total + change) * change).mean(-1, keepdim=True)
+    grown = torch.add(change, total, alpha=2).mul_(change).mean(-1, keepdim=True)
     changed = torch.sqrt((clean.square() + grown).clamp_min(norm.eps))
     return changed.reciprocal(), -grown / (clean * changed * (clean + changed))
 
 
-def norm_change(total: Tensor, change: Tensor, norm: Norm | None) -> Tensor:
+def norm_change(
+    total: Tensor, change: Tensor, norm: Norm | None, spread: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
     """norm(u + Δ) − norm(u), (..., d_model).
 
     Args:
         total: (..., d_model): u.
         change: (..., d_model): Δ; shapes broadcast.
         norm: The norm; None for the identity.
+        spread: The `inverse_change` of the same three, where it is known already.
 
     Example:
         >>> plain = Norm("layer", None, None, eps=0.0)
@@ -49,8 +52,8 @@ def norm_change(total: Tensor, change: Tensor, norm: Norm | None) -> Tensor:
     """
     if norm is None:
         return change
-    inverse, grown = inverse_change(total, change, norm)
-    return linear(change, norm) * inverse + linear(total, norm) * grown
+    inverse, grown = inverse_change(total, change, norm) if spread is None else spread
+    return torch.addcmul(linear(change, norm) * inverse, linear(total, norm), grown)
 
 
 def cosine_distance(clean: Tensor, change: Tensor) -> Tensor:

@@ -104,10 +104,13 @@ def _change(
 ) -> Tensor:
     raw = weights @ sources
     added = norm_change(tail.attention_out[queries], raw, tail.attention_norm_out) * tail.attention_scale
-    stream = norm_change(tail.attention_sum[queries], added, tail.norm_after)
     if reader is not None:
-        moved = reader.feed_forward_change(weights, added, zeroed, queries, product)
+        spread = None if reader.norm is None else inverse_change(reader.total[queries], added, reader.norm)
+        moved = reader.feed_forward_change(weights, spread, zeroed, queries, product)
+        shared = spread if tail.norm_after is not None else None
+        stream = norm_change(tail.attention_sum[queries], added, tail.norm_after, shared)
     else:
+        stream = norm_change(tail.attention_sum[queries], added, tail.norm_after)
         read = norm_change(tail.residual_mid[queries], stream, tail.norm_in)
         moved = _any_feed_forward_change(tail, read, queries)
     moved = norm_change(tail.ffn_out[queries], moved, tail.ffn_norm_out) * tail.ffn_scale
@@ -149,13 +152,18 @@ class Reader:
         return replace(self, rows=None if self.rows is None else self.rows[query : query + 1], **states)
 
     def feed_forward_change(
-        self, weights: Tensor, added: Tensor, zeroed: slice, queries: slice, product: Product
+        self,
+        weights: Tensor,
+        spread: tuple[Tensor, Tensor] | None,
+        zeroed: slice,
+        queries: slice,
+        product: Product,
     ) -> Tensor:
-        """ffn(z + Δz) − ffn(z), (zeroed, query, d_model)."""
-        if self.norm is None or self.rows is None:
+        """ffn(z + Δz) − ffn(z), (zeroed, query, d_model); ``spread`` is the `inverse_change` of the norm before it."""
+        if spread is None or self.rows is None:
             before = torch.baddbmm(self.before[queries].expand(len(weights), -1, -1), weights, self.moves[zeroed])
         else:
-            inverse, grown = inverse_change(self.total[queries], added, self.norm)
+            inverse, grown = spread
             clean = torch.addcmul(self.before[queries], grown, self.rows[queries])
             before = clean.baddbmm_(weights * inverse, self.moves[zeroed])
         moved = self.ffn.activation(before).sub_(self.after[queries])
