@@ -23,6 +23,10 @@ check: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/cost_family.py
+	$(BIN)/python benchmarks/cost_hta.py
+	$(BIN)/python benchmarks/cost_decompx.py
+	$(BIN)/python benchmarks/peak_memory.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
