@@ -139,7 +139,7 @@ def test_points_come_in_batches_that_the_memory_holds():
     start, end = points(2)
     # One point keeps 3·2 numbers for tanh and 3·2 for the weight's gradient, and half as much again goes by; four
     # tensors of the path are held.
-    needed = (3 * 2 // 2 + 4) * 3 * 2 * 8
+    needed = (2 * 2 + 4) * 3 * 2 * 8
     whole = path_gradient(slopes, start, end, 8, 100 * needed)
     assert sizes == [1, 7]
     sizes.clear()
