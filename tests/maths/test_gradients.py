@@ -137,7 +137,7 @@ def test_points_come_in_batches_that_the_memory_holds():
         return score_gradients(lambda some: layer(some).tanh().sum(1), at, 0)[1]
 
     start, end = points(2)
-    # One point keeps 3·2 numbers for tanh and 3·2 for the weight's gradient, and half as much again goes by; four
+    # One point keeps 3·2 numbers for tanh and 3·2 for the weight's gradient, and as much again goes by; four
     # tensors of the path are held.
     needed = (2 * 2 + 4) * 3 * 2 * 8
     whole = path_gradient(slopes, start, end, 8, 100 * needed)
