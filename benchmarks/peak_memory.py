@@ -17,6 +17,8 @@ from transformers import BertConfig, BertForSequenceClassification
 
 import contextmix
 
+OPTIONS = {"occlusion": {"replace": "delete"}}  # a model without tokenizer names no unknown token
+
 
 def added(method: str | None, tokens: int, layers: int, budget: int) -> float:
     """MiB that one explanation (None: one plain pass) adds at its peak."""
@@ -31,7 +33,7 @@ def added(method: str | None, tokens: int, layers: int, budget: int) -> float:
         with torch.no_grad():
             model(inputs["input_ids"][None])
     else:
-        traced.explain(inputs, method, memory_budget=budget << 20)
+        traced.explain(inputs, method, memory_budget=budget << 20, **OPTIONS.get(method, {}))
     return (_kib("VmHWM") - before) / 2**10
 
 

@@ -18,8 +18,8 @@ from contextmix.maths.differences import inverse_change, norm_change
 from contextmix.maths.feedforward import FeedForward
 from contextmix.maths.norms import Norm, linear, normalise
 
-BLOCK_ELEMENTS = 1 << 21
-"""Numbers of the feed-forward part's inner layer that are worked on at a time: they stay in the cache."""
+BLOCK_ELEMENTS = 1 << 22
+"""Numbers of the feed-forward part's inner layer that are worked on at a time: 16 MiB, large enough for fast products."""
 
 Product = Callable[[Tensor, Tensor], Tensor]
 
