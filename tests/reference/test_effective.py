@@ -21,8 +21,8 @@ TEXTS = {
 }
 LAYERS = {"long0": [0, 3, 5], "s05": range(6), "s08": range(6)}
 # Relative to the largest value; the frozen numbers are in float32. One token more than d_head (s05): the projection
-# removes # one direction alone, that of the smallest singular value (5e-4 of the largest), and float32 values fix it to
-# 1e-4. A # float64 decomposition of the same float32 values is as far away (1.35e-5).
+# removes one direction alone, that of the smallest singular value (5e-4 of the largest), and float32 values fix it to
+# 1e-4. A float64 decomposition of the same float32 values is as far away (1.35e-5).
 LIMITS = {("s05", "float32"): 3e-5}
 
 with np.load(Path(__file__).with_name("effective.npz"), allow_pickle=False) as stored:
