@@ -36,6 +36,7 @@ class Scores:
 
 
 Replay = Callable[[Tensor], Tensor]
+ReplayZeroed = Callable[[int | None, tuple[int, ...] | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class LayerTrace:
         block: The block's parameters.
         scores: What the attention weights were made of.
         replay: Other input states (..., query, d_model) → the block's output; gradients flow. None on toy traces.
+        replay_zeroed: A token and heads (None: all) whose value is set to zero → the block's output; without a token,
+            the clean one. None on toy traces.
         embeddings: (..., query, d_model): what entered the first block.
         replay_from_embeddings: Other embeddings → this block's output, through all blocks before it; gradients flow.
         tolerance: Largest relative error by which what is computed again may differ, in the precision of the model.
@@ -68,6 +71,7 @@ class LayerTrace:
     block: Block
     scores: Scores | None = None
     replay: Replay | None = None
+    replay_zeroed: ReplayZeroed | None = None
     embeddings: Tensor | None = None
     replay_from_embeddings: Replay | None = None
     tolerance: float = 1e-4
@@ -108,6 +112,8 @@ class LayerTrace:
             own["scores"] = Scores(self.scores.query[example], self.scores.key[example], self.scores.scaling)
         if self.replay is not None:
             own["replay"] = partial(_replay_one, self.replay, self.residual_in, example)
+        if self.replay_zeroed is not None:
+            own["replay_zeroed"] = partial(_zero_one, self.replay_zeroed, example)
         if self.embeddings is not None and self.replay_from_embeddings is not None:
             own["embeddings"] = self.embeddings[example]
             own["replay_from_embeddings"] = partial(_replay_one, self.replay_from_embeddings, self.embeddings, example)
@@ -121,6 +127,10 @@ def _replay_one(replay: Replay, states: Tensor, example: int, own: Tensor) -> Te
     """Run a batch again with other states for one of its sequences."""
     with torch.set_grad_enabled(own.requires_grad):
         return replay(torch.cat([states[:example], own.unsqueeze(0), states[example + 1 :]]))[example]
+
+
+def _zero_one(replay: ReplayZeroed, example: int, token: int | None, heads: tuple[int, ...] | None) -> Tensor:
+    return replay(token, heads)[example]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Value Zeroing against the definition: really set the value of each token to zero in one layer, and run the model."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,12 +25,15 @@ VALUES = {  # where each family computes its values: module, and which slice of 
     "granite": ("self_attn.v_proj", None),
     "olmo2": ("self_attn.v_proj", None),
     "modernbert": ("attn.Wqkv", slice(32, 48)),
+    "phi": ("self_attn.v_proj", None),
+    "gpt_neox": ("attention.query_key_value", [*range(16, 24), *range(40, 48)]),  # head by head: q, k, v
 }
+GATED = ("llama", "gemma2", "granite", "olmo2", "modernbert")
 
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    with one_thread():
+    with one_thread(), torch.no_grad():
         yield
 
 
@@ -62,6 +66,24 @@ def zeroed_outputs(model, place, ids, number, token, family):
     return seen[0][0].numpy()
 
 
+def in_float64(model):
+    """The model in float64, its norms too: those of many families compute in float32 whatever the precision."""
+
+    def norm(module):
+        def forward(states):
+            normed = states / (states.square().mean(-1, keepdim=True) + eps).sqrt()
+            return normed * (module.weight + offset)
+
+        eps = getattr(module, "variance_epsilon", None) or module.eps
+        offset = 1.0 if type(module).__name__.startswith("Gemma") else 0.0
+        return forward
+
+    for module in model.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            module.forward = norm(module)
+    return model.double()
+
+
 def brute_force(model, anatomy, ids, distance, family):
     maps = []
     for number, place in enumerate(anatomy.blocks):
@@ -88,15 +110,49 @@ def euclidean(y, other):
 @pytest.mark.parametrize("family", VALUES)
 @pytest.mark.parametrize("distance", [cosine, euclidean])
 def test_closed_form_is_the_definition_in_every_layout(family, distance):
-    model, ids = build(family).double(), token_ids(5, seed=3)
+    model, ids = in_float64(build(family)), token_ids(5, seed=3)
     model.set_attn_implementation("eager")  # some families take the softmax in float32, and only then
     traced = cm.load(model)
     trace = traced.trace({"input_ids": ids[0]})
     found = cm.measure(trace, "value_zeroing", distance=distance.__name__, normalise=False).values
     wanted = brute_force(model, traced.anatomy(), ids, distance, family)
-    rtol = 1e-6 if family in {"llama", "gemma2", "granite", "olmo2"} else 1e-9  # RMSNorm runs in float32 there
-    np.testing.assert_allclose(found, wanted, rtol=rtol, atol=rtol * wanted.max())
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9 * wanted.max())
     assert found.max() > 1e-3
+
+
+@pytest.mark.parametrize("family", VALUES)
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_running_the_block_again_gives_the_closed_form_in_every_layout(family, distance):
+    traced = cm.load(in_float64(build(family)))
+    for layer in traced.trace({"input_ids": token_ids(5, seed=3)[0]}).layers:
+        closed = measure(layer, distance=distance, normalise=False).values
+        block = replace(layer.block, feed_forward=None, parallel=False)  # as if nobody knew what follows attention
+        again = measure(replace(layer, block=block), distance=distance, normalise=False).values
+        torch.testing.assert_close(again, closed, rtol=1e-9, atol=1e-9 * float(closed.max()))
+
+
+def test_running_the_block_again_for_some_heads_and_some_sequences():
+    layers = []
+    traced = cm.load(build("bert").double())
+    traced._record({"input_ids": token_ids(5, batch=2)}, layers.append)
+    for row in range(2):
+        layer = layers[0][row]
+        unknown = replace(layer, block=replace(layer.block, feed_forward=None))
+        closed, again = (measure(one, heads=[1], normalise=False).values for one in (layer, unknown))
+        torch.testing.assert_close(again, closed, rtol=1e-9, atol=1e-12)
+
+
+def test_heads_that_share_a_value_cannot_be_zeroed_apart_in_a_run():
+    layer = cm.load(build("llama")).trace({"input_ids": token_ids(5)[0]}).layers[0]
+    assert measure(layer, heads=[1]).values.isfinite().all()  # the closed form can
+    with pytest.raises(UnsupportedModel, match="2 heads share 1 values"):
+        measure(replace(layer, block=replace(layer.block, feed_forward=None)), heads=[1])
+
+
+def test_a_block_that_can_neither_be_read_nor_run_is_refused():
+    layer = cm.load(build("bert")).trace({"input_ids": token_ids(5)[0]}).layers[0]
+    with pytest.raises(UnsupportedModel, match="Layer 0: the feed-forward part cannot"):
+        measure(replace(layer, block=replace(layer.block, feed_forward=None), replay_zeroed=None))
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
@@ -191,7 +247,8 @@ def test_unknown_options_are_refused(options):
         cm.measure(trace, "value_zeroing", **options)
 
 
-def test_parallel_sublayers_are_refused():
-    trace = cm.load(build("gpt_neox")).trace({"input_ids": token_ids(3)[0]})
-    with pytest.raises(UnsupportedModel, match="Layer 0: value_zeroing needs"):
-        cm.measure(trace, "value_zeroing")
+@pytest.mark.parametrize("family", [*GATED, "gpt_neox"])
+def test_reduced_precision_is_refused_where_there_is_no_second_matrix(family):
+    trace = cm.load(build(family)).trace({"input_ids": token_ids(3)[0]})
+    with pytest.raises(UnsupportedModel, match="Layer 0: reduced precision is for"):
+        cm.measure(trace, "value_zeroing", precision="bfloat16")

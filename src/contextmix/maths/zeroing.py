@@ -19,14 +19,14 @@ from contextmix.maths.feedforward import FeedForward
 from contextmix.maths.norms import Norm, linear, normalise
 
 BLOCK_ELEMENTS = 1 << 22
-"""Numbers of the feed-forward part's inner layer that are worked on at a time: 16 MiB, large enough for fast products."""
+"""Numbers of the feed-forward part's inner layer that are worked on at a time: 16 MiB, enough for fast products."""
 
 Product = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Tail:
-    """What follows the attention output in a serial block; all states (query, d_model), of one sequence.
+    """What follows the attention output in a block; all states (query, d_model), of one sequence.
 
     Attributes:
         attention_out: Raw output of attention, the input of ``attention_norm_out``.
@@ -36,7 +36,8 @@ class Tail:
         norm_after: Norm on the stream after the addition (post-norm).
         residual_mid: The stream between the sub-layers.
         norm_in: Norm in front of the feed-forward part (pre-norm).
-        ffn: The feed-forward part: two matrices, or any function of its input.
+        ffn: The feed-forward part: two matrices, or any function of its input; None where it runs parallel to attention
+            and therefore never learns of the change.
         ffn_out: Its raw output.
         ffn_norm_out: Norm on it before the addition.
         ffn_scale: Factor of it.
@@ -51,7 +52,7 @@ class Tail:
     norm_after: Norm | None
     residual_mid: Tensor
     norm_in: Norm | None
-    ffn: FeedForward | Callable[[Tensor], Tensor]
+    ffn: FeedForward | Callable[[Tensor], Tensor] | None
     ffn_out: Tensor
     ffn_norm_out: Norm | None
     ffn_scale: float | Tensor
@@ -104,6 +105,8 @@ def _change(
 ) -> Tensor:
     raw = weights @ sources
     added = norm_change(tail.attention_out[queries], raw, tail.attention_norm_out) * tail.attention_scale
+    if tail.ffn is None:
+        return norm_change(tail.ffn_sum[queries], added, tail.norm_last)
     if reader is not None:
         spread = None if reader.norm is None else inverse_change(reader.total[queries], added, reader.norm)
         moved = reader.feed_forward_change(weights, spread, zeroed, queries, product)
@@ -112,7 +115,7 @@ def _change(
     else:
         stream = norm_change(tail.attention_sum[queries], added, tail.norm_after)
         read = norm_change(tail.residual_mid[queries], stream, tail.norm_in)
-        moved = _any_feed_forward_change(tail, read, queries)
+        moved = _any_feed_forward_change(tail.ffn, norm_in(tail)[queries], read)
     moved = norm_change(tail.ffn_out[queries], moved, tail.ffn_norm_out) * tail.ffn_scale
     return norm_change(tail.ffn_sum[queries], stream + moved, tail.norm_last)
 
@@ -196,11 +199,10 @@ def norm_in(tail: Tail) -> Tensor:
     return tail.residual_mid if tail.norm_in is None else normalise(tail.residual_mid, tail.norm_in)
 
 
-def _any_feed_forward_change(tail: Tail, read: Tensor, queries: slice) -> Tensor:
+def _any_feed_forward_change(ffn: Callable[[Tensor], Tensor], clean: Tensor, change: Tensor) -> Tensor:
     """The change for a feed-forward part that is only known as a function (gated, mixture of experts)."""
-    clean = norm_in(tail)[queries]
-    changed: Tensor = tail.ffn(clean + read)
-    return changed - tail.ffn(clean)
+    changed = ffn(clean + change)
+    return changed - ffn(clean)
 
 
 def bfloat16_product(changes: Tensor, matrix: Tensor) -> Tensor:

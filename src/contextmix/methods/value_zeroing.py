@@ -36,7 +36,7 @@ def measure(
     normalise: bool = True,
     precision: Literal["full", "bfloat16"] = "full",
 ) -> Measured:
-    """Value Zeroing of one layer, in closed form.
+    """Value Zeroing of one layer, in closed form where the block allows.
 
     Args:
         layer: The recorded layer.
@@ -53,12 +53,14 @@ def measure(
 
     Raises:
         BadOption: If an option has another value, or there is no such head.
-        UnsupportedModel: If the sub-layers run in parallel, or the feed-forward part cannot be run on its own.
+        UnsupportedModel: If reduced precision is asked for and the feed-forward part is not two matrices.
 
     Source:
         Mohebbi et al. (2023), section 3, in the closed form of `maths.zeroing`: exact, and in differences, because
         1 − cos of nearly equal vectors drowns in float32 rounding (the authors' code is off by up to 0.27 on real
-        sentences). The compared vector is the block's output, in the last layer too.
+        sentences). The compared vector is the block's output, in the last layer too: before the final norm of a
+        pre-norm model, which belongs to no block. Where the feed-forward part cannot be run on its own, the block runs
+        again for each token with its value set to zero.
     """
     _check(layer, distance, heads, precision)
     if layer.attention.ndim == 4:
@@ -68,12 +70,29 @@ def measure(
         ]
         notes = {name: torch.stack([row.notes[name] for row in rows]) for name in rows[0].notes}
         return Measured(torch.stack([row.values for row in rows]), notes)
-    zeroed = _Zeroed.of(layer, heads)
-    distances = zeroed.distances(distance, precision)
-    notes = {"zero_rows": (distances.sum(-1) == 0).sum()}
-    if precision != "full":
-        notes["bfloat16_error"] = _error(zeroed, distance, distances, (7 * layer.index) % len(distances))
+    notes = {}
+    if layer.block.feed_forward is None and not layer.block.parallel:
+        distances = _replayed(layer, distance, heads)
+    else:
+        zeroed = _Zeroed.of(layer, heads)
+        distances = zeroed.distances(distance, precision)
+        if precision != "full":
+            notes["bfloat16_error"] = _error(zeroed, distance, distances, (7 * layer.index) % len(distances))
+    notes["zero_rows"] = (distances.sum(-1) == 0).sum()
     return Measured(row_shares(distances) if normalise else distances, notes)
+
+
+def _replayed(layer: LayerTrace, distance: str, heads: Sequence[int] | None) -> Tensor:
+    """All distances (query, key) by the definition: the block runs again for each token."""
+    zeroed = layer.replay_zeroed
+    if zeroed is None:
+        raise UnsupportedModel(
+            f"Layer {layer.index}: the feed-forward part cannot be run on its own and the block cannot be run again, "
+            "so value_zeroing cannot tell what zeroing a value does. No number was produced."
+        )
+    clean, chosen = zeroed(None, None), None if heads is None else tuple(heads)
+    rows = [_DISTANCES[distance](clean, zeroed(token, chosen) - clean) for token in range(len(clean))]
+    return torch.stack(rows, dim=-1)
 
 
 @dataclass(frozen=True)
@@ -123,7 +142,6 @@ def _error(zeroed: _Zeroed, distance: str, reduced: Tensor, query: int) -> Tenso
 
 def _tail(layer: LayerTrace) -> Tail:
     block, states = layer.block, layer.states
-    assert block.feed_forward is not None  # checked before
     return Tail(
         attention_out=layer.attention_out,
         attention_norm_out=block.attention.norm_out,
@@ -132,7 +150,7 @@ def _tail(layer: LayerTrace) -> Tail:
         norm_after=block.attention.norm_after,
         residual_mid=states.residual_mid,
         norm_in=block.ffn.norm_in,
-        ffn=block.feed_forward,
+        ffn=None if block.parallel else block.feed_forward,
         ffn_out=layer.ffn_out,
         ffn_norm_out=block.ffn.norm_out,
         ffn_scale=block.ffn.scale,
@@ -149,10 +167,10 @@ def _check(layer: LayerTrace, distance: str, heads: Sequence[int] | None, precis
     n_heads = layer.attention.shape[-3]
     if heads is not None and (not heads or not all(0 <= head < n_heads for head in heads)):
         raise BadOption(f"value_zeroing can zero heads 0 to {n_heads - 1}; got heads={list(heads)}.")
-    if layer.block.parallel or layer.block.feed_forward is None:
+    if precision != "full" and (layer.block.parallel or not isinstance(layer.block.feed_forward, FeedForward)):
         raise UnsupportedModel(
-            f"Layer {layer.index}: value_zeroing needs a block whose feed-forward part reads the result of attention "
-            "and can be run on its own. No number was produced."
+            f"Layer {layer.index}: reduced precision is for a feed-forward part of two matrices with an activation "
+            "between them, which reads the result of attention, and this one is none. Use precision='full'."
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -128,6 +129,7 @@ class _Recorder:
             block=resolve_block(self.model, place, tensors["attention"].shape[1]),
             scores=self.scores,
             replay=self.replays[-1],
+            replay_zeroed=partial(self.replays[-1].zeroed, tensors["residual_in"]),
             embeddings=self.embeddings,
             replay_from_embeddings=ChainReplay(tuple(self.replays)),
             tolerance=tolerance(ran_in),

@@ -13,7 +13,7 @@ from contextmix.errors import UnsupportedModel
 from contextmix.trace import Scores
 from contextmix.tracing.resolve import at_least_float32
 from contextmix.tracing.run import evaluating, first_states
-from contextmix.tracing.tap import tapped
+from contextmix.tracing.tap import Listener, tapped
 
 
 class _Slot:
@@ -28,6 +28,25 @@ class _Deaf:
 
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
         """See `tap.Listener`."""
+
+
+@dataclass(frozen=True)
+class _Zeroing(_Deaf):
+    """Sets the value of one token to zero before attention reads it."""
+
+    token: int
+    heads: tuple[int, ...] | None
+
+    def edited(self, module: nn.Module, query: Tensor, value: Tensor) -> Tensor:
+        """See `tap.ValueEditor`."""
+        if self.heads is not None and value.shape[1] != query.shape[1]:
+            raise UnsupportedModel(
+                f"{type(module).__name__}: {query.shape[1]} heads share {value.shape[1]} values, so the value of a few "
+                "heads cannot be zeroed in a run of the block. Zero it in all heads."
+            )
+        value = value.clone()
+        value[:, slice(None) if self.heads is None else list(self.heads), self.token] = 0
+        return value
 
 
 @dataclass(frozen=True)
@@ -63,7 +82,23 @@ class BlockReplay:
         Raises:
             UnsupportedModel: If they do not flow, as in some quantised models.
         """
-        with tapped(self.model, _Deaf()), evaluating(self.model), torch.set_grad_enabled(states.requires_grad):
+        return self._run(states, _Deaf())
+
+    def zeroed(self, states: Tensor, token: int | None, heads: tuple[int, ...] | None) -> Tensor:
+        """The block's output (batch, query, d_model) when the value of one token is zero, in some heads or in all.
+
+        Args:
+            states: (batch, query, d_model): the block's input.
+            token: The token; None for the clean output.
+            heads: Numbers of heads; None for all.
+
+        Raises:
+            UnsupportedModel: If some heads are asked for and heads share values.
+        """
+        return self._run(states, _Deaf() if token is None else _Zeroing(token, heads))
+
+    def _run(self, states: Tensor, listener: Listener) -> Tensor:
+        with tapped(self.model, listener), evaluating(self.model), torch.set_grad_enabled(states.requires_grad):
             entering = states.to(self.dtype)
             args, kwargs = (_put(one, _SLOT, entering) for one in (self.args, self.kwargs))
             found = first_states(self.block(*args, **kwargs))

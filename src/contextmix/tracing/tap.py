@@ -36,6 +36,13 @@ class Listener(Protocol):
         """
 
 
+class ValueEditor(Listener, Protocol):
+    """A listener that changes the values before attention reads them."""
+
+    def edited(self, module: nn.Module, query: Tensor, value: Tensor) -> Tensor:
+        """Other values (batch, key-value head, key, d_head)."""
+
+
 # The tap is a setting of the model, so threads take turns; a thread that has its turn may tap again (a replay does).
 _TURNS: WeakKeyDictionary[PreTrainedModel, threading.RLock] = WeakKeyDictionary()
 _TURNS_LOCK = threading.Lock()
@@ -47,8 +54,10 @@ def tap(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, Tensor]:
     """Attend exactly as the model would, and tell the listener."""
-    output, attention = own_eager(module)(module, query, key, value, attention_mask, **kwargs)
     listener = _listener.get()
+    if listener is not None and hasattr(listener, "edited"):  # a ValueEditor
+        value = listener.edited(module, query, value)
+    output, attention = own_eager(module)(module, query, key, value, attention_mask, **kwargs)
     if listener is not None:
         scaling = kwargs.get("scaling")
         scores = Scores(query, key, query.shape[-1] ** -0.5 if scaling is None else float(scaling))
