@@ -12,6 +12,7 @@ keeps heads apart and needs H times more.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import multiprocessing
 import platform
@@ -26,16 +27,31 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from transformers import BertConfig, BertModel
+from transformers import AutoModel, BertConfig, LlamaConfig, PreTrainedConfig, PreTrainedModel
 
 import contextmix
 from contextmix.maths.norms import denominator, linear
 from contextmix.trace import LayerTrace
 from contextmix.tracing.record import record
 
-SIZES = {
-    "bert": {},  # BERT-base: 12 layers, 12 heads, d_model 768
-    "minilm": {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536},
+SIZES: dict[str, PreTrainedConfig] = {
+    "bert": BertConfig(),  # BERT-base: 12 layers, 12 heads, d_model 768
+    "minilm": BertConfig(hidden_size=384, num_hidden_layers=6, intermediate_size=1536),
+    "llama": LlamaConfig(  # grouped queries, no biases, gated feed-forward part
+        hidden_size=1024,
+        num_hidden_layers=12,
+        num_attention_heads=16,
+        num_key_value_heads=4,
+        intermediate_size=2816,
+    ),
+    "llama1b": LlamaConfig(  # the shape of Llama-3.2-1B: 1.2 thousand million parameters; for an accelerator
+        hidden_size=2048,
+        num_hidden_layers=16,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        intermediate_size=8192,
+        vocab_size=128256,
+    ),
 }
 NAIVE_LIMIT = 6e9
 """Bytes of vectors per layer above which the naive formula is not run."""
@@ -54,7 +70,14 @@ class Case:
         return f"{self.size}-{self.tokens}x{self.batch}"
 
 
-CASES = [Case("bert", 32, 8), Case("bert", 128, 4), Case("bert", 512, 1), Case("bert", 2048, 1), Case("minilm", 32, 1)]
+CASES = [
+    Case("bert", 32, 8),
+    Case("bert", 128, 4),
+    Case("bert", 512, 1),
+    Case("bert", 2048, 1),
+    Case("minilm", 32, 1),
+    Case("llama", 512, 1),
+]
 
 
 class Bench:
@@ -62,8 +85,10 @@ class Bench:
 
     def __init__(self, case: Case, device: str) -> None:
         torch.manual_seed(0)
-        config = BertConfig(**SIZES[case.size], max_position_embeddings=max(512, case.tokens))
-        self.model = BertModel(config, add_pooling_layer=False).eval().to(device)
+        config = copy.deepcopy(SIZES[case.size])
+        config.max_position_embeddings = max(512, case.tokens)
+        self.model: PreTrainedModel = AutoModel.from_config(config).eval().to(device)
+        self.query = -1 if config.model_type == "llama" else 0  # a decoder explains its last token
         self.inputs = {"input_ids": torch.randint(1000, 20000, (case.batch, case.tokens)).to(device)}
         self.traced = contextmix.load(self.model)
         self.traced.anatomy()  # found once per model, on seven tokens
@@ -78,11 +103,11 @@ class Bench:
     @torch.no_grad()
     def plain(self) -> Any:
         """A forward pass as people run it."""
-        return self.model(**self.inputs)
+        return self.model(**self.inputs, use_cache=False)
 
     def globenc(self) -> Any:
-        """GlobEnc for the first token: all maps, one row rolled out."""
-        return self.traced.explain(self.inputs, "globenc", query=0, batch_size=64)
+        """GlobEnc for one token: all maps, one row rolled out."""
+        return self.traced.explain(self.inputs, "globenc", query=self.query, batch_size=64)
 
     def globenc_all_rows(self) -> Any:
         """GlobEnc for every token: all maps, the whole rollout."""
@@ -92,7 +117,7 @@ class Bench:
         """The formula of GlobEnc written out, with vectors for all pairs of tokens."""
         rows: list[Tensor] = []
         record(self.model, self.traced.anatomy(), self.inputs, lambda layer: rows.append(naive_norm_encoder(layer)))
-        row = rows[-1][..., 0, :].double()
+        row = rows[-1][..., self.query, :].double()
         for layer in reversed(rows[:-1]):
             row = torch.einsum("...q,...qk->...k", row, layer.double())
         return row
@@ -105,7 +130,8 @@ def naive_norm_encoder(layer: LayerTrace) -> Tensor:
     vectors = torch.einsum("...hij,...jhd->...ijd", layer.attention, sources)
     vectors.diagonal(dim1=-3, dim2=-2).add_(layer.residual_in.transpose(-1, -2))
     for norm, total in ((block.attention.norm_after, states.attention_sum), (block.ffn.norm_after, states.ffn_sum)):
-        vectors = linear(vectors, norm) / denominator(total, norm).unsqueeze(-2)
+        if norm is not None:
+            vectors = linear(vectors, norm) / denominator(total, norm).unsqueeze(-2)
     return vectors.norm(dim=-1)
 
 
