@@ -24,6 +24,7 @@ from contextmix.anatomy import Anatomy, BlockAnatomy, BlockStates, Matrices, Nor
 from contextmix.errors import NotFinite, UnsupportedModel
 from contextmix.tracing.diary import Attended, Call, Diary, keep_diary
 from contextmix.tracing.resolve import at_least_float32, linear_form, recognise_norm, resolve_block
+from contextmix.tracing.upcast import in_float32
 from contextmix.tracing.verify import relative_error, tolerance
 
 
@@ -55,15 +56,30 @@ def discover(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Anatomy:
             "to two sequences, and one map per block cannot say that. No number was produced. Load one half: "
             "model.get_encoder()."
         )
-    diary = keep_diary(model, probe)
+    with in_float32(model):
+        diary = keep_diary(model, probe)
     if not diary.attended:
         raise UnsupportedModel(
             f"{model.config.model_type!r} ({type(model).__name__}) ran without one attention call through the "
             "registry of transformers, so what its heads mix cannot be recorded. No number was produced."
         )
-    found = [_block(model, diary, number) for number in range(len(diary.attended))]
-    _refuse_gaps(model, diary, [call for call, _ in found])
+    try:
+        found = [_block(model, diary, number) for number in range(len(diary.attended))]
+        _refuse_gaps(model, diary, [call for call, _ in found])
+    except UnsupportedModel:
+        _refuse_non_finite(keep_diary(model, probe).attended)  # in the model's own precision
+        raise
     return Anatomy(tuple(place for _, place in found))
+
+
+def _refuse_non_finite(attended: Sequence[Attended]) -> None:
+    for number, moment in enumerate(attended):
+        if not moment.output.isfinite().all():
+            raise NotFinite(
+                f"Attention call {number} ({type(moment.module).__name__}) gave NaN or infinity on a short probe, so "
+                "every number that follows would be wrong. Check the weights; in float16, large activations overflow: "
+                "load in float32 or bfloat16."
+            )
 
 
 def _refuse_gaps(model: PreTrainedModel, diary: Diary, blocks: Sequence[Call]) -> None:
@@ -93,12 +109,6 @@ def _block(model: PreTrainedModel, diary: Diary, number: int) -> tuple[Call, Blo
             return call, _Reader(diary, call, moment).block(model)
         except NotABlock as reason:
             reasons.append(f"{call.path or 'the model'} ({type(call.module).__name__}): {reason}")
-    if not moment.output.isfinite().all():
-        raise NotFinite(
-            f"Attention call {number} ({type(moment.module).__name__}) gave NaN or infinity on a short probe, so "
-            "every number that follows would be wrong. Check the weights; in float16, large activations overflow: "
-            "load in float32 or bfloat16."
-        )
     listed = "; ".join(reasons) or "no module around it maps hidden states to hidden states"
     raise UnsupportedModel(
         f"{model.config.model_type!r}: the block of attention call {number} ({type(moment.module).__name__}) cannot "

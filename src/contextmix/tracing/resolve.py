@@ -141,14 +141,16 @@ def recognise_norm(path: str, module: nn.Module, read: Tensor, wrote: Tensor, cl
 
 def linear_form(module: nn.Module, read: Tensor, wrote: Tensor, close: float) -> bool | None:
     """Whether a linear module stores its weight as (in, out), like GPT-2's Conv1D; None if it is not linear."""
-    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
-    if not isinstance(weight, Tensor) or weight.ndim != 2:
+    weight, bias = _tensor(module, "weight"), _tensor(module, "bias")
+    if weight is None or weight.ndim != 2:
         return None
     for transposed in (False, True):
         matrix = weight if transposed else weight.T
         if matrix.shape != (read.shape[-1], wrote.shape[-1]):
             continue
-        expected = read @ matrix if bias is None else read @ matrix + bias
+        expected = at_least_float32(read) @ matrix
+        if bias is not None:
+            expected = expected + bias
         if (expected - wrote).abs().max() <= close * wrote.abs().max():
             return transposed
     return None
