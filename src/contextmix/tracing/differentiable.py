@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import UnsupportedModel
 from contextmix.tracing.run import first_states
+from contextmix.tracing.verify import is_quantised
 
 
 @contextmanager
@@ -63,20 +64,10 @@ def refuse_quantised(model: PreTrainedModel) -> None:
     """
     config = model.config
     named = getattr(model, "hf_quantizer", None) or getattr(config, "quantization_config", None)
-    rounded = [path for path, module in model.named_modules() if _is_quantised(module)]
+    rounded = [path for path, module in model.named_modules() if is_quantised(module)]
     if named is not None or rounded:
         where = f" ({rounded[0]})" if rounded else ""
         raise UnsupportedModel(
             f"{type(model).__name__} is quantised{where}, and gradients do not pass through rounded weights exactly, "
             "so the numbers would be wrong. Load it without quantisation, or use occlusion, which needs no gradients."
         )
-
-
-def _is_quantised(module: nn.Module) -> bool:
-    maker = type(module).__module__.split(".")
-    weights = [*module.parameters(recurse=False)]
-    return (
-        any(part.startswith(("quantized", "bitsandbytes", "torchao")) for part in maker)
-        or any(not weight.is_floating_point() for weight in weights)
-        or any(type(weight).__module__.startswith(("torchao", "bitsandbytes")) for weight in weights)
-    )

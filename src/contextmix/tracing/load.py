@@ -78,6 +78,8 @@ def refuse_unusable(model: Any) -> None:
 
 def _finite(weight: nn.Parameter) -> bool:
     # The sum of finite numbers can overflow only in half precision; then look closely.
+    if type(weight) is not nn.Parameter:
+        return True  # quantised: whole numbers and scales, in a form of its own
     total = weight.detach().sum()
     return bool(torch.isfinite(total)) or bool(torch.isfinite(weight.detach()).all())
 

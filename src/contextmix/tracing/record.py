@@ -22,7 +22,7 @@ from contextmix.tracing.replay import BlockReplay, ChainReplay
 from contextmix.tracing.resolve import at_least_float32, part, resolve_block
 from contextmix.tracing.run import first_states, keep_freed_memory, quiet_run
 from contextmix.tracing.tap import listening, tapped
-from contextmix.tracing.verify import prove, tolerance
+from contextmix.tracing.verify import precision, prove, tolerance
 
 Visitor = Callable[[LayerTrace], None]
 
@@ -70,6 +70,7 @@ class _Recorder:
         self.replays: list[BlockReplay] = []
         self.embeddings: Tensor | None = None
         self.inside = False
+        self.ran_in: torch.dtype | None = None
 
     def hooks(self) -> Iterator[Any]:
         """Hooks on blocks, output projections and feed-forward outputs; a shared block is hooked once."""
@@ -120,7 +121,7 @@ class _Recorder:
             raise TapSilent(self._silent(number))
         self.said["residual_out"] = first_states(output)  # type: ignore[assignment]
         self._refuse_other_anatomy(number)
-        ran_in = self.said["residual_in"].dtype
+        ran_in = self.ran_in = self.ran_in or precision(self.model, self.said["residual_in"])
         tensors = {name: at_least_float32(tensor.detach()) for name, tensor in self.said.items()}
         self.inside, self.said = False, {}
         place = self.anatomy.blocks[number]

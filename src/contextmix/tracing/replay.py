@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import UnsupportedModel
 from contextmix.trace import Scores
+from contextmix.tracing.differentiable import refuse_quantised
 from contextmix.tracing.resolve import at_least_float32
 from contextmix.tracing.run import evaluating, first_states
 from contextmix.tracing.tap import Listener, tapped
@@ -80,8 +81,10 @@ class BlockReplay:
         Gradients flow if the states ask for them.
 
         Raises:
-            UnsupportedModel: If they do not flow, as in some quantised models.
+            UnsupportedModel: If they do not flow, or the model is quantised.
         """
+        if states.requires_grad:
+            refuse_quantised(self.model)
         return self._run(states, _Deaf())
 
     def zeroed(self, states: Tensor, token: int | None, heads: tuple[int, ...] | None) -> Tensor:

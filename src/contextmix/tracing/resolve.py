@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from contextmix.anatomy import Block, BlockAnatomy, NormPlace, ProjectionPlaces, Sublayer, SublayerNorms
 from contextmix.errors import UnsupportedModel
 from contextmix.maths.feedforward import FeedForward
 from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.projections import Affine, Projections
-from contextmix.tracing.run import first_states
+from contextmix.tracing.run import evaluating, first_states
+from contextmix.tracing.verify import is_quantised, tolerance
 
 _EPS_NAMES = ("eps", "variance_epsilon", "epsilon", "norm_eps")
 
@@ -44,13 +46,7 @@ def part(root: nn.Module, path: str) -> nn.Module:
 def resolve_block(model: PreTrainedModel, place: BlockAnatomy, n_heads: int) -> Block:
     """The parameters of one block, as views of the model's own wherever the data type allows."""
     root = part(model, place.path)
-    projection = part(root, place.attention.output)
-    weight, bias = _tensor(projection, "weight"), _tensor(projection, "bias")
-    if weight is None:
-        raise UnsupportedModel(
-            f"The output projection {place.path}.{place.attention.output} has no weight to cut by head."
-        )
-    by_input = weight if place.transposed else weight.T  # (head · d_head, d_model)
+    by_input, bias = _affine(root, place.attention.output, place.transposed)  # (head · d_head, d_model)
     return Block(
         output_weight=by_input.reshape(n_heads, -1, by_input.shape[-1]),
         output_bias=bias,
@@ -65,14 +61,38 @@ def resolve_block(model: PreTrainedModel, place: BlockAnatomy, n_heads: int) -> 
 def _projections(root: nn.Module, places: ProjectionPlaces | None) -> Projections | None:
     if places is None:
         return None
-    found = []
-    for path in (places.query, places.key, places.value):
-        module = part(root, path)
-        weight = _tensor(module, "weight")
-        if weight is None:
-            raise UnsupportedModel(f"The anatomy names {path} as a linear map, and it has no weight.")
-        found.append(Affine(weight if places.transposed else weight.T, _tensor(module, "bias")))
-    return Projections(*found)
+    paths = (places.query, places.key, places.value)
+    return Projections(*(Affine(*_affine(root, path, places.transposed)) for path in paths))
+
+
+def _affine(root: nn.Module, path: str, transposed: bool) -> tuple[Tensor, Tensor | None]:
+    """The weight (in, out) and the bias of a linear module."""
+    module = part(root, path)
+    weight = linear_weight(module, transposed)
+    if weight is None:
+        raise UnsupportedModel(f"The anatomy names {path} as a linear map, and it has no weight.")
+    return weight, _tensor(module, "bias")
+
+
+def linear_weight(module: nn.Module, transposed: bool) -> Tensor | None:
+    """The matrix (in, out) by which a linear module multiplies, in float32 at least; None if it has none.
+
+    A module that stores something else (quantised, or with an adapter beside its weight) is asked: its rows are what it
+    makes of the unit vectors.
+    """
+    weight = getattr(module, "weight", None)
+    usual = type(module).forward in (nn.Linear.forward, Conv1D.forward) and type(weight) in (Tensor, nn.Parameter)
+    width = getattr(module, "in_features", None)
+    if usual or width is None:
+        stored = _tensor(module, "weight")
+        return None if stored is None or stored.ndim != 2 else stored if transposed else stored.T
+    bias = _tensor(module, "bias")
+    device, dtype = next((own.device, own.dtype) for own in (*module.parameters(), torch.empty(0)))
+    with torch.no_grad(), evaluating(module):
+        rows = at_least_float32(
+            module(torch.eye(width, device=device, dtype=dtype if dtype.is_floating_point else None))
+        )
+    return rows if bias is None else rows - bias
 
 
 def _feed_forward(root: nn.Module, sublayer: Sublayer) -> FeedForward | Callable[[Tensor], Tensor] | None:
@@ -81,16 +101,8 @@ def _feed_forward(root: nn.Module, sublayer: Sublayer) -> FeedForward | Callable
         return (
             partial(_one_after_another, [part(root, path) for path in sublayer.modules]) if sublayer.modules else None
         )
-    first, second = part(root, places.first), part(root, places.second)
-    weights = [_tensor(module, "weight") for module in (first, second)]
-    oriented = [weight if places.transposed else weight.T for weight in weights if weight is not None]
-    return FeedForward(
-        first=oriented[0],
-        first_bias=_tensor(first, "bias"),
-        activation=part(root, places.activation),
-        second=oriented[1],
-        second_bias=_tensor(second, "bias"),
-    )
+    first, second = (_affine(root, path, places.transposed) for path in (places.first, places.second))
+    return FeedForward(*first, part(root, places.activation), *second)
 
 
 def _one_after_another(modules: list[nn.Module], states: Tensor) -> Tensor:
@@ -141,12 +153,11 @@ def recognise_norm(path: str, module: nn.Module, read: Tensor, wrote: Tensor, cl
 
 def linear_form(module: nn.Module, read: Tensor, wrote: Tensor, close: float) -> bool | None:
     """Whether a linear module stores its weight as (in, out), like GPT-2's Conv1D; None if it is not linear."""
-    weight, bias = _tensor(module, "weight"), _tensor(module, "bias")
-    if weight is None or weight.ndim != 2:
-        return None
+    bias = _tensor(module, "bias")
+    close = max(close, tolerance(torch.bfloat16)) if is_quantised(module) else close
     for transposed in (False, True):
-        matrix = weight if transposed else weight.T
-        if matrix.shape != (read.shape[-1], wrote.shape[-1]):
+        matrix = linear_weight(module, transposed)
+        if matrix is None or matrix.shape != (read.shape[-1], wrote.shape[-1]):
             continue
         expected = at_least_float32(read) @ matrix
         if bias is not None:

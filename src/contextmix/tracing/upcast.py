@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from contextmix.tracing.verify import is_quantised
+
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -20,12 +22,34 @@ _HALF = (torch.float16, torch.bfloat16)
 def in_float32(model: nn.Module) -> Iterator[None]:
     """Every module computes in float32 while the context lasts; modules in other precisions stay as they are.
 
-    Memory: the weights of one module (and of those around it that hold weights of their own) in float32.
+    Quantised modules compute as they do, between float32 states. Memory: the weights of one module (and of those around
+    it that hold weights of their own) in float32.
     """
     with ExitStack() as stack:
         for module in model.modules():
-            stack.enter_context(_upcast(module))
+            stack.enter_context(_between_float32(module) if is_quantised(module) else _upcast(module))
         yield
+
+
+@contextmanager
+def _between_float32(module: nn.Module) -> Iterator[None]:
+    """A quantised module computes in its own half precision; what it reads and writes stays in float32."""
+    half = next((tensor.dtype for tensor in module.parameters(recurse=False) if tensor.dtype in _HALF), None)
+    own = module.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        if half is not None:
+            args, kwargs = (_cast(one, (torch.float32,), half) for one in (args, kwargs))
+        return _cast(own(*args, **kwargs), _HALF, torch.float32)
+
+    before = module.__dict__.get("forward")  # accelerate puts one there, too
+    module.forward = forward  # a hook would change what other hooks read
+    try:
+        yield
+    finally:
+        del module.forward
+        if before is not None:
+            module.forward = before
 
 
 @contextmanager
@@ -41,7 +65,7 @@ def _upcast(module: nn.Module) -> Iterator[None]:
     def enter(_: nn.Module, args: Any, kwargs: Any) -> Any:
         for tensor, data in zip(halves, stored, strict=True):
             tensor.data = data.float()
-        return _float32(args), _float32(kwargs)
+        return tuple(_cast(one, _HALF, torch.float32) for one in (args, kwargs))
 
     def leave(*_: Any) -> None:
         for tensor, data in zip(halves, stored, strict=True):
@@ -59,12 +83,12 @@ def _upcast(module: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def _float32(place: Any) -> Any:
-    """The same arguments with tensors of half precision in float32."""
+def _cast(place: Any, old: tuple[torch.dtype, ...], new: torch.dtype) -> Any:
+    """The same arguments with the tensors of some precisions in another."""
     if isinstance(place, Tensor):
-        return place.float() if place.dtype in _HALF else place
+        return place.to(new) if place.dtype in old else place
     if type(place) is dict:
-        return {name: _float32(value) for name, value in place.items()}
+        return {name: _cast(value, old, new) for name, value in place.items()}
     if type(place) in (tuple, list):
-        return type(place)(map(_float32, place))
+        return type(place)(_cast(value, old, new) for value in place)
     return place

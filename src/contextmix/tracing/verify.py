@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import NotFinite, TraceDoesNotAddUp
@@ -25,6 +25,27 @@ _TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, to
 def tolerance(dtype: torch.dtype) -> float:
     """The largest relative error that a check allows for a model that ran in this precision."""
     return _TOLERANCES.get(dtype, 1e-4)
+
+
+def is_quantised(module: nn.Module) -> bool:
+    """Whether a module's own weights are stored in fewer bits than it computes with."""
+    maker = type(module).__module__.split(".")
+    weights = [*module.parameters(recurse=False)]
+    return (
+        any(part.startswith(("quantized", "bitsandbytes", "torchao")) for part in maker)
+        or any(not weight.is_floating_point() for weight in weights)
+        or any(type(weight).__module__.startswith(("torchao", "bitsandbytes")) for weight in weights)
+    )
+
+
+def precision(model: nn.Module, states: Tensor) -> torch.dtype:
+    """The precision that a model computes in, for its `tolerance`: that of its hidden states.
+
+    Modules with quantised weights round what they read as well (bitsandbytes to 8 bits, or to bfloat16 on a CPU), which
+    is that of bfloat16.
+    """
+    quantised = any(is_quantised(module) for module in model.modules())
+    return torch.bfloat16 if quantised else states.dtype
 
 
 def relative_error(found: Tensor, true: Tensor) -> float:
