@@ -479,6 +479,18 @@ def test_a_model_on_the_meta_device_is_refused():
         cm.load(build("bert").to("meta"))
 
 
+def test_a_model_spread_over_devices_is_refused():
+    model = build("bert")
+    model.hf_device_map = {"embeddings": 0, "encoder.layer.0": 0, "encoder.layer.1": "cpu"}
+    with pytest.raises(UnsupportedModel, match=r"several devices \(cpu, 0\)"):
+        cm.load(model)
+
+
+def test_a_device_that_is_not_here_is_refused():
+    with pytest.raises(BadOption, match="cannot be put on the device 'nonsense'"):
+        cm.load("demo", device="nonsense")
+
+
 def test_a_model_given_as_an_object_is_called_by_its_class_or_its_folder(folder: Path):
     assert cm.load(build("bert")).origin.model == "BertModel"
     assert cm.load(cm.load(folder).model).origin.model == str(folder)

@@ -31,7 +31,7 @@ from contextmix.plugins import check_options
 from contextmix.provenance import Quantity
 from contextmix.tokenmap import TokenMap
 from contextmix.trace import LayerTrace, Trace
-from contextmix.tracing.load import load_pretrained, refuse_unusable
+from contextmix.tracing.load import load_pretrained, move, refuse_unusable
 
 
 def load(
@@ -60,6 +60,7 @@ def load(
         ModelNotFound: If there is no such model.
         UnsupportedModel: If it is not a transformers model.
         NotFinite: If a weight is NaN or infinite.
+        BadOption: If there is no such precision or device.
 
     Example:
         >>> load("demo").explain("a deep and meaningful film .").row("[CLS]").top(1)[0][0]
@@ -72,7 +73,7 @@ def load(
         loaded, name = model, getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
     refuse_unusable(loaded)
     if device is not None:
-        loaded.to(device)  # type: ignore[arg-type, unused-ignore]
+        move(loaded, device)
     return TracedModel(loaded, tokenizer, name=name, revision=revision, anatomy=anatomy)
 
 

@@ -56,13 +56,21 @@ def refuse_unusable(model: Any) -> None:
     """Refuse what is no loaded transformers model, and weights that are not numbers.
 
     Raises:
-        UnsupportedModel: If the model is of another kind or has no weights in memory.
+        UnsupportedModel: If the model is of another kind, has no weights in memory, or lies on several devices.
         NotFinite: If a weight is NaN or infinite.
     """
     if not isinstance(model, PreTrainedModel):
         raise UnsupportedModel(
             "contextmix reads models of the transformers library; this is a "
             f"{type(model).__module__}.{type(model).__name__}. Pass a name, a folder, or a loaded transformers model."
+        )
+    places = dict.fromkeys(str(weight.device) for weight in model.parameters() if not weight.is_meta)
+    places |= dict.fromkeys(map(str, getattr(model, "hf_device_map", {}).values()))
+    if len(places) > 1:
+        raise UnsupportedModel(
+            f"The model is spread over several devices ({', '.join(places)}), and the maps of its layers are put "
+            "together on one. Load it on a single device; in bfloat16 or 8 bits it needs half or a quarter of the "
+            "memory."
         )
     for path, weight in model.named_parameters():
         if weight.is_meta:
@@ -74,6 +82,19 @@ def refuse_unusable(model: Any) -> None:
                 f"The weight {path} holds NaN or infinity, so every number that follows would be wrong. The "
                 "checkpoint is damaged or its training diverged; load another one."
             )
+
+
+def move(model: PreTrainedModel, device: str | torch.device) -> None:
+    """Put a model on a device.
+
+    Raises:
+        BadOption: If there is no such device here.
+    """
+    try:
+        model.to(device)  # type: ignore[arg-type, unused-ignore]
+    except (RuntimeError, AssertionError, NotImplementedError) as reason:
+        first = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
+        raise BadOption(f"The model cannot be put on the device {str(device)!r}: {first}") from reason
 
 
 def _finite(weight: nn.Parameter) -> bool:
