@@ -482,8 +482,10 @@ def test_a_model_on_the_meta_device_is_refused():
 def test_a_model_spread_over_devices_is_refused():
     model = build("bert")
     model.hf_device_map = {"embeddings": 0, "encoder.layer.0": 0, "encoder.layer.1": "cpu"}
-    with pytest.raises(UnsupportedModel, match=r"several devices \(cpu, 0\)"):
+    with pytest.raises(UnsupportedModel, match=r"several devices \(0, cpu\)"):
         cm.load(model)
+    model.hf_device_map = {"": 0}
+    assert cm.load(model).model is model
 
 
 def test_a_device_that_is_not_here_is_refused():

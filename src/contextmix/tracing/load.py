@@ -64,8 +64,9 @@ def refuse_unusable(model: Any) -> None:
             "contextmix reads models of the transformers library; this is a "
             f"{type(model).__module__}.{type(model).__name__}. Pass a name, a folder, or a loaded transformers model."
         )
-    places = dict.fromkeys(str(weight.device) for weight in model.parameters() if not weight.is_meta)
-    places |= dict.fromkeys(map(str, getattr(model, "hf_device_map", {}).values()))
+    mapped = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
+    found = {str(weight.device) for weight in model.parameters() if not weight.is_meta}
+    places = sorted(max(mapped, found, key=len))
     if len(places) > 1:
         raise UnsupportedModel(
             f"The model is spread over several devices ({', '.join(places)}), and the maps of its layers are put "
