@@ -66,7 +66,7 @@ def refuse_unusable(model: Any) -> None:
         )
     mapped = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
     found = {str(weight.device) for weight in model.parameters() if not weight.is_meta}
-    places = sorted(max(mapped, found, key=len))
+    places = sorted(mapped if len(mapped) > len(found) else found)
     if len(places) > 1:
         raise UnsupportedModel(
             f"The model is spread over several devices ({', '.join(places)}), and the maps of its layers are put "
