@@ -32,6 +32,7 @@ from contextmix.provenance import Quantity
 from contextmix.tokenmap import TokenMap
 from contextmix.trace import LayerTrace, Trace
 from contextmix.tracing.load import load_pretrained, move, refuse_unusable
+from contextmix.tracing.reader import sorted_readers
 
 
 def load(
@@ -49,7 +50,8 @@ def load(
     Args:
         model: ``"demo"`` (built in, no network), a folder, a name on the Hugging Face hub, or a loaded transformers
             model.
-        tokenizer: Only for a loaded model; without one, pass model inputs instead of texts.
+        tokenizer: Only for a loaded model: its tokenizer; for images its image processor, for sounds its feature
+            extractor. Without one, pass model inputs.
         dtype: Precision in which a named model is loaded; ``"auto"`` keeps the stored one. Maths is float32 at least.
         device: Where to put it; left out, it stays where it is.
         revision: Version on the hub.
@@ -67,14 +69,18 @@ def load(
         'meaningful'
     """
     if isinstance(model, str | Path):
-        loaded, own = load_pretrained(model, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code)
-        name, tokenizer = str(model), tokenizer or own
+        options = {"dtype": dtype, "revision": revision, "trust_remote_code": trust_remote_code}
+        loaded, *beside = load_pretrained(model, **options)  # type: ignore[arg-type]
+        name = str(model)
     else:
+        beside = [None, None]
         loaded, name = model, getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
     refuse_unusable(loaded)
     if device is not None:
         move(loaded, device)
-    return TracedModel(loaded, tokenizer, name=name, revision=revision, anatomy=anatomy)
+    given = sorted_readers(tokenizer, loaded)
+    tokenizer, processor = (one or other for one, other in zip(given, beside, strict=True))
+    return TracedModel(loaded, tokenizer, processor, name=name, revision=revision, anatomy=anatomy)
 
 
 def compare(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -23,13 +23,14 @@ from contextmix.tokenmap import TokenMap
 from contextmix.tokens import Tokens
 from contextmix.trace import Checks, LayerTrace, Origin, Trace
 from contextmix.tracing.discover import discover
-from contextmix.tracing.encode import Inputs, Text, batches, encode, length_limit, split
+from contextmix.tracing.encode import Inputs, Text, batches, encode, length_limit, numbered, split
+from contextmix.tracing.reader import is_one_medium, read_media, refusals
 from contextmix.tracing.record import record
 from contextmix.tracing.rerun import model_run
 from contextmix.tracing.verify import parity
 
-Source = Text | Mapping[str, Any]
-"""What can be explained: a text, a pair of texts, or model inputs."""
+Source = Text | Mapping[str, Any] | Any
+"""What can be explained: a text, a pair of texts, an image, a sound (see `contextmix.media`), or model inputs."""
 
 MEMORY_BUDGET = 2**30
 """Bytes that a method of the whole model may use for its own tensors, unless told otherwise."""
@@ -69,6 +70,7 @@ class TracedModel:
     Args:
         model: A loaded transformers model. It is never changed: every setting is restored after each run.
         tokenizer: Its tokenizer; None if inputs are given as tensors.
+        processor: Its image processor or feature extractor; None for texts and tensors.
         name: For provenance.
         revision: For provenance.
         anatomy: Where its parts are; None to find out on the first run.
@@ -78,12 +80,13 @@ class TracedModel:
         self,
         model: PreTrainedModel,
         tokenizer: Any,
+        processor: Any = None,
         *,
         name: str,
         revision: str | None = None,
         anatomy: Anatomy | None = None,
     ) -> None:
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.processor = model, tokenizer, processor
         self.origin = Origin(name, revision or getattr(model.config, "_commit_hash", None), library_versions())
         self._anatomy = anatomy
         with _LOCKS_LOCK:
@@ -108,24 +111,30 @@ class TracedModel:
                 self._anatomy = discover(self.model, self._on_device(probe or self._probe()))
         return self._anatomy
 
-    def encode(self, source: Source | Sequence[Source], *, truncate: bool = False) -> list[Inputs]:
-        """Texts or model inputs as labelled single sequences.
+    def encode(
+        self, source: Source | Sequence[Source], *, truncate: bool = False, sampling_rate: int | None = None
+    ) -> list[Inputs]:
+        """Texts, images, sounds or model inputs as labelled single sequences.
 
         Raises:
             BadInput: If a text is empty, or there is no tokenizer for it, or tensors do not fit.
             TooLong: If a sequence is longer than the model reads.
         """
+        media = read_media(self.model, self.processor, source, sampling_rate, truncate=truncate)
+        if media is not None:
+            return media
         if isinstance(source, Mapping):
             return split(source, self._vocabulary(), self.limit, self.tokenizer)
         if not isinstance(source, str) and not _is_pair(source):
             if not isinstance(source, Sequence):
                 raise BadInput(
-                    f"A {type(source).__name__} was given. Give a text, a pair of texts, model inputs "
-                    f"({{'input_ids': …}}), or a list of these."
+                    f"A {type(source).__name__} was given. Give a text, a pair of texts, an image, a sound, model "
+                    f"inputs ({{'input_ids': …}}), or a list of these."
                 )
             if len(source) == 0:
                 raise BadInput("The list of texts is empty, so there is nothing to explain.")
-            return [one for each in source for one in self.encode(each, truncate=truncate)]
+            options: Any = {"truncate": truncate, "sampling_rate": sampling_rate}
+            return [one for each in source for one in self.encode(each, **options)]
         if self.tokenizer is None:
             raise BadInput(
                 "A text was given, but the model was loaded without a tokenizer. Pass one to contextmix.load, or "
@@ -133,12 +142,15 @@ class TracedModel:
             )
         return [encode(self.tokenizer, source, self.limit, truncate=truncate)]  # type: ignore[arg-type]
 
-    def trace(self, source: Any, *, truncate: bool = False, batch_size: int = 8) -> Any:
+    def trace(
+        self, source: Any, *, truncate: bool = False, sampling_rate: int | None = None, batch_size: int = 8
+    ) -> Any:
         """Run the model and keep what every layer mixed.
 
         Args:
-            source: A text, a pair of texts, model inputs, or a list of these.
-            truncate: Cut texts that are too long instead of refusing them.
+            source: A text, a pair of texts, an image, a sound, model inputs, or a list of these.
+            truncate: Cut texts and sounds that are too long instead of refusing them.
+            sampling_rate: Samples per second, for a sound that does not say it.
             batch_size: Sequences of equal length that run together.
 
         Returns:
@@ -154,14 +166,14 @@ class TracedModel:
             >>> len(contextmix.load("demo").trace("a good film").layers)
             3
         """
-        inputs = self.encode(source, truncate=truncate)
+        inputs = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
         traces: list[Trace | None] = [None] * len(inputs)
         for positions, tensors in batches(inputs, batch_size):
             layers: list[LayerTrace] = []
             outputs, checks = self._record(tensors, layers.append)
             for row, position in enumerate(positions):
                 own = tuple(layer[row] for layer in layers)
-                tokens = inputs[position].tokens or _numbered(own[0].attention.shape[-1])
+                tokens = self._labels(inputs[position], own[0].attention.shape[-1])
                 traces[position] = Trace(tokens, own, checks, self.origin, self._prediction(outputs, row))
         return traces if _is_many(source) else traces[0]
 
@@ -175,6 +187,7 @@ class TracedModel:
         layers: Literal["all"] | Sequence[int] | None = None,
         target: int | str | None = None,
         truncate: bool = False,
+        sampling_rate: int | None = None,
         batch_size: int = 8,
         memory_budget: int = MEMORY_BUDGET,
         **options: Any,
@@ -182,7 +195,7 @@ class TracedModel:
         """Which tokens made this? Measured layer by layer while the model runs; only the maps are kept.
 
         Args:
-            source: A text, a pair of texts, model inputs, or a list of these.
+            source: A text, a pair of texts, an image, a sound, model inputs, or a list of these.
             method: A recipe such as ``"globenc"``, or a mixing map such as ``"norm_encoder"``; see
                 `contextmix.methods`.
             aggregation: How a mixing map is combined across layers; a recipe brings its own.
@@ -192,7 +205,8 @@ class TracedModel:
             target: For methods that explain a class score: the class by name or number, or ``"all"`` classes; left
             out, the
                 predicted one.
-            truncate: Cut texts that are too long instead of refusing them.
+            truncate: Cut texts and sounds that are too long instead of refusing them.
+            sampling_rate: Samples per second, for a sound that does not say it.
             batch_size: Sequences of equal length that run together.
             memory_budget: Bytes that a method of the whole model may use for its own tensors.
             options: Of the method and the aggregation, such as ``normalise=True``.
@@ -213,7 +227,7 @@ class TracedModel:
             ('key',)
         """
         plan = make_plan(method, aggregation, options)
-        inputs = self.encode(source, truncate=truncate)
+        inputs = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
         if isinstance(plan.method, ModelMethod):
             _refuse_axes(plan.name, query=query, layers=layers)
             whole = [self._attributed(one, plan, target, memory_budget) for one in inputs]
@@ -235,6 +249,7 @@ class TracedModel:
         query: int | str = 0,
         target: int | str | None = None,
         truncate: bool = False,
+        sampling_rate: int | None = None,
     ) -> Comparison:
         """Several methods on one text, measured in one run of the model.
 
@@ -244,6 +259,7 @@ class TracedModel:
             query: The token whose row is compared.
             target: The class that methods of the whole model explain; left out, the predicted one.
             truncate: Cut a text that is too long instead of refusing it.
+            sampling_rate: Samples per second, for a sound that does not say it.
 
         Returns:
             The row of each method, and their rank correlations.
@@ -262,7 +278,7 @@ class TracedModel:
         names = [plan.name for plan in plans]
         if len(set(names)) < 2 or len(set(names)) < len(names):
             raise BadOption(f"A comparison needs at least two different methods; got {', '.join(names) or 'none'}.")
-        sequences = self.encode(source, truncate=truncate)
+        sequences = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
         if len(sequences) != 1:
             raise BadInput(f"A comparison is of one text; {len(sequences)} were given. Compare them one by one.")
         inputs = sequences[0]
@@ -307,7 +323,7 @@ class TracedModel:
             for plan, found in zip(plans, maps, strict=True):
                 stacked = torch.stack([one.values for one in found])  # (layer, batch, ..., query, key)
                 for row, position in enumerate(positions):
-                    tokens = inputs[position].tokens or _numbered(stacked.shape[-1])
+                    tokens = self._labels(inputs[position], stacked.shape[-1])
                     notes: dict[str, Any] = {**layer_notes(found, row), **_noted(self._prediction(outputs, row))}
                     made = self.origin.provenance(checks, **plan.describe()).noting(**notes)
                     results[position].append(plan.result(stacked[:, row], tokens, made, query, layers))
@@ -316,11 +332,13 @@ class TracedModel:
     def _attributed(self, one: Inputs, plan: Plan, target: int | str | None, memory_budget: int) -> TokenMap:
         """One attribution of the whole model: that of the target, or of all classes where the method has them."""
         tensors = self._on_device({name: value.unsqueeze(0) for name, value in one.tensors.items()})
-        with self._lock:
+        with self._lock, refusals(self.model):
             chosen = None if target == "all" else target
-            anatomy = self.anatomy()
-            tokens = one.tokens or _numbered(one.length)
-            run = model_run(self.model, anatomy, tensors, tokens, chosen, memory_budget, self.tokenizer)
+            anatomy = self.anatomy(None if "input_ids" in tensors else tensors)
+            unlabelled = numbered(one.length)
+            run = model_run(self.model, anatomy, tensors, unlabelled, chosen, memory_budget, self.tokenizer)
+            tokens = self._labels(one, len(run.embeddings))
+            run = replace(run, tokens=tokens)
             found = plan.attribute(run)
         values, dims, targets = found.values.detach().cpu().numpy(), ("key",), None
         if target == "all" and values.ndim == 1:
@@ -339,11 +357,15 @@ class TracedModel:
         return result.target(run.target) if values.ndim == 2 and target != "all" else result
 
     def _record(self, tensors: Mapping[str, Tensor], visit: Callable[[LayerTrace], None]) -> tuple[Any, Checks]:
-        with self._lock:
+        with self._lock, refusals(self.model):
             anatomy = self.anatomy(
                 None if "input_ids" in tensors else {name: value[:1] for name, value in tensors.items()}
             )
             return record(self.model, anatomy, self._on_device(tensors), visit)
+
+    def _labels(self, one: Inputs, count: int) -> Tokens:
+        with self._lock:
+            return one.labels(self.model, self.anatomy(), count)
 
     def _on_device(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: value.to(self.model.device) for name, value in tensors.items()}
@@ -382,8 +404,12 @@ def _is_pair(source: Any) -> bool:
 def _is_many(source: Any) -> bool:
     if isinstance(source, Mapping):
         ids = source.get("input_ids", source.get("inputs_embeds"))
-        return ids is None or torch.as_tensor(ids).ndim > (1 if "input_ids" in source else 2)
-    return not isinstance(source, str) and not _is_pair(source)
+        return (
+            not is_one_medium(source)
+            if ids is None
+            else torch.as_tensor(ids).ndim > (1 if "input_ids" in source else 2)
+        )
+    return not isinstance(source, str) and not _is_pair(source) and not is_one_medium(source)
 
 
 def _measure_all(plans: Sequence[Plan], maps: list[list[Measured]], layer: LayerTrace) -> None:
@@ -401,10 +427,6 @@ def _refuse_axes(name: str, **given: Any) -> None:
 
 def _noted(prediction: Mapping[str, Any]) -> dict[str, Any]:
     return {"prediction": dict(prediction)} if prediction else {}
-
-
-def _numbered(count: int) -> Tokens:
-    return Tokens(tuple(f"#{position}" for position in range(count)))
 
 
 def library_versions() -> dict[str, str]:

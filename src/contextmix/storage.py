@@ -20,7 +20,8 @@ from contextmix.tokenmap import TokenMap
 from contextmix.tokens import Tokens
 
 FORMAT = "contextmix.tokenmap"
-SCHEMA = 1
+SCHEMA = 2
+"""The newest schema. A file says the oldest one that holds it all: 2 added the places of images and sounds."""
 SUFFIXES = (".json", ".safetensors")
 
 
@@ -83,8 +84,10 @@ def from_document(document: Mapping[str, Any]) -> TokenMap:
     """The inverse of `as_document`; every field is checked, and `BadFile` says which one is wrong."""
     if not isinstance(document, Mapping) or document.get("format") != FORMAT:
         raise BadFile(f"It does not say that its format is {FORMAT!r}.")
-    if document.get("schema") != SCHEMA:
-        raise BadFile(f"Its schema is {document.get('schema')!r:.40} and this version of contextmix reads {SCHEMA}.")
+    if document.get("schema") not in range(1, SCHEMA + 1):
+        raise BadFile(
+            f"Its schema is {document.get('schema')!r:.40} and this version of contextmix reads up to {SCHEMA}."
+        )
     for name, fits in _FIELDS.items():
         if name not in document or not fits(document[name]):
             raise BadFile(f"The field {name!r} is missing or of the wrong type: {document.get(name)!r:.60}.")
@@ -170,9 +173,10 @@ def _json(value: Any) -> bytes:
 
 def _labels(token_map: TokenMap) -> dict[str, Any]:
     same = token_map.query_tokens == token_map.tokens
+    placed = any(tokens.places is not None for tokens in (token_map.tokens, token_map.query_tokens))
     return {
         "format": FORMAT,
-        "schema": SCHEMA,
+        "schema": 2 if placed else 1,
         "quantity": str(token_map.quantity),
         "unit": token_map.quantity.unit,
         "dims": list(token_map.dims),

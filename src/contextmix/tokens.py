@@ -14,6 +14,7 @@ from itertools import groupby
 from typing import Any
 
 from contextmix.errors import AmbiguousToken, BadFile, BadInput, UnknownToken, WrongShape
+from contextmix.places import Places, places_from_dict
 
 _VISIBLE = {"\n": "⏎", "\r": "␍", "\t": "⇥", "\x7f": "␡"}
 _JOINERS = "\u200c\u200d"  # scripts and emoji need them, and they only act on their neighbours
@@ -44,6 +45,8 @@ class Tokens:
     """Where each piece stands in `text`: first character, and one past the last."""
     text: str | None = None
     """The text that was encoded."""
+    places: Places | None = None
+    """Where the tokens of an image or a sound stand."""
 
     def __post_init__(self) -> None:
         special = self.special or (False,) * len(self.pieces)
@@ -116,12 +119,13 @@ class Tokens:
         return merged, groups
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON values.
+        """All fields as JSON values; places only where there are some.
 
         Example:
             >>> Tokens(("a",), ids=(7,)).to_dict()["ids"]
             [7]
         """
+        places = {} if self.places is None else {"places": self.places.to_dict()}
         return {
             "pieces": list(self.pieces),
             "ids": None if self.ids is None else list(self.ids),
@@ -129,6 +133,7 @@ class Tokens:
             "words": None if self.words is None else list(self.words),
             "spans": None if self.spans is None else [None if span is None else list(span) for span in self.spans],
             "text": self.text,
+            **places,
         }
 
     @classmethod
@@ -149,13 +154,14 @@ class Tokens:
             if name not in fields or not fits(fields[name]):
                 found = f"{fields[name]!r:.60}" if name in fields else "nothing"
                 raise BadFile(f"The tokens need a field {name!r} of the right type, and it holds {found}.")
-        return cls(**{name: fields[name] for name in _FIELDS})
+        places = None if fields.get("places") is None else places_from_dict(fields["places"])
+        return cls(**{name: fields[name] for name in _FIELDS}, places=places)
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
     def _refuse_misfits(self) -> None:
-        for name in ("ids", "special", "words", "spans"):
+        for name in ("ids", "special", "words", "spans", "places"):
             labels = getattr(self, name)
             if labels is not None and len(labels) != len(self.pieces):
                 raise WrongShape(

@@ -6,7 +6,7 @@ equal length.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from contextmix.anatomy import Anatomy
 from contextmix.errors import BadInput, BadOption, TooLong
 from contextmix.tokens import Tokens
 
@@ -30,11 +31,23 @@ class Inputs:
         tokens: Its labels; None where they are only known after the run (inputs that are not text).
         tensors: Model inputs without the batch axis.
         length: Number of tokens, or 0 if unknown; sequences of one length share a batch.
+        place: Model, anatomy, tensors and number of tokens → the labels of what is not text.
     """
 
     tokens: Tokens | None
     tensors: Mapping[str, Tensor]
     length: int
+    place: Callable[[PreTrainedModel, Anatomy, Mapping[str, Tensor], int], Tokens] | None = None
+
+    def labels(self, model: PreTrainedModel, anatomy: Anatomy, count: int) -> Tokens:
+        """The labels, once the run has shown how many tokens there are.
+
+        Raises:
+            UnsupportedModel: If tokens of an image or a sound do not fit the places that they should have.
+        """
+        if self.tokens is not None:
+            return self.tokens
+        return numbered(count) if self.place is None else self.place(model, anatomy, self.tensors, count)
 
 
 def encode(tokenizer: Any, text: Text, limit: int | None, *, truncate: bool = False) -> Inputs:
@@ -156,7 +169,7 @@ def split(
         BadInput: If there is nothing in them, shapes disagree, ids are out of range or padding is not at an end.
         TooLong: If a sequence is longer than the limit.
     """
-    tensors = {name: _tensor(name, value) for name, value in model_inputs.items()}
+    tensors = {name: as_tensor(name, value) for name, value in model_inputs.items()}
     if not tensors:
         raise BadInput("The model inputs are empty; give at least input_ids or what the model reads instead.")
     leading = tensors.get("input_ids", tensors.get("inputs_embeds"))
@@ -176,7 +189,8 @@ def split(
     return [_sequence(tensors, mask, row, vocabulary, limit, tokenizer) for row in range(batch)]
 
 
-def _tensor(name: str, value: Any) -> Tensor:
+def as_tensor(name: str, value: Any) -> Tensor:
+    """What a user gave as a model input, as a tensor; `BadInput` if it is no array of numbers."""
     try:
         return torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as reason:
@@ -219,13 +233,18 @@ def _sequence(
 
 def _labels(ids: Tensor | None, length: int, tokenizer: Any | None) -> Tokens:
     if ids is None:
-        return Tokens(tuple(f"#{position}" for position in range(length)))
+        return numbered(length)
     numbers = tuple(ids.tolist())
     if tokenizer is None:
         return Tokens(tuple(map(str, numbers)), numbers)
     marks = set(tokenizer.all_special_ids)
     pieces = (_spelled(tokenizer, piece) for piece in tokenizer.convert_ids_to_tokens(list(numbers)))
     return Tokens(tuple(pieces), numbers, tuple(number in marks for number in numbers))
+
+
+def numbered(count: int) -> Tokens:
+    """Labels of tokens of which nothing is known but their order."""
+    return Tokens(tuple(f"#{position}" for position in range(count)))
 
 
 def _spelled(tokenizer: Any, piece: str) -> str:

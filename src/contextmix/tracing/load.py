@@ -1,4 +1,4 @@
-"""Find a model and its tokenizer: a folder, a hub name, or one of the built-in models."""
+"""Find a model and what reads its input for it: a folder, a hub name, or one of the built-in models."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from contextmix.errors import BadOption, ModelNotFound, NotFinite, UnsupportedModel
+from contextmix.tracing.reader import modality
 
 BUILT_IN = {"demo": "sentiment"}
 """Names that need no network, and their folders in the package."""
@@ -20,8 +29,10 @@ BUILT_IN = {"demo": "sentiment"}
 
 def load_pretrained(
     name: str | Path, *, dtype: str | torch.dtype, revision: str | None, trust_remote_code: bool
-) -> tuple[PreTrainedModel, Any | None]:
-    """A model with the head that it was saved with, and its tokenizer (None if it has none).
+) -> tuple[PreTrainedModel, Any | None, Any | None]:
+    """A model with the head that it was saved with, its tokenizer, and its image processor or feature extractor.
+
+    The last two are None where the model has none.
 
     Args:
         name: A built-in name, a folder, or a name on the Hugging Face hub.
@@ -44,7 +55,17 @@ def load_pretrained(
         tokenizer = AutoTokenizer.from_pretrained(place, **options)
     except (OSError, ValueError, KeyError, TypeError):
         tokenizer = None  # models of images and sound have none; token ids can be passed instead of a text
-    return model, tokenizer
+    return model, tokenizer, _processor(modality(model), place, options)
+
+
+def _processor(reads: str, place: str, options: dict[str, Any]) -> Any | None:
+    """The image processor or feature extractor that lies beside a model; None if there is none or Pillow is missing."""
+    try:
+        if reads == "image":  # by PIL, also where torchvision is at hand: numbers must not depend on what is installed
+            return AutoImageProcessor.from_pretrained(place, backend="pil", **options)
+        return AutoFeatureExtractor.from_pretrained(place, **options) if reads == "sound" else None
+    except (OSError, ValueError, KeyError, TypeError, ImportError):
+        return None
 
 
 def hide_progress_bars() -> None:

@@ -1,0 +1,167 @@
+"""Where tokens that are no text stand: patches in an image, frames in a sound.
+
+Places are geometry alone: they hold no pixel and no sample, so a stored result stays small and shows nobody's photo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from contextmix.errors import BadFile, WrongShape
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, in pixels from the top left corner of the image; edges, not pixel numbers."""
+
+
+@dataclass(frozen=True)
+class Patches:
+    """The tokens of an image: cells of a grid that covers a window of it.
+
+    Example:
+        >>> patches = Patches(size=(200, 100), grid=(2, 2), window=(50, 0, 150, 100), cells=(None, (0, 0), (0, 1)))
+        >>> patches.box(2), patches.box(0)
+        ((100.0, 0.0, 150.0, 50.0), None)
+    """
+
+    size: tuple[int, int]
+    """Width and height of the image, in pixels."""
+    grid: tuple[int, int]
+    """Rows and columns."""
+    window: Box
+    """What the grid covers: less than the image where the processor cropped, more where it padded."""
+    cells: tuple[tuple[int, int] | None, ...]
+    """Row and column of each token, from 0 at the top left; None for special tokens, which are nowhere."""
+
+    def __post_init__(self) -> None:
+        for name in ("size", "grid", "window"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "cells", tuple(None if cell is None else tuple(cell) for cell in self.cells))
+        rows, columns = self.grid
+        inside = [cell for cell in self.cells if cell is not None]
+        if len(set(inside)) < len(inside) or not all(0 <= r < rows and 0 <= c < columns for r, c in inside):
+            raise WrongShape(
+                f"Patches must be different cells of a grid of {rows} × {columns}; these are {inside!r:.60}. A map "
+                "would be drawn on the wrong part of the image."
+            )
+        left, top, right, bottom = self.window
+        if min(self.size) < 1 or not (left < right and top < bottom):
+            raise WrongShape(f"The window {self.window} of an image of {self.size} pixels is empty.")
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def box(self, token: int) -> Box | None:
+        """The pixels of one token, cut at the edges of the image; None if it is nowhere in it."""
+        cell = self.cells[token]
+        if cell is None:
+            return None
+        (left, right), (top, bottom) = (self._edges(axis, cell[1 - axis]) for axis in (0, 1))
+        return (left, top, right, bottom) if left < right and top < bottom else None
+
+    def _edges(self, axis: int, number: int) -> tuple[float, float]:
+        start, stop, count, size = self.window[axis], self.window[axis + 2], self.grid[1 - axis], self.size[axis]
+        near, far = (start + (stop - start) * edge / count for edge in (number, number + 1))
+        return max(near, 0.0), min(far, float(size))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        cells = [None if cell is None else list(cell) for cell in self.cells]
+        lists = {name: list(getattr(self, name)) for name in ("size", "grid", "window")}
+        return {"kind": "patches", **lists, "cells": cells}
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The tokens of a sound: windows of equal length at equal steps.
+
+    Example:
+        >>> frames = Frames(duration=1.0, step=0.02, first=0.0, reach=0.025, numbers=(0, 1))
+        >>> frames.time(1)
+        (0.02, 0.045)
+    """
+
+    duration: float
+    """Length of the sound, in seconds. Frames beyond it hear what the processor added."""
+    step: float
+    """Seconds from one frame to the next."""
+    first: float
+    """When the window of frame 0 begins; below 0 where it is centred on the first sample."""
+    reach: float
+    """Length of a window, in seconds: what the convolutions let into one frame."""
+    numbers: tuple[int | None, ...]
+    """Which frame each token is, from 0; None for special tokens, which are at no time."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numbers", tuple(self.numbers))
+        given = [number for number in self.numbers if number is not None]
+        if len(set(given)) < len(given) or min(given, default=0) < 0 or min(self.duration, self.step, self.reach) <= 0:
+            raise WrongShape(
+                f"Frames need different numbers from 0 on, and a duration, step and reach above 0; got {given!r:.40}, "
+                f"{self.duration} s, {self.step} s and {self.reach} s. A map would be drawn at the wrong time."
+            )
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def time(self, token: int) -> tuple[float, float] | None:
+        """When the window of one token begins and ends, in seconds; it begins at 0 at the earliest."""
+        number = self.numbers[token]
+        start = self.first + self.step * (number or 0)
+        return None if number is None else (max(start, 0.0), start + self.reach)
+
+    def slot(self, token: int) -> tuple[float, float] | None:
+        """The step around the middle of its window: slots of neighbours touch, where windows overlap."""
+        number = self.numbers[token]
+        middle = self.first + self.step * (number or 0) + self.reach / 2
+        return None if number is None else (max(middle - self.step / 2, 0.0), middle + self.step / 2)
+
+    def is_added(self, token: int) -> bool:
+        """Whether the window of a token lies wholly behind the sound, in what the processor added."""
+        time = self.time(token)
+        return time is not None and time[0] >= self.duration
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        names = ("duration", "step", "first", "reach")
+        return {"kind": "frames", **{name: getattr(self, name) for name in names}, "numbers": list(self.numbers)}
+
+
+Places = Patches | Frames
+
+
+def places_from_dict(fields: Any) -> Places:
+    """The inverse of ``to_dict``.
+
+    Args:
+        fields: What it gave, also after a trip through JSON.
+
+    Raises:
+        BadFile: If a field is missing or holds something else.
+
+    Example:
+        >>> frames = Frames(1.0, 0.02, 0.0, 0.025, (0, 1))
+        >>> places_from_dict(frames.to_dict()) == frames
+        True
+    """
+    kind = fields.get("kind") if isinstance(fields, Mapping) else None
+    if kind not in _KINDS:
+        raise BadFile(f"The places of the tokens are neither patches nor frames: {fields!r:.60}.")
+    try:
+        return _KINDS[kind](**{name: _numbers(value) for name, value in fields.items() if name != "kind"})
+    except (TypeError, ValueError, WrongShape) as reason:
+        raise BadFile(f"The places of the tokens do not fit together: {reason}") from reason
+
+
+def _numbers(value: Any) -> Any:
+    """The value itself, if it is made of nothing but numbers."""
+    for one in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(one, list | tuple):
+            _numbers(one)
+        elif one is not None and (isinstance(one, bool) or not isinstance(one, int | float)):
+            raise TypeError(f"{one!r} is no number")
+    return value
+
+
+_KINDS: dict[Any, Any] = {"patches": Patches, "frames": Frames}
