@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -47,7 +48,10 @@ app = typer.Typer(
 )
 
 TextArgument = Annotated[
-    str | None, typer.Argument(metavar="TEXT", help="The text; '-' or nothing reads it from a pipe.")
+    str | None,
+    typer.Argument(
+        metavar="TEXT", help="The text; '-' or nothing reads it from a pipe. For a model of images or sounds: a file."
+    ),
 ]
 FileOption = Annotated[Path | None, typer.Option("--file", help="Read the text from this file.")]
 ModelOption = Annotated[
@@ -85,11 +89,15 @@ def explain(
     dtype: DtypeOption = "float32",
     device: DeviceOption = None,
     json_file: JsonOption = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Also draw it over the image or the sound, into this .png file.")
+    ] = None,
     force: ForceOption = False,
 ) -> None:
     """Show which tokens of a text made the model's representation of one token, or its score of a class."""
     source, place, blocks, options = _read(text, file), _query(query), _layers(layers), _options(option or [])
     _refuse_output(json_file, force)
+    _refuse_output(picture, force, (".png",), "--picture")
     plan = _planned(method, options)
     traced = _load(model, dtype, device)
     # One row is cheaper than all of them, but a file holds them all, and a word's row is the mean of its pieces' rows.
@@ -102,6 +110,8 @@ def explain(
     shown.show()
     if json_file is not None:
         result.save(json_file, overwrite=force)
+    if picture is not None:
+        _draw(shown.overlay(source), picture, force)
 
 
 @app.command()
@@ -229,14 +239,24 @@ def _layers(layers: str | None) -> Any:
         raise BadOption(f"--layers takes 'all' or numbers with commas such as 0,5 or -1; got {layers!r}.") from None
 
 
-def _refuse_output(path: Path | None, force: bool) -> None:
+def _refuse_output(
+    path: Path | None, force: bool, suffixes: tuple[str, ...] = (".json", ".safetensors"), option: str = "--json"
+) -> None:
     """Before the work, not after it."""
     if path is not None:
-        from contextmix.storage import SUFFIXES, refuse_place
+        from contextmix.storage import refuse_place
 
-        if path.suffix.lower() not in SUFFIXES:
-            raise BadOption(f"--json writes {' or '.join(SUFFIXES)}, by the ending of the name; got {str(path)!r}.")
+        if path.suffix.lower() not in suffixes:
+            raise BadOption(f"{option} writes {' or '.join(suffixes)}, by the ending of the name; got {str(path)!r}.")
         refuse_place(path, force)
+
+
+def _draw(image: Any, path: Path, force: bool) -> None:
+    from contextmix.storage import write_atomically
+
+    data = io.BytesIO()
+    image.save(data, "PNG")
+    write_atomically(path, data.getvalue(), force)
 
 
 def _planned(name: str, options: dict[str, Any]) -> Plan:

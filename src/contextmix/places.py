@@ -74,57 +74,66 @@ class Patches:
 
 @dataclass(frozen=True)
 class Frames:
-    """The tokens of a sound: windows of equal length at equal steps.
+    """The tokens of a sound: windows of equal length at equal steps, counted in samples.
 
     Example:
-        >>> frames = Frames(duration=1.0, step=0.02, first=0.0, reach=0.025, numbers=(0, 1))
-        >>> frames.time(1)
-        (0.02, 0.045)
+        >>> frames = Frames(rate=16000, samples=16000, step=320, first=0, reach=400, numbers=(0, 1))
+        >>> frames.duration, frames.time(1)
+        (1.0, (0.02, 0.045))
     """
 
-    duration: float
-    """Length of the sound, in seconds. Frames beyond it hear what the processor added."""
-    step: float
-    """Seconds from one frame to the next."""
-    first: float
-    """When the window of frame 0 begins; below 0 where it is centred on the first sample."""
-    reach: float
-    """Length of a window, in seconds: what the convolutions let into one frame."""
+    rate: int
+    """Samples per second."""
+    samples: int
+    """Length of the sound. Frames beyond it hear what the processor added."""
+    step: int
+    """Samples from one frame to the next."""
+    first: int
+    """The sample where the window of frame 0 begins; below 0 where it is centred on the first one."""
+    reach: int
+    """Length of a window: what the convolutions let into one frame."""
     numbers: tuple[int | None, ...]
     """Which frame each token is, from 0; None for special tokens, which are at no time."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "numbers", tuple(self.numbers))
         given = [number for number in self.numbers if number is not None]
-        if len(set(given)) < len(given) or min(given, default=0) < 0 or min(self.duration, self.step, self.reach) <= 0:
+        positive = min(self.rate, self.samples, self.step, self.reach) > 0
+        if len(set(given)) < len(given) or min(given, default=0) < 0 or not positive:
             raise WrongShape(
-                f"Frames need different numbers from 0 on, and a duration, step and reach above 0; got {given!r:.40}, "
-                f"{self.duration} s, {self.step} s and {self.reach} s. A map would be drawn at the wrong time."
+                "Frames need different numbers from 0 on, and a rate, length, step and reach above 0; got "
+                f"{given!r:.40}, {self.rate}, {self.samples}, {self.step} and {self.reach}. A map would be drawn at "
+                "the wrong time."
             )
 
     def __len__(self) -> int:
         return len(self.numbers)
 
+    @property
+    def duration(self) -> float:
+        """Length of the sound, in seconds."""
+        return self.samples / self.rate
+
     def time(self, token: int) -> tuple[float, float] | None:
         """When the window of one token begins and ends, in seconds; it begins at 0 at the earliest."""
         number = self.numbers[token]
         start = self.first + self.step * (number or 0)
-        return None if number is None else (max(start, 0.0), start + self.reach)
+        return None if number is None else (max(start, 0) / self.rate, (start + self.reach) / self.rate)
 
     def slot(self, token: int) -> tuple[float, float] | None:
-        """The step around the middle of its window: slots of neighbours touch, where windows overlap."""
+        """The step around the middle of its window, in seconds: slots of neighbours touch, where windows overlap."""
         number = self.numbers[token]
-        middle = self.first + self.step * (number or 0) + self.reach / 2
-        return None if number is None else (max(middle - self.step / 2, 0.0), middle + self.step / 2)
+        edge = self.first + (self.reach - self.step) / 2 + self.step * (number or 0)
+        return None if number is None else (max(edge, 0.0) / self.rate, (edge + self.step) / self.rate)
 
     def is_added(self, token: int) -> bool:
         """Whether the window of a token lies wholly behind the sound, in what the processor added."""
-        time = self.time(token)
-        return time is not None and time[0] >= self.duration
+        number = self.numbers[token]
+        return number is not None and self.first + self.step * number >= self.samples
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON values."""
-        names = ("duration", "step", "first", "reach")
+        names = ("rate", "samples", "step", "first", "reach")
         return {"kind": "frames", **{name: getattr(self, name) for name in names}, "numbers": list(self.numbers)}
 
 
@@ -141,7 +150,7 @@ def places_from_dict(fields: Any) -> Places:
         BadFile: If a field is missing or holds something else.
 
     Example:
-        >>> frames = Frames(1.0, 0.02, 0.0, 0.025, (0, 1))
+        >>> frames = Frames(16000, 16000, 320, 0, 400, (0, 1))
         >>> places_from_dict(frames.to_dict()) == frames
         True
     """
@@ -149,9 +158,10 @@ def places_from_dict(fields: Any) -> Places:
     if kind not in _KINDS:
         raise BadFile(f"The places of the tokens are neither patches nor frames: {fields!r:.60}.")
     try:
-        return _KINDS[kind](**{name: _numbers(value) for name, value in fields.items() if name != "kind"})
+        found: Places = _KINDS[kind](**{name: _numbers(value) for name, value in fields.items() if name != "kind"})
     except (TypeError, ValueError, WrongShape) as reason:
         raise BadFile(f"The places of the tokens do not fit together: {reason}") from reason
+    return found
 
 
 def _numbers(value: Any) -> Any:

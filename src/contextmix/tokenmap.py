@@ -223,11 +223,17 @@ class TokenMap:
 
         return read_map(path)
 
-    def show(self, query: int | str | None = None) -> None:
-        """Show the map, or the row of one query: in a notebook as HTML, elsewhere as coloured text."""
+    def show(self, query: int | str | None = None, over: Any = None) -> None:
+        """Show the map, or the row of one query: in a notebook as HTML (``over`` its image or sound), else as text."""
         from contextmix.views import notebook, terminal
 
-        (notebook if notebook.is_running() else terminal).show(self, query)
+        (notebook if notebook.is_running() else terminal).show(self, query, over)
+
+    def overlay(self, source: Any, query: int | str | None = None, *, smooth: bool = False) -> Any:
+        """The row of one query over the image or the sound that was explained, as a PIL image; see `views.overlay`."""
+        from contextmix.views import overlay
+
+        return overlay.overlay(self, source, query, smooth=smooth)
 
     def _repr_html_(self) -> str:
         from contextmix.views.notebook import preview

@@ -62,10 +62,12 @@ def _processor(reads: str, place: str, options: dict[str, Any]) -> Any | None:
     """The image processor or feature extractor that lies beside a model; None if there is none or Pillow is missing."""
     try:
         if reads == "image":  # by PIL, also where torchvision is at hand: numbers must not depend on what is installed
-            return AutoImageProcessor.from_pretrained(place, backend="pil", **options)
-        return AutoFeatureExtractor.from_pretrained(place, **options) if reads == "sound" else None
+            return AutoImageProcessor.from_pretrained(place, backend="pil", **options)  # type: ignore[no-untyped-call]
+        if reads == "sound":
+            return AutoFeatureExtractor.from_pretrained(place, **options)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, KeyError, TypeError, ImportError):
-        return None
+        pass
+    return None
 
 
 def hide_progress_bars() -> None:

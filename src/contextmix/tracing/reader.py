@@ -15,7 +15,8 @@ from transformers import BaseImageProcessor, FeatureExtractionMixin, PreTrainedM
 from contextmix.errors import BadInput, BadOption
 from contextmix.media import is_image
 from contextmix.tracing.encode import Inputs, as_tensor
-from contextmix.tracing.images import encode_image, place_patches, refuse_channels
+from contextmix.tracing.images import encode_image, refuse_channels
+from contextmix.tracing.patches import place_patches
 from contextmix.tracing.sounds import encode_sound, place_frames, unpadded
 
 MEDIA = {"pixel_values": "image", "input_values": "sound", "input_features": "sound"}
@@ -155,9 +156,9 @@ def _split(model: PreTrainedModel, processor: Any, source: Mapping[str, Any]) ->
         pixels = tensors[main]
         refuse_channels(model, pixels)
         size = (int(pixels.shape[-1]), int(pixels.shape[-2]))
-        place: Any = partial(place_patches, size=size, window=(0.0, 0.0, *map(float, size)), strict=False)
+        place: Any = partial(place_patches, size=size, window=(0.0, 0.0, float(size[0]), float(size[1])), strict=False)
     else:
-        place = partial(place_frames, processor=processor, seconds=None, strict=False)
+        place = partial(place_frames, processor=processor, samples=None, strict=False)
         if main == "input_values":
             rows = unpadded(tensors.pop(main), tensors.pop("attention_mask", None))
             return [_one({**_row(tensors, number), main: row}, place) for number, row in enumerate(rows)]

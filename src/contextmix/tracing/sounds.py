@@ -62,8 +62,7 @@ def encode_sound(
     accepted = inspect.signature(model.forward).parameters
     # The mask of one sound without padding says nothing; some models were never trained to read one.
     tensors = {name: value[0] for name, value in found.items() if name in accepted and name != "attention_mask"}
-    seconds = len(samples) / rate
-    return Inputs(None, tensors, 0, partial(place_frames, processor=processor, seconds=seconds, strict=True))
+    return Inputs(None, tensors, 0, partial(place_frames, processor=processor, samples=len(samples), strict=True))
 
 
 def place_frames(
@@ -73,7 +72,7 @@ def place_frames(
     count: int,
     *,
     processor: Any,
-    seconds: float | None,
+    samples: int | None,
     strict: bool,
 ) -> Tokens:
     """The tokens of a sound with their times; numbered ones where the convolutions or the rate are unknown.
@@ -84,7 +83,7 @@ def place_frames(
         tensors: What it read, without a batch axis.
         count: How many tokens its blocks saw.
         processor: Its feature extractor, or None.
-        seconds: How long the sound is; None for all that the tensors hold.
+        samples: How long the sound is; None for all that the tensors hold.
         strict: Refuse times that do not come out; else the tokens are numbered.
 
     Raises:
@@ -94,8 +93,8 @@ def place_frames(
     rate = getattr(processor, "sampling_rate", None)
     if not windows or not rate:
         return numbered(count)
-    samples = _samples_of(tensors, windows)
-    frames = _outputs(samples, windows)
+    heard = _samples_of(tensors, windows)
+    frames = _outputs(heard, windows)
     if frames != count:
         if not strict:
             return numbered(count)
@@ -105,15 +104,14 @@ def place_frames(
             f"{{{model.main_input_name!r}: …}} instead of the sound for a result with numbered tokens."
         )
     start, reach, step = _reach(windows)
-    length = samples / rate if seconds is None else seconds
-    places = Frames(length, step / rate, start / rate, reach / rate, tuple(range(count)))
+    places = Frames(rate, heard if samples is None else samples, step, start, reach, tuple(range(count)))
     return Tokens(_labels(places), special=tuple(map(places.is_added, range(count))), places=places)
 
 
 def _labels(frames: Frames) -> tuple[str, ...]:
     """Number times step, as people of speech count; with as many decimals as keep neighbours apart."""
-    decimals = next(places for places in range(2, 9) if 10.0**-places <= frames.step * 1.000001)
-    return tuple(f"{(number or 0) * frames.step:.{decimals}f}s" for number in frames.numbers)
+    decimals = next(places for places in range(2, 9) if frames.rate <= frames.step * 10**places)
+    return tuple(f"{(number or 0) * frames.step / frames.rate:.{decimals}f}s" for number in frames.numbers)
 
 
 def _windows(model: PreTrainedModel, processor: Any) -> Sequence[Window]:

@@ -7,6 +7,7 @@ import importlib
 import json
 import sys
 from functools import lru_cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -16,15 +17,19 @@ from contextmix.provenance import Provenance
 from contextmix.tokenmap import TokenMap
 from contextmix.tokens import printable
 from contextmix.views.colours import background, foreground
-from contextmix.views.picture import picture, spelled
+from contextmix.views.picture import Picture, picture, spelled
+from contextmix.views.scene import elsewhere, refuse_no_place, strongest
+from contextmix.views.vector import drawing
 
 GRID_LIMIT = 64
 """Most tokens that are shown as a table of queries and keys."""
 NUMBERS_LIMIT = 16
 """Most columns of a table whose cells carry their numbers; in larger ones they appear under the pointer."""
+PLACED_LIMIT = 40
+"""Most patches or frames whose numbers are listed: the strongest."""
 
 
-def to_html(token_map: TokenMap, query: int | str | None = None) -> str:
+def to_html(token_map: TokenMap, query: int | str | None = None, over: Any = None) -> str:
     """Draw a map as HTML that stands alone.
 
     Colours follow the page's ``color-scheme``, light or dark, and browsers that do not know it get the light ones.
@@ -32,6 +37,7 @@ def to_html(token_map: TokenMap, query: int | str | None = None) -> str:
     Args:
         token_map: A map with the axes key, (query, key), (layer, key) or (layer, query, key).
         query: The token whose row to draw, by position or text. Left out: a table up to 64 tokens, else one row.
+        over: The image or the sound that was explained, to be drawn below the map and to travel in the page.
 
     Returns:
         One ``<figure>`` element.
@@ -40,6 +46,8 @@ def to_html(token_map: TokenMap, query: int | str | None = None) -> str:
         WrongShape: If the map has other axes.
         UnknownToken: If there is no such query.
         AmbiguousToken: If the text of the query occurs more than once.
+        BadInput: If the image or the sound is not the one that was explained.
+        BadOption: If one is given and the tokens have no place in it.
 
     Example:
         >>> from contextmix.tokens import Tokens
@@ -48,11 +56,16 @@ def to_html(token_map: TokenMap, query: int | str | None = None) -> str:
         (False, True)
     """
     drawn = picture(token_map, query, GRID_LIMIT)
+    if over is not None:
+        refuse_no_place(drawn)
     paints = [[_paint(score, drawn.signed) for score in row.round(3).tolist()] for row in drawn.scores]
     template = _environment().get_template("tokenmap.html.j2")
     return template.render(
         drawn=drawn,
         paints=paints,
+        drawing=drawing(drawn, over),
+        listed=_listed(drawn),
+        elsewhere=elsewhere(drawn),
         spelled=spelled(drawn.keys),
         numbers_fit=len(drawn.columns) <= NUMBERS_LIMIT,
         facts=_facts(token_map.provenance),
@@ -71,15 +84,16 @@ def preview(token_map: TokenMap) -> str:
         return f"<p><code>{html.escape(repr(token_map))}</code><br>{html.escape(str(reason))}</p>"
 
 
-def show(token_map: TokenMap, query: int | str | None = None) -> None:
+def show(token_map: TokenMap, query: int | str | None = None, over: Any = None) -> None:
     """Display a map in the running notebook.
 
     Args:
         token_map: See `to_html`.
         query: See `to_html`.
+        over: See `to_html`.
     """
     display = importlib.import_module("IPython.display")
-    display.display(display.HTML(to_html(token_map, query)))
+    display.display(display.HTML(to_html(token_map, query, over)))
 
 
 def is_running() -> bool:
@@ -94,6 +108,13 @@ def _paint(score: float, signed: bool) -> Markup:
     ink, dark_ink = foreground(light), foreground(dark)
     style = f"background:{light};color:{ink};background:light-dark({light},{dark});color:light-dark({ink},{dark_ink})"
     return Markup(style)
+
+
+def _listed(drawn: Picture) -> list[int]:
+    """The tokens whose numbers are written below the picture; none below a table, which holds them."""
+    if drawn.kind == "line":
+        return list(range(len(drawn.columns)))
+    return [] if drawn.kind in ("grid", "layers") else sorted({*strongest(drawn, PLACED_LIMIT), *elsewhere(drawn)})
 
 
 def _facts(made: Provenance) -> list[tuple[str, str]]:

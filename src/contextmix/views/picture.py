@@ -10,9 +10,12 @@ from typing import Literal
 import numpy as np
 
 from contextmix.errors import WrongShape
+from contextmix.places import Frames, Patches
 from contextmix.tokenmap import Quantity, TokenMap
 from contextmix.tokens import Tokens, printable
 from contextmix.views.colours import Array, scaled
+
+Kind = Literal["line", "patches", "frames", "grid", "layers"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Picture:
     """A table of numbers ready to be drawn.
 
     Attributes:
-        kind: ``line`` (one row), ``grid`` (query, key), or ``layers`` (one row per layer, the last on top).
+        kind: ``line`` (one row of a text), ``patches`` (of an image), ``frames`` (of a sound), ``grid`` (query, key),
+            or ``layers`` (one row per layer, the last on top).
         values: The numbers, (row, key).
         scores: The same, divided for colouring, in [-1, 1].
         numbers: The same, as text.
@@ -30,7 +34,7 @@ class Picture:
         caption: Sentences: method, quantity, what the rows are, how colours are scaled.
     """
 
-    kind: Literal["line", "grid", "layers"]
+    kind: Kind
     values: Array
     scores: Array
     numbers: tuple[tuple[str, ...], ...]
@@ -48,9 +52,10 @@ class Picture:
 def picture(token_map: TokenMap, query: int | str | None = None, limit: int = 25) -> Picture:
     """Choose what to draw.
 
-    One row is a line, (query, key) a grid, and with layers it is one row per layer for one query. A query that is not
-    given but needed is the first token, or the last where no token draws from a later one (there the first sees only
-    itself).
+    One row is a line (for an image or a sound: its patches or frames), (query, key) a grid, and with layers it is one
+    row per layer for one query. A query that is not given but needed is the first token, or the last where no token
+    draws from a later one (there the first sees only itself). Of an image or a sound it is always needed: a table of
+    its tokens would show no place.
 
     Args:
         token_map: A map with the axes key, (query, key), (layer, key) or (layer, query, key).
@@ -69,7 +74,8 @@ def picture(token_map: TokenMap, query: int | str | None = None, limit: int = 25
         ('grid', 'line')
     """
     _refuse_other_axes(token_map)
-    if query is None and token_map.dims == ("query", "key") and max(token_map.shape) <= limit:
+    of_text = token_map.tokens.places is None
+    if query is None and token_map.dims == ("query", "key") and of_text and max(token_map.shape) <= limit:
         return _grid(token_map)
     reason = ""
     if query is None and "query" in token_map.dims:
@@ -137,10 +143,30 @@ def _default_query(token_map: TokenMap) -> tuple[int, str]:
 
 def _line(row: TokenMap, reason: str) -> Picture:
     texts = number_texts(row.values, digits=3)
-    scaling = f"divided by the largest ({_largest(row.values)})"
-    return _picture(
-        "line", row, row.values[None], scaled(row.values)[None], [texts], [_who(row)], _draws(row, reason), scaling
-    )
+    kind, named = _kind(row)
+    what = _draws(row, reason) + named
+    scores, scaling = scaled(row.values), f"divided by the largest ({_largest(row.values)})"
+    placed = row.values[~np.array(row.tokens.special)]
+    if kind != "line" and np.abs(placed).max(initial=0) > 0:
+        # A special token may hold far more than any patch: then no patch could be told from another.
+        scores = (row.values / np.abs(placed).max()).clip(-1, 1)
+        beyond = "; special tokens may exceed it" if _largest(row.values) != _largest(placed) else ""
+        scaling = f"divided by the largest of the {kind} ({_largest(placed)}){beyond}"
+    return _picture(kind, row, row.values[None], scores[None], [texts], [_who(row)], what, scaling)
+
+
+def _kind(row: TokenMap) -> tuple[Kind, str]:
+    """How one row is drawn, and a sentence on how its tokens are named."""
+    places = row.tokens.places
+    if isinstance(places, Patches):
+        return "patches", " Patches are named by row and column from the top left: r0c0."
+    if not isinstance(places, Frames):
+        return "line", ""
+    added = [places.is_added(position) for position in range(len(places))]
+    total = float(np.abs(row.values).sum())
+    share = float(np.abs(row.values[added]).sum()) / total if total else 0.0
+    silence = f" {sum(added)} frames, with {share:.0%} of the total, lie behind the sound: the processor added silence."
+    return "frames", " Frames are named by their time." + (silence if any(added) else "")
 
 
 def _grid(token_map: TokenMap) -> Picture:
@@ -161,7 +187,7 @@ def _layers(row: TokenMap, reason: str) -> Picture:
 
 
 def _picture(
-    kind: Literal["line", "grid", "layers"],
+    kind: Kind,
     source: TokenMap,
     values: Array,
     scores: Array,

@@ -12,17 +12,24 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from contextmix.places import Frames, Patches
 from contextmix.tokenmap import TokenMap
 from contextmix.views.colours import background, foreground
 from contextmix.views.picture import Picture, picture, spelled
+from contextmix.views.scene import elsewhere, marks, strongest, ticks
 
 GRID_LIMIT = 25
 """Most tokens that are shown as a table of queries and keys."""
 LIST_LIMIT = 40
 """Most tokens that are listed one per line; of a longer text, the strongest."""
 
+PLACED_LIMIT = 10
+"""Most patches or frames that are listed below their picture: the strongest."""
+
 _BAR = 20
 _LABEL = 14
+_LEVELS = 4
+_SHADES = " ░▒▓█"
 
 
 def render(token_map: TokenMap, query: int | str | None = None) -> RenderableType:
@@ -51,16 +58,22 @@ def render(token_map: TokenMap, query: int | str | None = None) -> RenderableTyp
     drawn = picture(token_map, query, GRID_LIMIT)
     caption = Text("\n".join(drawn.caption), style="dim")
     if drawn.kind == "line":
-        return Group(_sentence(drawn), Text(), _list(drawn), Text(), caption)
+        return Group(_sentence(drawn), Text(), _list(drawn, LIST_LIMIT), Text(), caption)
+    if drawn.kind in ("patches", "frames"):
+        placed = _Patches(drawn) if drawn.kind == "patches" else _Timeline(drawn)
+        return Group(placed, Text(), _list(drawn, PLACED_LIMIT), Text(), caption)
     return Group(_Grid(drawn), caption)
 
 
-def show(token_map: TokenMap, query: int | str | None = None, console: Console | None = None) -> None:
+def show(
+    token_map: TokenMap, query: int | str | None = None, over: object = None, console: Console | None = None
+) -> None:
     """Print a map.
 
     Args:
         token_map: See `render`.
         query: See `render`.
+        over: An image or a sound; a terminal draws the map alone.
         console: Where to; left out, the standard output.
 
     Raises:
@@ -85,26 +98,87 @@ def _sentence(drawn: Picture) -> Text:
     return text
 
 
-def _list(drawn: Picture) -> RenderableType:
-    strength = np.abs(drawn.scores[0])
-    shown = sorted(np.argsort(-strength, kind="stable")[:LIST_LIMIT].tolist())
+def _list(drawn: Picture, limit: int) -> RenderableType:
+    strength = np.abs(drawn.values[0])
+    shown = sorted({*strongest(drawn, limit), *elsewhere(drawn)[:limit]})
     table = Table(box=None, pad_edge=False, show_header=False)
     for justify in ("right", "left", "left", "right", "left"):
         table.add_column(justify=justify)
     for position in shown:
         score, number = drawn.scores[0, position], drawn.numbers[0][position]
-        mark = "◀ strongest" if strength[position] == 1 else ""
+        mark = "◀ strongest" if strength[position] == strength.max() > 0 else ""
         texts = (Text(str(position), "dim"), Text(drawn.columns[position]), _bar(score, drawn.signed))
         table.add_row(*texts, Text(number), Text(mark))
     if len(shown) == len(drawn.columns):
         return table
-    return Group(table, Text(f"The {len(shown)} strongest of {len(drawn.columns)} tokens.", style="dim"))
+    special = ", and the special ones" if len(shown) > limit else ""
+    count = min(limit, len(drawn.columns))
+    return Group(table, Text(f"The {count} strongest of {len(drawn.columns)} tokens{special}.", style="dim"))
 
 
 def _bar(score: float, signed: bool) -> Text:
     full, rest = divmod(round(abs(score) * _BAR * 8), 8)
     blocks = "█" * full + ("▏▎▍▌▋▊▉"[rest - 1] if rest else "")
     return Text(blocks, Style(color=background(np.sign(score) * 0.7, signed)))
+
+
+@dataclass(frozen=True)
+class _Patches:
+    """The grid of an image; without colours, denser signs are stronger patches."""
+
+    drawn: Picture
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        places = self.drawn.keys.places
+        assert isinstance(places, Patches)
+        rows, columns = places.grid
+        width = 2 if 2 * columns <= options.max_width else 1
+        if columns > options.max_width:
+            yield Text(f"The grid of {rows} × {columns} patches is wider than this console.", style="dim")
+            return
+        tokens = {cell: token for token, cell in enumerate(places.cells) if cell is not None}
+        for row in range(rows):
+            line = Text(no_wrap=True)
+            for column in range(columns):
+                score = self.drawn.scores[0, tokens[row, column]] if (row, column) in tokens else 0.0
+                colour = background(score, self.drawn.signed)
+                line.append(_SHADES[round(abs(score) * 4)] * width, Style(color=colour, bgcolor=colour))
+            yield line
+
+
+@dataclass(frozen=True)
+class _Timeline:
+    """Bars along time; a column that holds several frames shows the strongest of them."""
+
+    drawn: Picture
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        places = self.drawn.keys.places
+        assert isinstance(places, Frames)
+        columns = min(options.max_width, 100)
+        peaks = np.zeros(columns)
+        for mark in marks(self.drawn):
+            first, last = (mark.box[edge] / places.duration * columns for edge in (0, 2))
+            for column in range(round(first), max(round(first) + 1, round(last))):
+                if column < columns and abs(mark.score) > abs(peaks[column]):
+                    peaks[column] = mark.score
+        for level in range(_LEVELS - 1, -1, -1):
+            line = Text(no_wrap=True)
+            for peak in peaks.tolist():
+                eighths = round(abs(peak) * _LEVELS * 8) - level * 8
+                colour = background(float(np.sign(peak)) * 0.7, self.drawn.signed)
+                line.append(" ▁▂▃▄▅▆▇█"[max(0, min(eighths, 8))], Style(color=colour))
+            yield line
+        yield Text(_axis(places.duration, columns), no_wrap=True, style="dim")
+
+
+def _axis(duration: float, columns: int) -> str:
+    axis = ""
+    for time, label in ticks(duration, max(1, columns // 12)):
+        start = round(time / duration * columns)
+        if start + len(label) + 1 <= columns:
+            axis = axis.ljust(start) + "╷" + label
+    return axis
 
 
 @dataclass(frozen=True)
