@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import struct
 import sys
 import warnings
 from pathlib import Path
@@ -158,7 +159,7 @@ def _sound_file(path: Path) -> tuple[Array, int]:
         raise BadInput(
             f"{path} is no .wav file, and other formats need the library soundfile: pip install soundfile."
         ) from reason
-    except (OSError, ValueError, RuntimeError, EOFError) as reason:
+    except (OSError, ValueError, RuntimeError, EOFError, struct.error) as reason:
         raise BadInput(f"{path} cannot be read as a sound: {reason}.") from reason
     return samples, int(rate)
 

@@ -45,8 +45,8 @@ class Patches:
                 f"Patches must be different cells of a grid of {rows} × {columns}; these are {inside!r:.60}. A map "
                 "would be drawn on the wrong part of the image."
             )
-        left, top, right, bottom = self.window
-        if min(self.size) < 1 or not (left < right and top < bottom):
+        (left, top, right, bottom), (width, height) = self.window, self.size
+        if min(width, height) < 1 or not (left < right and top < bottom):
             raise WrongShape(f"The window {self.window} of an image of {self.size} pixels is empty.")
 
     def __len__(self) -> int:

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from contextmix.errors import BadFile, OutputExists, OutputUnwritable
 from contextmix.labels import AXES
+from contextmix.places import Frames, Patches
 from contextmix.storage import SCHEMA, refuse_place, write_atomically
 from contextmix.tokenmap import Provenance, Quantity, TokenMap
 from contextmix.tokens import Tokens
@@ -249,7 +250,7 @@ def test_a_missing_field_is_refused(tmp_path, name):
     ("changes", "message"),
     [
         ({"format": "another"}, "does not say that its format is 'contextmix.tokenmap'"),
-        ({"schema": SCHEMA + 1}, f"schema is {SCHEMA + 1} and this version of contextmix reads {SCHEMA}"),
+        ({"schema": SCHEMA + 1}, f"schema is {SCHEMA + 1} and this version of contextmix reads up to {SCHEMA}"),
         ({"quantity": "length"}, "'quantity'"),
         ({"dims": "key"}, "'dims'"),
         ({"dims": ["query", "key"]}, "2 axes"),
@@ -334,3 +335,35 @@ def test_a_folder_is_no_file(tmp_path, suffix):
     (tmp_path / f"map{suffix}").mkdir()
     with pytest.raises(BadFile, match="Cannot read"):
         TokenMap.load(tmp_path / f"map{suffix}")
+
+
+PLACES = {
+    "patches": Patches((300, 200), (1, 2), (-0.1, 1 / 3, 300, 200), (None, (0, 0), (0, 1))),
+    "frames": Frames(16000, 1600, 320, -520, 1040, (0, 1, 2)),
+}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("kind", PLACES)
+def test_places_come_back(tmp_path, suffix, kind):
+    tokens = Tokens(("a", "b", "c"), special=(True, False, False), places=PLACES[kind])
+    token_map = TokenMap(np.eye(3), ("query", "key"), tokens, "share", MADE)
+    token_map.save(tmp_path / f"map{suffix}")
+    assert_same(TokenMap.load(tmp_path / f"map{suffix}"), token_map)
+    assert TokenMap.load(tmp_path / f"map{suffix}").tokens.places == PLACES[kind]
+
+
+def test_a_file_says_the_oldest_schema_that_holds_it_all():
+    assert example().to_dict()["schema"] == 1
+    assert "places" not in example().to_dict()["tokens"]
+    placed = example().derive(tokens=Tokens(("a", "b"), places=Frames(16000, 800, 320, 0, 400, (0, 1))))
+    assert placed.to_dict()["schema"] == 2
+    assert "places" in placed.to_dict()["tokens"]
+    assert_same(TokenMap.from_dict({**example().to_dict(), "schema": 1}), example())
+
+
+def test_damaged_places_name_the_field():
+    placed = example().derive(tokens=Tokens(("a", "b"), places=Frames(16000, 800, 320, 0, 400, (0, 1)))).to_dict()
+    placed["tokens"]["places"]["step"] = "wide"
+    with pytest.raises(BadFile, match="places of the tokens"):
+        TokenMap.from_dict(placed)

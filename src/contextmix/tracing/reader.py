@@ -71,7 +71,7 @@ def read_media(
     if isinstance(source, Mapping):
         return _split(model, processor, source)
     if reads == "text":
-        if given == "text":
+        if given in ("text", "texts"):
             return None
         raise BadInput(f"{_named(given)} was given, and {type(model).__name__} reads text.")
     if given == "texts" or (given in ("image", "sound") and given != reads):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -108,7 +108,8 @@ def envelope(samples: Array, columns: int) -> list[tuple[float, float]]:
         [(0.0, 1.0), (-0.5, 0.0)]
     """
     largest = float(np.abs(samples).max()) or 1.0
-    parts: Sequence[Array] = np.array_split(samples / largest, min(columns, len(samples)))
+    edges = np.linspace(0, len(samples), min(columns, len(samples)) + 1).round().astype(int).tolist()
+    parts = [samples[start:stop] / largest for start, stop in pairwise(edges)]
     return [(float(part.min()), float(part.max())) for part in parts]
 
 
