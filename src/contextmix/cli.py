@@ -106,12 +106,13 @@ def explain(
     result = traced.explain(source, method, layers=blocks, target=target, truncate=truncate, query=row, **options)
     result = result.words() if words else result
     shown = result.row(0 if place is None else place) if "query" in result.dims else result
+    drawn = None if picture is None else shown.overlay(source)  # what cannot be drawn is refused before anything shows
     _print_prediction(result.provenance.notes, model)
     shown.show()
     if json_file is not None:
         result.save(json_file, overwrite=force)
     if picture is not None:
-        _draw(shown.overlay(source), picture, force)
+        _draw(drawn, picture, force)
 
 
 @app.command()

@@ -106,11 +106,10 @@ def _opened(path: Path) -> Any:
         raise BadInput(f"There is no image file {path}. Images are given as a path, a PIL image or an array.")
     image = pillow()
     try:
-        found = image.open(path)
-        found.load()
+        with image.open(path) as found:
+            return pillow("ImageOps").exif_transpose(found)
     except (OSError, ValueError, SyntaxError, image.DecompressionBombError) as reason:
         raise BadInput(f"{path} cannot be read as an image: {reason}.") from reason
-    return found
 
 
 def _rgb(image: Any) -> Image:
