@@ -56,7 +56,7 @@ def read_image(source: Any) -> Image:
         (3, 2)
     """
     if isinstance(source, str | Path):
-        source = _opened(Path(source))
+        return _rgb(_opened(Path(source)))
     if is_image(source):
         return _rgb(pillow("ImageOps").exif_transpose(source))
     if isinstance(source, np.ndarray):

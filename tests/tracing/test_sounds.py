@@ -97,6 +97,9 @@ def test_ways_to_give_a_sound(tmp_path):
     expected = model.explain(sound, sampling_rate=RATE)
     wavfile.write(tmp_path / "sound.wav", RATE, steps)
     wavfile.write(tmp_path / "float.wav", RATE, sound)
+    wavfile.write(tmp_path / "bytes.wav", RATE, (steps // 256 + 128).astype(np.uint8))
+    eight_bits = model.explain(((steps // 256 / 128).astype(np.float32), RATE))
+    assert np.array_equal(model.explain(tmp_path / "bytes.wav").values, eight_bits.values)
     assert expected.tokens.places.samples == 1600
     for given in ((sound, RATE), (steps, RATE), tmp_path / "sound.wav", str(tmp_path / "float.wav")):
         assert np.array_equal(model.explain(given).values, expected.values)
@@ -193,6 +196,7 @@ def test_a_sound_longer_than_the_model_hears_is_not_cut_silently():
         model.explain((long, RATE))
     cut = model.explain((long, RATE), truncate=True)
     assert np.array_equal(cut.values, model.explain((long[:RATE], RATE)).values)
+    assert cut.tokens.places.samples == RATE
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.wav", b"RIFF"), ("b.wav", b""), ("c.wav", b"no sound at all")])
