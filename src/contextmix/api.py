@@ -79,7 +79,7 @@ def load(
     if device is not None:
         move(loaded, device)
     given = sorted_readers(tokenizer, loaded)
-    tokenizer, processor = (one or other for one, other in zip(given, beside, strict=True))
+    tokenizer, processor = (other if one is None else one for one, other in zip(given, beside, strict=True))
     return TracedModel(loaded, tokenizer, processor, name=name, revision=revision, anatomy=anatomy)
 
 
