@@ -1,5 +1,7 @@
 """Who reads what: every other combination is refused with a sentence that names both."""
 
+import copy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +143,18 @@ def test_a_processor_that_makes_no_picture_is_refused():
 def test_tensors_that_disagree_in_number():
     with pytest.raises(BadInput, match="equally many images"):
         seeing("vit").explain({"pixel_values": torch.randn(2, 3, 32, 32), "bool_masked_pos": torch.zeros(1, 16)})
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-4), (torch.bfloat16, 5e-2)])
+def test_weights_of_another_precision(dtype, tolerance):
+    for expected, source in ((seeing("vit"), PICTURE), (hearing(), SOUND)):
+        traced = cm.load(copy.deepcopy(expected.model).to(dtype), expected.processor)
+        rows, found = (model.explain(source, normalise=True).values for model in (expected, traced))
+        assert np.abs(found - rows).max() < tolerance
+
+
+def test_without_pillow_the_sentence_says_what_to_install(models, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(BadInput, match=r"pip install 'contextmix\[image\]'"):
+        models["image"].explain(photo())
+    assert models["text"].explain("a deep film").tokens.pieces[0] == "[CLS]"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from transformers import BaseImageProcessor, FeatureExtractionMixin, PreTrainedModel, ProcessorMixin
 
@@ -69,7 +71,7 @@ def read_media(
     if sampling_rate is not None and (reads != "sound" or isinstance(source, Mapping)):
         raise BadOption(f"sampling_rate={sampling_rate} belongs to the samples of a sound, and none were given.")
     if isinstance(source, Mapping):
-        return _split(model, processor, source)
+        return _in_precision(model, _split(model, processor, source))
     if reads == "text":
         if given in ("text", "texts"):
             return None
@@ -89,8 +91,10 @@ def read_media(
         )
     source = source.numpy(force=True) if isinstance(source, Tensor) else source
     if reads == "image":
-        return [encode_image(model, processor, source)]
-    return [encode_sound(model, processor, source, sampling_rate, truncate=truncate)]
+        found = encode_image(model, processor, source)
+    else:
+        found = encode_sound(model, processor, source, sampling_rate, truncate=truncate)
+    return _in_precision(model, [found])
 
 
 def is_one_medium(source: Any) -> bool:
@@ -163,6 +167,20 @@ def _split(model: PreTrainedModel, processor: Any, source: Mapping[str, Any]) ->
             rows = unpadded(tensors.pop(main), tensors.pop("attention_mask", None))
             return [_one({**_row(tensors, number), main: row}, place) for number, row in enumerate(rows)]
     return [_one(_row(tensors, number), place) for number in range(counts[main])]
+
+
+def _in_precision(model: PreTrainedModel, inputs: list[Inputs] | None) -> list[Inputs] | None:
+    """Pixels and samples in the precision of the weights: most models do not convert them themselves."""
+    if inputs is None:
+        return None
+    dtype = model.dtype
+    return [
+        replace(one, tensors={name: _converted(value, dtype) for name, value in one.tensors.items()}) for one in inputs
+    ]
+
+
+def _converted(value: Tensor, dtype: torch.dtype) -> Tensor:
+    return value.to(dtype) if value.is_floating_point() else value
 
 
 def _one(tensors: Mapping[str, Tensor], place: Any) -> Inputs:
