@@ -1,4 +1,4 @@
-"""Where does a vision Transformer look? One that is small enough to train here, in about a minute.
+"""Where does a vision Transformer look? One that is small enough to train here, in a few minutes.
 
 Each picture holds a disc, red or green, at a random place among grey blots of the same brightness; the class is its
 colour. So what a good map must show is known: the disc. Run it with a name for the picture that it draws:
