@@ -32,7 +32,7 @@ from contextmix.provenance import Quantity
 from contextmix.tokenmap import TokenMap
 from contextmix.trace import LayerTrace, Trace
 from contextmix.tracing.load import load_pretrained, move, refuse_unusable
-from contextmix.tracing.reader import sorted_readers
+from contextmix.tracing.media_inputs import sorted_readers
 
 
 def load(

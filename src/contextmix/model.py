@@ -24,7 +24,7 @@ from contextmix.tokens import Tokens
 from contextmix.trace import Checks, LayerTrace, Origin, Trace
 from contextmix.tracing.discover import discover
 from contextmix.tracing.encode import Inputs, Text, batches, encode, length_limit, numbered, split
-from contextmix.tracing.reader import is_one_medium, read_media, refusals
+from contextmix.tracing.media_inputs import is_one_medium, read_media, refusals
 from contextmix.tracing.record import record
 from contextmix.tracing.rerun import model_run
 from contextmix.tracing.verify import parity

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from contextmix.errors import BadOption, ModelNotFound, NotFinite, UnsupportedModel
-from contextmix.tracing.reader import modality
+from contextmix.tracing.media_inputs import modality
 
 BUILT_IN = {"demo": "sentiment"}
 """Names that need no network, and their folders in the package."""
