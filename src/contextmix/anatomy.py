@@ -21,7 +21,7 @@ from torch import Tensor
 
 from contextmix.maths.feedforward import FeedForward
 from contextmix.maths.norms import Norm, normalise
-from contextmix.maths.projections import Projections
+from contextmix.maths.projections import Affine, Projections
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,7 @@ class Block:
         parallel: Whether both sub-layers read the block's input.
         feed_forward: The feed-forward part as two matrices, or as a function; None if it is neither.
         projections: What turns the block's (normed) input into queries, keys and values, where three linear maps do.
+        query: Of cross-attention: what turns the (normed) input into queries, where one linear map does.
     """
 
     output_weight: Tensor
@@ -168,6 +169,7 @@ class Block:
     parallel: bool = False
     feed_forward: FeedForward | Callable[[Tensor], Tensor] | None = None
     projections: Projections | None = None
+    query: Affine | None = None
 
 
 @dataclass(frozen=True)

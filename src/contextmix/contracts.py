@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -46,6 +46,12 @@ class Method:
         cost: Time per layer in words a reader can compare.
         needs: What must be there beside a trace, for people: ``"nothing more"``, ``"gradients"``.
         ratio: ``ratio(layer) -> (..., query)``: how much each row mixes, where the method defines it.
+        decoder: What it measures in the two steps of an encoder–decoder's decoder block, self-attention and then
+            cross-attention (``layer.cross``), whose keys are another sequence's; None: nothing, so it is refused there.
+            ``"attention"``: what attention moves, without the residual stream, so that steps cannot be joined.
+            ``"stream"``: the residual stream; a cross map has the residual as its last column, and the steps multiply.
+            ``"output"``: the output of the whole block in both steps, whose rows stand side by side, before the option
+            ``normalise`` divides them.
     """
 
     name: str
@@ -56,6 +62,7 @@ class Method:
     cost: str
     needs: str = "nothing more"
     ratio: Callable[[LayerTrace], Tensor] | None = None
+    decoder: Literal["attention", "stream", "output"] | None = None
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,9 @@ class LayerTrace:
         embeddings: (..., query, d_model): what entered the first block.
         replay_from_embeddings: Other embeddings → this block's output, through all blocks before it; gradients flow.
         tolerance: Largest relative error by which what is computed again may differ, in the precision of the model.
+        cross: Whether the keys are tokens of another sequence (cross-attention). Then no key is a row's own token, and
+            maps with the residual have it in a column of its own, the last.
+        following: In a decoder block of an encoder–decoder: the step that reads what this one leaves.
     """
 
     index: int
@@ -75,6 +78,8 @@ class LayerTrace:
     embeddings: Tensor | None = None
     replay_from_embeddings: Replay | None = None
     tolerance: float = 1e-4
+    cross: bool = False
+    following: LayerTrace | None = None
 
     @cached_property
     def states(self) -> BlockStates:
@@ -86,7 +91,7 @@ class LayerTrace:
         """The attention output split by source token, without the output bias."""
         bias = self.block.output_bias
         total = self.attention_out if bias is None else self.attention_out - bias
-        return Parts(self.attention, self.value, self.block.output_weight, total)
+        return Parts(self.attention, self.value, self.block.output_weight, total, apart=self.cross)
 
     @cached_property
     def residual_parts(self) -> Parts:
@@ -117,7 +122,9 @@ class LayerTrace:
         if self.embeddings is not None and self.replay_from_embeddings is not None:
             own["embeddings"] = self.embeddings[example]
             own["replay_from_embeddings"] = partial(_replay_one, self.replay_from_embeddings, self.embeddings, example)
-        return LayerTrace(index=self.index, block=self.block, tolerance=self.tolerance, **own)
+        if self.following is not None:
+            own["following"] = self.following[example]
+        return LayerTrace(index=self.index, block=self.block, tolerance=self.tolerance, cross=self.cross, **own)
 
 
 _BATCHED = ("attention", "value", "residual_in", "attention_out", "ffn_out", "residual_out")
@@ -186,11 +193,12 @@ class Trace:
     """One sequence through the whole model, no batch axis.
 
     Attributes:
-        tokens: The labels of both token axes.
+        tokens: The labels of the keys, and of the queries unless these have their own.
         layers: One `LayerTrace` per block, in order.
         checks: How well it proved itself.
         origin: Model and versions.
         prediction: What the model's head said, if it has one: ``{"label": …, "probability": …}``.
+        query_tokens: The labels of the queries, where the keys are another sequence (cross-attention).
     """
 
     tokens: Tokens
@@ -198,6 +206,7 @@ class Trace:
     checks: Checks
     origin: Origin
     prediction: Mapping[str, Any] = field(default_factory=dict)
+    query_tokens: Tokens | None = None
 
     def provenance(self, **made: Any) -> Provenance:
         """How a result on this trace was made: ``made`` says the method and its options."""

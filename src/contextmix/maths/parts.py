@@ -36,6 +36,8 @@ class Parts:
             since only mixing ratios ask for it.
         gain: (..., query, 1) or None for ones: what the attention part of each row is multiplied by.
         own: (..., query, d_model) or None: the residual, which belongs to the row's own token.
+        apart: Whether the keys are tokens of another sequence, so that the residual is no part of any of theirs but one
+            by itself: the last column of a map.
     """
 
     attention: Tensor
@@ -44,6 +46,7 @@ class Parts:
     whole: Tensor | Callable[[], Tensor]
     gain: Tensor | None = None
     own: Tensor | None = None
+    apart: bool = False
 
     @cached_property
     def total(self) -> Tensor:
@@ -74,6 +77,7 @@ class Parts:
             whole=lambda: frozen(self.total, norm, inverse),
             gain=inverse if self.gain is None else self.gain * inverse,
             own=None if self.own is None else frozen(self.own, norm, inverse),
+            apart=self.apart,
         )
 
     def sources(self) -> Tensor:
@@ -81,7 +85,9 @@ class Parts:
         return torch.einsum("...hjc,hcd->...jhd", self.value, self.weight)
 
     def diagonal(self) -> Tensor:
-        """u[i, i] as vectors, shape (..., query, d_model)."""
+        """What each row draws from its own token, u[i, i], as vectors, shape (..., query, d_model)."""
+        if self.apart:
+            return torch.zeros_like(self.total) if self.own is None else self.own
         weights = self.attention.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)  # (..., head, query, 1)
         joined = (weights * self.value).transpose(-3, -2).flatten(-2)  # (..., query, head · d_head)
         vectors = joined @ self.weight.flatten(0, 1)
@@ -89,17 +95,20 @@ class Parts:
             vectors = vectors * self.gain
         return vectors if self.own is None else vectors + self.own
 
-    def gram(self) -> tuple[Tensor, Tensor]:
+    def gram(self) -> tuple[Tensor, Tensor | None]:
         """F Fᵀ for every source token, (..., key, head, head), and what each token sends itself, (..., key, d_model).
 
-        Both come from F, which is made for a block of tokens at a time and stays in the cache.
+        Both come from F, which is made for a block of tokens at a time and stays in the cache. Tokens of another
+        sequence send nothing to themselves.
         """
         value = self.value.movedim(-3, 0)
         n_heads, *tokens, d_head = value.shape
         value = value.reshape(n_heads, -1, d_head)
-        weights = self.attention.diagonal(dim1=-2, dim2=-1).movedim(-2, -1).contiguous().view(-1, 1, n_heads)
         gram = value.new_empty(value.shape[1], n_heads, n_heads)
-        kept = value.new_empty(value.shape[1], 1, self.weight.shape[-1])
+        kept = weights = None
+        if not self.apart:
+            weights = self.attention.diagonal(dim1=-2, dim2=-1).movedim(-2, -1).contiguous().view(-1, 1, n_heads)
+            kept = value.new_empty(value.shape[1], 1, self.weight.shape[-1])
         memory = value.new_empty(n_heads, min(TOKEN_BLOCK, value.shape[1]), self.weight.shape[-1])
         for start in range(0, len(gram), TOKEN_BLOCK):
             block = slice(start, start + TOKEN_BLOCK)
@@ -107,14 +116,16 @@ class Parts:
             torch.bmm(value[:, block], self.weight, out=sources)
             sources = sources.transpose(0, 1)  # (token, head, d_model)
             torch.bmm(sources, sources.transpose(1, 2), out=gram[block])
-            torch.bmm(weights[block], sources, out=kept[block])
-        return gram.reshape(*tokens, n_heads, n_heads), kept.reshape(*tokens, -1)
+            if weights is not None and kept is not None:
+                torch.bmm(weights[block], sources, out=kept[block])
+        return gram.reshape(*tokens, n_heads, n_heads), None if kept is None else kept.reshape(*tokens, -1)
 
     def lengths(self) -> Tensor:
         """‖u[i, j]‖₂ for all pairs, by the Gram identity.
 
         Returns:
-            (..., query, key), ≥ 0, in units of the residual stream.
+            (..., query, key), ≥ 0, in units of the residual stream; with one more column for a residual that stands
+            apart.
 
         Source:
             Kobayashi et al. (2020, 2021) and GlobEnc define the lengths; the identity is ours and exact. Cost per layer
@@ -124,7 +135,9 @@ class Parts:
         lengths = quadratic_forms(self.attention, gram).clamp_(min=0).sqrt_()
         if self.gain is not None:
             lengths *= self.gain
-        if self.own is not None:
+        if self.own is not None and kept is None:
+            return torch.cat([lengths, self.own.norm(dim=-1, keepdim=True)], dim=-1)
+        if self.own is not None and kept is not None:
             kept = self.own + kept if self.gain is None else torch.addcmul(self.own, kept, self.gain)
             lengths.diagonal(dim1=-2, dim2=-1).copy_(kept.norm(dim=-1))
         return lengths

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 def row_shares(maps: Tensor) -> Tensor:
@@ -24,16 +25,22 @@ def row_shares(maps: Tensor) -> Tensor:
     return torch.where(sums > 0, maps / sums, torch.zeros_like(maps))
 
 
-def half_residual(shares: Tensor) -> Tensor:
+def half_residual(shares: Tensor, apart: bool = False) -> Tensor:
     """Attention and residual weighted equally: ``½ shares + ½ I``, shape (..., query, key).
+
+    Args:
+        shares: (..., query, key), ≥ 0.
+        apart: The keys are tokens of another sequence: the residual's half is one more column, the last.
 
     Source:
         Abnar & Zuidema (2020); GlobEnc eq. 13 and 16. Adding I and dividing by the row sum is the same for shares.
     """
+    if apart:
+        return pad(0.5 * shares, (0, 1), value=0.5)
     return 0.5 * shares + 0.5 * torch.eye(shares.shape[-1], dtype=shares.dtype, device=shares.device)
 
 
-def measured_residual(shares: Tensor, ratio: Tensor) -> Tensor:
+def measured_residual(shares: Tensor, ratio: Tensor, apart: bool = False) -> Tensor:
     """Attention to other tokens scaled to a measured mixing ratio; the rest stays with the token itself.
 
         out_ij = r_i · shares_ij / Σ_{k≠i} shares_ik   (j ≠ i),        out_ii = 1 − r_i
@@ -41,6 +48,7 @@ def measured_residual(shares: Tensor, ratio: Tensor) -> Tensor:
     Args:
         shares: (..., query, key), ≥ 0.
         ratio: (..., query), between 0 and 1.
+        apart: The keys are tokens of another sequence, all of them others; 1 − r_i is one more column, the last.
 
     Returns:
         (..., query, key), rows sum to one. A row without attention to others (a text of one token; all attention on
@@ -50,8 +58,11 @@ def measured_residual(shares: Tensor, ratio: Tensor) -> Tensor:
         GlobEnc, eq. 14 and 15.
     """
     others = shares.clone()
-    others.diagonal(dim1=-2, dim2=-1).zero_()
+    if not apart:
+        others.diagonal(dim1=-2, dim2=-1).zero_()
     mixing = torch.where(others.sum(-1) > 0, ratio, torch.zeros_like(ratio))
     out = row_shares(others) * mixing.unsqueeze(-1)
+    if apart:
+        return torch.cat([out, 1 - mixing.unsqueeze(-1)], dim=-1)
     out.diagonal(dim1=-2, dim2=-1).copy_(1 - mixing)
     return out

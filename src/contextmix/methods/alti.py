@@ -55,4 +55,5 @@ METHOD = Method(
     formula="c_ij = max(0, ‖y_i‖₁ − ‖y_i − T_i(x_j)‖₁), rows divided by their sums",
     paper=FERRANDO_2022,
     cost="n²·H·d",
+    decoder="stream",
 )

@@ -34,7 +34,8 @@ def measure(layer: LayerTrace, *, heads: Literal["mean", "each"] = "mean") -> Te
 
 def ratio(layer: LayerTrace) -> Tensor:
     """Attn-W of Kobayashi et al. (2021): the share of attention that goes to other tokens, (..., query)."""
-    return 1 - measure(layer).diagonal(dim1=-2, dim2=-1)
+    shares = measure(layer)
+    return shares.sum(-1) if layer.cross else 1 - shares.diagonal(dim1=-2, dim2=-1)
 
 
 METHOD = Method(
@@ -45,4 +46,5 @@ METHOD = Method(
     formula="W = (1/H) Σ_h α^h",
     paper=VASWANI_2017,
     cost="n²·H",
+    decoder="attention",
 )

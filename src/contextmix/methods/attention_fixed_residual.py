@@ -23,12 +23,13 @@ def measure(layer: LayerTrace) -> Tensor:
     Source:
         Abnar & Zuidema (2020), section 3; GlobEnc, eq. 13.
     """
-    return half_residual(layer.attention.mean(-3))
+    return half_residual(layer.attention.mean(-3), apart=layer.cross)
 
 
 def ratio(layer: LayerTrace) -> Tensor:
     """AttnRes-W of Kobayashi et al. (2021): half of what attention gives to other tokens, (..., query)."""
-    return 1 - measure(layer).diagonal(dim1=-2, dim2=-1)
+    shares = measure(layer)
+    return 1 - (shares[..., -1] if layer.cross else shares.diagonal(dim1=-2, dim2=-1))
 
 
 METHOD = Method(
@@ -39,4 +40,5 @@ METHOD = Method(
     formula="W_FixedRes = ½ W + ½ I",
     paper=ABNAR_2020,
     cost="n²·H",
+    decoder="stream",
 )

@@ -24,7 +24,7 @@ def measure(layer: LayerTrace) -> Tensor:
         GlobEnc, eq. 14 and 15, with the mixing ratio of N_Enc as the text and the authors' code have it (Kobayashi et
         al. 2021, eq. 8, is the same formula on the attention block).
     """
-    return measured_residual(layer.attention.mean(-3), ratio(layer))
+    return measured_residual(layer.attention.mean(-3), ratio(layer), apart=layer.cross)
 
 
 def ratio(layer: LayerTrace) -> Tensor:
@@ -40,4 +40,5 @@ METHOD = Method(
     formula="W_Res: r_i · W_ij / Σ_{k≠i} W_ik off the diagonal, 1 − r_i on it",
     paper=MODARRESSI_2022,
     cost="n·d² + n²·H",
+    decoder="stream",
 )

@@ -40,7 +40,7 @@ def measure(
         sees.
     """
     value = layer.value if rows == "free" else with_ones(layer.value)
-    space, first = value_space(value), first_seen(layer.attention)
+    space, first = value_space(value), None if layer.cross else first_seen(layer.attention)
     if first is not None:
         maps = causal_effective(layer.attention, value, first)
         values = maps if heads == "each" else maps.mean(-3)
@@ -56,4 +56,5 @@ METHOD = Method(
     formula="A_eff^h = A^h V^h (V^h)⁺, mean over heads",
     paper=BRUNNER_2020,
     cost="n²·d",
+    decoder="attention",
 )

@@ -45,4 +45,5 @@ METHOD = Method(
     formula="N_ij = ‖Σ_h α^h_ij f^h(x_j)‖",
     paper=KOBAYASHI_2020,
     cost="n·d² + n²·H²",
+    decoder="attention",
 )

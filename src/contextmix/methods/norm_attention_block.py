@@ -40,4 +40,5 @@ METHOD = Method(
     formula="N_ResLN,ij = ‖LN₁(z⁺_{i←j})‖, denominator frozen",
     paper=KOBAYASHI_2021,
     cost="n·d² + n²·H²",
+    decoder="stream",
 )

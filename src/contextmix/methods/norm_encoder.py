@@ -39,4 +39,5 @@ METHOD = Method(
     formula="N_Enc,ij = ‖LN₂(LN₁(z⁺_{i←j}))‖, denominators frozen",
     paper=MODARRESSI_2022,
     cost="n·d² + n²·H²",
+    decoder="stream",
 )

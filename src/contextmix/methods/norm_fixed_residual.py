@@ -23,7 +23,7 @@ def measure(layer: LayerTrace) -> Tensor:
     Source:
         GlobEnc, eq. 16.
     """
-    return half_residual(row_shares(layer.attention_parts.lengths()))
+    return half_residual(row_shares(layer.attention_parts.lengths()), apart=layer.cross)
 
 
 METHOD = Method(
@@ -33,4 +33,5 @@ METHOD = Method(
     formula="N_FixedRes = ½ N̂ + ½ I, rows of N̂ sum to one",
     paper=MODARRESSI_2022,
     cost="n·d² + n²·H²",
+    decoder="stream",
 )

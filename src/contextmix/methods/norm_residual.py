@@ -39,4 +39,5 @@ METHOD = Method(
     formula="N_Res,ij = ‖Σ_h α^h_ij f^h(x_j) + 1[i=j] x_i‖",
     paper=KOBAYASHI_2021,
     cost="n·d² + n²·H²",
+    decoder="stream",
 )

@@ -14,12 +14,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from contextmix.continuation import attention_addition, following_steps
 from contextmix.contracts import Measured, Method
 from contextmix.errors import BadOption, UnsupportedModel
 from contextmix.maths.differences import cosine_distance, euclidean_distance
 from contextmix.maths.feedforward import FeedForward
 from contextmix.maths.shares import row_shares
 from contextmix.maths.zeroing import Reader, Tail, bfloat16_product, reader_of, zeroing_changes
+from contextmix.maths.zeroing_steps import changes_through
 from contextmix.papers import MOHEBBI_2023
 from contextmix.tokenmap import Quantity
 from contextmix.trace import LayerTrace
@@ -45,7 +47,8 @@ def measure(
         normalise: Divide each row by its sum, as the paper does.
         precision: ``"bfloat16"`` multiplies the differences by the second feed-forward matrix in reduced precision:
             about twice as fast where the processor has it. The largest error that this makes on one row of each layer
-            is measured on the fly and noted.
+            is measured on the fly and noted. The self-attention of a decoder block with cross-attention is always in
+            full precision.
 
     Returns:
         (..., query, key): shares, or distances when not normalised. Notes: ``zero_rows``, rows that no zeroing moves
@@ -59,8 +62,9 @@ def measure(
         Mohebbi et al. (2023), section 3, in the closed form of `maths.zeroing`: exact, and in differences, because
         1 − cos of nearly equal vectors drowns in float32 rounding (the authors' code is off by up to 0.27 on real
         sentences). The compared vector is the block's output, in the last layer too: before the final norm of a
-        pre-norm model, which belongs to no block. Where the feed-forward part cannot be run on its own, the block runs
-        again for each token with its value set to zero.
+        pre-norm model, which belongs to no block. Where what follows attention cannot be run on its own, the block runs
+        again for each token with its value set to zero. In a decoder block of an encoder–decoder, both steps compare
+        the output of the whole block, so their distances are of one kind; cross-attention has no residual column.
     """
     _check(layer, distance, heads, precision)
     if layer.attention.ndim == 4:
@@ -70,14 +74,16 @@ def measure(
         ]
         notes = {name: torch.stack([row.notes[name] for row in rows]) for name in rows[0].notes}
         return Measured(torch.stack([row.values for row in rows]), notes)
-    notes = {}
-    if layer.block.feed_forward is None and not layer.block.parallel:
-        distances = _replayed(layer, distance, heads)
-    else:
+    notes, distances = {}, None
+    if layer.following is not None:
+        distances = _through_cross_attention(layer, layer.following, distance, heads)
+    elif layer.block.parallel or layer.block.feed_forward is not None:
         zeroed = _Zeroed.of(layer, heads)
         distances = zeroed.distances(distance, precision)
         if precision != "full":
             notes["bfloat16_error"] = _error(zeroed, distance, distances, (7 * layer.index) % len(distances))
+    if distances is None:
+        distances = _replayed(layer, distance, heads)
     notes["zero_rows"] = (distances.sum(-1) == 0).sum()
     return Measured(row_shares(distances) if normalise else distances, notes)
 
@@ -87,11 +93,11 @@ def _replayed(layer: LayerTrace, distance: str, heads: Sequence[int] | None) -> 
     zeroed = layer.replay_zeroed
     if zeroed is None:
         raise UnsupportedModel(
-            f"Layer {layer.index}: the feed-forward part cannot be run on its own and the block cannot be run again, "
+            f"Layer {layer.index}: what follows attention cannot be run on its own and the block cannot be run again, "
             "so value_zeroing cannot tell what zeroing a value does. No number was produced."
         )
     clean, chosen = zeroed(None, None), None if heads is None else tuple(heads)
-    rows = [_DISTANCES[distance](clean, zeroed(token, chosen) - clean) for token in range(len(clean))]
+    rows = [_DISTANCES[distance](clean, zeroed(token, chosen) - clean) for token in range(layer.value.shape[-2])]
     return torch.stack(rows, dim=-1)
 
 
@@ -107,10 +113,8 @@ class _Zeroed:
 
     @classmethod
     def of(cls, layer: LayerTrace, heads: Sequence[int] | None) -> _Zeroed:
-        parts, tail = layer.attention_parts, _tail(layer)
-        attention, sources = parts.attention, parts.sources()
-        if heads is not None:
-            attention, sources = attention[list(heads)], sources[:, list(heads)]
+        tail = _tail(layer)
+        attention, sources = _chosen(layer, heads)
         return cls(attention, sources, tail, layer.residual_out, reader_of(tail, sources))
 
     def row(self, query: int) -> _Zeroed:
@@ -126,6 +130,30 @@ class _Zeroed:
         for zeroed, queries, changes in zeroing_changes(self.attention, self.sources, self.tail, product, self.reader):
             found[queries, zeroed] = _DISTANCES[distance](self.clean[queries], changes).T
         return found
+
+
+def _through_cross_attention(
+    layer: LayerTrace, cross: LayerTrace, distance: str, heads: Sequence[int] | None
+) -> Tensor | None:
+    """Distances of the whole decoder block's output for zeroed values of its self-attention, (query, key).
+
+    None if what follows self-attention has no closed form.
+    """
+    following = following_steps(cross)
+    if following is None:
+        return None
+    steps, width = following
+    attention, sources = _chosen(layer, heads)
+    found = attention.new_zeros(attention.shape[-2:])
+    for zeroed, changes in changes_through(attention, sources, attention_addition(layer), steps, width):
+        found[:, zeroed] = _DISTANCES[distance](cross.residual_out, changes).T
+    return found.masked_fill_(~attention.ne(0).any(0), 0)  # what rounding leaves to tokens that are out of sight
+
+
+def _chosen(layer: LayerTrace, heads: Sequence[int] | None) -> tuple[Tensor, Tensor]:
+    """The attention of the zeroed heads, and what they send."""
+    attention, sources = layer.attention, layer.attention_parts.sources()
+    return (attention, sources) if heads is None else (attention[list(heads)], sources[:, list(heads)])
 
 
 def _bfloat16_product(tail: Tail) -> Callable[[Tensor, Tensor], Tensor]:
@@ -185,4 +213,5 @@ METHOD = Method(
     formula="C_ij = 1 − cos(y_i, y_i^{¬j}), rows sum to one",
     paper=MOHEBBI_2023,
     cost="n²·d·d_ffn: about 0.3·n forward passes for all layers",
+    decoder="output",
 )

@@ -31,15 +31,20 @@ class _Deaf:
         """See `tap.Listener`."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Zeroing(_Deaf):
-    """Sets the value of one token to zero before attention reads it."""
+    """Sets the value of one token to zero before attention reads it, in every attention call or in one of them."""
 
     token: int
     heads: tuple[int, ...] | None
+    call: int | None
+    calls: int = 0
 
     def edited(self, module: nn.Module, query: Tensor, value: Tensor) -> Tensor:
         """See `tap.ValueEditor`."""
+        self.calls += 1
+        if self.call is not None and self.call != self.calls - 1:
+            return value
         if self.heads is not None and value.shape[1] != query.shape[1]:
             raise UnsupportedModel(
                 f"{type(module).__name__}: {query.shape[1]} heads share {value.shape[1]} values, so the value of a few "
@@ -87,18 +92,21 @@ class BlockReplay:
             refuse_quantised(self.model)
         return self._run(states, _Deaf())
 
-    def zeroed(self, states: Tensor, token: int | None, heads: tuple[int, ...] | None) -> Tensor:
+    def zeroed(
+        self, states: Tensor, token: int | None, heads: tuple[int, ...] | None, call: int | None = None
+    ) -> Tensor:
         """The block's output (batch, query, d_model) when the value of one token is zero, in some heads or in all.
 
         Args:
             states: (batch, query, d_model): the block's input.
             token: The token; None for the clean output.
             heads: Numbers of heads; None for all.
+            call: Which of the block's attention calls, from 0; None for all.
 
         Raises:
             UnsupportedModel: If some heads are asked for and heads share values.
         """
-        return self._run(states, _Deaf() if token is None else _Zeroing(token, heads))
+        return self._run(states, _Deaf() if token is None else _Zeroing(token, heads, call))
 
     def _run(self, states: Tensor, listener: Listener) -> Tensor:
         with tapped(self.model, listener), evaluating(self.model), torch.set_grad_enabled(states.requires_grad):
