@@ -14,6 +14,8 @@ NOUNS = {
     "trace",
     "modelrun",
     "sensitivity",
+    "continuation",
+    "encoderdecoder",
     "tokens",
     "places",
     "media",
@@ -26,7 +28,19 @@ NOUNS = {
 }
 BASE = {"maths", "errors", "papers", *NOUNS}
 PLUGINS = {"methods", "aggregations", "metrics"}
-BELOW_API = {"plugins", "plan", "model", "storage", "tracing", "views", "demo", *PLUGINS, *BASE}
+BELOW_API = {
+    "plugins",
+    "plan",
+    "joint",
+    "model",
+    "sequence_to_sequence",
+    "storage",
+    "tracing",
+    "views",
+    "demo",
+    *PLUGINS,
+    *BASE,
+}
 MAY_IMPORT = {  # a folder that lacks its own name: its files never import each other
     "errors": set(),
     "papers": set(),
@@ -41,6 +55,8 @@ MAY_IMPORT = {  # a folder that lacks its own name: its files never import each 
     "views": {"views", "tokens", "places", "media", "tokenmap", "provenance", "comparison", "errors"},
     "plan": {"plugins", *PLUGINS, *BASE},
     "model": {"plan", "tracing", *BASE},
+    "joint": {"plan", *BASE},
+    "sequence_to_sequence": {"model", "joint", "plan", "tracing", *BASE},
     "api": BELOW_API,
     ROOT: {"api", *BELOW_API},
     "experiments": {ROOT, "api", "experiments", *BELOW_API},

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from contextmix.anatomy import Anatomy, BlockAnatomy, NormPlace, Sublayer
     from contextmix.api import aggregate, aggregations, compare, load, measure, methods, mixing_ratio
     from contextmix.comparison import Comparison
+    from contextmix.encoderdecoder import EncoderDecoderTrace, source_and_target
     from contextmix.errors import ContextMixError
     from contextmix.model import CheckReport, TracedModel
     from contextmix.provenance import Provenance, Quantity
+    from contextmix.sequence_to_sequence import TracedEncoderDecoder
     from contextmix.tokenmap import TokenMap
     from contextmix.tokens import Tokens
     from contextmix.trace import LayerTrace, Trace
@@ -27,6 +29,7 @@ __all__ = [
     "CheckReport",
     "Comparison",
     "ContextMixError",
+    "EncoderDecoderTrace",
     "LayerTrace",
     "NormPlace",
     "Provenance",
@@ -35,6 +38,7 @@ __all__ = [
     "TokenMap",
     "Tokens",
     "Trace",
+    "TracedEncoderDecoder",
     "TracedModel",
     "aggregate",
     "aggregations",
@@ -43,9 +47,22 @@ __all__ = [
     "measure",
     "methods",
     "mixing_ratio",
+    "source_and_target",
 ]
 
-_HOMES = ("api", "model", "comparison", "trace", "anatomy", "tokenmap", "provenance", "tokens", "errors")
+_HOMES = (
+    "api",
+    "model",
+    "sequence_to_sequence",
+    "encoderdecoder",
+    "comparison",
+    "trace",
+    "anatomy",
+    "tokenmap",
+    "provenance",
+    "tokens",
+    "errors",
+)
 
 
 def __getattr__(name: str) -> Any:

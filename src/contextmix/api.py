@@ -15,7 +15,8 @@ import torch
 from contextmix.anatomy import Anatomy
 from contextmix.comparison import Comparison
 from contextmix.contracts import Measured, Method
-from contextmix.errors import UnknownName, WrongShape
+from contextmix.encoderdecoder import EncoderDecoderTrace, with_residual
+from contextmix.errors import BadOption, UnknownName, WrongShape
 from contextmix.model import Source, TracedModel
 from contextmix.plan import (
     AGGREGATIONS,
@@ -29,8 +30,10 @@ from contextmix.plan import (
 )
 from contextmix.plugins import check_options
 from contextmix.provenance import Quantity
+from contextmix.sequence_to_sequence import TracedEncoderDecoder
 from contextmix.tokenmap import TokenMap
 from contextmix.trace import LayerTrace, Trace
+from contextmix.tracing.decoder_blocks import has_two_stacks
 from contextmix.tracing.load import load_pretrained, move, refuse_unusable
 from contextmix.tracing.media_inputs import sorted_readers
 
@@ -80,7 +83,8 @@ def load(
         move(loaded, device)
     given = sorted_readers(tokenizer, loaded)
     tokenizer, processor = (other if one is None else one for one, other in zip(given, beside, strict=True))
-    return TracedModel(loaded, tokenizer, processor, name=name, revision=revision, anatomy=anatomy)
+    kind = TracedEncoderDecoder if has_two_stacks(loaded) else TracedModel
+    return kind(loaded, tokenizer, processor, name=name, revision=revision, anatomy=anatomy)
 
 
 def compare(
@@ -117,12 +121,14 @@ def compare(
     return traced.compare(source, methods, query=query, target=target, truncate=truncate)
 
 
-def measure(trace: Trace, method: str, **options: Any) -> TokenMap:
+def measure(trace: Trace | EncoderDecoderTrace, method: str, *, stream: str | None = None, **options: Any) -> TokenMap:
     """The mixing map of every layer of a trace.
 
     Args:
         trace: From `TracedModel.trace`.
         method: Name of a mixing map, see `methods`.
+        stream: Of an encoder–decoder: ``"encoder"``, ``"decoder"`` (its self-attention) or ``"cross"``, whose keys are
+            the source tokens and, in maps with the residual, ``"[residual]"`` last.
         options: Of the method.
 
     Returns:
@@ -130,6 +136,8 @@ def measure(trace: Trace, method: str, **options: Any) -> TokenMap:
 
     Raises:
         UnknownName: If the method or an option does not exist, or the name is a recipe.
+        BadOption: If an encoder–decoder has no such stream, or another model is asked for one.
+        UnsupportedModel: If the method is not defined for a stream.
 
     Example:
         >>> trace = load("demo").trace("a good film")
@@ -140,15 +148,16 @@ def measure(trace: Trace, method: str, **options: Any) -> TokenMap:
     if plan is None:
         layerwise = [name for name in METHODS if isinstance(METHODS[name], Method)]
         raise UnknownName("mixing map (it needs more than one layer: use explain)", method, layerwise)
-    return _per_layer(trace, plan.measure, plan.quantity, **plan.describe())
+    return _per_layer(_stream(trace, stream), plan.measure, plan.quantity, **plan.describe())
 
 
-def mixing_ratio(trace: Trace, method: str) -> TokenMap:
+def mixing_ratio(trace: Trace | EncoderDecoderTrace, method: str, *, stream: str | None = None) -> TokenMap:
     """How much each token mixes in each layer, as a method sees it: 0 keeps itself, 1 is all others.
 
     Args:
         trace: From `TracedModel.trace`.
         method: A mixing map that defines the ratio.
+        stream: Of an encoder–decoder, as for `measure`; in ``"cross"``, what is kept is the residual.
 
     Returns:
         Dims (layer, query), between 0 and 1.
@@ -164,7 +173,15 @@ def mixing_ratio(trace: Trace, method: str) -> TokenMap:
     if ratio is None:
         defined = [name for name, one in METHODS.items() if isinstance(one, Method) and one.ratio]
         raise UnknownName("mixing ratio of the method", method, defined)
-    return _per_layer(trace, ratio, Quantity.SHARE, method=method, notes={"of": "mixing_ratio"})
+    return _per_layer(_stream(trace, stream), ratio, Quantity.SHARE, method=method, notes={"of": "mixing_ratio"})
+
+
+def _stream(trace: Trace | EncoderDecoderTrace, name: str | None) -> Trace:
+    if isinstance(trace, EncoderDecoderTrace):
+        return trace.stream(name)
+    if name is not None:
+        raise BadOption(f"stream={name!r} chooses a part of an encoder–decoder, and this trace has one stack only.")
+    return trace
 
 
 def _per_layer(
@@ -174,7 +191,11 @@ def _per_layer(
         found = [measured(formula(layer)) for layer in trace.layers]
     values = torch.stack([one.values for one in found]).cpu().numpy()
     dims = {2: ("layer", "query"), 3: ("layer", "query", "key"), 4: ("layer", "head", "query", "key")}[values.ndim]
-    return TokenMap(values, dims, trace.tokens, quantity, trace.provenance(**made).noting(**layer_notes(found)))
+    made_how = trace.provenance(**made).noting(**layer_notes(found))
+    keys = trace.tokens
+    if "key" in dims and values.shape[-1] > len(keys):
+        keys = with_residual(keys)
+    return TokenMap(values, dims, keys, quantity, made_how, query_tokens=trace.query_tokens or trace.tokens)
 
 
 def aggregate(token_map: TokenMap, aggregation: str, *, query: int | str | None = None, **options: Any) -> TokenMap:

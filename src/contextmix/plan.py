@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from torch import Tensor
 
 from contextmix.contracts import Aggregation, Measured, Method, ModelMethod, Recipe, options_of
-from contextmix.errors import BadOption, UnknownName, UnknownPosition, WrongQuantity
+from contextmix.errors import BadOption, UnknownName, UnknownPosition, UnsupportedModel, WrongQuantity
 from contextmix.modelrun import ModelRun
 from contextmix.plugins import Registry
 from contextmix.provenance import Provenance, Quantity
@@ -52,6 +52,7 @@ class Plan:
     def measure(self, layer: LayerTrace) -> Measured:
         """The mixing map of one layer, with its report."""
         assert isinstance(self.method, Method)
+        refuse_decoder_step(self.method, layer)
         return measured(self.method.measure(layer, **self.options))
 
     def attribute(self, run: ModelRun) -> Measured:
@@ -149,6 +150,21 @@ def make_plan(name: str, aggregation: str | None = None, options: Mapping[str, A
     refuse_values(way.combine if way else None, plan.aggregation_options)
     refuse_quantity(way, plan.quantity, method.name)
     return plan
+
+
+def refuse_decoder_step(method: Method, layer: LayerTrace) -> None:
+    """A step of a decoder block with cross-attention, for a method that is not defined on it.
+
+    Raises:
+        UnsupportedModel: With the methods that are.
+    """
+    if method.decoder is None and (layer.cross or layer.following is not None):
+        defined = [name for name, one in METHODS.items() if isinstance(one, Method) and one.decoder]
+        raise UnsupportedModel(
+            f"{method.name} is defined for a block whose tokens draw on their own sequence through one attention, and "
+            f"a decoder block of an encoder–decoder has two. No number was produced. Defined there: "
+            f"{', '.join(defined)}."
+        )
 
 
 def quantity_of(method: Method | ModelMethod, options: Mapping[str, Any]) -> Quantity:

@@ -7,6 +7,7 @@ is the right one. Source and target of the probe have different lengths, so neit
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -31,6 +32,12 @@ from contextmix.tracing.run import first_states, quiet_run
 from contextmix.tracing.verify import relative_error, tolerance
 
 
+def has_two_stacks(model: PreTrainedModel) -> bool:
+    """Whether a model is an encoder with a decoder that attends to it."""
+    two = bool(getattr(model.config, "is_encoder_decoder", False))
+    return two and "decoder_input_ids" in inspect.signature(model.forward).parameters
+
+
 def discover_encoder_decoder(
     model: PreTrainedModel, source: Mapping[str, Tensor], target: Tensor
 ) -> EncoderDecoderAnatomy:
@@ -39,7 +46,7 @@ def discover_encoder_decoder(
     Args:
         model: An encoder–decoder.
         source: What its encoder reads, one sequence.
-        target: Decoder input ids (1, n), with n another number than that of the encoder's states.
+        target: Decoder input ids (1, n), n ≥ 2; one is left out if there are as many as encoder states.
 
     Raises:
         UnsupportedModel: If a block does not fit, or something mixes tokens between the blocks or after the encoder.
@@ -48,7 +55,11 @@ def discover_encoder_decoder(
     encoder = model.get_encoder()
     blocks = discover(encoder, source).blocks
     _refuse_mixing_after(encoder, source, blocks[-1].path)
-    diary = keep_diary(model, {"encoder_outputs": quiet_run(encoder, source), "decoder_input_ids": target})
+    outputs = quiet_run(encoder, source)
+    states = first_states(outputs)
+    assert states is not None  # an encoder gives hidden states
+    ids = target[:, 1:] if states.shape[1] == target.shape[1] else target
+    diary = keep_diary(model, {"encoder_outputs": outputs, "decoder_input_ids": ids})
     if len(diary.attended) < 2 or len(diary.attended) % 2:
         raise UnsupportedModel(
             f"{model.config.model_type!r} ({type(model).__name__}): its decoder made {len(diary.attended)} attention "
@@ -148,10 +159,9 @@ class _DecoderReader(_Reader):
                 yield after, call.wrote, StreamPlace(self._path(call), written=True)
 
     def _prove(self, model: PreTrainedModel, own: BlockAnatomy, projection: Call, stream: Tensor) -> None:
-        states = (at_least_float32(tensor) for tensor in (self.entered, projection.wrote))
+        entered, wrote, left = (at_least_float32(tensor) for tensor in (self.entered, projection.wrote, stream))
         block = resolve_block(model, own, self.moment.n_heads)
-        rebuilt = BlockStates(block, *states, torch.zeros_like(at_least_float32(stream))).residual_out
-        error = relative_error(rebuilt, at_least_float32(stream))
+        error = relative_error(BlockStates(block, entered, wrote, torch.zeros_like(left)).residual_out, left)
         if not error <= self.allowed:
             raise NotABlock(f"its self-attention rebuilds what follows only within {error:.1e} (relative)")
 

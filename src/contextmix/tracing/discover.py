@@ -12,7 +12,6 @@ What is found is then put into the block equation and must reproduce the block's
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
@@ -47,15 +46,6 @@ def discover(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Anatomy:
             mixes tokens between the blocks; says which.
         NotFinite: If an activation is NaN or infinite.
     """
-    if (
-        getattr(model.config, "is_encoder_decoder", False)
-        and "decoder_input_ids" in inspect.signature(model.forward).parameters
-    ):
-        raise UnsupportedModel(
-            f"{model.config.model_type!r} ({type(model).__name__}) is an encoder with a decoder, whose blocks attend "
-            "to two sequences, and one map per block cannot say that. No number was produced. Load one half: "
-            "model.get_encoder()."
-        )
     with in_float32(model):
         diary = keep_diary(model, probe)
     if not diary.attended:

@@ -122,7 +122,7 @@ class _Recorder:
         self.said["residual_out"] = first_states(output)  # type: ignore[assignment]
         self._refuse_other_anatomy(number)
         ran_in = self.ran_in = self.ran_in or precision(self.model, self.said["residual_in"])
-        tensors = {name: at_least_float32(tensor.detach()) for name, tensor in self.said.items()}
+        tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in self.said.items()}
         self.inside, self.said = False, {}
         place = self.anatomy.blocks[number]
         layer = LayerTrace(

@@ -1,0 +1,294 @@
+"""TracedEncoderDecoder: a model of two stacks that can be asked which source and target tokens made what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from contextmix.comparison import Comparison
+from contextmix.encoderdecoder import EncoderDecoderAnatomy, EncoderDecoderTrace, Target, joined
+from contextmix.errors import BadInput, BadOption
+from contextmix.joint import JointMaps, refuse_joint
+from contextmix.model import MEMORY_BUDGET, PROBE_LENGTH, CheckReport, Source, TracedModel
+from contextmix.plan import Plan, layer_numbers, make_plan
+from contextmix.tokenmap import TokenMap
+from contextmix.tokens import Tokens
+from contextmix.trace import Checks, LayerTrace, Trace
+from contextmix.tracing.decoder_blocks import discover_encoder_decoder
+from contextmix.tracing.encode import Inputs
+from contextmix.tracing.record_decoder import Visitor
+from contextmix.tracing.targets import Output, generated, given, read
+from contextmix.tracing.two_stacks import encoder_inputs, probe_target, record_both
+from contextmix.tracing.verify import parity
+
+MAX_NEW_TOKENS = 64
+"""Tokens that a model writes itself at most, unless told otherwise."""
+
+
+class TracedEncoderDecoder(TracedModel):
+    """An encoder–decoder; made by `contextmix.load`.
+
+    A decoder position that has read the start and t tokens writes token t + 1. Rows of `explain` bear the name of the
+    token that the position *wrote*; keys are the source tokens, and the tokens that the decoder had *read*.
+    """
+
+    def anatomy(self, probe: Mapping[str, Tensor] | None = None) -> EncoderDecoderAnatomy:
+        """Where the model keeps the parts of the blocks of both stacks; found on a short probe and kept.
+
+        Raises:
+            UnsupportedModel: If the blocks cannot be read.
+            BadInput: If the anatomy given to `contextmix.load` is one of a single stack.
+        """
+        if self._anatomy is None:
+            with self._lock:
+                source, target = self._on_device(probe or self._probe()), probe_target(self.model, PROBE_LENGTH - 1)
+                self._anatomy = discover_encoder_decoder(self.model, source, target)
+        if not isinstance(self._anatomy, EncoderDecoderAnatomy):
+            raise BadInput("The anatomy is that of one stack, and this model has two: give an EncoderDecoderAnatomy.")
+        return self._anatomy
+
+    def trace(
+        self,
+        source: Any,
+        *,
+        output: Any = None,
+        truncate: bool = False,
+        batch_size: int = 8,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+    ) -> Any:
+        """Run the model on a source and what it writes, and keep what every layer of both stacks mixed.
+
+        Args:
+            source: A text, model inputs (with ``decoder_input_ids``, if you like), or a list of these.
+            output: What the decoder is to have written: a text, or its token ids; for a list, a list. Left out, the
+                model writes it itself, greedily.
+            truncate: Cut sources that are too long instead of refusing them.
+            batch_size: Sources run one by one, as each has a length of its own; this changes nothing.
+            max_new_tokens: The most that it writes itself.
+
+        Returns:
+            An `EncoderDecoderTrace`; for a list, a list of them in order.
+
+        Raises:
+            TraceDoesNotAddUp: If the parts of a block do not rebuild what the model computed.
+            UnsupportedModel: If the model cannot be read.
+            BadInput: If the output is empty, or the model cannot write one.
+            TooLong: If the source or the output is longer than the model reads.
+        """
+        pairs = self._pairs(source, output, truncate, max_new_tokens)
+        return _one_or_all(source, [self._traced(*pair) for pair in pairs])
+
+    def explain(
+        self,
+        source: Any,
+        method: str = "globenc",
+        *,
+        output: Any = None,
+        aggregation: str | None = None,
+        query: int | str | None = None,
+        layers: Literal["all"] | Sequence[int] | None = None,
+        target: int | str | None = None,
+        truncate: bool = False,
+        batch_size: int = 8,
+        memory_budget: int = MEMORY_BUDGET,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        **options: Any,
+    ) -> Any:
+        """Which source tokens, and which tokens written before, made each token that the decoder wrote?
+
+        The joint rollout of ALTI+, for every method whose maps know the residual stream: rows are shares. A mixing map
+        without aggregation gives the joint map of each decoder layer by itself, whose source columns are the encoder's
+        outputs.
+
+        Args:
+            source: A text, model inputs, or a list of these.
+            method: A recipe such as ``"alti_rollout"``, or a mixing map such as ``"alti"``.
+            output: What the decoder is to have written; see `trace`.
+            aggregation: ``"rollout"`` for a mixing map; a recipe brings its own.
+            query: Only the row of this written token (position or text).
+            layers: Decoder blocks to show; left out, the last one of a rollout, all of a mixing map.
+            target: Not for these models: their outputs are the rows.
+            truncate: Cut sources that are too long instead of refusing them.
+            batch_size: Changes nothing; see `trace`.
+            memory_budget: Changes nothing.
+            max_new_tokens: The most that the model writes itself.
+            options: Of the method and the aggregation.
+
+        Returns:
+            A `TokenMap`, or a list of them: queries are the written tokens, keys the source tokens and then those that
+            the decoder read. ``provenance.notes`` hold ``source_tokens``, how many keys are the source's, and
+            ``source_share``, their part of each row; `contextmix.source_and_target` gives the two halves.
+
+        Raises:
+            BadOption: If the method or the aggregation is not defined across two stacks.
+            UnknownToken: If there is no such query.
+        """
+        plan = make_plan(method, aggregation, options)
+        refuse_joint(plan)
+        if target is not None:
+            raise BadOption(f"target={target!r} names a class, and this model writes tokens: choose one with query=….")
+        pairs = self._pairs(source, output, truncate, max_new_tokens)
+        for _, one in pairs:
+            if query is not None:
+                one.written.position(query)  # refuse before the work, not after it
+        return _one_or_all(source, [self._joint(*pair, plan, query, layers) for pair in pairs])
+
+    def compare(
+        self,
+        source: Source,
+        methods: Sequence[str],
+        *,
+        query: int | str = 0,
+        target: int | str | None = None,
+        truncate: bool = False,
+        output: Any = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+    ) -> Comparison:
+        """Several methods on one source and output: the row of one written token by each; see `TracedModel.compare`.
+
+        Args:
+            source: A text, or model inputs for one sequence.
+            methods: Recipes, or mixing maps (of which the last layer is taken).
+            query: The written token whose row is compared.
+            target: Not for these models.
+            truncate: Cut a source that is too long instead of refusing it.
+            output: What the decoder is to have written; see `trace`.
+            max_new_tokens: The most that the model writes itself.
+        """
+        plans = [make_plan(name) for name in methods]
+        names = [plan.name for plan in plans]
+        if len(set(names)) < 2 or len(set(names)) < len(names):
+            raise BadOption(f"A comparison needs at least two different methods; got {', '.join(names) or 'none'}.")
+        for plan in plans:
+            refuse_joint(plan)
+        pairs = self._pairs(source, output, truncate, max_new_tokens)
+        if len(pairs) != 1 or target is not None:
+            raise BadInput("A comparison is of one source and no class; give them one by one, and no target.")
+        found = {plan.name: self._joint(*pairs[0], plan, query, None) for plan in plans}
+        return Comparison({name: one.layer(-1) if "layer" in one.dims else one for name, one in found.items()})
+
+    def check(self, source: Any = None) -> CheckReport:
+        """Prove that this model can be read: anatomy, conservation, block equation and parity of both stacks.
+
+        Parity compares what the decoder gave here with one plain run of the whole model.
+
+        Raises:
+            UnsupportedModel: If its blocks cannot be read.
+            TraceDoesNotAddUp: If a check fails.
+        """
+        inputs = self._probe() if source is None else encoder_inputs(self.model, self.encode(source)[0].tensors)
+        ids = probe_target(self.model, PROBE_LENGTH - 2, seed=1)
+        heads: list[int] = []
+        outputs, checks, _ = self._run(inputs, ids, lambda layer: heads.append(layer.attention.shape[-3]), _ignore)
+        with self._lock:
+            difference = parity(self.model, self._on_device({**inputs, "decoder_input_ids": ids}), outputs)
+        return CheckReport(self.origin.model, self.anatomy(), heads[0], checks, difference)
+
+    # Private ---------------------------------------------------------------------------------------------------------
+
+    def _pairs(self, source: Any, output: Any, truncate: bool, max_new_tokens: int) -> list[tuple[Inputs, Target]]:
+        """Sources with what is written for each."""
+        if isinstance(source, list):
+            outputs = [None] * len(source) if output is None else output
+            if isinstance(outputs, str) or len(outputs) != len(source):
+                raise BadInput(f"{len(source)} sources need a list of as many outputs, or none.")
+            self.encode(source, truncate=truncate)  # refuse an empty list, and any misfit, before the work
+            many = zip(source, outputs, strict=True)
+            return [pair for one, own in many for pair in self._pairs(one, own, truncate, max_new_tokens)]
+        fed = source.get("decoder_input_ids") if isinstance(source, Mapping) else None
+        if fed is not None and output is not None:
+            raise BadOption("The decoder is told by decoder_input_ids and by output what it wrote. Leave one out.")
+        rest = (
+            {name: value for name, value in source.items() if name != "decoder_input_ids"}
+            if fed is not None
+            else source
+        )
+        inputs = self.encode(rest, truncate=truncate)
+        if len(inputs) != 1:
+            raise BadInput(f"The model inputs hold {len(inputs)} sequences. Give a list with one of each.")
+        return [(inputs[0], self._target(inputs[0], output, fed, max_new_tokens))]
+
+    def _target(self, one: Inputs, output: Output | None, fed: Any, max_new_tokens: int) -> Target:
+        with self._lock:
+            if output is not None:
+                return given(self.model, self.tokenizer, output)
+            inputs = self._on_device(encoder_inputs(self.model, one.tensors))
+            if fed is not None:
+                return read(self.model, self.tokenizer, inputs, fed)
+            return generated(self.model, self.tokenizer, inputs, max_new_tokens)
+
+    def _run(
+        self, inputs: Mapping[str, Tensor], ids: Tensor, see_encoder: Callable[[LayerTrace], None], see_decoder: Visitor
+    ) -> tuple[Any, Checks, int]:
+        """See `record_both`."""
+        with self._lock:
+            anatomy = self.anatomy(None if "input_ids" in inputs else inputs)
+            place = self.model.device
+            return record_both(self.model, anatomy, self._on_device(inputs), ids.to(place), see_encoder, see_decoder)
+
+    def _traced(self, one: Inputs, target: Target) -> EncoderDecoderTrace:
+        encoder: list[LayerTrace] = []
+        steps: list[tuple[LayerTrace, LayerTrace]] = []
+        _, checks, count = self._run(
+            encoder_inputs(self.model, one.tensors),
+            _ids(target),
+            lambda layer: encoder.append(layer[0]),
+            lambda *both: steps.append(both),
+        )
+        source = _labels(one, count)
+        own, cross = zip(*steps, strict=True)
+        return EncoderDecoderTrace(
+            encoder=Trace(source, tuple(encoder), checks, self.origin),
+            decoder=Trace(target.read, own, checks, self.origin),
+            cross=Trace(source, cross, checks, self.origin, query_tokens=target.read),
+            target=target,
+            checks=checks,
+            origin=self.origin,
+        )
+
+    def _joint(self, one: Inputs, target: Target, plan: Plan, query: int | str | None, layers: Any) -> TokenMap:
+        maps = JointMaps(plan)
+        _, checks, count = self._run(
+            encoder_inputs(self.model, one.tensors), _ids(target), maps.see_encoder, maps.see_decoder
+        )
+        combined = maps.combined()
+        everything = plan.aggregation is None
+        shown = layer_numbers(layers, len(combined), everything=everything)
+        values = combined[shown].cpu().numpy()
+        made = self.origin.provenance(checks, **plan.describe())
+        found = TokenMap(
+            values,
+            ("layer", "query", "key"),
+            joined(_labels(one, count), target.read),
+            maps.quantity,
+            made,
+            query_tokens=target.written,
+            layers=shown,
+        )
+        found = found.layer(-1) if layers is None and not everything else found
+        found = found if query is None else found.row(query)
+        notes = {**maps.notes(), "source_tokens": count, "output": "generated" if target.generated else "given"}
+        shares = found.values[..., :count].sum(-1).tolist()
+        return found.derive(provenance=found.provenance.noting(**notes, source_share=shares))
+
+
+def _labels(one: Inputs, count: int) -> Tokens:
+    """The source's labels, one per encoder state."""
+    if one.tokens is not None and len(one.tokens) == count:
+        return one.tokens
+    return Tokens(tuple(f"#{position}" for position in range(count)))
+
+
+def _ids(target: Target) -> Tensor:
+    return torch.tensor([target.read.ids])
+
+
+def _ignore(own: LayerTrace, cross: LayerTrace) -> None:
+    """A visitor that only wants the checks."""
+
+
+def _one_or_all(source: Any, found: list[Any]) -> Any:
+    return found if isinstance(source, list) else found[0]
