@@ -33,7 +33,7 @@ from contextmix.provenance import Quantity
 from contextmix.sequence_to_sequence import TracedEncoderDecoder
 from contextmix.tokenmap import TokenMap
 from contextmix.trace import LayerTrace, Trace
-from contextmix.tracing.decoder_blocks import has_two_stacks
+from contextmix.tracing.discover import has_two_stacks
 from contextmix.tracing.load import load_pretrained, move, refuse_unusable
 from contextmix.tracing.media_inputs import sorted_readers
 

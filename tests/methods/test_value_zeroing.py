@@ -151,7 +151,7 @@ def test_heads_that_share_a_value_cannot_be_zeroed_apart_in_a_run():
 
 def test_a_block_that_can_neither_be_read_nor_run_is_refused():
     layer = cm.load(build("bert")).trace({"input_ids": token_ids(5)[0]}).layers[0]
-    with pytest.raises(UnsupportedModel, match="Layer 0: the feed-forward part cannot"):
+    with pytest.raises(UnsupportedModel, match="Layer 0: what follows attention cannot"):
         measure(replace(layer, block=replace(layer.block, feed_forward=None), replay_zeroed=None))
 
 

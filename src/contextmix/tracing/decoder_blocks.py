@@ -7,7 +7,6 @@ is the right one. Source and target of the probe have different lengths, so neit
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -24,18 +23,13 @@ from contextmix.encoderdecoder import (
     QueryPlace,
     StreamPlace,
 )
-from contextmix.errors import UnsupportedModel
+from contextmix.errors import NotFinite, UnsupportedModel
 from contextmix.tracing.diary import Attended, Call, Diary, keep_diary
 from contextmix.tracing.discover import NotABlock, _close, _Reader, _refuse_gaps, discover
 from contextmix.tracing.resolve import at_least_float32, linear_form, recognise_norm, resolve_block
 from contextmix.tracing.run import first_states, quiet_run
+from contextmix.tracing.upcast import in_float32
 from contextmix.tracing.verify import relative_error, tolerance
-
-
-def has_two_stacks(model: PreTrainedModel) -> bool:
-    """Whether a model is an encoder with a decoder that attends to it."""
-    two = bool(getattr(model.config, "is_encoder_decoder", False))
-    return two and "decoder_input_ids" in inspect.signature(model.forward).parameters
 
 
 def discover_encoder_decoder(
@@ -53,13 +47,14 @@ def discover_encoder_decoder(
         NotFinite: If an activation is NaN or infinite.
     """
     encoder = model.get_encoder()
+    if not isinstance(encoder, PreTrainedModel):
+        raise UnsupportedModel(
+            f"{model.config.model_type!r} ({type(model).__name__}): its encoder ({type(encoder).__name__}) is no model "
+            "of transformers that runs by itself, so the two stacks cannot be told apart. No number was produced."
+        )
     blocks = discover(encoder, source).blocks
     _refuse_mixing_after(encoder, source, blocks[-1].path)
-    outputs = quiet_run(encoder, source)
-    states = first_states(outputs)
-    assert states is not None  # an encoder gives hidden states
-    ids = target[:, 1:] if states.shape[1] == target.shape[1] else target
-    diary = keep_diary(model, {"encoder_outputs": outputs, "decoder_input_ids": ids})
+    diary = _decoder_diary(model, source, target)
     if len(diary.attended) < 2 or len(diary.attended) % 2:
         raise UnsupportedModel(
             f"{model.config.model_type!r} ({type(model).__name__}): its decoder made {len(diary.attended)} attention "
@@ -71,11 +66,28 @@ def discover_encoder_decoder(
     return EncoderDecoderAnatomy(blocks, tuple(place for _, place in found))
 
 
+def _decoder_diary(model: PreTrainedModel, source: Mapping[str, Tensor], target: Tensor) -> Diary:
+    """What the decoder does with the outputs of the encoder and a target of another length; in float32 at least."""
+    try:
+        with in_float32(model):
+            outputs = quiet_run(model.get_encoder(), source)
+            states = first_states(outputs)
+            assert states is not None  # an encoder gives hidden states
+            ids = target[:, 1:] if states.shape[1] == target.shape[1] else target
+            return keep_diary(model, {"encoder_outputs": outputs, "decoder_input_ids": ids})
+    except (RuntimeError, TypeError, ValueError) as reason:
+        raise UnsupportedModel(
+            f"{model.config.model_type!r} ({type(model).__name__}): its decoder does not run on the encoder's outputs "
+            f"and one sequence of token ids alone ({reason}), so it cannot be traced. No number was produced."
+        ) from reason
+
+
 def _refuse_mixing_after(encoder: PreTrainedModel, source: Mapping[str, Tensor], last: str) -> None:
     """What the decoder attends to must be the last block's output, token by token."""
-    diary = keep_diary(encoder, source)
+    with in_float32(encoder):
+        diary = keep_diary(encoder, source)
+        states = first_states(quiet_run(encoder, source))
     wrote = max((call for call in diary.calls if call.path == last), key=lambda call: call.ended).wrote
-    states = first_states(quiet_run(encoder, source))
     assert states is not None  # an encoder gives hidden states
     allowed = tolerance(states.dtype)
     after = [call for call in diary.calls if _close(call.read, wrote, allowed) and _close(call.wrote, states, allowed)]
@@ -94,12 +106,18 @@ def _is_per_token(call: Call, allowed: float) -> bool:
 
 def _block(model: PreTrainedModel, diary: Diary, number: int) -> tuple[Call, DecoderBlockAnatomy]:
     own, cross = diary.attended[number : number + 2]
-    reasons = []
-    for call in _around(diary, own, cross):
+    reasons, calls = [], list(_around(diary, own, cross))
+    for call in calls:
         try:
             return call, _DecoderReader(diary, call, own, cross).decoder_block(model)
         except NotABlock as reason:
             reasons.append(f"{call.path or 'the model'} ({type(call.module).__name__}): {reason}")
+    if not all(call.wrote.isfinite().all() for call in calls):
+        raise NotFinite(
+            f"The decoder block of attention calls {number} and {number + 1} gave NaN or infinity on a short probe, so "
+            "every number that follows would be wrong. Check the weights; in float16, large activations overflow: "
+            "load in float32 or bfloat16."
+        )
     listed = "; ".join(reasons) or "no module around both maps hidden states to hidden states"
     raise UnsupportedModel(
         f"{model.config.model_type!r}: the decoder block of attention calls {number} and {number + 1} "

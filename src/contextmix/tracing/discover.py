@@ -12,6 +12,7 @@ What is found is then put into the block equation and must reproduce the block's
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
@@ -46,6 +47,12 @@ def discover(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Anatomy:
             mixes tokens between the blocks; says which.
         NotFinite: If an activation is NaN or infinite.
     """
+    if has_two_stacks(model):
+        raise UnsupportedModel(
+            f"{model.config.model_type!r} ({type(model).__name__}) is an encoder with a decoder, whose blocks attend "
+            "to two sequences, and one map per block cannot say that. No number was produced. contextmix.load reads "
+            "both; or load one half: model.get_encoder()."
+        )
     with in_float32(model):
         diary = keep_diary(model, probe)
     if not diary.attended:
@@ -70,6 +77,12 @@ def _refuse_non_finite(attended: Sequence[Attended]) -> None:
                 "every number that follows would be wrong. Check the weights; in float16, large activations overflow: "
                 "load in float32 or bfloat16."
             )
+
+
+def has_two_stacks(model: PreTrainedModel) -> bool:
+    """Whether a model is an encoder with a decoder that attends to it."""
+    two = bool(getattr(model.config, "is_encoder_decoder", False))
+    return two and "decoder_input_ids" in inspect.signature(model.forward).parameters
 
 
 def _refuse_gaps(model: PreTrainedModel, diary: Diary, blocks: Sequence[Call]) -> None:

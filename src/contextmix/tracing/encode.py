@@ -238,7 +238,9 @@ def _labels(ids: Tensor | None, length: int, tokenizer: Any | None) -> Tokens:
     if tokenizer is None:
         return Tokens(tuple(map(str, numbers)), numbers)
     marks = set(tokenizer.all_special_ids)
-    pieces = (_spelled(tokenizer, piece) for piece in tokenizer.convert_ids_to_tokens(list(numbers)))
+    named = zip(numbers, tokenizer.convert_ids_to_tokens(list(numbers)), strict=True)
+    # A model may know more ids than its tokenizer (rows that fill up the table), and write them too.
+    pieces = (str(number) if piece is None else _spelled(tokenizer, piece) for number, piece in named)
     return Tokens(tuple(pieces), numbers, tuple(number in marks for number in numbers))
 
 

@@ -133,6 +133,7 @@ class _Recorder:
             self.visit(own, cross)
 
     def _steps(self, place: DecoderBlockAnatomy, number: int, allowed: float) -> tuple[LayerTrace, LayerTrace]:
+        assert self.replay is not None  # the block was entered
         said = {name: at_least_float32(tensor.detach())[0] for name, tensor in self.said.items()}
         (own, own_value, own_scores), (cross, cross_value, cross_scores) = (_one(call) for call in self.attended)
         second = LayerTrace(
@@ -193,9 +194,7 @@ def _one(call: tuple[Tensor, Tensor, Scores]) -> tuple[Tensor, Tensor, Scores]:
     return weights, values, Scores(scores.query.detach()[0], scores.key.detach()[0], scores.scaling)
 
 
-def _zeroed(
-    replay: BlockReplay, states: Tensor, call: int, token: int | None, heads: tuple[int, ...] | None
-) -> Tensor:
+def _zeroed(replay: BlockReplay, states: Tensor, call: int, token: int | None, heads: tuple[int, ...] | None) -> Tensor:
     """See `LayerTrace.replay_zeroed`; of self-attention (call 0) or cross-attention (call 1)."""
     return replay.zeroed(states, token, heads, call)[0]
 

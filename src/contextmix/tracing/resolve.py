@@ -108,10 +108,10 @@ def _feed_forward(root: nn.Module, sublayer: Sublayer) -> FeedForward | Callable
 def _one_after_another(modules: list[nn.Module], states: Tensor) -> Tensor:
     """A feed-forward part as its own modules, in their own precision."""
     dtype = next((weight.dtype for module in modules for weight in module.parameters()), states.dtype)
-    found: Any = states.to(dtype)
+    found: Any = states.to(dtype) if states.ndim > 2 else states.to(dtype).unsqueeze(0)  # experts insist on a batch
     for module in modules:
         found = first_states(module(found))
-    return at_least_float32(found)
+    return at_least_float32(found if states.ndim > 2 else found[0])
 
 
 def _resolve_norms(root: nn.Module, sublayer: Sublayer) -> SublayerNorms:

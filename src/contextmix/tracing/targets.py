@@ -23,7 +23,10 @@ Output = str | Sequence[int] | Tensor
 def target_vocabulary(model: PreTrainedModel) -> int:
     """How many token ids the decoder knows."""
     whole: Any = model
-    return int(whole.get_decoder().get_input_embeddings().num_embeddings)
+    try:
+        return int(whole.get_decoder().get_input_embeddings().num_embeddings)
+    except (AttributeError, NotImplementedError):  # a decoder that does not show its embeddings
+        return int(model.config.get_text_config(decoder=True).vocab_size)
 
 
 def target_limit(model: PreTrainedModel, tokenizer: Any) -> int | None:
@@ -52,7 +55,7 @@ def given(model: PreTrainedModel, tokenizer: Any, output: Output) -> Target:
     else:
         written = _labelled(model, tokenizer, output, limit)
     start = start_id(model, written)
-    if written.ids is not None and written.ids[0] == start and len(written) > 1:
+    if isinstance(output, str) and written.ids is not None and written.ids[0] == start and len(written) > 1:
         written = part_of(written, 1, len(written))  # some tokenizers write the start themselves (Whisper's)
     return Target(_labelled(model, tokenizer, [start], None), written)
 
