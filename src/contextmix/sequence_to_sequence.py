@@ -20,9 +20,9 @@ from contextmix.trace import Checks, LayerTrace, Trace
 from contextmix.tracing.decoder_blocks import discover_encoder_decoder
 from contextmix.tracing.encode import Inputs
 from contextmix.tracing.record_decoder import Visitor
-from contextmix.tracing.targets import Output, generated, given, read
 from contextmix.tracing.two_stacks import encoder_inputs, probe_target, record_both
 from contextmix.tracing.verify import parity
+from contextmix.tracing.written import Output, generated, given, read
 
 MAX_NEW_TOKENS = 64
 """Tokens that a model writes itself at most, unless told otherwise."""

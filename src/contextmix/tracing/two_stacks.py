@@ -17,7 +17,7 @@ from contextmix.trace import Checks
 from contextmix.tracing import record_decoder as decoder
 from contextmix.tracing.record import Visitor, record
 from contextmix.tracing.run import first_states
-from contextmix.tracing.targets import target_vocabulary
+from contextmix.tracing.written import target_vocabulary
 
 
 def record_both(
