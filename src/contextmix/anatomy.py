@@ -127,6 +127,15 @@ class Anatomy:
 
     blocks: tuple[BlockAnatomy, ...]
 
+    def __len__(self) -> int:
+        """The number of blocks."""
+        return len(self.blocks)
+
+    @property
+    def first(self) -> tuple[BlockAnatomy, ...]:
+        """The first block."""
+        return self.blocks[:1]
+
     @property
     def layouts(self) -> tuple[str, ...]:
         """The distinct layouts, in order of appearance."""

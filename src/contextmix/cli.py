@@ -81,6 +81,9 @@ def explain(
     query: QueryOption = None,
     layers: Annotated[str | None, typer.Option("--layers", help="'all', or numbers such as 0,5 or -1.")] = None,
     target: TargetOption = None,
+    output: Annotated[
+        str | None, typer.Option("--output", help="Of an encoder–decoder: what it wrote. [default: what it writes]")
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", help="Of the method, such as distance=euclidean; repeatable.")
     ] = None,
@@ -99,6 +102,7 @@ def explain(
     _refuse_output(json_file, force)
     _refuse_output(picture, force, (".png",), "--picture")
     plan = _planned(method, options)
+    options |= {} if output is None else {"output": output}
     traced = _load(model, dtype, device)
     # One row is cheaper than all of them, but a file holds them all, and a word's row is the mean of its pieces' rows.
     whole = plan.of_model or words or json_file is not None
@@ -137,10 +141,9 @@ def compare(
     traced = _load(model, dtype, device)
     found = traced.compare(source, names, query=0 if place is None else place, target=target, truncate=truncate)
     console = Console()
-    tokens = next(iter(found.rows.values())).tokens
-    console.print(
-        f"Scores of each token for {tokens.pieces[tokens.position(place or 0)]!r}, each method divided by its largest."
-    )
+    queries = next(iter(found.rows.values())).query_tokens
+    asked = queries.pieces[queries.position(place or 0)]
+    console.print(f"Scores of each token for {asked!r}, each method divided by its largest.")
     table = Table("token", *found.rows, box=None, pad_edge=False)
     scaled = found.to_dataframe() / found.to_dataframe().abs().max()
     for token, *scores in scaled.itertuples(name=None):
@@ -164,9 +167,8 @@ def check(
     traced = _load(model, dtype, device)
     report = traced.check(text)
     console = Console()
-    blocks = report.anatomy.blocks
     console.print(
-        f"{model}: {type(traced.model).__name__}, {len(blocks)} blocks ({', '.join(report.anatomy.layouts)}), "
+        f"{model}: {type(traced.model).__name__}, {len(report.anatomy)} blocks ({', '.join(report.anatomy.layouts)}), "
         f"{report.n_heads} heads"
     )
     table = Table("check", "relative error", "what it shows", box=None, pad_edge=False)
@@ -179,17 +181,18 @@ def check(
         f"{checks.block_equation:.1e}",
         "residual, attention, norms and feed-forward rebuild each block",
     )
-    table.add_row("tap count", f"{checks.layers} of {len(blocks)}", "every block's attention was heard")
+    table.add_row("tap count", f"{checks.layers} of {len(report.anatomy)}", "every block's attention was heard")
     table.add_row("parity", f"{report.parity:.1e}", "outputs with and without the tap are equal")
     console.print(table)
-    first = blocks[0]
-    for name, part in (("attention", first.attention), ("feed-forward", first.ffn)):
-        norms = [
-            f"{kind} {norm.path} ({norm.kind})"
-            for kind in ("norm_in", "norm_out", "norm_after")
-            if (norm := getattr(part, kind))
-        ]
-        console.print(Text(f"{name} of {first.path}: output {part.output}; {'; '.join(norms) or 'no norm'}"))
+    for block in report.anatomy.first:
+        for name, part in (("attention", block.attention), ("feed-forward", block.ffn)):
+            norms = [
+                f"{kind} {norm.path} ({norm.kind})"
+                for kind in ("norm_in", "norm_out", "norm_after")
+                if (norm := getattr(part, kind))
+            ]
+            if part.output:  # self-attention before cross-attention is a step without a feed-forward part
+                console.print(Text(f"{name} of {block.path}: output {part.output}; {'; '.join(norms) or 'no norm'}"))
 
 
 @app.command()

@@ -75,6 +75,15 @@ class EncoderDecoderAnatomy(Anatomy):
 
     decoder: tuple[DecoderBlockAnatomy, ...] = ()
 
+    def __len__(self) -> int:
+        """The number of blocks of both stacks."""
+        return len(self.blocks) + len(self.decoder)
+
+    @property
+    def first(self) -> tuple[BlockAnatomy, ...]:
+        """The first block of the encoder, and both steps of the decoder's."""
+        return (*self.blocks[:1], *(step for block in self.decoder[:1] for step in (block.own, block.cross)))
+
     @property
     def layouts(self) -> tuple[str, ...]:
         """The distinct layouts of both stacks, in order of appearance."""

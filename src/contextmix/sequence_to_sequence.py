@@ -136,6 +136,47 @@ class TracedEncoderDecoder(TracedModel):
                 one.written.position(query)  # refuse before the work, not after it
         return _one_or_all(source, [self._joint(*pair, plan, query, layers) for pair in pairs])
 
+    def explain_generation(
+        self,
+        prompt: Source,
+        method: str = "globenc",
+        *,
+        max_new_tokens: int = 10,
+        continuation: Any = None,
+        contrast: bool = False,
+        aggregation: str | None = None,
+        layers: Literal["all"] | Sequence[int] | None = None,
+        memory_budget: int = MEMORY_BUDGET,
+        **options: Any,
+    ) -> TokenMap:
+        """One row per new token, as for a model of one stack: `explain` by another name.
+
+        Args:
+            prompt: The source: a text, or model inputs of one sequence.
+            method: See `explain`.
+            max_new_tokens: The most that the model writes itself, greedily.
+            continuation: What it is to have written instead; ``output`` in `explain`.
+            contrast: Not for these models.
+            aggregation: See `explain`.
+            layers: See `explain`.
+            memory_budget: Changes nothing.
+            options: Of the method and the aggregation.
+
+        Returns:
+            Dims (query, key): queries are the new tokens, keys the source and what the decoder read.
+
+        Raises:
+            BadOption: If a contrast is asked for, or the method is not defined across two stacks.
+            BadInput: If there is more than one prompt.
+        """
+        if contrast:
+            raise BadOption("contrast=True compares the scores of two tokens, and maps of two stacks explain no score.")
+        if isinstance(prompt, list):
+            raise BadInput(f"One prompt is continued at a time; {len(prompt)} were given.")
+        how: dict[str, Any] = {"output": continuation, "max_new_tokens": max_new_tokens, "layers": layers, **options}
+        found: TokenMap = self.explain(prompt, method, aggregation=aggregation, **how)
+        return found
+
     def compare(
         self,
         source: Source,

@@ -152,3 +152,24 @@ def test_an_encoder_model_of_the_same_family_has_one_stack():
     traced = cm.load(model)
     assert not isinstance(traced, cm.TracedEncoderDecoder)
     assert traced.explain(IDS, "alti_rollout").shape == (7, 7)
+
+
+def test_words_of_what_a_model_wrote_are_found_by_writing_it_again(bart, monkeypatch):
+    ids = [3, *(word_pieces().convert_tokens_to_ids(["the", "mean", "##ing", "un", "##real", "[SEP]"]))]
+    generate = "contextmix.tracing.written.GenerationMixin.generate"
+    monkeypatch.setattr(generate, lambda *_, **__: torch.tensor([ids]))
+    merged = bart.explain("a deep film", "alti_rollout").words()
+    assert merged.query_tokens.pieces == ("the", "meaning", "unreal", "[SEP]")
+    ids[2] = 34  # an id that the model knows and the tokenizer does not
+    with pytest.raises(BadInput, match="Words were asked for"):
+        bart.explain("a deep film", "alti_rollout").words()
+
+
+def test_explain_generation_is_explain_by_another_name(bart):
+    found = bart.explain_generation("a deep film", "alti_rollout", continuation="the film")
+    np.testing.assert_array_equal(found.values, bart.explain("a deep film", "alti_rollout", output="the film").values)
+    assert bart.explain_generation("a deep film", max_new_tokens=3).shape[0] <= 3
+    with pytest.raises(BadOption, match="contrast"):
+        bart.explain_generation("a deep film", contrast=True)
+    with pytest.raises(BadInput, match="One prompt"):
+        bart.explain_generation(["a deep film", "a film"])

@@ -112,9 +112,8 @@ def generated(model: PreTrainedModel, tokenizer: Any, inputs: Mapping[str, Tenso
         ids = GenerationMixin.generate(writer, **options)[0].tolist()
     if len(ids) < 2:
         raise BadInput("The model wrote nothing at all, so there is nothing to explain. Give output=…")
-    return Target(
-        _labelled(model, tokenizer, ids[:1], None), _labelled(model, tokenizer, ids[1:], None), generated=True
-    )
+    start, written = (_labelled(model, tokenizer, part, None) for part in (ids[:1], ids[1:]))
+    return Target(start, _with_words(tokenizer, written), generated=True)
 
 
 def start_id(model: PreTrainedModel, written: Tokens) -> int:
@@ -155,6 +154,26 @@ def _labelled(model: PreTrainedModel, tokenizer: Any, ids: Any, limit: int | Non
     assert one.tokens is not None  # ids have tokens
     words = None if len(flat) > 1 else (None,)
     return Tokens(one.tokens.pieces, one.tokens.ids, one.tokens.special, words)
+
+
+def _with_words(tokenizer: Any, tokens: Tokens) -> Tokens:
+    """Tokens that a model wrote, with the words that the tokenizer would cut into the same ones, if it does."""
+    if tokenizer is None or tokens.ids is None:
+        return tokens
+    own = [position for position, special in enumerate(tokens.special) if not special]
+    try:
+        again = encode(_AsTarget(tokenizer), tokenizer.decode([tokens.ids[position] for position in own]), None).tokens
+    except BadInput:  # it wrote nothing but marks
+        return tokens
+    assert again is not None  # texts have tokens
+    same = [position for position, special in enumerate(again.special) if not special]
+    if again.words is None or [again.ids[p] for p in same] != [tokens.ids[p] for p in own]:  # type: ignore[index]
+        return tokens
+    words: list[int | None] = [None] * len(tokens)
+    pieces = list(tokens.pieces)
+    for position, there in zip(own, same, strict=True):
+        words[position], pieces[position] = again.words[there], again.pieces[there]
+    return Tokens(tuple(pieces), tokens.ids, tokens.special, tuple(words))
 
 
 class _AsTarget:
