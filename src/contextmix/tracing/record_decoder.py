@@ -21,7 +21,7 @@ from contextmix.tracing.replay import BlockReplay
 from contextmix.tracing.resolve import at_least_float32, part, resolve_block
 from contextmix.tracing.run import first_states, keep_freed_memory, quiet_run
 from contextmix.tracing.tap import listening, tapped
-from contextmix.tracing.verify import prove, tolerance
+from contextmix.tracing.verify import precision, prove, tolerance
 
 Visitor = Callable[[LayerTrace, LayerTrace], None]
 
@@ -66,6 +66,7 @@ class _Recorder:
         self.said: dict[str, Tensor] = {}
         self.attended: list[tuple[Tensor, Tensor, Scores]] = []
         self.replay: BlockReplay | None = None
+        self.ran_in: torch.dtype | None = None
 
     def hooks(self) -> Iterator[Any]:
         """Hooks on blocks, both output projections, feed-forward outputs and the stream between the steps."""
@@ -123,7 +124,7 @@ class _Recorder:
             return
         self.said["left"] = first_states(output)  # type: ignore[assignment]
         self._refuse_other_anatomy()
-        ran_in = self.said["entered"].dtype
+        ran_in = self.ran_in = self.ran_in or precision(self.model, self.said["entered"])
         place, number = self.anatomy[self.blocks], self.blocks
         own, cross = self._steps(place, number, tolerance(ran_in))
         self.inside, self.said, self.attended, self.blocks = False, {}, [], number + 1
