@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 from contextmix.contracts import Measured, Method, options_of
+from contextmix.encoderdecoder import Target, joined
 from contextmix.errors import BadOption
 from contextmix.maths.joint import joint_rollout, side_by_side, through_residual
 from contextmix.maths.shares import row_shares
-from contextmix.plan import METHODS, Plan, layer_notes, measured
-from contextmix.provenance import Quantity
+from contextmix.plan import METHODS, Plan, layer_notes, layer_numbers, measured
+from contextmix.provenance import Provenance, Quantity
+from contextmix.tokenmap import TokenMap
+from contextmix.tokens import Tokens
 from contextmix.trace import LayerTrace
 
 
@@ -70,6 +73,29 @@ class JointMaps:
             return self.layers()
         encoder = self.plan.combine(torch.stack([one.values for one in self.encoder])).values[-1]
         return joint_rollout(row_shares(encoder), self.layers())
+
+    def result(
+        self, source: Tokens, target: Target, made: Provenance, query: int | str | None, layers: Any
+    ) -> TokenMap:
+        """What was asked for with its labels; see `TracedEncoderDecoder.explain`."""
+        combined, everything = self.combined(), self.plan.aggregation is None
+        shown = layer_numbers(layers, len(combined), everything=everything)
+        found = TokenMap(
+            combined[shown].cpu().numpy(),
+            ("layer", "query", "key"),
+            joined(source, target.read),
+            self.quantity,
+            made,
+            query_tokens=target.written,
+            layers=shown,
+        )
+        found = found.layer(-1) if layers is None and not everything else found
+        found = found if query is None else found.row(query)
+        written = "generated" if target.generated else "given"
+        notes = {**self.notes(), "source_tokens": len(source), "output": written}
+        if self.quantity is Quantity.SHARE:
+            notes["source_share"] = found.values[..., : len(source)].sum(-1).tolist()
+        return found.derive(provenance=found.provenance.noting(**notes))
 
     def notes(self) -> Mapping[str, Any]:
         """The reports of the maps, by stream."""

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from contextmix.comparison import Comparison
-from contextmix.encoderdecoder import EncoderDecoderAnatomy, EncoderDecoderTrace, Target, joined
+from contextmix.encoderdecoder import EncoderDecoderAnatomy, EncoderDecoderTrace, Target
 from contextmix.errors import BadInput, BadOption
 from contextmix.joint import JointMaps, refuse_joint
 from contextmix.model import MEMORY_BUDGET, PROBE_LENGTH, CheckReport, Source, TracedModel
-from contextmix.plan import Plan, layer_numbers, make_plan
+from contextmix.plan import Plan, make_plan
 from contextmix.tokenmap import TokenMap
 from contextmix.tokens import Tokens
 from contextmix.trace import Checks, LayerTrace, Trace
@@ -90,7 +90,7 @@ class TracedEncoderDecoder(TracedModel):
         aggregation: str | None = None,
         query: int | str | None = None,
         layers: Literal["all"] | Sequence[int] | None = None,
-        target: int | str | None = None,
+        target: Any = None,
         truncate: bool = False,
         batch_size: int = 8,
         memory_budget: int = MEMORY_BUDGET,
@@ -171,7 +171,7 @@ class TracedEncoderDecoder(TracedModel):
         """
         if contrast:
             raise BadOption("contrast=True compares the scores of two tokens, and maps of two stacks explain no score.")
-        if isinstance(prompt, list):
+        if _is_list(prompt):
             raise BadInput(f"One prompt is continued at a time; {len(prompt)} were given.")
         how: dict[str, Any] = {"output": continuation, "max_new_tokens": max_new_tokens, "layers": layers, **options}
         found: TokenMap = self.explain(prompt, method, aggregation=aggregation, **how)
@@ -182,8 +182,8 @@ class TracedEncoderDecoder(TracedModel):
         source: Source,
         methods: Sequence[str],
         *,
-        query: int | str = 0,
-        target: int | str | None = None,
+        query: int | str | None = None,
+        target: Any = None,
         truncate: bool = False,
         output: Any = None,
         max_new_tokens: int = MAX_NEW_TOKENS,
@@ -193,7 +193,7 @@ class TracedEncoderDecoder(TracedModel):
         Args:
             source: A text, or model inputs for one sequence.
             methods: Recipes, or mixing maps (of which the last layer is taken).
-            query: The written token whose row is compared.
+            query: The written token whose row is compared; left out, the first.
             target: Not for these models.
             truncate: Cut a source that is too long instead of refusing it.
             output: What the decoder is to have written; see `trace`.
@@ -208,7 +208,8 @@ class TracedEncoderDecoder(TracedModel):
         pairs = self._pairs(source, output, truncate, max_new_tokens)
         if len(pairs) != 1 or target is not None:
             raise BadInput("A comparison is of one source and no class; give them one by one, and no target.")
-        found = {plan.name: self._joint(*pairs[0], plan, query, None) for plan in plans}
+        chosen = 0 if query is None else query
+        found = {plan.name: self._joint(*pairs[0], plan, chosen, None) for plan in plans}
         return Comparison({name: one.layer(-1) if "layer" in one.dims else one for name, one in found.items()})
 
     def check(self, source: Any = None) -> CheckReport:
@@ -232,22 +233,19 @@ class TracedEncoderDecoder(TracedModel):
 
     def _pairs(self, source: Any, output: Any, truncate: bool, max_new_tokens: int) -> list[tuple[Inputs, Target]]:
         """Sources with what is written for each."""
-        if isinstance(source, list):
+        if _is_list(source):
+            self.encode(source, truncate=truncate)  # refuse an empty list, and any misfit, before the work
             outputs = [None] * len(source) if output is None else output
             if isinstance(outputs, str) or len(outputs) != len(source):
                 raise BadInput(f"{len(source)} sources need a list of as many outputs, or none.")
-            self.encode(source, truncate=truncate)  # refuse an empty list, and any misfit, before the work
             many = zip(source, outputs, strict=True)
             return [pair for one, own in many for pair in self._pairs(one, own, truncate, max_new_tokens)]
         fed = source.get("decoder_input_ids") if isinstance(source, Mapping) else None
         if fed is not None and output is not None:
             raise BadOption("The decoder is told by decoder_input_ids and by output what it wrote. Leave one out.")
-        rest = (
-            {name: value for name, value in source.items() if name != "decoder_input_ids"}
-            if fed is not None
-            else source
-        )
-        inputs = self.encode(rest, truncate=truncate)
+        if fed is not None:
+            source = {name: value for name, value in source.items() if name != "decoder_input_ids"}
+        inputs = self.encode(source, truncate=truncate)
         if len(inputs) != 1:
             raise BadInput(f"The model inputs hold {len(inputs)} sequences. Give a list with one of each.")
         return [(inputs[0], self._target(inputs[0], output, fed, max_new_tokens))]
@@ -295,25 +293,8 @@ class TracedEncoderDecoder(TracedModel):
         _, checks, count = self._run(
             encoder_inputs(self.model, one.tensors), _ids(target), maps.see_encoder, maps.see_decoder
         )
-        combined = maps.combined()
-        everything = plan.aggregation is None
-        shown = layer_numbers(layers, len(combined), everything=everything)
-        values = combined[shown].cpu().numpy()
         made = self.origin.provenance(checks, **plan.describe())
-        found = TokenMap(
-            values,
-            ("layer", "query", "key"),
-            joined(_labels(one, count), target.read),
-            maps.quantity,
-            made,
-            query_tokens=target.written,
-            layers=shown,
-        )
-        found = found.layer(-1) if layers is None and not everything else found
-        found = found if query is None else found.row(query)
-        notes = {**maps.notes(), "source_tokens": count, "output": "generated" if target.generated else "given"}
-        shares = found.values[..., :count].sum(-1).tolist()
-        return found.derive(provenance=found.provenance.noting(**notes, source_share=shares))
+        return maps.result(_labels(one, count), target, made, query, layers)
 
 
 def _labels(one: Inputs, count: int) -> Tokens:
@@ -332,4 +313,10 @@ def _ignore(own: LayerTrace, cross: LayerTrace) -> None:
 
 
 def _one_or_all(source: Any, found: list[Any]) -> Any:
-    return found if isinstance(source, list) else found[0]
+    return found if _is_list(source) else found[0]
+
+
+def _is_list(source: Any) -> bool:
+    """Whether these are several sources; a pair of texts is one."""
+    pair = isinstance(source, tuple) and len(source) == 2 and all(isinstance(part, str) for part in source)
+    return not isinstance(source, str | Mapping) and not pair

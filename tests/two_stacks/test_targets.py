@@ -127,6 +127,8 @@ def test_other_bad_questions_are_refused(bart):
         bart.trace([IDS, IDS], output="the film")
     with pytest.raises(BadInput, match="empty"):
         bart.trace([])
+    with pytest.raises(BadInput, match="A object was given"):
+        bart.trace(object())
     with pytest.raises(BadInput, match="hold 2 sequences"):
         bart.trace({"input_ids": torch.full((2, 4), 7)}, output=WRITTEN)
     with pytest.raises(BadInput, match="does not read labels"):
@@ -173,3 +175,10 @@ def test_explain_generation_is_explain_by_another_name(bart):
         bart.explain_generation("a deep film", contrast=True)
     with pytest.raises(BadInput, match="One prompt"):
         bart.explain_generation(["a deep film", "a film"])
+
+
+def test_several_texts_and_a_pair_of_texts(bart):
+    three = bart.trace(("a film", "the film", "film"), output=["good", "bad", "deep"])
+    assert [trace.target.written.pieces[1] for trace in three] == ["good", "bad", "deep"]
+    pair = bart.trace(("a film", "the film"), output="good")
+    assert pair.encoder.tokens.pieces == ("[CLS]", "a", "film", "[SEP]", "the", "film", "[SEP]")

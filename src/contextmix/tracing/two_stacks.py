@@ -58,11 +58,11 @@ def encoder_inputs(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> dic
     """What the encoder reads of one sequence, with a batch axis.
 
     Raises:
-        BadInput: If there is something that it does not read and that says something.
+        BadInput: If there is something that it does not read.
     """
     accepted = inspect.signature(model.get_encoder().forward).parameters
     unread = [name for name in tensors if name not in accepted]
-    lost = [name for name in unread if name != "token_type_ids" or bool(tensors[name].any())]
+    lost = [name for name in unread if name != "token_type_ids"]  # which many tokenizers write for any model
     if lost:
         raise BadInput(f"The encoder of {type(model).__name__} does not read {', '.join(lost)}. Leave it out.")
     return {name: value.unsqueeze(0) for name, value in tensors.items() if name not in unread}
