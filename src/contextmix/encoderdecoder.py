@@ -9,10 +9,12 @@ A decoder block is two steps of mixing, one after the other, and each of them is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from contextmix.anatomy import Anatomy, BlockAnatomy, Sublayer
 from contextmix.errors import BadOption, WrongShape
+from contextmix.places import Patches, Places
 from contextmix.tokenmap import TokenMap
 from contextmix.tokens import Tokens
 from contextmix.trace import Checks, Origin, Trace
@@ -180,20 +182,37 @@ def part_of(tokens: Tokens, start: int, stop: int) -> Tokens:
     """Neighbouring tokens by themselves, without the text that they stand in."""
     labels = {name: getattr(tokens, name) for name in ("ids", "words")}
     own = {name: None if found is None else found[start:stop] for name, found in labels.items()}
-    return Tokens(tokens.pieces[start:stop], special=tokens.special[start:stop], **own)
+    where = _where(tokens)[start:stop]
+    return Tokens(
+        tokens.pieces[start:stop], special=tokens.special[start:stop], places=_placed(tokens.places, where), **own
+    )
 
 
 def joined(first: Tokens, second: Tokens) -> Tokens:
-    """Two sequences side by side; words of the second one are numbered on."""
+    """Two sequences side by side; words of the second one are numbered on, and places are those of the first."""
     ids = None if first.ids is None or second.ids is None else first.ids + second.ids
     words = None
     if first.words is not None and second.words is not None:
         offset = 1 + max((word for word in first.words if word is not None), default=-1)
         words = first.words + tuple(None if word is None else word + offset for word in second.words)
-    return Tokens(first.pieces + second.pieces, ids, first.special + second.special, words)
+    places = _placed(first.places, _where(first) + (None,) * len(second))
+    return Tokens(first.pieces + second.pieces, ids, first.special + second.special, words, places=places)
 
 
 def with_residual(tokens: Tokens) -> Tokens:
     """Source tokens and the column of the residual."""
-    words = None if tokens.words is None else (None,)
-    return joined(Tokens(tokens.pieces, None, tokens.special, tokens.words), Tokens((RESIDUAL,), None, (True,), words))
+    return joined(tokens, Tokens((RESIDUAL,), special=(True,), words=(None,)))
+
+
+def _where(tokens: Tokens) -> tuple[Any, ...]:
+    """For each token of an image or a sound its patch or frame."""
+    if tokens.places is None:
+        return (None,) * len(tokens)
+    return tokens.places.cells if isinstance(tokens.places, Patches) else tokens.places.numbers
+
+
+def _placed(places: Places | None, where: tuple[Any, ...]) -> Places | None:
+    """The same places for other tokens; None where none of them is anywhere."""
+    if places is None or all(one is None for one in where):
+        return None
+    return replace(places, cells=where) if isinstance(places, Patches) else replace(places, numbers=where)

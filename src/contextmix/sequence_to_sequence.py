@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from contextmix.anatomy import Anatomy
 from contextmix.comparison import Comparison
 from contextmix.encoderdecoder import EncoderDecoderAnatomy, EncoderDecoderTrace, Target
 from contextmix.errors import BadInput, BadOption
@@ -19,6 +20,7 @@ from contextmix.tokens import Tokens
 from contextmix.trace import Checks, LayerTrace, Trace
 from contextmix.tracing.decoder_blocks import discover_encoder_decoder
 from contextmix.tracing.encode import Inputs
+from contextmix.tracing.media_inputs import is_one_medium, refusals
 from contextmix.tracing.record_decoder import Visitor
 from contextmix.tracing.two_stacks import encoder_inputs, probe_target, record_both
 from contextmix.tracing.verify import parity
@@ -56,16 +58,19 @@ class TracedEncoderDecoder(TracedModel):
         *,
         output: Any = None,
         truncate: bool = False,
+        sampling_rate: int | None = None,
         batch_size: int = 8,
         max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> Any:
         """Run the model on a source and what it writes, and keep what every layer of both stacks mixed.
 
         Args:
-            source: A text, model inputs (with ``decoder_input_ids``, if you like), or a list of these.
+            source: A text, an image, a sound, model inputs (with ``decoder_input_ids``, if you like), or a list of
+                these.
             output: What the decoder is to have written: a text, or its token ids; for a list, a list. Left out, the
                 model writes it itself, greedily.
             truncate: Cut sources that are too long instead of refusing them.
+            sampling_rate: Samples per second, for a sound that does not say it.
             batch_size: Sources run one by one, as each has a length of its own; this changes nothing.
             max_new_tokens: The most that it writes itself.
 
@@ -78,7 +83,7 @@ class TracedEncoderDecoder(TracedModel):
             BadInput: If the output is empty, or the model cannot write one.
             TooLong: If the source or the output is longer than the model reads.
         """
-        pairs = self._pairs(source, output, truncate, max_new_tokens)
+        pairs = self._pairs(source, output, max_new_tokens, truncate=truncate, sampling_rate=sampling_rate)
         return _one_or_all(source, [self._traced(*pair) for pair in pairs])
 
     def explain(
@@ -92,6 +97,7 @@ class TracedEncoderDecoder(TracedModel):
         layers: Literal["all"] | Sequence[int] | None = None,
         target: Any = None,
         truncate: bool = False,
+        sampling_rate: int | None = None,
         batch_size: int = 8,
         memory_budget: int = MEMORY_BUDGET,
         max_new_tokens: int = MAX_NEW_TOKENS,
@@ -104,7 +110,7 @@ class TracedEncoderDecoder(TracedModel):
         outputs.
 
         Args:
-            source: A text, model inputs, or a list of these.
+            source: A text, an image, a sound, model inputs, or a list of these.
             method: A recipe such as ``"alti_rollout"``, or a mixing map such as ``"alti"``.
             output: What the decoder is to have written; see `trace`.
             aggregation: ``"rollout"`` for a mixing map; a recipe brings its own.
@@ -112,6 +118,7 @@ class TracedEncoderDecoder(TracedModel):
             layers: Decoder blocks to show; left out, the last one of a rollout, all of a mixing map.
             target: Not for these models: their outputs are the rows.
             truncate: Cut sources that are too long instead of refusing them.
+            sampling_rate: Samples per second, for a sound that does not say it.
             batch_size: Changes nothing; see `trace`.
             memory_budget: Changes nothing.
             max_new_tokens: The most that the model writes itself.
@@ -130,7 +137,7 @@ class TracedEncoderDecoder(TracedModel):
         refuse_joint(plan)
         if target is not None:
             raise BadOption(f"target={target!r} names a class, and this model writes tokens: choose one with query=….")
-        pairs = self._pairs(source, output, truncate, max_new_tokens)
+        pairs = self._pairs(source, output, max_new_tokens, truncate=truncate, sampling_rate=sampling_rate)
         for _, one in pairs:
             if query is not None:
                 one.written.position(query)  # refuse before the work, not after it
@@ -185,6 +192,7 @@ class TracedEncoderDecoder(TracedModel):
         query: int | str | None = None,
         target: Any = None,
         truncate: bool = False,
+        sampling_rate: int | None = None,
         output: Any = None,
         max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> Comparison:
@@ -196,6 +204,7 @@ class TracedEncoderDecoder(TracedModel):
             query: The written token whose row is compared; left out, the first.
             target: Not for these models.
             truncate: Cut a source that is too long instead of refusing it.
+            sampling_rate: Samples per second, for a sound that does not say it.
             output: What the decoder is to have written; see `trace`.
             max_new_tokens: The most that the model writes itself.
         """
@@ -205,7 +214,7 @@ class TracedEncoderDecoder(TracedModel):
             raise BadOption(f"A comparison needs at least two different methods; got {', '.join(names) or 'none'}.")
         for plan in plans:
             refuse_joint(plan)
-        pairs = self._pairs(source, output, truncate, max_new_tokens)
+        pairs = self._pairs(source, output, max_new_tokens, truncate=truncate, sampling_rate=sampling_rate)
         if len(pairs) != 1 or target is not None:
             raise BadInput("A comparison is of one source and no class; give them one by one, and no target.")
         chosen = 0 if query is None else query
@@ -231,27 +240,27 @@ class TracedEncoderDecoder(TracedModel):
 
     # Private ---------------------------------------------------------------------------------------------------------
 
-    def _pairs(self, source: Any, output: Any, truncate: bool, max_new_tokens: int) -> list[tuple[Inputs, Target]]:
+    def _pairs(self, source: Any, output: Any, max_new_tokens: int, **how: Any) -> list[tuple[Inputs, Target]]:
         """Sources with what is written for each."""
         if _is_list(source):
-            self.encode(source, truncate=truncate)  # refuse an empty list, and any misfit, before the work
+            self.encode(source, **how)  # refuse an empty list, and any misfit, before the work
             outputs = [None] * len(source) if output is None else output
             if isinstance(outputs, str) or len(outputs) != len(source):
                 raise BadInput(f"{len(source)} sources need a list of as many outputs, or none.")
             many = zip(source, outputs, strict=True)
-            return [pair for one, own in many for pair in self._pairs(one, own, truncate, max_new_tokens)]
+            return [pair for one, own in many for pair in self._pairs(one, own, max_new_tokens, **how)]
         fed = source.get("decoder_input_ids") if isinstance(source, Mapping) else None
         if fed is not None and output is not None:
             raise BadOption("The decoder is told by decoder_input_ids and by output what it wrote. Leave one out.")
         if fed is not None:
             source = {name: value for name, value in source.items() if name != "decoder_input_ids"}
-        inputs = self.encode(source, truncate=truncate)
+        inputs = self.encode(source, **how)
         if len(inputs) != 1:
             raise BadInput(f"The model inputs hold {len(inputs)} sequences. Give a list with one of each.")
         return [(inputs[0], self._target(inputs[0], output, fed, max_new_tokens))]
 
     def _target(self, one: Inputs, output: Output | None, fed: Any, max_new_tokens: int) -> Target:
-        with self._lock:
+        with self._lock, refusals(self.model):
             if output is not None:
                 return given(self.model, self.tokenizer, output)
             inputs = self._on_device(encoder_inputs(self.model, one.tensors))
@@ -259,11 +268,15 @@ class TracedEncoderDecoder(TracedModel):
                 return read(self.model, self.tokenizer, inputs, fed)
             return generated(self.model, self.tokenizer, inputs, max_new_tokens)
 
+    def _labels(self, one: Inputs, count: int) -> Tokens:
+        with self._lock:
+            return one.labels(self.model.get_encoder(), Anatomy(self.anatomy().blocks), count)
+
     def _run(
         self, inputs: Mapping[str, Tensor], ids: Tensor, see_encoder: Callable[[LayerTrace], None], see_decoder: Visitor
     ) -> tuple[Any, Checks, int]:
         """See `record_both`."""
-        with self._lock:
+        with self._lock, refusals(self.model):
             anatomy = self.anatomy(None if "input_ids" in inputs else inputs)
             place = self.model.device
             return record_both(self.model, anatomy, self._on_device(inputs), ids.to(place), see_encoder, see_decoder)
@@ -277,7 +290,7 @@ class TracedEncoderDecoder(TracedModel):
             lambda layer: encoder.append(layer[0]),
             lambda *both: steps.append(both),
         )
-        source = _labels(one, count)
+        source = self._labels(one, count)
         own, cross = zip(*steps, strict=True)
         return EncoderDecoderTrace(
             encoder=Trace(source, tuple(encoder), checks, self.origin),
@@ -294,14 +307,7 @@ class TracedEncoderDecoder(TracedModel):
             encoder_inputs(self.model, one.tensors), _ids(target), maps.see_encoder, maps.see_decoder
         )
         made = self.origin.provenance(checks, **plan.describe())
-        return maps.result(_labels(one, count), target, made, query, layers)
-
-
-def _labels(one: Inputs, count: int) -> Tokens:
-    """The source's labels, one per encoder state."""
-    if one.tokens is not None and len(one.tokens) == count:
-        return one.tokens
-    return Tokens(tuple(f"#{position}" for position in range(count)))
+        return maps.result(self._labels(one, count), target, made, query, layers)
 
 
 def _ids(target: Target) -> Tensor:
@@ -317,6 +323,6 @@ def _one_or_all(source: Any, found: list[Any]) -> Any:
 
 
 def _is_list(source: Any) -> bool:
-    """Whether these are several sources; a pair of texts is one."""
+    """Whether these are several sources; a pair of texts, an image and a sound are one."""
     pair = isinstance(source, tuple) and len(source) == 2 and all(isinstance(part, str) for part in source)
-    return not isinstance(source, str | Mapping) and not pair
+    return not isinstance(source, str | Mapping) and not pair and not is_one_medium(source)

@@ -182,3 +182,22 @@ def test_several_texts_and_a_pair_of_texts(bart):
     assert [trace.target.written.pieces[1] for trace in three] == ["good", "bad", "deep"]
     pair = bart.trace(("a film", "the film"), output="good")
     assert pair.encoder.tokens.pieces == ("[CLS]", "a", "film", "[SEP]", "the", "film", "[SEP]")
+
+
+def test_a_sound_is_explained_at_its_times():
+    rate, samples = 16000, np.random.default_rng(0).normal(size=16000).astype(np.float32)
+    model = build("whisper", torch.float32, max_source_positions=50, num_mel_bins=80)
+    traced = cm.load(model, transformers.WhisperFeatureExtractor(chunk_length=1))
+    found = traced.explain((samples, rate), "alti_rollout", output=WRITTEN)
+    assert found.tokens.pieces[:3] == ("0.00s", "0.02s", "0.04s")
+    assert found.shape == (5, 55)
+    source, target = cm.source_and_target(found)
+    assert source.tokens.places.time(1)[0] == found.tokens.places.time(1)[0]
+    assert len(source.tokens.places) == 50
+    assert target.tokens.places is None
+    same = traced.explain(samples, "alti_rollout", output=WRITTEN, sampling_rate=rate)
+    np.testing.assert_array_equal(same.values, found.values)
+    cross = cm.measure(traced.trace((samples, rate), output=WRITTEN), "norm_encoder", stream="cross")
+    assert (cross.tokens.pieces[-1], cross.tokens.places.numbers[-1]) == ("[residual]", None)
+    two = traced.explain([(samples, rate), (samples, rate)], "alti_rollout", output=[WRITTEN, WRITTEN])
+    np.testing.assert_array_equal(two[1].values, found.values)
