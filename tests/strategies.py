@@ -7,7 +7,7 @@ exactly, which random ones never do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from hypothesis import strategies as st
@@ -136,6 +136,16 @@ def toy_layer(
     states = torch.randn(*batch, n, 6, generator=generator, dtype=torch.float64).to(dtype)
     mask = torch.full((n, n), -torch.inf, dtype=dtype).triu(1) if causal else torch.zeros(n, n, dtype=dtype)
     return _ran(block, mask, states)
+
+
+def toy_layers(layout: str, depth: int, *, causal: bool = False, n: int = 5) -> list[LayerTrace]:
+    """Toy layers that read one another."""
+    found = [toy_layer(layout, causal=causal, n=n)]
+    mask = torch.full((n, n), -torch.inf, dtype=torch.float64).triu(1) if causal else torch.zeros(n, n)
+    for index in range(1, depth):
+        block = _toy_block(layout, 10 * index, 3, torch.float64)
+        found.append(replace(_ran(block, mask, found[-1].residual_out), index=index))
+    return found
 
 
 def _toy_block(layout: str, seed: int, n_heads: int, dtype: torch.dtype) -> Block:

@@ -16,6 +16,7 @@ NOUNS = {
     "sensitivity",
     "continuation",
     "encoderdecoder",
+    "splitting",
     "tokens",
     "places",
     "media",
@@ -31,6 +32,8 @@ PLUGINS = {"methods", "aggregations", "metrics"}
 BELOW_API = {
     "plugins",
     "plan",
+    "attribution",
+    "generation",
     "joint",
     "model",
     "sequence_to_sequence",
@@ -54,7 +57,9 @@ MAY_IMPORT = {  # a folder that lacks its own name: its files never import each 
     "tracing": {"tracing", *BASE},
     "views": {"views", "tokens", "places", "media", "tokenmap", "provenance", "comparison", "errors"},
     "plan": {"plugins", *PLUGINS, *BASE},
-    "model": {"plan", "tracing", *BASE},
+    "attribution": {"plan", "tracing", *BASE},
+    "generation": {"attribution", "plan", "tracing", *BASE},
+    "model": {"attribution", "generation", "plan", "tracing", *BASE},
     "joint": {"plan", *BASE},
     "sequence_to_sequence": {"model", "joint", "plan", "tracing", *BASE},
     "api": BELOW_API,
@@ -65,7 +70,10 @@ MAY_IMPORT = {  # a folder that lacks its own name: its files never import each 
     "__main__": {"cli"},
 }
 WHEN_CALLED = {("tokenmap", "views")}  # the one exception: TokenMap.show() and _repr_html_ look for a view when called
-ONLY_IN = {"transformers": {"tracing", "model", "api"}, "torch": MAY_IMPORT.keys() - {"views"}}
+ONLY_IN = {
+    "transformers": {"tracing", "attribution", "generation", "model", "api"},
+    "torch": MAY_IMPORT.keys() - {"views"},
+}
 TAP_ONLY = {"AttentionInterface", "AttentionMaskInterface"}
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 PICKLE_CALLS = {"torch.load", "torch.save", "read_pickle", "to_pickle"}

@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from contextmix.maths.feedforward import FeedForward
+from contextmix.maths.feedforward import FeedForward, GatedFeedForward
 from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.projections import Affine, Projections
 
@@ -74,6 +74,38 @@ class ProjectionPlaces:
 
 
 @dataclass(frozen=True)
+class LinearPlace:
+    """A linear map: a module, or some outputs of one that makes several at once.
+
+    Attributes:
+        path: Module path relative to the block.
+        columns: Which of the module's outputs, in order; None for all.
+        transposed: Whether it stores its weight as (in, out), like GPT-2's Conv1D.
+    """
+
+    path: str
+    columns: tuple[int, ...] | None = None
+    transposed: bool = False
+
+
+@dataclass(frozen=True)
+class GatedPlaces:
+    """A gated feed-forward part, (activation(z G) ⊙ z U) D.
+
+    Attributes:
+        gate: G, d_model to d_ffn.
+        up: U, the same.
+        second: D, d_ffn to d_model.
+        activation: Element-wise: a module path, or a function that no module holds.
+    """
+
+    gate: LinearPlace
+    up: LinearPlace
+    second: LinearPlace
+    activation: str | Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class Sublayer:
     """One sub-layer of a block, attention or feed-forward, as paths relative to the block.
 
@@ -86,6 +118,7 @@ class Sublayer:
         norm_after: Norm after the addition (post-norm).
         scale: Factor of the contribution: a number, or one per d_model.
         matrices: The two matrices of a plain feed-forward part; None for attention and for gated parts.
+        gated: The three matrices of a gated feed-forward part.
     """
 
     output: str
@@ -95,6 +128,7 @@ class Sublayer:
     norm_after: NormPlace | None = None
     scale: float | Tensor = 1.0
     matrices: Matrices | None = None
+    gated: GatedPlaces | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +143,8 @@ class BlockAnatomy:
     """Whether the output projection stores its weight as (in, out), like GPT-2's Conv1D."""
     projections: ProjectionPlaces | None = None
     """Where queries, keys and values come from; None if one module makes several, or they are rotated afterwards."""
+    value: LinearPlace | None = None
+    """Where the values alone come from (one head per group of queries); None if they are no linear map of its input."""
 
     @property
     def layout(self) -> str:
@@ -169,6 +205,9 @@ class Block:
         feed_forward: The feed-forward part as two matrices, or as a function; None if it is neither.
         projections: What turns the block's (normed) input into queries, keys and values, where three linear maps do.
         query: Of cross-attention: what turns the (normed) input into queries, where one linear map does.
+        value: Gives what turns it into values, (d_model, head · d_head), grouped heads repeated, if a linear map does.
+        gated: Gives the feed-forward part as three matrices, where it is gated. Both are made when asked for: most
+            methods never ask, and they may be copies.
     """
 
     output_weight: Tensor
@@ -179,6 +218,8 @@ class Block:
     feed_forward: FeedForward | Callable[[Tensor], Tensor] | None = None
     projections: Projections | None = None
     query: Affine | None = None
+    value: Callable[[], Affine] | None = None
+    gated: Callable[[], GatedFeedForward] | None = None
 
 
 @dataclass(frozen=True)

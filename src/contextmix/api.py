@@ -36,6 +36,7 @@ from contextmix.trace import LayerTrace, Trace
 from contextmix.tracing.discover import has_two_stacks
 from contextmix.tracing.load import load_pretrained, move, refuse_unusable
 from contextmix.tracing.media_inputs import sorted_readers
+from contextmix.tracing.targets import Asked
 
 
 def load(
@@ -51,8 +52,8 @@ def load(
     """Make a model ready to be traced.
 
     Args:
-        model: ``"demo"`` (built in, no network), a folder, a name on the Hugging Face hub, or a loaded transformers
-            model.
+        model: ``"demo"`` or ``"demo-decoder"`` (built in, no network), a folder, a name on the Hugging Face hub, or a
+            loaded transformers model.
         tokenizer: Only for a loaded model: its tokenizer; for images its image processor, for sounds its feature
             extractor. Without one, pass model inputs.
         dtype: Precision in which a named model is loaded; ``"auto"`` keeps the stored one. Maths is float32 at least.
@@ -92,8 +93,8 @@ def compare(
     methods: Sequence[str],
     *,
     model: Any = "demo",
-    query: int | str = 0,
-    target: int | str | None = None,
+    query: int | str | None = None,
+    target: Asked = None,
     truncate: bool = False,
 ) -> Comparison:
     """Several methods on one text side by side: `load` and `TracedModel.compare` in one call.
@@ -102,8 +103,8 @@ def compare(
         source: A text, a pair of texts, or model inputs for one sequence.
         methods: Names of recipes, mixing maps or methods of the whole model; two at least.
         model: What `load` takes, or a model that it gave.
-        query: The token whose row is compared.
-        target: The class that methods of the whole model explain; left out, the predicted one.
+        query: The token whose row is compared; left out, the first one, or the last of a causal model.
+        target: The class or token that methods of the whole model explain; left out, the predicted one.
         truncate: Cut a text that is too long instead of refusing it.
 
     Returns:

@@ -17,8 +17,10 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from contextmix.errors import BadInput, BadOption, ContextMixError
+from contextmix.tokens import printable
 
 if TYPE_CHECKING:
+    from contextmix import TokenMap
     from contextmix.model import TracedModel
     from contextmix.plan import Plan
 
@@ -55,19 +57,33 @@ TextArgument = Annotated[
 ]
 FileOption = Annotated[Path | None, typer.Option("--file", help="Read the text from this file.")]
 ModelOption = Annotated[
-    str, typer.Option("--model", help="'demo' (built in), a folder, or a name on the Hugging Face hub.")
+    str, typer.Option("--model", help="'demo', 'demo-decoder' (built in), a folder, or a name on the Hugging Face hub.")
 ]
 QueryOption = Annotated[
-    str | None, typer.Option("--query", help="The token to explain, by text or position. [default: the first]")
+    str | None,
+    typer.Option("--query", help="The token to explain, by text or position. [default: the first; a decoder's last]"),
 ]
 TargetOption = Annotated[
-    str | None, typer.Option("--target", help="The class, for methods that explain one. [default: the predicted one]")
+    str | None,
+    typer.Option(
+        "--target", help="The class or next token, for methods that explain its score. [default: the predicted one]"
+    ),
+]
+AgainstOption = Annotated[
+    str | None, typer.Option("--against", help="Explain how far the target's score is above this one's.")
+]
+PositionOption = Annotated[
+    str | None,
+    typer.Option("--position", help="The token after which the next one is explained. [default: the last]"),
 ]
 TruncateOption = Annotated[bool, typer.Option("--truncate", help="Cut a text that is too long instead of refusing it.")]
 DtypeOption = Annotated[
     str, typer.Option("--dtype", help="Precision to load the model in, or 'auto' for the stored one.")
 ]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="Where to run, such as cuda. [default: cpu]")]
+OptionOption = Annotated[
+    list[str] | None, typer.Option("--option", help="Of the method, such as distance=euclidean; repeatable.")
+]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the full result to this file.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite the output file if it exists.")]
 
@@ -81,12 +97,12 @@ def explain(
     query: QueryOption = None,
     layers: Annotated[str | None, typer.Option("--layers", help="'all', or numbers such as 0,5 or -1.")] = None,
     target: TargetOption = None,
+    against: AgainstOption = None,
+    position: PositionOption = None,
     output: Annotated[
         str | None, typer.Option("--output", help="Of an encoder–decoder: what it wrote. [default: what it writes]")
     ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", help="Of the method, such as distance=euclidean; repeatable.")
-    ] = None,
+    option: OptionOption = None,
     words: Annotated[bool, typer.Option("--words", help="Merge sub-words into words.")] = False,
     truncate: TruncateOption = False,
     dtype: DtypeOption = "float32",
@@ -99,6 +115,7 @@ def explain(
 ) -> None:
     """Show which tokens of a text made the model's representation of one token, or its score of a class."""
     source, place, blocks, options = _read(text, file), _query(query), _layers(layers), _options(option or [])
+    chosen = _contrast(target, against)
     _refuse_output(json_file, force)
     _refuse_output(picture, force, (".png",), "--picture")
     plan = _planned(method, options)
@@ -106,10 +123,12 @@ def explain(
     traced = _load(model, dtype, device)
     # One row is cheaper than all of them, but a file holds them all, and a word's row is the mean of its pieces' rows.
     whole = plan.of_model or words or json_file is not None
-    row = place if plan.of_model else None if whole else 0 if place is None else place
-    result = traced.explain(source, method, layers=blocks, target=target, truncate=truncate, query=row, **options)
+    usual = 0 if plan.of_model else traced.usual_query if place is None else place
+    row = place if plan.of_model else None if whole else usual
+    options |= {} if position is None else {"position": _query(position)}
+    result = traced.explain(source, method, layers=blocks, target=chosen, truncate=truncate, query=row, **options)
     result = result.words() if words else result
-    shown = result.row(0 if place is None else place) if "query" in result.dims else result
+    shown = result.row(usual) if "query" in result.dims else result
     drawn = None if picture is None else shown.overlay(source)  # what cannot be drawn is refused before anything shows
     _print_prediction(result.provenance.notes, model)
     shown.show()
@@ -117,6 +136,49 @@ def explain(
         result.save(json_file, overwrite=force)
     if picture is not None:
         _draw(drawn, picture, force)
+
+
+@app.command()
+def generate(
+    text: TextArgument = None,
+    file: FileOption = None,
+    model: ModelOption = "demo-decoder",
+    method: Annotated[str, typer.Option("--method", help="A name from 'contextmix methods'.")] = "globenc",
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="How many tokens to say at most.")] = 10,
+    continuation: Annotated[
+        str | None, typer.Option("--continuation", help="Explain this text instead of what the model says.")
+    ] = None,
+    contrast: Annotated[
+        bool, typer.Option("--contrast", help="Explain why each token and not the most probable other one.")
+    ] = False,
+    option: OptionOption = None,
+    words: Annotated[bool, typer.Option("--words", help="Merge sub-words into words.")] = False,
+    dtype: DtypeOption = "float32",
+    device: DeviceOption = None,
+    json_file: JsonOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Let a decoder go on with a text, and show which tokens made each new token."""
+    source, options = _read(text, file), _options(option or [])
+    _refuse_output(json_file, force)
+    plan = _planned(method, options)
+    traced = _load(model, dtype, device)
+    # A mixing map has a row per layer: the last one is shown, and a file holds them all.
+    every = plan.of_model or plan.aggregation is not None or json_file is not None
+    result = traced.explain_generation(
+        source,
+        method,
+        max_new_tokens=max_new_tokens,
+        continuation=continuation,
+        contrast=contrast,
+        layers=None if every else [-1],
+        **options,
+    )
+    result = result.words() if words else result
+    _print_story(result, model)
+    (result.layer(-1) if "layer" in result.dims else result).show()
+    if json_file is not None:
+        result.save(json_file, overwrite=force)
 
 
 @app.command()
@@ -129,6 +191,7 @@ def compare(
     model: ModelOption = "demo",
     query: QueryOption = None,
     target: TargetOption = None,
+    against: AgainstOption = None,
     truncate: TruncateOption = False,
     dtype: DtypeOption = "float32",
     device: DeviceOption = None,
@@ -139,10 +202,11 @@ def compare(
     for name in names:
         _planned(name, {})
     traced = _load(model, dtype, device)
-    found = traced.compare(source, names, query=0 if place is None else place, target=target, truncate=truncate)
+    place = traced.usual_query if place is None else place
+    found = traced.compare(source, names, query=place, target=_contrast(target, against), truncate=truncate)
     console = Console()
     queries = next(iter(found.rows.values())).query_tokens
-    asked = queries.pieces[queries.position(place or 0)]
+    asked = queries.pieces[queries.position(place)]
     console.print(f"Scores of each token for {asked!r}, each method divided by its largest.")
     table = Table("token", *found.rows, box=None, pad_edge=False)
     scaled = found.to_dataframe() / found.to_dataframe().abs().max()
@@ -234,6 +298,12 @@ def _query(query: str | None) -> int | str | None:
     return int(query) if re.fullmatch("-?[0-9]+", query) else query
 
 
+def _contrast(target: str | None, against: str | None) -> Any:
+    if against is not None and target is None:
+        raise BadOption(f"--against {against!r} needs a --target that it is compared with.")
+    return target if against is None else (target, against)
+
+
 def _layers(layers: str | None) -> Any:
     if layers is None or layers == "all":
         return layers
@@ -296,7 +366,26 @@ def _load(model: str, dtype: str, device: str | None) -> TracedModel:
 def _print_prediction(notes: Any, model: str) -> None:
     found = notes.get("prediction")
     if found:
-        Console().print(Text(f"{model} says: {found['label']} ({found['probability']:.1%})\n"))
+        where = next((f" {word} “{printable(found[word])}”" for word in ("after", "at") if word in found), "")
+        label = f"“{printable(found['label'])}”" if where else found["label"]
+        Console().print(Text(f"{model} says{where}: {label} ({found['probability']:.1%})\n"))
+
+
+def _print_story(result: TokenMap, model: str) -> None:
+    """Prompt and new tokens, these in bold, with what the model gave them."""
+    from contextmix.views.picture import spelled
+
+    made, tokens = result.provenance.notes.get("generation"), result.tokens
+    if made is None:  # an encoder–decoder writes something of its own; its rows bear the names
+        return
+    start = len(tokens) - len(result.query_tokens)
+    said = [gap + label for gap, label in spelled(tokens)]
+    shown = [place for place, special in enumerate(tokens.special) if place >= start or not special]
+    before, after = ("".join(said[place] for place in shown if (place >= start) is new) for new in (False, True))
+    low, high = (f"{bound(made['probabilities']):.1%}" for bound in (min, max))
+    story = Text(f"{model} says: " if made["greedy"] else f"{model} reads: ").append(before.lstrip())
+    story.append(after, "bold").append(f"\nEach new token had a probability from {low} to {high}.\n", "dim")
+    Console().print(story)
 
 
 def main() -> None:

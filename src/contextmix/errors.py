@@ -7,7 +7,7 @@ number would be wrong, contextmix raises. All exceptions derive from `ContextMix
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 
@@ -65,6 +65,37 @@ class AmbiguousToken(ContextMixError):
         super().__init__(
             f"The token {asked!r} occurs {len(positions)} times, at positions {listed}, and each has its own row. "
             f"Ask for one by its position, for example {positions[0]}."
+        )
+
+
+class NotInVocabulary(ContextMixError):
+    """A token to explain that the model cannot say as one token."""
+
+    def __init__(self, asked: int | str, size: int, pieces: Mapping[int, str] | None = None) -> None:
+        if isinstance(asked, int):
+            super().__init__(
+                f"There is no token with the id {asked}: the model scores {size} tokens, with ids from 0 to {size - 1}."
+            )
+            return
+        if not pieces or len(pieces) == 1:
+            found = "its tokenizer has no token for it"
+            hint = "Name another one, by its text or its id."
+        else:
+            listed = ", ".join(f"{text!r} ({number})" for number, text in pieces.items())
+            first = next(iter(pieces))
+            found = f"it is made of {len(pieces)} tokens, {listed}"
+            hint = f"The model scores one token at a time. To explain the first of them say target={first}."
+        super().__init__(f"The text {asked!r} is not one token of the model's vocabulary: {found}. {hint}")
+
+
+class AmbiguousTarget(ContextMixError):
+    """A text that more than one token of the vocabulary has."""
+
+    def __init__(self, asked: str, tokens: Mapping[int, str]) -> None:
+        listed = " or ".join(f"{number} for {text!r}" for number, text in tokens.items())
+        super().__init__(
+            f"The vocabulary has {len(tokens)} tokens for {asked!r}, which differ by the space in front and have "
+            f"scores of their own. Say which one by its id: {listed}."
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -15,18 +15,22 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from contextmix.anatomy import Anatomy
+from contextmix.attribution import Subject, attributed, masks, said, until
 from contextmix.comparison import Comparison
 from contextmix.contracts import Measured, Method, ModelMethod
 from contextmix.errors import BadInput, BadOption
+from contextmix.generation import of_maps, of_steps, refuse_contrast, refuse_other_models, steps_of
 from contextmix.plan import Plan, layer_notes, make_plan
 from contextmix.tokenmap import TokenMap
 from contextmix.tokens import Tokens
 from contextmix.trace import Checks, LayerTrace, Origin, Trace
+from contextmix.tracing.causality import is_causal
 from contextmix.tracing.discover import discover
-from contextmix.tracing.encode import Inputs, Text, batches, encode, length_limit, numbered, split
+from contextmix.tracing.encode import Inputs, Text, batches, encode, length_limit, split
+from contextmix.tracing.generate import Continuation, Speaker
 from contextmix.tracing.media_inputs import is_one_medium, read_media, refusals
 from contextmix.tracing.record import record
-from contextmix.tracing.rerun import model_run
+from contextmix.tracing.targets import Asked, speaks
 from contextmix.tracing.verify import parity
 
 Source = Text | Mapping[str, Any] | Any
@@ -99,6 +103,19 @@ class TracedModel:
     def limit(self) -> int | None:
         """The most tokens that the model reads."""
         return length_limit(self.model, self.tokenizer)
+
+    @cached_property
+    def is_causal(self) -> bool:
+        """Whether its tokens see only what stands before them; found by looking at a short probe."""
+        if self.model.main_input_name != "input_ids" or getattr(self.model.config, "is_encoder_decoder", False):
+            return False
+        with self._lock:
+            return is_causal(self.model, self._on_device(self._probe()))
+
+    @property
+    def usual_query(self) -> int:
+        """The token whose row is looked at first: the first one, or the last of a causal model, where it sees all."""
+        return -1 if self.is_causal else 0
 
     def anatomy(self, probe: Mapping[str, Tensor] | None = None) -> Anatomy:
         """Where the model keeps the parts of its blocks; found on a short probe and kept.
@@ -174,7 +191,7 @@ class TracedModel:
             for row, position in enumerate(positions):
                 own = tuple(layer[row] for layer in layers)
                 tokens = self._labels(inputs[position], own[0].attention.shape[-1])
-                traces[position] = Trace(tokens, own, checks, self.origin, self._prediction(outputs, row))
+                traces[position] = Trace(tokens, own, checks, self.origin, self._prediction(outputs, row, tokens))
         return traces if _is_many(source) else traces[0]
 
     def explain(
@@ -185,7 +202,8 @@ class TracedModel:
         aggregation: str | None = None,
         query: int | str | None = None,
         layers: Literal["all"] | Sequence[int] | None = None,
-        target: int | str | None = None,
+        target: Asked = None,
+        position: int | str | None = None,
         truncate: bool = False,
         sampling_rate: int | None = None,
         batch_size: int = 8,
@@ -202,9 +220,11 @@ class TracedModel:
             query: Only the row of this token (position or text): the result loses the query axis.
             layers: Blocks to show, counted from 0 (negative from the end), or ``"all"``. Left out: the last one of an
                 attribution, all of a mixing map.
-            target: For methods that explain a class score: the class by name or number, or ``"all"`` classes; left
-            out, the
-                predicted one.
+            target: For methods that explain a score: the class by name or number, or ``"all"`` classes; of a language
+                model, the token by its text or id. Two of them, such as ``("Lily", "Tim")``, explain by how much the
+                first score is above the second. Left out, the predicted one.
+            position: For the same methods and language models: the token (position or text) after which the next one
+                is explained, or which a masked language model is to fill in. Left out, the last one, or the only mask.
             truncate: Cut texts and sounds that are too long instead of refusing them.
             sampling_rate: Samples per second, for a sound that does not say it.
             batch_size: Sequences of equal length that run together.
@@ -217,7 +237,8 @@ class TracedModel:
 
         Raises:
             UnknownName: If the method, the aggregation or an option does not exist.
-            UnknownToken: If there is no such query.
+            UnknownToken: If there is no such query or position.
+            NotInVocabulary: If the target is not one token of the vocabulary.
             TraceDoesNotAddUp: If the parts of a block do not rebuild what the model computed.
             UnsupportedModel: If the model cannot be read.
 
@@ -225,29 +246,94 @@ class TracedModel:
             >>> import contextmix
             >>> contextmix.load("demo").explain("a good film", query="[CLS]").dims
             ('key',)
+            >>> stories = contextmix.load("demo-decoder")
+            >>> found = stories.explain("Once upon a time, there was a little girl named", "gradient_inputs")
+            >>> found.provenance.notes["target"]
+            ' Lily'
         """
         plan = make_plan(method, aggregation, options)
         inputs = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
         if isinstance(plan.method, ModelMethod):
             _refuse_axes(plan.name, query=query, layers=layers)
-            whole = [self._attributed(one, plan, target, memory_budget) for one in inputs]
+            whole = [self._attributed(one, plan, target, position, memory_budget) for one in inputs]
             return whole if _is_many(source) else whole[0]
-        if target is not None:
-            raise BadOption(
-                f"{plan.name} explains what a token's representation is made of, not a class, so target={target!r} "
-                "means nothing to it. Leave it out, or use a method such as gradient_inputs or decompx."
-            )
+        _refuse_scores(plan.name, target=target, position=position)
         plans = [plan]
         results = [found for (found,) in self._explained(inputs, plans, query, layers, batch_size)]
         return results if _is_many(source) else results[0]
+
+    def explain_generation(
+        self,
+        prompt: Source,
+        method: str = "globenc",
+        *,
+        max_new_tokens: int = 10,
+        continuation: Continuation | None = None,
+        contrast: bool = False,
+        aggregation: str | None = None,
+        layers: Literal["all"] | Sequence[int] | None = None,
+        memory_budget: int = MEMORY_BUDGET,
+        **options: Any,
+    ) -> TokenMap:
+        """Which tokens made each new token? One row per token that a causal language model goes on with.
+
+        Args:
+            prompt: A text, or ``{"input_ids": …}`` of one sequence.
+            method: As in `explain`. A mixing map or recipe gives the row of the token that said the new one, from one
+                run over all tokens; a method of the whole model explains the new token's score, once per token.
+            max_new_tokens: How many tokens the model says at most: its own `generate`, greedy.
+            continuation: Explain this instead: a text that goes on where the prompt ends (most begin with a space), or
+                token ids.
+            contrast: For methods of the whole model: by how much the score of each new token is above that of the most
+                probable other one.
+            aggregation: As in `explain`.
+            layers: As in `explain`.
+            memory_budget: As in `explain`.
+            options: Of the method and the aggregation.
+
+        Returns:
+            Dims (query, key), with a layer axis in front where several layers are shown: queries are the new tokens,
+            keys the prompt and the new tokens, exactly zero from the new token itself on. The note ``generation`` has
+            the probability of each.
+
+        Raises:
+            TooLong: If the prompt is longer than the model reads.
+            BadInput: If there is more than one prompt, or the continuation does not follow it.
+            BadOption: If so many new tokens do not fit behind it.
+            UnsupportedModel: If the model does not go on with texts, or cannot be read.
+
+        Example:
+            >>> import contextmix
+            >>> stories = contextmix.load("demo-decoder")
+            >>> found = stories.explain_generation("Once upon a time, there was a", max_new_tokens=3)
+            >>> found.query_tokens.pieces, found.shape
+            ((' little', ' g', 'ir'), (3, 12))
+        """
+        plan = make_plan(method, aggregation, options)
+        refuse_other_models(self.model)
+        refuse_contrast(plan, contrast)
+        if plan.of_model:
+            _refuse_axes(plan.name, layers=layers)
+        prompts = self.encode(prompt)
+        if len(prompts) != 1:
+            raise BadInput(f"One prompt is continued at a time; {len(prompts)} were given.")
+        with self._lock:
+            done = Speaker(self.model, self.tokenizer, self.limit).goes_on(prompts[0], max_new_tokens, continuation)
+        if plan.of_model:
+            asked = steps_of(done, contrast=contrast)
+            steps = [self._attributed(read, plan, target, None, memory_budget) for read, target in asked]
+            return of_steps(done, steps, contrast=contrast)
+        read = until(done.inputs, done.inputs.length - 1)
+        ((whole,),) = self._explained([read], [plan], None, layers, 1)
+        return of_maps(done, whole)
 
     def compare(
         self,
         source: Source,
         methods: Sequence[str],
         *,
-        query: int | str = 0,
-        target: int | str | None = None,
+        query: int | str | None = None,
+        target: Asked = None,
         truncate: bool = False,
         sampling_rate: int | None = None,
     ) -> Comparison:
@@ -256,8 +342,9 @@ class TracedModel:
         Args:
             source: A text, a pair of texts, or model inputs for one sequence.
             methods: Recipes, or mixing maps (of which the last layer is taken); options as in ``explain`` do not apply.
-            query: The token whose row is compared.
-            target: The class that methods of the whole model explain; left out, the predicted one.
+            query: The token whose row is compared; left out, the first one, or the last of a causal model. Methods of
+                the whole model explain what a language model says at it, or else the score of a class.
+            target: The class or token that methods of the whole model explain; left out, the predicted one.
             truncate: Cut a text that is too long instead of refusing it.
             sampling_rate: Samples per second, for a sound that does not say it.
 
@@ -282,9 +369,13 @@ class TracedModel:
         if len(sequences) != 1:
             raise BadInput(f"A comparison is of one text; {len(sequences)} were given. Compare them one by one.")
         inputs = sequences[0]
+        query = self.usual_query if query is None else query
+        place = query if speaks(self.model) else None
         mixing = [plan for plan in plans if isinstance(plan.method, Method)]
         whole = {
-            plan.name: self._attributed(inputs, plan, target, MEMORY_BUDGET) for plan in plans if plan not in mixing
+            plan.name: self._attributed(inputs, plan, target, place, MEMORY_BUDGET)
+            for plan in plans
+            if plan not in mixing
         }
         (found,) = self._explained([inputs], mixing, query, [-1], 1) if mixing else [[]]
         rows = whole | {plan.name: one.layer(-1) for plan, one in zip(mixing, found, strict=True)}
@@ -302,7 +393,7 @@ class TracedModel:
         """
         tensors = self._probe() if source is None else next(batches(self.encode(source), 1))[1]
         heads: list[int] = []
-        outputs, checks = self._record(tensors, lambda layer: heads.append(layer.attention.shape[-3]))
+        outputs, checks = self._record(tensors, lambda layer: heads.append(layer.attention.shape[-3]), last_logits=0)
         with self._lock:
             difference = parity(self.model, self._on_device(tensors), outputs)
         return CheckReport(self.origin.model, self.anatomy(), heads[0], checks, difference)
@@ -324,44 +415,36 @@ class TracedModel:
                 stacked = torch.stack([one.values for one in found])  # (layer, batch, ..., query, key)
                 for row, position in enumerate(positions):
                     tokens = self._labels(inputs[position], stacked.shape[-1])
-                    notes: dict[str, Any] = {**layer_notes(found, row), **_noted(self._prediction(outputs, row))}
+                    said = _noted(self._prediction(outputs, row, tokens))
+                    notes: dict[str, Any] = {**layer_notes(found, row), **said}
                     made = self.origin.provenance(checks, **plan.describe()).noting(**notes)
                     results[position].append(plan.result(stacked[:, row], tokens, made, query, layers))
         return results
 
-    def _attributed(self, one: Inputs, plan: Plan, target: int | str | None, memory_budget: int) -> TokenMap:
-        """One attribution of the whole model: that of the target, or of all classes where the method has them."""
-        tensors = self._on_device({name: value.unsqueeze(0) for name, value in one.tensors.items()})
+    def _attributed(
+        self, one: Inputs, plan: Plan, target: Asked, position: int | str | None, memory_budget: int
+    ) -> TokenMap:
+        """One attribution of the whole model; see `contextmix.attribution`."""
         with self._lock, refusals(self.model):
-            chosen = None if target == "all" else target
-            anatomy = self.anatomy(None if "input_ids" in tensors else tensors)
-            unlabelled = numbered(one.length)
-            run = model_run(self.model, anatomy, tensors, unlabelled, chosen, memory_budget, self.tokenizer)
-            tokens = self._labels(one, len(run.embeddings))
-            run = replace(run, tokens=tokens)
-            found = plan.attribute(run)
-        values, dims, targets = found.values.detach().cpu().numpy(), ("key",), None
-        if target == "all" and values.ndim == 1:
-            options = "".join(f" with {name}={value!r}" for name, value in plan.options.items())
-            raise BadOption(
-                f"target='all' asks for one map per class, but {plan.name}{options} gives one value per token. Name "
-                "one class, or none to take the predicted one."
-            )
-        if values.ndim == 2:
-            dims, targets = ("target", "key"), run.targets  # type: ignore[assignment]
-        label, probability = run.targets[int(run.scores.argmax())], float(run.scores.float().softmax(-1).max())
-        notes: dict[str, Any] = {name: value.tolist() for name, value in found.notes.items()}
-        notes |= {"target": run.targets[run.target], "prediction": {"label": label, "probability": probability}}
-        made = self.origin.provenance(Checks(), **plan.describe()).noting(**notes)
-        result = TokenMap(values, dims, tokens, plan.quantity, made, targets=targets)
-        return result.target(run.target) if values.ndim == 2 and target != "all" else result
+            return attributed(self._subject(one), one, plan, target, position, memory_budget)
 
-    def _record(self, tensors: Mapping[str, Tensor], visit: Callable[[LayerTrace], None]) -> tuple[Any, Checks]:
+    def _subject(self, one: Inputs | None = None) -> Subject:
+        """What an attribution needs to know; the anatomy of what reads no token ids is found on its own input."""
+        if one is None or "input_ids" in one.tensors:
+            anatomy = self.anatomy()
+        else:
+            anatomy = self.anatomy({name: value.unsqueeze(0) for name, value in one.tensors.items()})
+        causal = speaks(self.model) and self.is_causal
+        return Subject(self.model, anatomy, self.tokenizer, causal, self.origin)
+
+    def _record(
+        self, tensors: Mapping[str, Tensor], visit: Callable[[LayerTrace], None], *, last_logits: int = 1
+    ) -> tuple[Any, Checks]:
         with self._lock, refusals(self.model):
             anatomy = self.anatomy(
                 None if "input_ids" in tensors else {name: value[:1] for name, value in tensors.items()}
             )
-            return record(self.model, anatomy, self._on_device(tensors), visit)
+            return record(self.model, anatomy, self._on_device(tensors), visit, last_logits=last_logits)
 
     def _labels(self, one: Inputs, count: int) -> Tokens:
         with self._lock:
@@ -387,14 +470,22 @@ class TracedModel:
         length = min(PROBE_LENGTH, self.limit or PROBE_LENGTH)
         return {"input_ids": torch.randint(self._vocabulary() or 2, (1, length), generator=generator)}
 
-    def _prediction(self, outputs: Any, row: int) -> dict[str, Any]:
-        """The class that a sequence classifier chose, with its probability."""
-        names: Mapping[int, str] = self.model.config.id2label or {}  # type: ignore[assignment, unused-ignore]
+    def _prediction(self, outputs: Any, row: int, tokens: Tokens) -> dict[str, Any]:
+        """What the model's head says, with its probability: the class, the next token, or the masked one."""
         logits = getattr(outputs, "logits", None)
-        if logits is None or logits.ndim != 2 or logits.shape[-1] < 2 or logits.shape[-1] != len(names):
+        if not isinstance(logits, Tensor):
             return {}
-        probability, chosen = logits[row].float().softmax(-1).max(-1)
-        return {"label": str(names[int(chosen)]), "probability": float(probability)}
+        if logits.ndim == 2:
+            known = len(self.model.config.id2label or {})
+            classes = logits.shape[-1] >= 2 and logits.shape[-1] == known
+            return said(self._subject(), logits[row], tokens, None) if classes else {}
+        if logits.ndim != 3 or not speaks(self.model):
+            return {}
+        found = [len(tokens) - 1] if self.is_causal else masks(self.tokenizer, tokens)
+        whole = logits.shape[1] == len(tokens)  # or the last token's alone
+        if len(found) != 1 or not (whole or self.is_causal):
+            return {}
+        return said(self._subject(), logits[row, found[0] if whole else -1], tokens, found[0])
 
 
 def _is_pair(source: Any) -> bool:
@@ -422,6 +513,15 @@ def _refuse_axes(name: str, **given: Any) -> None:
         if value is not None:
             raise BadOption(
                 f"{name} explains one score of the whole model and has no {axis} to choose; got {axis}={value!r}."
+            )
+
+
+def _refuse_scores(name: str, **given: Any) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise BadOption(
+                f"{name} explains what a token's representation is made of, not a score, so {option}={value!r} means "
+                "nothing to it. Leave it out, or use a method such as gradient_inputs or decompx."
             )
 
 

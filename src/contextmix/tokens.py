@@ -88,6 +88,16 @@ class Tokens:
                 return found[0]
         raise UnknownToken(token, self.pieces)
 
+    def part(self, rows: slice) -> Tokens:
+        """Some of the tokens, of the same text.
+
+        Example:
+            >>> Tokens(("a", "good", "film")).part(slice(1, None)).pieces
+            ('good', 'film')
+        """
+        ids, words, spans = (None if labels is None else labels[rows] for labels in (self.ids, self.words, self.spans))
+        return Tokens(self.pieces[rows], ids, self.special[rows], words, spans, self.text)  # type: ignore[arg-type]
+
     def merged(self) -> tuple[Tokens, tuple[tuple[int, ...], ...]]:
         """Merge pieces into words; special tokens stay alone.
 

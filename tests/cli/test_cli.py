@@ -353,3 +353,58 @@ def test_the_built_in_model_explains_without_any_option(run: Run):
     assert result.exit_code == 0, result.stderr
     assert "demo says: positive" in result.stdout
     assert "meaningful" in [token for token, _ in numbers(result.stdout)]
+
+
+# Decoders ------------------------------------------------------------------------------------------------------------
+
+GIRL = "Once upon a time, there was a little girl named"
+
+
+def test_a_decoder_shows_its_last_token_and_says_what_comes_next(run: Run):
+    result = run("explain", GIRL, "--model", "demo-decoder")
+    assert "demo-decoder says after “ named”: “ Lily” (92.6%)" in result.stdout
+    assert "What “ named” (position 13) draws from each token" in result.stdout
+    whole = run("explain", GIRL, "--model", "demo-decoder", "--method", "decompx")
+    assert "What each token did for the score of “ Lily” after “ named”." in whole.stdout
+    words = run("explain", GIRL, "--model", "demo-decoder", "--words")
+    assert "What “named” (position 10) draws" in words.stdout
+
+
+def test_a_decoder_explains_a_chosen_token_against_another_at_a_position(run: Run):
+    result = run(
+        "explain", GIRL, "--model", "demo-decoder", "--method", "decompx", "--target", "Lily", "--against", "Tim",
+        "--position", "4",
+    )  # fmt: skip
+    assert "What each token did for the score of “ Lily” over “ Tim” after “ time”." in result.stdout
+    refused = run("explain", GIRL, "--model", "demo-decoder", "--method", "decompx", "--target", "Tom")
+    assert "'Tom' is not one token" in refusal(refused)
+    assert "--against 'Tim' needs a --target" in refusal(run("explain", GIRL, "--against", "Tim"))
+
+
+def test_classes_are_contrasted(explain: Run):
+    result = explain(FILM, "--method", "gradient", "--target", "good", "--against", "bad")
+    assert "What each token did for the score of “good” over “bad”." in result.stdout
+
+
+def test_generate_tells_the_story_and_which_tokens_made_each_token(run: Run, tmp_path: Path):
+    target = tmp_path / "story.json"
+    result = run("generate", GIRL, "--max-new-tokens", "3", "--method", "decompx", "--json", target)
+    assert result.exit_code == 0
+    assert f"demo-decoder says: {GIRL} Lily. She" in result.stdout.replace("\n", " ")
+    steps = re.findall(r"^ *(\S+) +← (\S+)\s+(-?\d+)", result.stdout, re.MULTILINE)
+    assert [step[:2] for step in steps] == [("Lily", "named"), (".", "Lily"), ("She", ".")]
+    saved = cm.TokenMap.load(target)
+    assert saved.shape == (3, 17)
+    assert saved.query_tokens.pieces == (" Lily", ".", " She")
+
+
+def test_generate_explains_a_given_continuation_and_a_map_of_the_last_layer(run: Run):
+    result = run("generate", GIRL, "--continuation", " Tim.", "--method", "norm_encoder")
+    assert f"demo-decoder reads: {GIRL} Tim." in result.stdout.replace("\n", " ")
+    assert "(layer 4)" in result.stdout
+
+
+def test_generate_refuses_what_cannot_go_on(run: Run):
+    assert "does not go on with a text" in refusal(run("generate", GIRL, "--model", "demo"))
+    assert "do not fit" in refusal(run("generate", GIRL, "--max-new-tokens", "600"))
+    assert "There is no method 'nrm'" in refusal(run("generate", GIRL, "--method", "nrm"))

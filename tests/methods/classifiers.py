@@ -8,7 +8,7 @@ from tests.tracing.tiny import build, word_pieces
 from torch import Tensor
 
 import contextmix as cm
-from contextmix.modelrun import ModelRun
+from contextmix.modelrun import ModelRun, Target
 from contextmix.tokens import Tokens
 
 TEXT = "a deep and meaningful film ."
@@ -75,7 +75,7 @@ def function_run(scores_from: Callable[[Tensor], Tensor], n: int = 3, target: in
     parts = {
         "tokens": Tokens(tuple(map(str, ids)), ids),
         "embeddings": table[list(ids)],
-        "target": target,
+        "target": Target(target, f"class {target}"),
         "targets": tuple(f"class {number}" for number in range(len(scores))),
         "scores": scores,
         "scores_from": scores_from,

@@ -15,8 +15,9 @@ import torch
 
 import contextmix as cm
 from contextmix.maths import decompx
-from contextmix.maths.decompx import PostNormBlock
-from contextmix.maths.feedforward import FeedForward
+from contextmix.maths.decompx import Rules, SplitFeedForward
+from contextmix.maths.projections import Affine
+from contextmix.splitting import split_block
 from contextmix.tracing.head import find_head
 
 TEXTS = {
@@ -67,26 +68,11 @@ def layer_parts(model, sentence):
     """All rows of all layers (the method keeps only the row that its head reads)."""
     found, parts = [], None
     for layer in model.trace(TEXTS[sentence]).layers:
-        block, states, value = layer.block, layer.states, layer.block.projections.value
-        bias = block.output_bias
+        block = split_block(layer)
         if parts is None:
-            parts = decompx.first_parts(layer.residual_parts)
+            parts = decompx.rest_of_block_(decompx.first_parts(layer.residual_parts), block, Rules(), 3, None)
         else:
-            parts = decompx.mix_(parts, layer.attention, value.weight, block.output_weight, 5)
-            bias = bias + value.bias @ block.output_weight.flatten(0, 1)
-        norms, before = (block.attention.norm_after, block.ffn.norm_after), block.feed_forward.before_activation
-        one = PostNormBlock(
-            layer.attention,
-            block.output_weight,
-            bias,
-            states.attention_sum,
-            norms[0],
-            block.feed_forward,
-            before(states.residual_mid),
-            states.ffn_sum,
-            norms[1],
-        )
-        parts = decompx.through_block_(parts, one, "absdot", "zero_origin", 3)
+            parts = decompx.through_block_(parts, block, Rules(), 3)
         torch.testing.assert_close(parts.sum(0), layer.residual_out, rtol=0, atol=1e-4)
         found.append(parts.clone())
     return found, layer.residual_out
@@ -124,9 +110,9 @@ def test_lengths_behind_the_pooler_are_those_of_the_authors_code(models, name):
     parts, states = layer_parts(model, sentence)
     head = find_head(model.model, model.anatomy(), model.tokenizer(TEXTS[sentence], return_tensors="pt"))
     unit = torch.eye(head.pooler.shape[1], dtype=head.pooler.dtype)
-    pooler = FeedForward(head.pooler, head.pooler_bias, head.activation, unit, None)
-    before = pooler.before_activation(states[:1])
-    found = decompx.feed_forward_parts(parts[-1][:, :1], pooler, before, "absdot", "zero_origin")
+    pooler = Affine(head.pooler, head.pooler_bias)
+    ffn = SplitFeedForward(pooler, head.activation, pooler(states[:1]), Affine(unit, None))
+    found = decompx.feed_forward_parts(parts[-1][:, :1], ffn, Rules())
     agree(found[:, 0].norm(dim=-1).numpy(), name)
 
 

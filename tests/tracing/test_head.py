@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.methods.speakers import CAUSAL, MASKED, speaker
 from tests.tracing.tiny import ENCODERS, MARKS, build, hook_count, settings, token_ids
 from torch import nn
 
 import contextmix as cm
-from contextmix.modelrun import Head
+from contextmix.modelrun import Head, Target
 from contextmix.tracing.head import find_head, head_scores
 
 IDS = {"input_ids": token_ids(6, seed=2)}
@@ -107,7 +108,6 @@ def test_half_precision_does_not_take_a_weak_tanh_for_the_identity():
         ("bert", "Model", {}),
         ("bert", "ForMaskedLM", {}),
         ("bert", "ForTokenClassification", {}),
-        ("gpt2", "ForSequenceClassification", {"pad_token_id": 0}),  # a norm stands before its head
         ("modernbert", "ForSequenceClassification", {**MARKS, "classifier_pooling": "mean"}),
     ],
 )
@@ -128,3 +128,52 @@ def test_the_model_stays_as_it_was():
     found(model)
     assert settings(model) == before
     assert hook_count(model) == 0
+
+
+# Heads with norms, and of vocabularies -------------------------------------------------------------------------------
+
+
+def of_tokens(model: Any, target: Target, position: int) -> Head | None:
+    return find_head(model, cm.load(model).anatomy(), IDS, (position, target))
+
+
+@pytest.mark.parametrize("family", [*CAUSAL, *MASKED])
+@pytest.mark.parametrize("target", [Target(7, "7"), Target(7, "7", 9, "9")])
+def test_the_head_of_a_vocabulary_has_the_explained_column(family: str, target: Target):
+    model, position = speaker(family), -1 if family in CAUSAL else 2
+    seen = []
+    block = model.get_submodule(cm.load(model).anatomy().blocks[-1].path)
+    handle = block.register_forward_hook(lambda m, a, out: seen.append(out))
+    with torch.no_grad():
+        wanted = target.of(model(**IDS).logits[0, position])
+    handle.remove()
+    states = seen[-1][0] if isinstance(seen[-1], torch.Tensor) else seen[-1][0][0]
+    head = of_tokens(model, target, position)
+    assert head.classifier.shape[1] == 1
+    torch.testing.assert_close(head_scores(head, states[position][None])[0, 0], wanted)
+    assert (head.norm is None) == (family in {"bert", "roberta", "albert", "distilbert", "electra"})
+    assert (head.norm_pooled is None) == (family in CAUSAL)
+
+
+def test_a_soft_cap_is_a_line_and_a_factor_is_folded_in():
+    capped, scaled = speaker("gemma2", final_logit_softcapping=2.0), speaker("granite", logits_scaling=4.0)
+    weights = [model.lm_head.weight.detach()[7] for model in (capped, scaled)]
+    heads = [of_tokens(model, Target(7, "7"), -1).classifier[:, 0] for model in (capped, scaled)]
+    torch.testing.assert_close(heads[1], weights[1] / 4)
+    slope = heads[0] / weights[0]
+    torch.testing.assert_close(slope, slope[:1].expand_as(slope))
+    assert 0 < slope[0] < 0.99
+
+
+def test_logits_that_are_squashed_otherwise_have_no_head():
+    model = speaker("llama")
+    model.lm_head.register_forward_hook(lambda module, args, out: out.sin())
+    assert of_tokens(model, Target(7, "7"), -1) is None
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_classifier_behind_the_final_norm_is_found(family: str):
+    model = build(family, "ForSequenceClassification", num_labels=3, pad_token_id=0).double()
+    head = found(model)
+    assert head.norm.kind == ("layer" if family == "gpt2" else "rms")
+    assert head.classifier.shape == (16, 3)

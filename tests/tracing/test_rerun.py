@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.methods.speakers import speaker
 from tests.tracing.tiny import ENCODERS, build, hook_count, settings, token_ids, word_pieces
 from torch import Tensor, nn
 
@@ -11,7 +12,8 @@ import contextmix as cm
 from contextmix.errors import BadInput, BadOption, UnknownName, UnsupportedModel
 from contextmix.tokens import Tokens
 from contextmix.tracing.differentiable import frozen, refuse_quantised, replaced_input
-from contextmix.tracing.rerun import Rerunner, class_number, model_run
+from contextmix.tracing.rerun import Rerunner, model_run
+from contextmix.tracing.targets import class_number
 
 IDS = token_ids(7)
 TOKENS = Tokens(tuple("abcdefg"), tuple(IDS[0].tolist()))
@@ -247,7 +249,7 @@ def test_an_input_without_ids_has_no_other_ids():
 def test_a_run_says_what_the_model_is_and_explains_the_predicted_class():
     rerunner = again()
     run = ran(rerunner, tokenizer=word_pieces())
-    assert run.target == int(rerunner.clean()[1].argmax())
+    assert run.target.number == int(rerunner.clean()[1].argmax())
     assert run.targets == ("LABEL_0", "LABEL_1", "LABEL_2")
     assert (run.mask_id, run.unknown_id) == (None, 1)
     assert torch.equal(run.embeddings, rerunner.clean()[0])
@@ -276,6 +278,51 @@ def test_a_head_of_words_gives_no_class_scores():
     model = build("bert", "ForMaskedLM")
     with pytest.raises(UnsupportedModel, match="BertForMaskedLM gives no score per class"):
         model_run(model, cm.load(model).anatomy(), {"input_ids": IDS}, TOKENS, None, 2**30, None)
+
+
+# A score at one token ------------------------------------------------------------------------------------------------
+
+
+def at(family: str, position: int) -> Rerunner:
+    model = speaker(family)
+    return Rerunner(model, cm.load(model).anatomy(), {"input_ids": IDS}, position)
+
+
+@pytest.mark.parametrize(("family", "position"), [("llama", -1), ("gpt2", -1), ("gemma2", -1), ("bert", 2)])
+def test_the_scores_at_a_token_are_the_models_own(family: str, position: int):
+    rerunner = at(family, position)
+    embeddings, scores = rerunner.clean()
+    with torch.no_grad():
+        own = rerunner.model(IDS).logits[0, position]
+    torch.testing.assert_close(scores, own)
+    torch.testing.assert_close(rerunner.scores_from(torch.stack([embeddings, embeddings]))[1], own)
+    torch.testing.assert_close(rerunner.scores_of(IDS.expand(3, -1))[2], own)
+
+
+def test_only_the_last_tokens_logits_are_made_where_the_model_can_leave_the_others_out():
+    rerunner, shapes = at("llama", -1), []
+    rerunner.model.lm_head.register_forward_hook(lambda module, args, out: shapes.append(tuple(out.shape)))
+    embeddings, _ = rerunner.clean()
+    rerunner.scores_from(embeddings[None].expand(2, -1, -1))
+    rerunner.scores_of(IDS.expand(3, -1))
+    assert shapes == [(1, 1, 40), (2, 1, 40), (3, 1, 40)]
+
+
+def test_a_token_that_stays_is_read_where_it_moves_to_and_one_that_goes_is_missed():
+    rerunner = at("bert", 3)
+    kept = torch.tensor([[0, 1, 2, 3, 5, 6], [1, 2, 3, 4, 5, 6]])
+    found = rerunner.scores_of(IDS[0][kept], kept)
+    with torch.no_grad():
+        own = rerunner.model(IDS[0][kept]).logits
+    torch.testing.assert_close(found, torch.stack([own[0, 3], own[1, 2]]))
+    with pytest.raises(BadInput, match="The token at position 3 was left out"):
+        rerunner.scores_of(IDS[:, :3], torch.tensor([[0, 1, 2]]))
+
+
+def test_a_classifier_has_no_scores_at_a_token():
+    rerunner = replace(again(), position=-1)
+    with pytest.raises(UnsupportedModel, match="no scores at each token"):
+        rerunner.clean()
 
 
 NAMES = ("negative", "neutral", "neutral", "7")

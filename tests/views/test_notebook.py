@@ -172,3 +172,13 @@ def test_a_preview_never_fails():
 
 def test_no_notebook_runs_here():
     assert not is_running()
+
+
+def test_rows_that_are_other_tokens_are_a_table_of_their_own():
+    queries = Tokens(("<Lily>", "."))
+    values = np.array([[0.5, 0.25, 0.0], [1.0, 0.0, 3.0]])
+    source = to_html(TokenMap(values, ("query", "key"), Tokens(("a", "b", "c")), "norm", MADE, query_tokens=queries))
+    page = Page(source)
+    assert page.tags.count("tr") == 3
+    assert "<Lily>" not in source
+    assert source.count(background(1.0, signed=False)) >= 2  # each row has a strongest key

@@ -308,3 +308,52 @@ def test_signs_differ_in_hue():
         assert red > blue + 60
         red, _, blue = bytes.fromhex(background(-0.6, True, theme)[1:])
         assert blue > red + 60
+
+
+# Rows that are other tokens than the columns -------------------------------------------------------------------------
+
+
+def steps(keys=PIECES, rows=("Lily", "\x1b[31m"), values=None, quantity="share", **options):
+    values = np.arange(len(rows) * len(keys), dtype=float).reshape(len(rows), -1) if values is None else values
+    tokens, queries = Tokens(tuple(keys)), Tokens(tuple(rows))
+    return TokenMap(values, ("query", "key"), tokens, quantity, MADE, query_tokens=queries, **options)
+
+
+def test_rows_that_are_other_tokens_list_what_they_draw_most_from():
+    values = np.zeros((2, 12))
+    values[0, [2, 4, 5]] = 0.1, 0.6, 0.3
+    values[1] = np.linspace(0.01, 0.12, 12)
+    text = printed(steps(values=values))
+    first, second = text.splitlines()[:2]
+    assert first.split() == ["Lily", "←", "meaningful", "0.60", "film", "0.30", "deep", "0.10"]
+    assert second.split()[2:8:2] == ["[SEP]", ".", "##able"]
+    assert second.split()[3:8:2] == ["0.12", "0.11", "0.10"]
+    assert "The 6 strongest of each row." in text
+    assert "each row divided by its largest" in text
+    assert "\x1b" not in text
+
+
+def test_their_signs_are_told_and_rows_of_zeros_are_empty():
+    values = np.array([[0.5, -2.0], [0.0, 0.0]])
+    text = printed(steps(("a", "b"), ("x", "y"), values, "signed"))
+    assert text.splitlines()[0].split() == ["x", "←", "b", "-2.0", "a", "0.5"]
+    assert text.splitlines()[1].split() == ["y", "←"]
+    assert "red adds, blue removes" in text
+    assert "strongest of each row" not in text
+
+
+def test_the_row_of_one_of_them_is_a_line_and_a_large_table_one_row():
+    one = steps()
+    assert picture(one, query="Lily").kind == "line"
+    assert picture(one).kind == "steps"
+    np.testing.assert_array_equal(picture(one).scores.max(1), [1, 1])
+    large = steps(tuple(f"k{position}" for position in range(200)), tuple(f"q{position}" for position in range(100)))
+    assert picture(large).kind == "line"
+
+
+def test_an_attribution_says_which_score_it_explains():
+    notes = {"target": " Lily", "foil": " Tim", "prediction": {"label": " Lily", "after": " named"}}
+    text = " ".join(printed(line().derive(provenance=MADE.noting(**notes))).split())
+    assert "What each token did for the score of “ Lily” over “ Tim” after “ named”." in text
+    text = " ".join(printed(line().derive(provenance=MADE.noting(target="positive"))).split())
+    assert "What each token did for the score of “positive”." in text

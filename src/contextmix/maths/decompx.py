@@ -2,66 +2,149 @@
 
 The state is ``parts`` (source, query, d_model): what input token k put into row i. Attention mixes rows and norms
 divide them by a known number, so both are linear in the parts. Two things are not, and a rule decides for each: a bias
-belongs to no token and is shared out (`maths.biases`), and an activation is replaced by a line (`maths.lines`).
+belongs to no token and is shared out (`maths.biases`), and an activation is replaced by a line (`maths.lines`). The
+product of a gate needs a third rule.
+
+A norm in front of a matrix or behind it, its denominator frozen, is that matrix changed and one number per row. Those
+numbers go into the attention weights, so a block of any layout costs what one without norms does.
 
 The source is the first axis because attention mixes the queries of one source at a time (one product of matrices for
 many sources), while everything after it treats each query by itself. So both halves run in place, in chunks of the one
-axis and then of the other, and the state is the only tensor with n²·d numbers.
+axis and then of the other, and the state is the only tensor with n²·d numbers (a second one where the sub-layers run in
+parallel).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from contextmix.maths.biases import BiasRule, add_bias_
-from contextmix.maths.feedforward import FeedForward
 from contextmix.maths.lines import LineRule, line
 from contextmix.maths.norms import Norm, denominator
 from contextmix.maths.parts import Parts
+from contextmix.maths.projections import Affine
 
 CHUNK_ELEMENTS = 1 << 23
 """Numbers that are worked on at a time: enough rows for fast products, few enough for the processor's cache."""
 
+GateRule = Literal["half", "frozen"]
+
 
 @dataclass(frozen=True)
-class PostNormBlock:
-    """One block as DecompX reads it: attention, norm, feed-forward part, norm; of one sequence.
+class Rules:
+    """How what is not linear is split.
 
     Attributes:
-        attention: (head, query, key): weights after softmax.
+        bias: Who gets a bias.
+        ffn: The line that stands in for an activation; ``"none"`` leaves the feed-forward part out.
+        gate: Who gets the product of an activated gate a and u. ``"half"``: ½ (a ⊙ u_k + a_k ⊙ u), each factor to its
+            own parts for one half; ``"frozen"``: a ⊙ u_k, as if the gate came from nowhere.
+    """
+
+    bias: BiasRule = "absdot"
+    ffn: LineRule = "zero_origin"
+    gate: GateRule = "half"
+
+
+@dataclass(frozen=True)
+class NormAfter:
+    """A norm that the residual stream itself passes (post-norm).
+
+    Attributes:
+        norm: The norm.
+        total: (query, d_model): its true input.
+    """
+
+    norm: Norm
+    total: Tensor
+
+    def queries(self, rows: slice) -> NormAfter:
+        """The same for some queries only."""
+        return replace(self, total=self.total[rows])
+
+
+@dataclass(frozen=True)
+class SplitAttention:
+    """Attention as it acts on parts, norms around it folded in; see the module docstring.
+
+    Attributes:
+        attention: (head, query, key): weights after softmax, divided by the denominators of the norm in front (by key)
+            and of the norm on the output (by query).
+        value_weight: (d_model, head · d_head).
         output_weight: (head, d_head, d_model).
-        bias: (d_model,) or None: what attention adds to every row beside the parts.
-        attention_sum: (query, d_model): the true input of the first norm.
-        norm_mid: The first norm.
-        ffn: The feed-forward part.
-        before: (query, d_ffn): the true input of its activation.
-        ffn_sum: (query, d_model): the true input of the second norm.
-        norm_last: The second norm.
+        bias: What it adds to each row beside the parts: (d_model,), or (query, d_model), or None.
+        after: The norm after the addition, or None.
     """
 
     attention: Tensor
+    value_weight: Tensor
     output_weight: Tensor
     bias: Tensor | None
-    attention_sum: Tensor
-    norm_mid: Norm
-    ffn: FeedForward
-    before: Tensor
-    ffn_sum: Tensor
-    norm_last: Norm
+    after: NormAfter | None = None
 
-    def queries(self, rows: slice) -> PostNormBlock:
+    def queries(self, rows: slice) -> SplitAttention:
         """The same for some queries only."""
-        return replace(
-            self,
-            attention=self.attention[:, rows],
-            attention_sum=self.attention_sum[rows],
-            before=self.before[rows],
-            ffn_sum=self.ffn_sum[rows],
-        )
+        after = None if self.after is None else self.after.queries(rows)
+        return replace(self, attention=self.attention[:, rows], bias=_row(self.bias, rows), after=after)
+
+
+@dataclass(frozen=True)
+class SplitFeedForward:
+    """The feed-forward part as it acts on parts, norms around it folded in.
+
+    Attributes:
+        first: What its activation reads: the only matrix in front of it, or that of the gate.
+        up: The other factor of a gated part; None for a plain one.
+        activation: Element-wise.
+        before: (query, d_ffn): the true input of the activation.
+        factor: (query, d_ffn): what ``up`` gives for the true rows; None for a plain part.
+        second: The matrix after it, with its bias.
+        read: (query, 1): one over the denominator of the norm in front, or None.
+        write: (query, 1): the same for the norm on its output, or None.
+        shift: (d_model,): the bias of the norm on its output, or None.
+        after: The norm after the addition, or None.
+    """
+
+    first: Affine
+    activation: Callable[[Tensor], Tensor]
+    before: Tensor
+    second: Affine
+    up: Affine | None = None
+    factor: Tensor | None = None
+    read: Tensor | None = None
+    write: Tensor | None = None
+    shift: Tensor | None = None
+    after: NormAfter | None = None
+
+    def queries(self, rows: slice) -> SplitFeedForward:
+        """The same for some queries only."""
+        after = None if self.after is None else self.after.queries(rows)
+        factor, read, write = (_row(each, rows) for each in (self.factor, self.read, self.write))
+        return replace(self, before=self.before[rows], factor=factor, read=read, write=write, after=after)
+
+
+@dataclass(frozen=True)
+class SplitBlock:
+    """One block of one sequence.
+
+    Attributes:
+        attention: Its attention.
+        ffn: Its feed-forward part.
+        parallel: Whether both read the block's input.
+    """
+
+    attention: SplitAttention
+    ffn: SplitFeedForward
+    parallel: bool = False
+
+    def queries(self, rows: slice) -> SplitBlock:
+        """The same for some queries only."""
+        return replace(self, attention=self.attention.queries(rows), ffn=self.ffn.queries(rows))
 
 
 def first_parts(attended: Parts) -> Tensor:
@@ -71,58 +154,66 @@ def first_parts(attended: Parts) -> Tensor:
     bias is not, as in the authors' code.
 
     Args:
-        attended: The parts of the residual stream after attention, without a norm.
+        attended: The parts of the residual stream after attention, without a norm after the addition.
 
     Returns:
         (source, query, d_model), a new tensor.
     """
     assert attended.own is not None
     parts = torch.bmm(attended.attention.permute(2, 1, 0), attended.sources())
+    if attended.gain is not None:
+        parts.mul_(attended.gain)
     parts.diagonal(dim1=0, dim2=1).add_(attended.own.T)
     return parts
 
 
-def mix_(parts: Tensor, attention: Tensor, weight: Tensor, output_weight: Tensor, step: int) -> Tensor:
+def own_parts(states: Tensor) -> Tensor:
+    """Rows that are their own only source, (source, query, d_model), from (query, d_model)."""
+    parts = states.new_zeros(len(states), *states.shape)
+    parts.diagonal(dim1=0, dim2=1).copy_(states.T)
+    return parts
+
+
+def mix_(parts: Tensor, block: SplitAttention, step: int) -> Tensor:
     """Attention without biases, and the residual: u[k, i] = x[k, i] + Σ_h Σ_j α^h_ij x[k, j] W_V^h W_O^h. In place.
 
     Args:
         parts: (source, query, d_model), contiguous; overwritten.
-        attention: (head, query, key).
-        weight: W_V, (d_model, head · d_head).
-        output_weight: W_O, (head, d_head, d_model).
+        block: The attention.
         step: Sources at a time.
 
     Returns:
         ``parts``. Cost: 2 n²·d² + n³·d multiplications.
     """
     n, d_model = parts.shape[1:]
-    n_heads = len(attention)
-    read, write, by_key = weight.T, output_weight.flatten(0, 1), attention.transpose(1, 2)
+    read, write = block.value_weight.T, block.output_weight.flatten(0, 1)
+    by_key = block.attention.transpose(1, 2)
     for sources in _slices(len(parts), step):
         rows = parts[sources].view(-1, d_model)
         # (head, d_head · source, key): laid out so that the mixing is one product per head, and its result, transposed,
         # the left side of the next
-        values = (read @ rows.T).view(n_heads, -1, n)
+        values = (read @ rows.T).view(len(by_key), -1, n)
         mixed = torch.bmm(values, by_key).view(len(read), -1)
         rows.addmm_(mixed.T, write)
     return parts
 
 
-def mix_row(parts: Tensor, attention: Tensor, weight: Tensor, output_weight: Tensor, query: int) -> Tensor:
+def mix_row(parts: Tensor, block: SplitAttention, query: int) -> Tensor:
     """One query of `mix_`, (source, 1, d_model), by mixing first: n²·d·H multiplications; nothing is overwritten."""
-    mixed = attention[:, query] @ parts  # (source, head, d_model)
-    values = torch.einsum("khd,dhc->khc", mixed, weight.reshape(len(weight), len(attention), -1))
-    return torch.einsum("khc,hcd->kd", values, output_weight).add_(parts[:, query]).unsqueeze(1)
+    mixed = block.attention[:, query] @ parts  # (source, head, d_model)
+    weight = block.value_weight
+    values = torch.einsum("khd,dhc->khc", mixed, weight.reshape(len(weight), len(block.attention), -1))
+    return torch.einsum("khc,hcd->kd", values, block.output_weight).add_(parts[:, query]).unsqueeze(1)
 
 
-def after_attention_(parts: Tensor, block: PostNormBlock, bias: BiasRule, ffn: LineRule) -> Tensor:
-    """The rest of a block: output bias, norm, feed-forward part, norm. In place.
+def after_attention_(parts: Tensor, block: SplitBlock, rules: Rules, added: Tensor | None = None) -> Tensor:
+    """The rest of a block, once attention has mixed: its bias, its norm, the feed-forward part, its norm. In place.
 
     Args:
         parts: (source, query, d_model), contiguous: the residual stream after attention; overwritten.
         block: Its queries are those of ``parts``.
-        bias: Rule for the biases.
-        ffn: Rule for the activation; ``"none"`` leaves the whole feed-forward part out.
+        rules: How biases, activations and gates are split.
+        added: The parts of a parallel feed-forward part; left out, it reads the result of attention.
 
     Returns:
         ``parts``.
@@ -131,61 +222,112 @@ def after_attention_(parts: Tensor, block: PostNormBlock, bias: BiasRule, ffn: L
         DecompX, section 3, and the authors' code: the bias of attention is shared out after the residual was added
         (the paper: before).
     """
-    add_bias_(parts, block.bias, bias)
-    _push(parts, block.attention_sum, block.norm_mid, bias)
-    if ffn != "none":
-        parts += feed_forward_parts(parts, block.ffn, block.before, bias, ffn)
-    return _push(parts, block.ffn_sum, block.norm_last, bias)
+    add_bias_(parts, block.attention.bias, rules.bias)
+    push_(parts, block.attention.after, rules.bias)
+    if added is not None:
+        parts += added
+    elif rules.ffn != "none":
+        parts += feed_forward_parts(parts, block.ffn, rules)
+    return push_(parts, block.ffn.after, rules.bias)
 
 
-def _push(parts: Tensor, full: Tensor, norm: Norm, bias: BiasRule) -> Tensor:
+def push_(parts: Tensor, after: NormAfter | None, bias: BiasRule) -> Tensor:
     """Parts (source, query, d_model) through a norm with the denominator of the full rows, in place."""
+    if after is None:
+        return parts
+    norm = after.norm
     if norm.kind == "layer":
         parts.sub_(parts.mean(-1, keepdim=True))
-    inverse = denominator(full, norm).reciprocal()
+    inverse = denominator(after.total, norm).reciprocal()
     parts.mul_(inverse if norm.weight is None else inverse * norm.weight)
     return add_bias_(parts, norm.bias, bias)
 
 
-def feed_forward_parts(parts: Tensor, ffn: FeedForward, before: Tensor, bias: BiasRule, rule: LineRule) -> Tensor:
-    """Two matrices with an activation between them (also a classification head), applied to parts.
+def feed_forward_parts(parts: Tensor, ffn: SplitFeedForward, rules: Rules) -> Tensor:
+    """What a feed-forward part makes of parts.
 
     Args:
-        parts: (source, query, d_model).
-        ffn: The two matrices.
-        before: (query, d_ffn): the true input of the activation.
-        bias: Rule for both biases and for the intercept of a tangent.
-        rule: Rule for the activation.
+        parts: (source, query, d_model); left as they are.
+        ffn: Its queries are those of ``parts``.
+        rules: How biases, activations and gates are split.
 
     Returns:
         (source, query, d_out), a new tensor.
+
+    Source:
+        DecompX for a plain part. For a gated one, ``"half"`` is the Shapley value of a product of two factors, and the
+        uniform rule of AttnLRP (Achtibat et al. 2024).
     """
-    inner = add_bias_(parts @ ffn.first, ffn.first_bias, bias)
-    slope, intercept = line(ffn.activation, before, rule)
-    add_bias_(inner.mul_(slope), intercept, bias)
-    return add_bias_(inner @ ffn.second, ffn.second_bias, bias)
+    read = parts if ffn.read is None else parts * ffn.read
+    inner = None
+    if ffn.up is None or rules.gate == "half":
+        inner = add_bias_(read @ ffn.first.weight, ffn.first.bias, rules.bias)
+        slope, intercept = line(ffn.activation, ffn.before, rules.ffn)
+        add_bias_(inner.mul_(slope), intercept, rules.bias)
+    if ffn.up is not None:
+        assert ffn.factor is not None
+        other = add_bias_(read @ ffn.up.weight, ffn.up.bias, rules.bias).mul_(ffn.activation(ffn.before))
+        inner = other if inner is None else inner.mul_(ffn.factor).add_(other).mul_(0.5)
+    assert inner is not None
+    found = inner @ ffn.second.weight
+    if ffn.write is not None:
+        found.mul_(ffn.write)
+    return add_bias_(found, _second_bias(ffn), rules.bias)
 
 
-def through_block_(parts: Tensor, block: PostNormBlock, bias: BiasRule, ffn: LineRule, step: int) -> Tensor:
+def _second_bias(ffn: SplitFeedForward) -> Tensor | None:
+    """What the feed-forward part adds beside the parts: (d_out,), or one for each row."""
+    bias = ffn.second.bias
+    if ffn.write is not None:
+        bias = None if bias is None else bias * ffn.write
+    return bias if ffn.shift is None else ffn.shift if bias is None else bias + ffn.shift
+
+
+def through_block_(parts: Tensor, block: SplitBlock, rules: Rules, step: int) -> Tensor:
+    """`mix_` and `after_attention_` for all queries, ``step`` at a time, in place."""
+    added = parallel_parts(parts, block, rules, step)
+    return rest_of_block_(mix_(parts, block.attention, step), block, rules, step, added)
+
+
+def rest_of_block_(parts: Tensor, block: SplitBlock, rules: Rules, step: int, added: Tensor | None) -> Tensor:
     """`after_attention_` for all queries, ``step`` at a time, in place."""
     for rows in _slices(parts.shape[1], step):
-        parts[:, rows] = after_attention_(parts[:, rows].contiguous(), block.queries(rows), bias, ffn)
+        own = None if added is None else added[:, rows]
+        parts[:, rows] = after_attention_(parts[:, rows].contiguous(), block.queries(rows), rules, own)
     return parts
+
+
+def parallel_parts(parts: Tensor, block: SplitBlock, rules: Rules, step: int) -> Tensor | None:
+    """What a feed-forward part adds that reads the block's input, like ``parts``; None if it reads something else.
+
+    With the rule ``"none"`` it adds zeros.
+    """
+    if not block.parallel:
+        return None
+    added = torch.zeros_like(parts)
+    for rows in _slices(parts.shape[1], step) if rules.ffn != "none" else ():
+        added[:, rows] = feed_forward_parts(parts[:, rows], block.queries(rows).ffn, rules)
+    return added
 
 
 # Memory --------------------------------------------------------------------------------------------------------------
 
 
-def held_elements(n: int, n_heads: int, d_model: int) -> int:
-    """Numbers held all the time: the state, and one vector per token and head."""
-    return n * n * (d_model + n_heads) + n * n_heads * d_model
+def held_elements(n: int, n_heads: int, d_model: int, *, parallel: bool = False) -> int:
+    """Numbers held all the time: the state (two where sub-layers run in parallel), and a vector per token and head."""
+    return n * n * ((2 if parallel else 1) * d_model + n_heads) + n * n_heads * d_model
 
 
-def row_elements(n: int, d_attention: int, d_model: int, d_ffn: int) -> int:
+def row_elements(n: int, d_attention: int, d_model: int, d_ffn: int, *, gated: bool = False) -> int:
     """Numbers held for each source that attention mixes, or each query of what follows, worked on at a time."""
-    return n * max(2 * d_attention, 2 * d_model + d_ffn)
+    return n * max(2 * d_attention, 2 * d_model + (d_model + 2 * d_ffn if gated else d_ffn))
 
 
 def _slices(count: int, step: int) -> Iterator[slice]:
     for start in range(0, count, step):
         yield slice(start, min(start + step, count))
+
+
+def _row(tensor: Tensor | None, rows: slice) -> Tensor | None:
+    """Some queries of what has one row each; what all queries share has no such axis."""
+    return tensor[rows] if tensor is not None and tensor.ndim > 1 else tensor

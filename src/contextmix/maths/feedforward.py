@@ -1,4 +1,4 @@
-"""The feed-forward part of a block as two matrices with an activation between them."""
+"""The feed-forward part of a block: two matrices with an activation between them, or three with a gate."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from contextmix.maths.projections import Affine
 
 
 @dataclass(frozen=True)
@@ -35,3 +37,27 @@ class FeedForward:
         """The whole part, shape (..., d_model)."""
         found = self.activation(self.before_activation(states)) @ self.second
         return found if self.second_bias is None else found + self.second_bias
+
+
+@dataclass(frozen=True)
+class GatedFeedForward:
+    """ffn(z) = (activation(z G + b_G) ⊙ (z U + b_U)) D + b_D: SwiGLU, GEGLU and their kin.
+
+    Attributes:
+        gate: G and b_G, (d_model, d_ffn).
+        up: U and b_U, (d_model, d_ffn).
+        activation: Element-wise.
+        second: D and b_D, (d_ffn, d_model).
+
+    Source:
+        Shazeer (2020), "GLU variants improve Transformer".
+    """
+
+    gate: Affine
+    up: Affine
+    activation: Callable[[Tensor], Tensor]
+    second: Affine
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """The whole part, shape (..., d_model)."""
+        return self.second(self.activation(self.gate(states)) * self.up(states))

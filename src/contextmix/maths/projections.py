@@ -19,11 +19,14 @@ class Affine:
     weight: Tensor
     bias: Tensor | None
 
+    def __call__(self, states: Tensor) -> Tensor:
+        """(..., d_model) → (..., head · d_head)."""
+        found = states @ self.weight
+        return found if self.bias is None else found + self.bias
+
     def by_head(self, states: Tensor, n_heads: int) -> Tensor:
         """(..., query, d_model) → (..., head, query, d_head)."""
-        found = states @ self.weight
-        found = found if self.bias is None else found + self.bias
-        return by_head(found, n_heads).transpose(-2, -3)
+        return by_head(self(states), n_heads).transpose(-2, -3)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""DecompX: how much of a class score did each input token bring, with its sign?
+"""DecompX: how much of a score did each input token bring, with its sign?
 
-Every vector of the model is kept as a sum of one vector per input token, through all layers, the pooler and the
-classifier. What arrives at a class score is a number per token, and these numbers add up to the score.
+Every vector of the model is kept as a sum of one vector per input token, through all layers and the head. What arrives
+at a class score, or at the logit of a next token, is a number per input token, and these numbers add up to the score.
 """
 
 from __future__ import annotations
@@ -15,17 +15,21 @@ from torch import Tensor
 from contextmix.contracts import Measured, ModelMethod
 from contextmix.errors import BadOption, TraceDoesNotAddUp, UnsupportedModel
 from contextmix.maths import decompx
-from contextmix.maths.biases import BiasRule
-from contextmix.maths.decompx import PostNormBlock
-from contextmix.maths.feedforward import FeedForward
-from contextmix.maths.lines import LineRule
+from contextmix.maths.biases import BiasRule, add_bias_
+from contextmix.maths.decompx import NormAfter, Rules
+from contextmix.maths.feedforward import GatedFeedForward
+from contextmix.maths.lines import LineRule, line
+from contextmix.maths.norms import Norm, normalise
 from contextmix.modelrun import Head, ModelRun
 from contextmix.papers import MODARRESSI_2023
 from contextmix.provenance import Quantity
+from contextmix.splitting import feed_forward, obstacle, split_block
 from contextmix.trace import LayerTrace
 
 # By the precision of the model. Parts are carried in float32 at least: in half precision it is the model that rounds.
 _TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+_ROUNDED = 1e-6
+"""For float64 models whose RMS norms or softmax compute in float32, as most families' do."""
 
 
 def attribute(
@@ -33,9 +37,10 @@ def attribute(
     *,
     bias: Literal["absdot", "abssim", "norm", "equal", "cls", "none"] = "absdot",
     ffn: Literal["zero_origin", "tangent", "relu", "none"] = "zero_origin",
+    gate: Literal["half", "frozen"] = "half",
     head: Literal["zero_origin", "tangent", "none"] = "zero_origin",
 ) -> Measured:
-    """DecompX of all classes.
+    """DecompX of all classes, or of one token of a vocabulary.
 
     Args:
         run: The model and one input.
@@ -44,104 +49,110 @@ def attribute(
         ffn: The line that replaces the activation of the feed-forward part: through the origin (``"zero_origin"``), the
             ``"tangent"``, that of ``"relu"``, or ``"none"`` to leave the feed-forward part out. With the last two
             nothing adds up.
-        head: The same for the activation of the head; ``"none"`` leaves the head out: lengths of the parts of the
-            vector that it would read.
+        gate: Who gets the product a ⊙ u of a gated feed-forward part (SwiGLU, GEGLU), a the activated gate: ``"half"``
+            to the parts of u and half to the parts of a, or all to the parts of u, the gate ``"frozen"``.
+        head: The same as ``ffn`` for the activation of the head; ``"none"`` leaves the head out: lengths of the parts
+            of the vector that it would read.
 
     Returns:
-        (class, key), signed, in units of the class score; Σ_k is the score. Without head (key,): norms, ≥ 0. Notes:
-        ``completeness``, how far the parts are from what the model computed, relative to the sum of their sizes.
+        (class, key), or (key,) for a token or a contrast of two tokens: signed, in units of the score; Σ_k is the
+        score. Without head (key,): norms, ≥ 0. Notes: ``completeness``, how far the parts are from what the model
+        computed, relative to the sum of their sizes.
 
     Raises:
-        UnsupportedModel: If there is no classification head of the usual kind, or a block is not post-norm with a
-            feed-forward part of two matrices.
+        UnsupportedModel: If there is no head of the usual kind, or a block has values that are no linear map of its
+            input, or a feed-forward part that is neither two matrices nor gated.
         BadOption: If the memory budget is too small, or an activation has no line through the origin.
         TraceDoesNotAddUp: If the parts miss what the model computed although nothing was left out.
 
     Source:
-        DecompX, section 3, as the authors' code has it (its ``aggregation="vector"``, not its unusable fast mode). Bias
-        rule: `maths.decompx.bias_shares`. In the first layer the value bias stays inside the values; later it is part
-        of the attention's bias, which is shared out after the residual was added (the paper: before). The classifier's
-        bias is shared out by dot products over classes. With ``bias="none"`` a tangent's intercept is left out too.
-        The cost is ours: heads are never kept apart, the first layer starts from one source per row, and of the last
-        layer only the row that the head reads is made.
+        DecompX, section 3, as the authors' code has it (its ``aggregation="vector"``, not its unusable fast mode) for
+        post-norm blocks. Bias rule: `maths.biases.bias_shares`. In the first layer the value bias stays inside the
+        values; later it is part of the attention's bias, which is shared out after the residual was added (the paper:
+        before). The classifier's bias is shared out by dot products over classes. With ``bias="none"`` a tangent's
+        intercept is left out too. The cost is ours: heads are never kept apart, the first layer starts from one source
+        per row, and of the last layer only the row that the head reads is made.
+
+        Other layouts are ours, by the same rules: every norm, also the final one, acts with the true denominator of its
+        row, and its bias is shared out with that of the matrix behind it. The product of a gate is split half and half
+        (its Shapley value): with a frozen gate, a token that opens or shuts the gate would get nothing for it. On 56
+        next tokens of stories that the built-in decoder tells, the ranks of ``"half"`` agree a little better with the
+        fall of the logit when each token is deleted (Spearman 0.42 against 0.39), and the probability falls as far for
+        both (by 0.55) when the first 1, 2, 3 and 5 are. The bias of a vocabulary's head is shared out by the explained
+        score alone, and a soft cap of logits is a line through the origin.
     """
     layers = list(run.layers())
     found = run.head()
     for layer in layers:
-        _refuse(layer, ffn)
+        _refuse(layer, ffn, gate)
     if head != "none":
         _refuse_head(found, head)
-    scoring = None if found is None else _as_feed_forward(found)
     states = layers[-1].residual_out
-    query = 0 if scoring is None else int((scoring(states) - run.scores).abs().amax(-1).argmin())
-    row = _row(layers, query, bias, ffn, _step(layers[0], run.memory_budget))
-    parts, true = row, states[query]
-    if scoring is not None and head != "none":
-        before = scoring.before_activation(states[query : query + 1])
-        parts, true = decompx.feed_forward_parts(row, scoring, before, bias, head), run.scores
-    gap = _gap(parts[:, 0], true)
+    true = run.scores if run.position is None else run.target.of(run.scores)[None]
+    query = _query(run, found, states)
+    values = row = _row(layers, query, Rules(bias, ffn, gate), _step(layers[0], run.memory_budget))
+    if found is None or head == "none":
+        true = states[query]
+    else:
+        values = _through_head(row, found, states[query : query + 1], bias, head)
+    values = values[:, 0]
+    gap = _gap(values, true)
     if bias != "none" and ffn in ("zero_origin", "tangent"):
-        _refuse_gap(gap, run.scores.dtype)
-    values = parts[:, 0].norm(dim=-1) if head == "none" else parts[:, 0].T
-    return Measured(values, {"completeness": gap})
+        _refuse_gap(gap, _allowed(run, layers))
+    if head == "none":
+        return Measured(values.norm(dim=-1), {"completeness": gap})
+    return Measured(values.T if run.position is None else values[:, 0], {"completeness": gap})
 
 
-def _row(layers: Sequence[LayerTrace], query: int, bias: BiasRule, ffn: LineRule, step: int) -> Tensor:
+def _query(run: ModelRun, head: Head | None, states: Tensor) -> int:
+    """The row of the last block's output that the head reads."""
+    if run.position is not None:
+        return run.position % len(states)
+    return 0 if head is None else int((_scores(head, states) - run.scores).abs().amax(-1).argmin())
+
+
+def _row(layers: Sequence[LayerTrace], query: int, rules: Rules, step: int) -> Tensor:
     """The parts of one row of the last block's output, (source, 1, d_model)."""
-    rows = slice(query, query + 1)
-    parts = decompx.first_parts(layers[0].residual_parts)
+    rows, parts = slice(query, query + 1), decompx.own_parts(layers[0].residual_in)
     for number, layer in enumerate(layers):
-        block, last = _block(layer), number == len(layers) - 1
-        if number and last:
-            parts = decompx.mix_row(parts, block.attention, _value_weight(layer), block.output_weight, query)
-        elif number:
-            parts = decompx.mix_(parts, block.attention, _value_weight(layer), block.output_weight, step)
+        block, last = split_block(layer), number == len(layers) - 1
+        shown = block.queries(rows) if last else block
+        added = decompx.parallel_parts(parts[:, rows] if last else parts, shown, rules, step)
+        if number == 0:
+            parts = decompx.first_parts(layer.residual_parts)
+            parts = parts[:, rows].contiguous() if last else parts
         elif last:
-            parts = parts[:, rows].contiguous()
-        parts = decompx.through_block_(parts, block.queries(rows) if last else block, bias, ffn, step)
+            parts = decompx.mix_row(parts, block.attention, query)
+        else:
+            parts = decompx.mix_(parts, block.attention, step)
+        parts = decompx.rest_of_block_(parts, shown, rules, step, added)
     return parts
 
 
-def _block(layer: LayerTrace) -> PostNormBlock:
-    block, states = layer.block, layer.states
-    norms, feed_forward = (block.attention.norm_after, block.ffn.norm_after), block.feed_forward
-    assert norms[0] is not None  # refused before
-    assert norms[1] is not None
-    assert isinstance(feed_forward, FeedForward)
-    return PostNormBlock(
-        attention=layer.attention,
-        output_weight=block.output_weight,
-        bias=_attention_bias(layer),
-        attention_sum=states.attention_sum,
-        norm_mid=norms[0],
-        ffn=feed_forward,
-        before=feed_forward.before_activation(states.residual_mid),
-        ffn_sum=states.ffn_sum,
-        norm_last=norms[1],
-    )
+# The head ------------------------------------------------------------------------------------------------------------
 
 
-def _attention_bias(layer: LayerTrace) -> Tensor | None:
-    """The output bias; from the second layer on with what the value bias adds, as rows of attention sum to one."""
-    projections, block = layer.block.projections, layer.block
-    value_bias = None if projections is None or layer.index == 0 else projections.value.bias
-    if value_bias is None:
-        return block.output_bias
-    pushed = value_bias @ block.output_weight.flatten(0, 1)
-    return pushed if block.output_bias is None else pushed + block.output_bias
+def _through_head(row: Tensor, head: Head, state: Tensor, bias: BiasRule, rule: LineRule) -> Tensor:
+    """Parts (source, 1, d_model) of the row that a head reads, and that row → parts (source, 1, class)."""
+    parts = decompx.push_(row, None if head.norm is None else NormAfter(head.norm, state), bias)
+    read = state if head.norm is None else normalise(state, head.norm)
+    if head.pooler is not None:
+        before = read @ head.pooler if head.pooler_bias is None else read @ head.pooler + head.pooler_bias
+        parts = add_bias_(parts @ head.pooler, head.pooler_bias, bias)
+        slope, intercept = line(head.activation, before, rule)
+        add_bias_(parts.mul_(slope), intercept, bias)
+        read = head.activation(before)
+    decompx.push_(parts, None if head.norm_pooled is None else NormAfter(head.norm_pooled, read), bias)
+    return add_bias_(parts @ head.classifier, head.classifier_bias, bias)
 
 
-def _value_weight(layer: LayerTrace) -> Tensor:
-    assert layer.block.projections is not None  # refused before
-    return layer.block.projections.value.weight
-
-
-def _as_feed_forward(head: Head) -> FeedForward:
-    """A head is a feed-forward part that ends in classes; without a pooler, its first matrix is the identity."""
-    first = head.pooler
-    if first is None:
-        first = torch.eye(len(head.classifier), dtype=head.classifier.dtype, device=head.classifier.device)
-    return FeedForward(first, head.pooler_bias, head.activation, head.classifier, head.classifier_bias)
+def _scores(head: Head, states: Tensor) -> Tensor:
+    """What a head makes of each row of states: (position, d_model) → (position, class)."""
+    read = states if head.norm is None else normalise(states, head.norm)
+    if head.pooler is not None:
+        read = head.activation(read @ head.pooler + (0 if head.pooler_bias is None else head.pooler_bias))
+    read = read if head.norm_pooled is None else normalise(read, head.norm_pooled)
+    return read @ head.classifier + (0 if head.classifier_bias is None else head.classifier_bias)
 
 
 def _step(layer: LayerTrace, budget: int) -> int:
@@ -151,11 +162,12 @@ def _step(layer: LayerTrace, budget: int) -> int:
         BadOption: If the budget does not hold the parts and one of these.
     """
     n_heads, n = layer.attention.shape[:2]
-    d_model, ffn, size = layer.residual_in.shape[-1], layer.block.feed_forward, layer.residual_in.element_size()
-    assert isinstance(ffn, FeedForward)
-    held = decompx.held_elements(n, n_heads, d_model)
-    width = layer.block.output_weight[..., 0].numel()
-    row = decompx.row_elements(n, width, d_model, ffn.first.shape[-1])
+    ffn, (d_model, size) = feed_forward(layer), (layer.residual_in.shape[-1], layer.residual_in.element_size())
+    assert ffn is not None  # refused before
+    gated = isinstance(ffn, GatedFeedForward)
+    d_ffn = (ffn.second.weight if isinstance(ffn, GatedFeedForward) else ffn.second).shape[0]
+    held = decompx.held_elements(n, n_heads, d_model, parallel=layer.block.parallel)
+    row = decompx.row_elements(n, layer.block.output_weight[..., 0].numel(), d_model, d_ffn, gated=gated)
     if (held + row) * size > budget:
         raise BadOption(
             f"memory_budget={budget} is too small: decompx keeps a vector for each of the {n}·{n} pairs of tokens and "
@@ -168,42 +180,36 @@ def _step(layer: LayerTrace, budget: int) -> int:
 # What is refused -----------------------------------------------------------------------------------------------------
 
 
-def _refuse(layer: LayerTrace, ffn: LineRule) -> None:
+def _refuse(layer: LayerTrace, ffn: LineRule, gate: str) -> None:
     """A block that the formulas do not describe."""
-    block, feed_forward = layer.block, layer.block.feed_forward
-    norms = (block.attention, block.ffn)
-    reason = None
-    if block.parallel or not all(norm.norm_after and not norm.norm_in and not norm.norm_out for norm in norms):
-        reason = "its norms do not stand after each addition (post-norm, as in BERT)"
-    elif not all(isinstance(norm.scale, float) and norm.scale == 1 for norm in norms):
-        reason = "it scales what a sub-layer adds"
-    elif not isinstance(feed_forward, FeedForward):
-        reason = "its feed-forward part is not two matrices with an activation between them (a gate, or experts)"
-    elif block.projections is None or block.projections.value.weight.shape[-1] != block.output_weight[..., 0].numel():
-        reason = "its values are no linear map of its input, or heads share them"
-    elif ffn == "zero_origin" and _at_zero(feed_forward.activation, feed_forward.first) != 0:
-        raise BadOption(
-            f"Layer {layer.index}: the activation is not zero at zero, so no line through the origin meets it "
-            "everywhere. Use ffn='tangent'."
-        )
+    reason = obstacle(layer)
     if reason:
         raise UnsupportedModel(
             f"Layer {layer.index}: decompx cannot split this block by token: {reason}. No number was produced. "
             "Use another method, such as gradient_inputs or globenc."
+        )
+    part = feed_forward(layer)
+    assert part is not None
+    gated = isinstance(part, GatedFeedForward)
+    needs_line = ffn == "zero_origin" and not (gated and gate == "frozen")
+    if needs_line and _at_zero(part.activation, layer.residual_in) != 0:
+        raise BadOption(
+            f"Layer {layer.index}: the activation is not zero at zero, so no line through the origin meets it "
+            "everywhere. Use ffn='tangent'."
         )
 
 
 def _refuse_head(head: Head | None, rule: LineRule) -> None:
     if head is None:
         raise UnsupportedModel(
-            "decompx found no classification head of the form linear, activation, linear (or one linear map) at one "
-            "position behind the last block, and it must be split by token too. Use head='none' to stop before it, or "
-            "another method, such as gradient_inputs."
+            "decompx found no head of the form norm, linear, activation, norm, linear (or a part of it that ends in a "
+            "linear map) at one position behind the last block, and it must be split by token too. Use head='none' to "
+            "stop before it, or another method, such as gradient_inputs."
         )
     if rule == "zero_origin" and _at_zero(head.activation, head.classifier) != 0:
         raise BadOption(
-            "The activation of the classification head is not zero at zero, so no line through the origin meets it "
-            "everywhere. Use head='tangent'."
+            "The activation of the head is not zero at zero, so no line through the origin meets it everywhere. Use "
+            "head='tangent'."
         )
 
 
@@ -216,8 +222,22 @@ def _gap(parts: Tensor, true: Tensor) -> Tensor:
     return (parts.sum(0) - true).abs().max() / parts.abs().sum(0).max().clamp_min(torch.finfo(parts.dtype).tiny)
 
 
-def _refuse_gap(gap: Tensor, ran_in: torch.dtype) -> None:
-    allowed = _TOLERANCES.get(ran_in, 1e-4)
+def _allowed(run: ModelRun, layers: Sequence[LayerTrace]) -> float:
+    """The largest gap, by the lowest precision that took part in what is compared."""
+    if run.scores.dtype != torch.float64:
+        return _TOLERANCES.get(run.scores.dtype, 1e-4)
+    rounded = any(norm.kind == "rms" for layer in layers for norm in _norms(layer))
+    rounded |= any(bool((layer.attention.sum(-1) - 1).abs().max() > 1e-12) for layer in layers)
+    return _ROUNDED if rounded else _TOLERANCES[torch.float64]
+
+
+def _norms(layer: LayerTrace) -> list[Norm]:
+    places = (layer.block.attention, layer.block.ffn)
+    found = [norm for place in places for norm in (place.norm_in, place.norm_out, place.norm_after)]
+    return [norm for norm in found if norm is not None]
+
+
+def _refuse_gap(gap: Tensor, allowed: float) -> None:
     if not gap <= allowed:
         raise TraceDoesNotAddUp(
             f"The parts of decompx miss what the model computed by {float(gap):.1e} (relative; allowed {allowed:.0e}), "
@@ -237,5 +257,5 @@ METHOD = ModelMethod(
     formula="y_c = Σ_k y_{c⇐k}, from x_{i⇐k} through every layer",
     paper=MODARRESSI_2023,
     cost="10·n²·d² per layer: about n forward passes for all layers",
-    needs="a classification head; post-norm blocks",
+    needs="a classification head or a vocabulary's; no experts",
 )

@@ -18,7 +18,8 @@ def attribute(run: ModelRun) -> Tensor:
     """Lengths of the gradient at each token.
 
     Args:
-        run: The input, the model, and the explained class: the predicted one unless the user names another.
+        run: The input, the model, and the explained score: of the predicted class or next token unless the user names
+            another.
 
     Returns:
         (key,), ≥ 0, in logits per unit of the residual stream; special tokens included, not normalised.
@@ -43,5 +44,5 @@ METHOD = ModelMethod(
     formula="s_i = ‖∂y_c/∂e⁰_i‖",
     paper=SIMONYAN_2014,
     cost="one forward and one backward pass",
-    needs="class scores, gradients",
+    needs="scores of classes or next tokens, gradients",
 )

@@ -21,7 +21,8 @@ def attribute(run: ModelRun, *, reduce: Literal["norm", "sum"] = "norm") -> Tens
     """Gradient ⊙ input at each token, as one number.
 
     Args:
-        run: The input, the model, and the explained class: the predicted one unless the user names another.
+        run: The input, the model, and the explained score: of the predicted class or next token unless the user names
+            another.
         reduce: ``"norm"`` for the length of the product (the paper's), or its signed ``"sum"``: what the logit would
             lose, to first order, if the token's embedding were zero.
 
@@ -53,5 +54,5 @@ METHOD = ModelMethod(
     formula="s_i = ‖∂y_c/∂e⁰_i ⊙ e⁰_i‖",
     paper=MODARRESSI_2022,
     cost="one forward and one backward pass",
-    needs="class scores, gradients",
+    needs="scores of classes or next tokens, gradients",
 )

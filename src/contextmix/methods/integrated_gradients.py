@@ -31,7 +31,8 @@ def attribute(
     """Integrated gradients of each token, with their completeness error.
 
     Args:
-        run: The input, the model, and the explained class: the predicted one unless the user names another.
+        run: The input, the model, and the explained score: of the predicted class or next token unless the user names
+            another.
         steps: Points on the path, at least 1. Twice as many cost twice as much.
         baseline: What stands for nothing: ``"zero"`` vectors, or the embeddings of the text with the ``"mask"`` or
             ``"unknown"`` token in place of every token that is not special. The path from zero leads through embeddings
@@ -74,7 +75,7 @@ def attribute(
     run.refuse_no_effect(average)
     products = (end.to(average.dtype) - start.to(average.dtype)) * average
     with torch.no_grad():
-        scores = run.scores_from(torch.stack([end, start]))[:, run.target].to(average.dtype)
+        scores = run.target.of(run.scores_from(torch.stack([end, start]))).to(average.dtype)
     return Measured(REDUCTIONS[reduce](products), _completeness(products.sum(), scores[0] - scores[1]))
 
 
@@ -112,5 +113,5 @@ METHOD = ModelMethod(
     formula="a_i = Σ_d (e⁰ − b)_id · ∫₀¹ ∂y_c/∂e_id (b + t·(e⁰ − b)) dt",
     paper=SUNDARARAJAN_2017,
     cost="50 forward and backward passes",
-    needs="class scores, gradients",
+    needs="scores of classes or next tokens, gradients",
 )

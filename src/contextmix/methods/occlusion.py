@@ -25,20 +25,22 @@ ROWS_AT_ONCE = 64
 def attribute(
     run: ModelRun,
     *,
-    replace: Literal["mask", "delete", "unknown"] = "mask",
+    replace: Literal["auto", "mask", "delete", "unknown"] = "auto",
     score: Literal["probability", "logit"] = "probability",
 ) -> Measured:
     """The fall of the target's score for each token that is hidden alone.
 
     Args:
-        run: The input, the model, and the explained class: the predicted one unless the user names another.
+        run: The input, the model, and the explained score: of the predicted class or next token unless the user names
+            another.
         replace: Put the ``"mask"`` or the ``"unknown"`` token in its place, or ``"delete"`` it, so that what follows
-            moves up.
-        score: The ``"probability"`` of the class (softmax over the classes), or its ``"logit"``.
+            moves up; ``"auto"`` masks where the tokenizer has a mask, and deletes elsewhere (decoders).
+        score: The ``"probability"`` of the class or token (softmax over all of them), or its ``"logit"``. Of a
+            contrast the difference of the two.
 
     Returns:
-        (key,), signed, in probability or logits. Special tokens are not hidden and get zero: the note ``not_replaced``
-        lists their positions.
+        (key,), signed, in probability or logits. Special tokens are not hidden and get zero, and so does the token of a
+        masked language model whose scores are explained: the note ``not_replaced`` lists their positions.
 
     Raises:
         BadOption: If the model has no such token, the probability of its only class is asked for, or the memory budget
@@ -50,16 +52,19 @@ def attribute(
         differ in the replacement and in the score: here the token is masked and the probability taken, as in the
         evaluation of DecompX, which also leaves special tokens out.
     """
+    replace = ("delete" if run.mask_id is None else "mask") if replace == "auto" else replace
     hidden = _hidden(run, replace, score)
     read: Callable[[Tensor], Tensor] = _probabilities if score == "probability" else _logits
     ids, kept = _variants(run, hidden, replace)
-    clean = read(run.scores[None])[0, run.target]
+    clean = run.target.of(read(run.scores[None]))[0]
     step = _rows_at_once(run)
     chunks = [slice(start, start + step) for start in range(0, len(ids), step)]
-    parts = [read(run.scores_of(ids[rows], kept[rows]))[:, run.target] for rows in chunks]
+    parts = [run.target.of(read(run.scores_of(ids[rows], kept[rows]))) for rows in chunks]
     found = torch.zeros(len(run.tokens), dtype=torch.float64, device=clean.device)
     found[hidden] = clean - torch.cat(parts)
-    return Measured(found, {"not_replaced": torch.tensor(run.tokens.special).nonzero().flatten()})
+    left = torch.ones(len(run.tokens), dtype=torch.bool)
+    left[hidden] = False
+    return Measured(found, {"not_replaced": left.nonzero().flatten()})
 
 
 def _variants(run: ModelRun, hidden: list[int], replace: str) -> tuple[Tensor, Tensor]:
@@ -86,11 +91,13 @@ def _hidden(run: ModelRun, replace: str, score: str) -> list[int]:
             f"replace={replace!r} is not possible: no tokenizer names a {replace} token for this model. Use "
             "replace='delete', or another replacement."
         )
-    if score == "probability" and len(run.targets) == 1:
+    if score == "probability" and len(run.scores) == 1:
         raise BadOption("The only class of this model always has probability 1. Use score='logit'.")
     if replace == "delete" and len(run.tokens) == 1:
         raise BadInput("Deleting the only token leaves nothing to read. Use replace='mask' or 'unknown'.")
-    hidden = [position for position, special in enumerate(run.tokens.special) if not special]
+    hidden = [
+        position for position, special in enumerate(run.tokens.special) if not special and position != run.position
+    ]
     if not hidden:
         raise BadInput("The input holds special tokens alone, and these are not hidden: nothing is left to ask.")
     return hidden
@@ -123,5 +130,5 @@ METHOD = ModelMethod(
     formula="s_i = p_c(x) − p_c(x without token i)",
     paper=ZEILER_2014,
     cost="n forward passes",
-    needs="class scores, token ids",
+    needs="scores of classes or next tokens, token ids",
 )

@@ -20,9 +20,19 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from contextmix.anatomy import Anatomy, BlockAnatomy, BlockStates, Matrices, NormPlace, ProjectionPlaces, Sublayer
+from contextmix.anatomy import (
+    Anatomy,
+    BlockAnatomy,
+    BlockStates,
+    LinearPlace,
+    Matrices,
+    NormPlace,
+    ProjectionPlaces,
+    Sublayer,
+)
 from contextmix.errors import NotFinite, UnsupportedModel
 from contextmix.tracing.diary import Attended, Call, Diary, keep_diary
+from contextmix.tracing.linear import gated_places, linear_place
 from contextmix.tracing.resolve import at_least_float32, linear_form, recognise_norm, resolve_block
 from contextmix.tracing.upcast import in_float32
 from contextmix.tracing.verify import relative_error, tolerance
@@ -135,7 +145,8 @@ class _Reader:
         projection, transposed = self._projection()
         attention, raw, mid = self._attention(projection)
         ffn, contribution, parallel = self._ffn(raw, mid, attention)
-        place = BlockAnatomy(self.outer.path, attention, ffn, parallel, transposed, self._projections())
+        projections, value = self._projections(), self._value()
+        place = BlockAnatomy(self.outer.path, attention, ffn, parallel, transposed, projections, value)
         states = (at_least_float32(tensor) for tensor in (self.entered, projection.wrote, contribution))
         rebuilt = BlockStates(resolve_block(model, place, self.moment.n_heads), *states).residual_out
         error = relative_error(rebuilt, at_least_float32(self.left))
@@ -165,6 +176,12 @@ class _Reader:
         if query is None or key is None or value is None or len({forms[call] for call in (query, key, value)}) > 1:
             return None
         return ProjectionPlaces(self._path(query), self._path(key), self._path(value), bool(forms[query]))
+
+    def _value(self) -> LinearPlace | None:
+        """The linear map that writes the values, from what enters the block, normed or not."""
+        norm_in = self._norm_reading(self.entered, before=self.moment.time)
+        reading = self._reading(self.entered if norm_in is None else norm_in.wrote)
+        return linear_place(reading, self.moment.value, self._path, self.allowed)
 
     def _attention(self, projection: Call) -> tuple[Sublayer, Tensor, Tensor | None]:
         """The attention sub-layer, what it adds (unscaled), and h where the run shows it."""
@@ -218,6 +235,7 @@ class _Reader:
             norm_after=self._place(norm_after),
             scale=scale,
             matrices=self._matrices(states, output.wrote),
+            gated=gated_places(self.calls, states, output.wrote, self._path, self.allowed, self._same),
         )
         return sublayer, output.wrote, parallel
 

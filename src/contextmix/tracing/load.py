@@ -23,7 +23,7 @@ from transformers import (
 from contextmix.errors import BadOption, ModelNotFound, NotFinite, UnsupportedModel
 from contextmix.tracing.media_inputs import modality
 
-BUILT_IN = {"demo": "sentiment"}
+BUILT_IN = {"demo": "sentiment", "demo-decoder": "stories"}
 """Names that need no network, and their folders in the package."""
 
 

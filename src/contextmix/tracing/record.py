@@ -30,7 +30,12 @@ _STATES = ("residual_in", "attention_out", "ffn_out", "residual_out")
 
 
 def record(
-    model: PreTrainedModel, anatomy: Anatomy, inputs: Mapping[str, Tensor], visit: Visitor
+    model: PreTrainedModel,
+    anatomy: Anatomy,
+    inputs: Mapping[str, Tensor],
+    visit: Visitor,
+    *,
+    last_logits: int = 0,
 ) -> tuple[Any, Checks]:
     """Run a batch of equal-length sequences and show every block to a visitor.
 
@@ -39,6 +44,7 @@ def record(
         anatomy: Where its parts are.
         inputs: Model inputs with a batch axis, without padding.
         visit: Called once per block, in order, with tensors (batch, …); what it does not keep is freed.
+        last_logits: See `quiet_run`.
 
     Returns:
         The model's outputs, and how well the trace proved itself.
@@ -54,7 +60,7 @@ def record(
         for hook in recorder.hooks():
             stack.callback(hook.remove)
         stack.enter_context(tapped(model, recorder))
-        outputs = quiet_run(model, inputs)
+        outputs = quiet_run(model, inputs, last_logits=last_logits)
     recorder.refuse_silence()
     return outputs, recorder.checks
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,28 +12,38 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.anatomy import Anatomy
-from contextmix.errors import BadInput, BadOption, UnknownName, UnsupportedModel
+from contextmix.errors import BadInput, UnsupportedModel
 from contextmix.modelrun import ModelRun
 from contextmix.tokens import Tokens
 from contextmix.trace import LayerTrace
 from contextmix.tracing.differentiable import frozen, refuse_quantised, replaced_input
 from contextmix.tracing.head import find_head
 from contextmix.tracing.record import record
-from contextmix.tracing.run import evaluating, first_states, quiet_run
+from contextmix.tracing.run import evaluating, first_states, quiet_run, run_options
+from contextmix.tracing.targets import Asked, Classes, choose, class_scores, names_of, token_scores
 
 
 @dataclass(frozen=True)
 class Rerunner:
-    """A model and one input for it, tensors with a batch axis of one."""
+    """A model and one input for it.
+
+    Attributes:
+        model: The model.
+        anatomy: Where its parts are.
+        tensors: Model inputs with a batch axis of one.
+        position: Whose logits are the scores, for a model with logits at each token: -1 for the last one, however many
+            tokens there are, or a position in the input. None for a model with one score per class.
+    """
 
     model: PreTrainedModel
     anatomy: Anatomy
     tensors: Mapping[str, Tensor]
+    position: int | None = None
 
     def clean(self) -> tuple[Tensor, Tensor]:
         """What enters the first block (key, d_model), and the logits (class,)."""
         seen, outputs = self._seen(self.tensors)
-        return seen[0], class_scores(self.model, outputs)[0]
+        return seen[0], self._scores(outputs)[0]
 
     @property
     def first_block(self) -> nn.Module:
@@ -71,12 +80,15 @@ class Rerunner:
                 which text of a pair it belongs to). Left out, the same positions.
 
         Raises:
-            BadInput: If the input holds no token ids, an id would be taken for padding, or nobody says what the model
-                is to read beside ids of another length.
+            BadInput: If the input holds no token ids, an id would be taken for padding, nobody says what the model
+                is to read beside ids of another length, or the token is left out whose scores are explained.
         """
-        tensors = self._beside(ids, kept)
-        outputs = [quiet_run(self.model, _rows(tensors, rows)) for rows in self._batches(tensors)]
-        return torch.cat([class_scores(self.model, part) for part in outputs])
+        tensors, places = self._beside(ids, kept), self._places(ids, kept)
+        parts = []
+        for rows in self._batches(tensors):
+            outputs = quiet_run(self.model, _rows(tensors, rows), last_logits=int(self.position == -1))
+            parts.append(self._scores(outputs, None if places is None else places[rows]))
+        return torch.cat(parts)
 
     def embeddings_of(self, ids: Tensor) -> Tensor:
         """What enters the first block, (batch, n, d_model), for other token ids (batch, n); no gradients.
@@ -96,21 +108,39 @@ class Rerunner:
 
         handle = self.first_block.register_forward_pre_hook(look, with_kwargs=True)
         try:
-            outputs = quiet_run(self.model, tensors)
+            outputs = quiet_run(self.model, tensors, last_logits=int(self.position == -1))
         finally:
             handle.remove()
         return seen[0].detach(), outputs
 
     def _scored(self, tensors: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
-        accepted = inspect.signature(self.model.forward).parameters
-        options = {"use_cache": False} if "use_cache" in accepted else {}
+        options = run_options(self.model, last_logits=int(self.position == -1))
         with replaced_input(self.first_block, embeddings):
-            return class_scores(self.model, self.model(**tensors, **options, return_dict=True))
+            return self._scores(self.model(**tensors, **options, return_dict=True))
+
+    def _scores(self, outputs: Any, places: Tensor | None = None) -> Tensor:
+        """The logits (batch, class) that are explained."""
+        if self.position is None:
+            return class_scores(self.model, outputs)
+        return token_scores(self.model, outputs, self.position if places is None else places)
+
+    def _places(self, ids: Tensor, kept: Tensor | None) -> Tensor | None:
+        """Where the explained position is among other ids (batch,); None for where it always is."""
+        if self.position in (None, -1) or kept is None:
+            return None
+        here = (kept == self.position).long()
+        if not bool(here.any(-1).all()):
+            raise BadInput(
+                f"The token at position {self.position} was left out, and it is the one whose scores are explained. "
+                "Replace it, or leave out others."
+            )
+        return here.argmax(-1)
 
     def _batches(self, tensors: Mapping[str, Tensor]) -> list[slice]:
-        """All rows at once; one by one where a decoder has no padding id and therefore refuses batches."""
+        """All rows at once; one by one where a classifier has no padding id and therefore refuses batches."""
         count = len(next(iter(tensors.values())))
-        step = 1 if "input_ids" in tensors and _padding_id(self.model) is None else count
+        alone = self.position is None and "input_ids" in tensors and _padding_id(self.model) is None
+        step = 1 if alone else count
         return [slice(start, start + step) for start in range(0, count, step)]
 
     def _beside(self, ids: Tensor, kept: Tensor | None) -> dict[str, Tensor]:
@@ -153,82 +183,48 @@ def model_run(
     anatomy: Anatomy,
     tensors: Mapping[str, Tensor],
     tokens: Tokens,
-    target: int | str | None,
+    target: Asked,
     memory_budget: int,
     tokenizer: Any,
+    position: int | None = None,
 ) -> ModelRun:
     """Everything that a method needs to ask the model again about one input.
 
     Args:
-        model: The model, with a head that gives class scores.
+        model: The model, with a head that gives scores.
         anatomy: Where its parts are.
         tensors: Model inputs with a batch axis of one.
         tokens: Their labels.
-        target: The explained class by name or number; None for the predicted one.
+        target: The explained class or token by name or number, or two to contrast; None for the predicted one.
         memory_budget: Bytes that a method may use for its own tensors.
-        tokenizer: For the ids of the mask and the unknown token; may be None.
+        tokenizer: For the ids of tokens; may be None.
+        position: Whose scores; see `Rerunner`.
 
     Raises:
-        UnsupportedModel: If the model gives no class scores.
+        UnsupportedModel: If the model gives no such scores.
         UnknownName: If there is no such class.
+        NotInVocabulary: If there is no such token.
     """
-    again = Rerunner(model, anatomy, tensors)
+    again = Rerunner(model, anatomy, tensors, position)
     embeddings, scores = again.clean()
-    names = class_names(model, len(scores))
+    names = names_of(model, tokenizer, len(scores))
+    chosen = choose(target, scores, names)
     return ModelRun(
         tokens=tokens,
         embeddings=embeddings,
-        target=int(scores.argmax()) if target is None else class_number(target, names),
-        targets=names,
+        target=chosen,
+        targets=names.names if isinstance(names, Classes) else (),
         scores=scores.detach(),
         scores_from=again.scores_from,
         scores_of=again.scores_of,
         embeddings_of=again.embeddings_of,
         layers=again.layers,
-        head=partial(find_head, model, anatomy, tensors),
+        head=partial(find_head, model, anatomy, tensors, None if position is None else (position, chosen)),
         mask_id=getattr(tokenizer, "mask_token_id", None),
         unknown_id=getattr(tokenizer, "unk_token_id", None),
         memory_budget=memory_budget,
+        position=position,
     )
-
-
-def class_scores(model: PreTrainedModel, outputs: Any) -> Tensor:
-    """The logits (batch, class) of a sequence classifier.
-
-    Raises:
-        UnsupportedModel: If the model has no head that gives one score per class.
-    """
-    logits = getattr(outputs, "logits", None)
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        raise UnsupportedModel(
-            f"{type(model).__name__} gives no score per class, and this method explains such a score. Load the model "
-            "with its classification head, or use a method that explains a representation, such as globenc."
-        )
-    return logits
-
-
-def class_names(model: PreTrainedModel, count: int) -> tuple[str, ...]:
-    """The names of the classes, in order."""
-    names: Mapping[int, str] = model.config.id2label or {}  # type: ignore[assignment, unused-ignore]
-    return tuple(str(names.get(number, number)) for number in range(count))
-
-
-def class_number(target: int | str, names: tuple[str, ...]) -> int:
-    """A class by its name or number.
-
-    Raises:
-        UnknownName: If there is no such class.
-        BadOption: If two classes share the name.
-    """
-    if isinstance(target, int) or (target.isdigit() and target not in names):
-        if not 0 <= int(target) < len(names):
-            raise UnknownName("class", str(target), [f"{number}: {name}" for number, name in enumerate(names)])
-        return int(target)
-    if names.count(target) > 1:
-        raise BadOption(f"{names.count(target)} classes are called {target!r}; name one by its number.")
-    if target not in names:
-        raise UnknownName("class", target, names)
-    return names.index(target)
 
 
 def _rows(tensors: Mapping[str, Tensor], rows: slice) -> dict[str, Tensor]:

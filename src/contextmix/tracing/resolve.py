@@ -12,9 +12,18 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from contextmix.anatomy import Block, BlockAnatomy, NormPlace, ProjectionPlaces, Sublayer, SublayerNorms
+from contextmix.anatomy import (
+    Block,
+    BlockAnatomy,
+    GatedPlaces,
+    LinearPlace,
+    NormPlace,
+    ProjectionPlaces,
+    Sublayer,
+    SublayerNorms,
+)
 from contextmix.errors import UnsupportedModel
-from contextmix.maths.feedforward import FeedForward
+from contextmix.maths.feedforward import FeedForward, GatedFeedForward
 from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.projections import Affine, Projections
 from contextmix.tracing.run import evaluating, first_states
@@ -55,7 +64,41 @@ def resolve_block(model: PreTrainedModel, place: BlockAnatomy, n_heads: int) -> 
         parallel=place.parallel,
         feed_forward=_feed_forward(root, place.ffn),
         projections=_projections(root, place.projections),
+        value=None if place.value is None else partial(_value, root, place.value, n_heads, len(by_input)),
+        gated=None if place.ffn.gated is None else partial(_gated, root, place.ffn.gated),
     )
+
+
+def _value(root: nn.Module, place: LinearPlace, n_heads: int, width: int) -> Affine:
+    """The map that makes the values, with the heads that several queries share repeated like the values are."""
+    found = _linear(root, place)
+    groups = width // found.weight.shape[-1]
+    if groups == 1:
+        return found
+    d_head = width // n_heads
+    weight, bias = (
+        None if own is None else own.reshape(*own.shape[:-1], -1, d_head).repeat_interleave(groups, dim=-2).flatten(-2)
+        for own in (found.weight, found.bias)
+    )
+    assert weight is not None
+    return Affine(weight, bias)
+
+
+def _gated(root: nn.Module, places: GatedPlaces) -> GatedFeedForward:
+    activation = part(root, places.activation) if isinstance(places.activation, str) else places.activation
+    gate, up, second = (_linear(root, place) for place in (places.gate, places.up, places.second))
+    return GatedFeedForward(gate, up, activation, second)
+
+
+def _linear(root: nn.Module, place: LinearPlace) -> Affine:
+    """A linear map with its weight as (in, out)."""
+    weight, bias = _affine(root, place.path, place.transposed)
+    if place.columns is None:
+        return Affine(weight, bias)
+    every = range(place.columns[0], place.columns[-1] + 1)
+    # neighbours are a view, others a copy
+    rows = slice(every.start, every.stop) if place.columns == tuple(every) else list(place.columns)
+    return Affine(weight[:, rows], None if bias is None else bias[rows])
 
 
 def _projections(root: nn.Module, places: ProjectionPlaces | None) -> Projections | None:

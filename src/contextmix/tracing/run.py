@@ -37,12 +37,24 @@ def keep_freed_memory() -> None:
     torch.empty((32 << 20) - (64 << 10), dtype=torch.uint8)
 
 
-def quiet_run(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Any:
-    """The model's outputs in evaluation mode, without gradients and without a key-value cache."""
-    accepted = inspect.signature(model.forward).parameters
-    options = {"use_cache": False} if "use_cache" in accepted else {}
+def quiet_run(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, last_logits: int = 0) -> Any:
+    """The model's outputs in evaluation mode, without gradients and without a key-value cache.
+
+    Args:
+        model: The model.
+        inputs: Model inputs with a batch axis.
+        last_logits: Only the logits of so many last tokens are wanted; 0 for all. A language model that can leave the
+            others out does so: n rows of a vocabulary would be the largest tensor of the run.
+    """
     with evaluating(model), torch.no_grad():
-        return model(**inputs, **options, return_dict=True)
+        return model(**inputs, **run_options(model, last_logits), return_dict=True)
+
+
+def run_options(model: PreTrainedModel, last_logits: int) -> dict[str, Any]:
+    """What a forward call is told beside its inputs, as far as the model takes it."""
+    accepted = inspect.signature(model.forward).parameters
+    wanted = {"use_cache": False, **({"logits_to_keep": last_logits} if last_logits else {})}
+    return {name: value for name, value in wanted.items() if name in accepted}
 
 
 def first_states(*places: Any) -> Tensor | None:

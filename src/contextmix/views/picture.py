@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,10 @@ from contextmix.tokenmap import Quantity, TokenMap
 from contextmix.tokens import Tokens, printable
 from contextmix.views.colours import Array, scaled
 
-Kind = Literal["line", "patches", "frames", "grid", "layers"]
+Kind = Literal["line", "patches", "frames", "grid", "steps", "layers"]
+
+STEPS_LIMIT = 1 << 14
+"""Most numbers of a table whose queries are other tokens than its keys; of a larger one, one row is shown."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Picture:
 
     Attributes:
         kind: ``line`` (one row of a text), ``patches`` (of an image), ``frames`` (of a sound), ``grid`` (query, key),
-            or ``layers`` (one row per layer, the last on top).
+            ``steps`` (the same, row by row, where queries are other tokens than keys), or ``layers`` (one row per
+            layer, the last on top).
         values: The numbers, (row, key).
         scores: The same, divided for colouring, in [-1, 1].
         numbers: The same, as text.
@@ -52,10 +56,10 @@ class Picture:
 def picture(token_map: TokenMap, query: int | str | None = None, limit: int = 25) -> Picture:
     """Choose what to draw.
 
-    One row is a line (for an image or a sound: its patches or frames), (query, key) a grid, and with layers it is one
-    row per layer for one query. A query that is not given but needed is the first token, or the last where no token
-    draws from a later one (there the first sees only itself). Of an image or a sound it is always needed: a table of
-    its tokens would show no place.
+    One row is a line (for an image or a sound: its patches or frames), (query, key) a grid (or steps, where queries are
+    not the keys), and with layers it is one row per layer for one query. A query that is not given but needed is the
+    first token, or the last where no token draws from a later one (there the first sees only itself). Of an image or a
+    sound it is always needed: a table of its tokens would show no place.
 
     Args:
         token_map: A map with the axes key, (query, key), (layer, key) or (layer, query, key).
@@ -74,6 +78,8 @@ def picture(token_map: TokenMap, query: int | str | None = None, limit: int = 25
         ('grid', 'line')
     """
     _refuse_other_axes(token_map)
+    if query is None and _of_steps(token_map):
+        return _steps(token_map)
     of_text = token_map.tokens.places is None
     if query is None and token_map.dims == ("query", "key") and of_text and max(token_map.shape) <= limit:
         return _grid(token_map)
@@ -178,6 +184,19 @@ def _grid(token_map: TokenMap) -> Picture:
     return _picture("grid", token_map, values, scaled(values), texts, rows, what, scaling)
 
 
+def _of_steps(token_map: TokenMap) -> bool:
+    others = token_map.dims == ("query", "key") and token_map.query_tokens != token_map.tokens
+    return others and token_map.values.size <= STEPS_LIMIT
+
+
+def _steps(token_map: TokenMap) -> Picture:
+    texts = [number_texts(each) for each in token_map.values]
+    rows = map(printable, token_map.query_tokens.pieces)
+    what = f"Rows receive, columns are what they draw from{_where(token_map)}."
+    scores = scaled(token_map.values, axis=1)
+    return _picture("steps", token_map, token_map.values, scores, texts, rows, what, "each row divided by its largest")
+
+
 def _layers(row: TokenMap, reason: str) -> Picture:
     values = row.values[::-1]
     rows = [f"layer {layer}" for layer in reversed(row.layers)]
@@ -226,7 +245,17 @@ def _who(row: TokenMap) -> str:
 
 
 def _draws(row: TokenMap, reason: str) -> str:
+    if "query" not in row.selected and "target" in row.provenance.notes:
+        return f"What each token did for {_explained(row.provenance.notes)}.{reason}"
     return f"What {_who(row)} draws from each token{_where(row)}.{reason}"
+
+
+def _explained(notes: Mapping[str, Any]) -> str:
+    """The score that an attribution of the whole model explains."""
+    foil = f" over “{notes['foil']}”" if "foil" in notes else ""
+    said = notes.get("prediction", {})
+    place = f" {where} “{said[where]}”" if (where := next((w for w in ("after", "at") if w in said), "")) else ""
+    return f"the score of “{notes['target']}”{foil}{place}"
 
 
 def _where(token_map: TokenMap) -> str:

@@ -22,6 +22,8 @@ GRID_LIMIT = 25
 """Most tokens that are shown as a table of queries and keys."""
 LIST_LIMIT = 40
 """Most tokens that are listed one per line; of a longer text, the strongest."""
+STEP_LIMIT = 6
+"""Most keys that are listed for each query where queries are other tokens than keys."""
 
 PLACED_LIMIT = 10
 """Most patches or frames that are listed below their picture: the strongest."""
@@ -62,6 +64,9 @@ def render(token_map: TokenMap, query: int | str | None = None) -> RenderableTyp
     if drawn.kind in ("patches", "frames"):
         placed = _Patches(drawn) if drawn.kind == "patches" else _Timeline(drawn)
         return Group(placed, Text(), _list(drawn, PLACED_LIMIT), Text(), caption)
+    if drawn.kind == "steps":
+        more = Text(f"The {STEP_LIMIT} strongest of each row." if len(drawn.columns) > STEP_LIMIT else "", "dim")
+        return Group(_steps(drawn), Text(), more, caption)
     return Group(_Grid(drawn), caption)
 
 
@@ -114,6 +119,22 @@ def _list(drawn: Picture, limit: int) -> RenderableType:
     special = ", and the special ones" if len(shown) > limit else ""
     count = min(limit, len(drawn.columns))
     return Group(table, Text(f"The {count} strongest of {len(drawn.columns)} tokens{special}.", style="dim"))
+
+
+def _steps(drawn: Picture) -> RenderableType:
+    """One line per query: the keys that it draws most from, the strongest first, with their numbers."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column()
+    for place, label in enumerate(drawn.rows):
+        strength = np.abs(drawn.scores[place])
+        order = [key for key in np.argsort(-strength, kind="stable")[:STEP_LIMIT].tolist() if strength[key]]
+        line = Text("← ", "dim")
+        for key in order:
+            shown = f"{drawn.columns[key].strip() or drawn.columns[key]} {drawn.numbers[place][key]}"
+            line.append(shown.replace(" ", "\u00a0"), _style(drawn.scores[place, key], drawn.signed)).append("  ")
+        table.add_row(Text(label, "bold"), line)
+    return table
 
 
 def _bar(score: float, signed: bool) -> Text:
