@@ -18,6 +18,7 @@ from contextmix.anatomy import Anatomy
 from contextmix.errors import BadOption
 from contextmix.modelrun import ModelRun
 from contextmix.plan import Plan
+from contextmix.provenance import Provenance
 from contextmix.tokenmap import TokenMap
 from contextmix.tokens import Tokens
 from contextmix.trace import Checks, Origin
@@ -87,24 +88,26 @@ def attributed(
         tokens = one.labels(subject.model, subject.anatomy, len(run.embeddings))
         run = replace(run, tokens=tokens)
     found = plan.attribute(run)
-    values, selected = found.values.detach().cpu(), {}
-    if target == "all" and values.ndim == 1:
+    notes = {name: value.tolist() for name, value in found.notes.items()} | _notes(subject, run, tokens, place)
+    made = subject.origin.provenance(Checks(), **plan.describe()).noting(**notes)
+    values = found.values.detach().cpu()
+    if target == "all":
+        return _of_all_classes(values, run, plan, made)
+    selected = {"target": run.target.number} if values.ndim == 2 else {}
+    values = run.target.of(values.T) if values.ndim == 2 else values
+    values = torch.nn.functional.pad(values, (0, len(tokens) - len(values)))
+    names = run.targets or None
+    return TokenMap(values.numpy(), ("key",), tokens, plan.quantity, made, targets=names, selected=selected)
+
+
+def _of_all_classes(values: Tensor, run: ModelRun, plan: Plan, made: Provenance) -> TokenMap:
+    if values.ndim == 1:
         options = "".join(f" with {name}={value!r}" for name, value in plan.options.items())
         raise BadOption(
             f"target='all' asks for one map per class, but {plan.name}{options} gives one value per token. Name "
             "one class, or none to take the predicted one."
         )
-    notes = {name: value.tolist() for name, value in found.notes.items()}
-    notes |= _notes(subject, run, tokens, place)
-    made = subject.origin.provenance(Checks(), **plan.describe()).noting(**notes)
-    if values.ndim == 2 and target == "all":
-        return TokenMap(values.numpy(), ("target", "key"), tokens, plan.quantity, made, targets=run.targets)
-    if values.ndim == 2:
-        values, selected = run.target.of(values.T), {"target": run.target.number}
-    values = torch.nn.functional.pad(values, (0, len(tokens) - len(values)))
-    return TokenMap(
-        values.numpy(), ("key",), tokens, plan.quantity, made, targets=run.targets or None, selected=selected
-    )
+    return TokenMap(values.numpy(), ("target", "key"), run.tokens, plan.quantity, made, targets=run.targets)
 
 
 def _notes(subject: Subject, run: ModelRun, tokens: Tokens, place: int | None) -> dict[str, Any]:
@@ -164,8 +167,8 @@ def scored_position(subject: Subject, tokens: Tokens | None, position: int | str
     if not _scores_tokens(subject.model):
         if position is not None:
             raise BadOption(
-                f"position={position!r} asks for the scores at one token, and {type(subject.model).__name__} has one "
-                "score per class for the whole input. Leave it out."
+                f"position={position!r} asks for the scores at one token, and {type(subject.model).__name__} is neither a "
+                "language model nor a classifier of tokens: it has one score per class, or none. Leave it out."
             )
         return None
     assert tokens is not None

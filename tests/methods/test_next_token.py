@@ -227,7 +227,7 @@ def test_what_explains_no_score_takes_no_position_and_no_target(stories, option)
 
 
 def test_a_classifier_has_no_positions():
-    with pytest.raises(BadOption, match=r"position=1 asks for the scores at one token.*one score per class"):
+    with pytest.raises(BadOption, match=r"position=1 asks for the scores at one token.*it has one score per class"):
         cm.load("demo").explain("a good film", "gradient", position=1)
 
 

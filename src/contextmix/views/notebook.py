@@ -114,7 +114,11 @@ def _listed(drawn: Picture) -> list[int]:
     """The tokens whose numbers are written below the picture; none below a table, which holds them."""
     if drawn.kind == "line":
         return list(range(len(drawn.columns)))
-    return [] if drawn.kind in ("grid", "layers") else sorted({*strongest(drawn, PLACED_LIMIT), *elsewhere(drawn)})
+    return (
+        []
+        if drawn.kind in ("grid", "steps", "layers")
+        else sorted({*strongest(drawn, PLACED_LIMIT), *elsewhere(drawn)})
+    )
 
 
 def _facts(made: Provenance) -> list[tuple[str, str]]:
