@@ -108,6 +108,12 @@ def test_the_generation_config_and_the_model_stay_as_they_were():
     traced = cm.load(model)
     first, second = (traced.explain_generation({"input_ids": IDS}, max_new_tokens=5) for _ in range(2))
     assert first.tokens == second.tokens
+    ids = IDS  # neither sampled nor found with beams: the likeliest token after each step
+    for _ in range(5):
+        with torch.no_grad():
+            ids = torch.cat([ids, model.eval()(ids[None]).logits[0, -1:].argmax(-1)])
+    assert first.tokens.ids == tuple(ids.tolist())
+    model.train()
     np.testing.assert_array_equal(first.values, second.values)
     assert model.generation_config.to_dict() == before
     assert model.training

@@ -114,11 +114,9 @@ def _listed(drawn: Picture) -> list[int]:
     """The tokens whose numbers are written below the picture; none below a table, which holds them."""
     if drawn.kind == "line":
         return list(range(len(drawn.columns)))
-    return (
-        []
-        if drawn.kind in ("grid", "steps", "layers")
-        else sorted({*strongest(drawn, PLACED_LIMIT), *elsewhere(drawn)})
-    )
+    if drawn.kind in ("grid", "steps", "layers"):
+        return []
+    return sorted({*strongest(drawn, PLACED_LIMIT), *elsewhere(drawn)})
 
 
 def _facts(made: Provenance) -> list[tuple[str, str]]:
