@@ -167,8 +167,8 @@ def scored_position(subject: Subject, tokens: Tokens | None, position: int | str
     if not _scores_tokens(subject.model):
         if position is not None:
             raise BadOption(
-                f"position={position!r} asks for the scores at one token, and {type(subject.model).__name__} is neither "
-                "a language model nor a classifier of tokens: it has one score per class, or none. Leave it out."
+                f"position={position!r} asks for the scores at one token, and {type(subject.model).__name__} is no "
+                "language model and no classifier of tokens: it has one score per class, or none. Leave it out."
             )
         return None
     assert tokens is not None
