@@ -199,14 +199,6 @@ def test_models_that_do_not_go_on_with_a_text_are_refused():
         cm.load(build("llama")).explain_generation({"input_ids": IDS})
 
 
-def test_an_encoder_with_a_decoder_is_refused_for_now():
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    model = T5ForConditionalGeneration(T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2))
-    with pytest.raises(UnsupportedModel, match="T5ForConditionalGeneration is an encoder with a decoder"):
-        cm.load(model).explain_generation({"input_ids": IDS})
-
-
 def test_rows_that_draw_from_later_tokens_are_refused(stories):
     inputs = stories.encode(GIRL)[0]
     done = Generated(inputs, 12, True, (0.5, 0.5), (1, 1))

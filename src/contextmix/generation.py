@@ -32,11 +32,6 @@ def refuse_other_models(model: PreTrainedModel) -> None:
         UnsupportedModel: With the reason.
     """
     name = type(model).__name__
-    if getattr(model.config, "is_encoder_decoder", False):
-        raise UnsupportedModel(
-            f"{name} is an encoder with a decoder: what it says is no continuation of its input, so rows of one stack "
-            "do not explain it. explain_generation reads decoders for now."
-        )
     if not speaks(model) or not model.can_generate():  # type: ignore[no-untyped-call, unused-ignore]
         raise UnsupportedModel(
             f"{name} does not go on with a text. Load a causal language model with its head, such as 'demo-decoder'."
