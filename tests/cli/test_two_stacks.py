@@ -46,3 +46,12 @@ def test_a_model_of_one_stack_has_no_output_to_name(run):
     found = run("explain", "a film", "--output", "film")
     assert found.exit_code == 1
     assert "no option of globenc 'output'" in found.stderr
+
+
+def test_generate_shows_what_made_each_written_token(run, place):
+    found = run("generate", "a deep film", "--model", place, "--continuation", "the film was good")
+    assert found.exit_code == 0
+    assert re.findall(r"^ *(\S+) +← ", found.stdout, re.MULTILINE)[1:5] == ["the", "film", "was", "good"]
+    refused = run("explain", "a deep film", "--model", place, "--position", "1")
+    assert refused.exit_code == 1
+    assert "no option of globenc 'position'" in refused.stderr
