@@ -47,6 +47,7 @@ __all__ = [
     "measure",
     "methods",
     "mixing_ratio",
+    "models",
     "source_and_target",
 ]
 

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from contextmix import support
 from contextmix.anatomy import Anatomy
 from contextmix.comparison import Comparison
 from contextmix.contracts import Measured, Method
@@ -253,3 +254,28 @@ def aggregations() -> pd.DataFrame:
         for name, one in AGGREGATIONS.items()
     ]
     return pd.DataFrame(rows).set_index("aggregation")
+
+
+def models(model_type: str | None = None, *, status: str | None = None) -> pd.DataFrame:
+    """Which model types of transformers can be read, as last tried on a small random model of each.
+
+    A record and no list of permissions: any model is read if its own trace adds up, and `TracedModel.check` proves it.
+
+    Args:
+        model_type: Only this one, as in ``model.config.model_type``.
+        status: Only ``"verified"``, ``"refused"`` or ``"not tried"``.
+
+    Returns:
+        Index ``model_type``. Columns: status; class; part (the sub-models that were proved where the whole is refused,
+        empty for the whole); inputs (what they were given); layouts; blocks; causal (whether no position draws on a
+        later one); conservation, block_equation and parity (largest relative errors); reason (why not, or why only in
+        part). The versions of transformers and torch are in ``attrs["versions"]``.
+
+    Raises:
+        UnknownName: If there is no such model type or status.
+
+    Example:
+        >>> models("llama").loc["llama", "layouts"]
+        'pre-norm'
+    """
+    return support.table(model_type, status)

@@ -274,6 +274,29 @@ def methods() -> None:
         console.print()
 
 
+@app.command()
+def models(
+    model_type: Annotated[str | None, typer.Option("--type", help="Only this model type, such as llama.")] = None,
+    status: Annotated[str | None, typer.Option("--status", help="Only 'verified', 'refused' or 'not tried'.")] = None,
+) -> None:
+    """List the model types of transformers that can be read, and why the others cannot."""
+    import contextmix
+
+    frame = contextmix.models(model_type, status=status)
+    console = Console()
+    table = Table(
+        Column("model type", no_wrap=True), "status", "layout", "error", "part, or reason", box=None, pad_edge=False
+    )
+    for name, row in frame.iterrows():
+        error = "" if row["status"] != "verified" else f"{row[['conservation', 'block_equation', 'parity']].max():.0e}"
+        said = row["part"] or row["reason"]
+        table.add_row(*map(Text, (str(name), row["status"], row["layouts"], error, said)))
+    console.print(table)
+    counts = ", ".join(f"{count} {name}" for name, count in frame["status"].value_counts().items())
+    versions = frame.attrs["versions"]
+    console.print(f"\n{counts} (transformers {versions['transformers']}); 'contextmix check' proves a model of yours")
+
+
 def _read(text: str | None, file: Path | None) -> str:
     if file is not None and text is not None:
         raise BadOption("Both TEXT and --file were given; which one should be explained? Give one of them.")

@@ -29,6 +29,7 @@ from contextmix.tracing.discover import discover
 from contextmix.tracing.encode import Inputs, Text, batches, encode, length_limit, split
 from contextmix.tracing.generate import Continuation, Speaker
 from contextmix.tracing.media_inputs import is_one_medium, read_media, refusals
+from contextmix.tracing.probe import default_probe, vocabulary
 from contextmix.tracing.record import record
 from contextmix.tracing.targets import Asked, speaks
 from contextmix.tracing.verify import parity
@@ -38,10 +39,6 @@ Source = Text | Mapping[str, Any] | Any
 
 MEMORY_BUDGET = 2**30
 """Bytes that a method of the whole model may use for its own tensors, unless told otherwise."""
-
-PROBE_LENGTH = 7
-"""Tokens of the input on which the anatomy is found: enough that no sum of tensors fits by chance."""
-
 
 # The tap is a setting of the Hugging Face model, so threads take turns, also those with another TracedModel of the
 # same one.
@@ -141,7 +138,7 @@ class TracedModel:
         if media is not None:
             return media
         if isinstance(source, Mapping):
-            return split(source, self._vocabulary(), self.limit, self.tokenizer)
+            return split(source, vocabulary(self.model), self.limit, self.tokenizer)
         if not isinstance(source, str) and not _is_pair(source):
             if not isinstance(source, Sequence):
                 raise BadInput(
@@ -453,22 +450,8 @@ class TracedModel:
     def _on_device(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: value.to(self.model.device) for name, value in tensors.items()}
 
-    def _vocabulary(self) -> int | None:
-        try:
-            embeddings = self.model.get_input_embeddings()
-        except NotImplementedError:  # nothing says how many ids there are, so none is out of range
-            return None
-        return getattr(embeddings, "num_embeddings", None)
-
     def _probe(self) -> dict[str, Tensor]:
-        if self.model.main_input_name != "input_ids":
-            raise BadInput(
-                f"{type(self.model).__name__} reads {self.model.main_input_name} and no token ids, so there is no "
-                f"default input to try it on. Give model inputs: {{{self.model.main_input_name!r}: …}}."
-            )
-        generator = torch.Generator().manual_seed(0)
-        length = min(PROBE_LENGTH, self.limit or PROBE_LENGTH)
-        return {"input_ids": torch.randint(self._vocabulary() or 2, (1, length), generator=generator)}
+        return default_probe(self.model, self.limit)
 
     def _prediction(self, outputs: Any, row: int, tokens: Tokens) -> dict[str, Any]:
         """What the model's head says, with its probability: the class, the next token, or the masked one."""

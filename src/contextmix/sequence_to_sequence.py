@@ -13,7 +13,7 @@ from contextmix.comparison import Comparison
 from contextmix.encoderdecoder import EncoderDecoderAnatomy, EncoderDecoderTrace, Target
 from contextmix.errors import BadInput, BadOption
 from contextmix.joint import JointMaps, refuse_joint
-from contextmix.model import MEMORY_BUDGET, PROBE_LENGTH, CheckReport, Source, TracedModel
+from contextmix.model import MEMORY_BUDGET, CheckReport, Source, TracedModel
 from contextmix.plan import Plan, make_plan
 from contextmix.tokenmap import TokenMap
 from contextmix.tokens import Tokens
@@ -21,6 +21,7 @@ from contextmix.trace import Checks, LayerTrace, Trace
 from contextmix.tracing.decoder_blocks import discover_encoder_decoder
 from contextmix.tracing.encode import Inputs
 from contextmix.tracing.media_inputs import is_one_medium, refusals
+from contextmix.tracing.probe import LENGTH, source_probe
 from contextmix.tracing.record_decoder import Visitor
 from contextmix.tracing.two_stacks import encoder_inputs, probe_target, record_both
 from contextmix.tracing.verify import parity
@@ -46,7 +47,7 @@ class TracedEncoderDecoder(TracedModel):
         """
         if self._anatomy is None:
             with self._lock:
-                source, target = self._on_device(probe or self._probe()), probe_target(self.model, PROBE_LENGTH - 1)
+                source, target = self._on_device(probe or self._probe()), probe_target(self.model, LENGTH - 1)
                 self._anatomy = discover_encoder_decoder(self.model, source, target)
         if not isinstance(self._anatomy, EncoderDecoderAnatomy):
             raise BadInput("The anatomy is that of one stack, and this model has two: give an EncoderDecoderAnatomy.")
@@ -231,7 +232,7 @@ class TracedEncoderDecoder(TracedModel):
             TraceDoesNotAddUp: If a check fails.
         """
         inputs = self._probe() if source is None else encoder_inputs(self.model, self.encode(source)[0].tensors)
-        ids = probe_target(self.model, PROBE_LENGTH - 2, seed=1)
+        ids = probe_target(self.model, LENGTH - 2, seed=1)
         heads: list[int] = []
         outputs, checks, _ = self._run(inputs, ids, lambda layer: heads.append(layer.attention.shape[-3]), _ignore)
         with self._lock:
@@ -239,6 +240,9 @@ class TracedEncoderDecoder(TracedModel):
         return CheckReport(self.origin.model, self.anatomy(), heads[0], checks, difference)
 
     # Private ---------------------------------------------------------------------------------------------------------
+
+    def _probe(self) -> dict[str, Tensor]:
+        return source_probe(self.model, self.limit)
 
     def _pairs(self, source: Any, output: Any, max_new_tokens: int, **how: Any) -> list[tuple[Inputs, Target]]:
         """Sources with what is written for each."""

@@ -290,6 +290,28 @@ def test_methods_lists_every_method_and_aggregation(run: Run):
         assert re.search(rf"^{name}\b", result.stdout, re.MULTILINE), name
 
 
+def test_models_lists_what_was_tried(run: Run):
+    result = run("models", "--status", "refused")
+    assert result.exit_code == 0
+    text = " ".join(result.stdout.split())
+    refused = cm.models(status="refused")
+    assert f"{len(refused)} refused (transformers {refused.attrs['versions']['transformers']})" in text
+    for name in refused.index:
+        assert re.search(rf"^{name} ", result.stdout, re.MULTILINE), name
+    assert "outside the attention registry" in text
+
+
+def test_models_shows_one_type(run: Run):
+    name, status, layout, error, *parts = run("models", "--type", "clip").stdout.splitlines()[1].split()
+    assert (name, status, layout, parts) == ("clip", "verified", "pre-norm", ["text_model,", "vision_model"])
+    assert 0 < float(error) <= 1e-4
+
+
+def test_models_refuses_a_type_or_status_that_does_not_exist(run: Run):
+    assert "Did you mean 'llama'" in refusal(run("models", "--type", "lama"))
+    assert "no status 'tried'" in refusal(run("models", "--status", "tried"))
+
+
 # A process of its own ------------------------------------------------------------------------------------------------
 
 Process = Callable[..., "subprocess.CompletedProcess[bytes]"]

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 import contextmix as cm
 from contextmix.anatomy import Anatomy, BlockAnatomy, NormPlace, Sublayer
-from contextmix.errors import BadInput, NotFinite, TraceDoesNotAddUp, UnsupportedModel
-from contextmix.tracing import discover as discover_module
+from contextmix.errors import NotFinite, TraceDoesNotAddUp, UnsupportedModel
+from contextmix.tracing.discover import discover
+from contextmix.tracing.reader import BlockReader
 
 
 def proved(traced: cm.TracedModel) -> Anatomy:
@@ -107,6 +108,40 @@ def test_the_scale_of_a_sub_layer_is_measured(granite: cm.TracedModel):
     assert (block.attention.scale, block.ffn.scale) == pytest.approx((0.3, 0.3), rel=1e-5)
 
 
+def test_experts_that_write_all_tokens_in_one_row_are_found():
+    own = {"num_key_value_heads": 1, "head_dim": 8, "num_local_experts": 2, "intermediate_size_mlp": 32}
+    config = transformers.Llama4TextConfig(**{**SIZES, **MARKS, **own})
+    model = vivid(transformers.Llama4TextModel(config))
+    written = []
+    model.layers[1].feed_forward.register_forward_hook(lambda *call: written.append(call[-1][0].ndim))
+    traced = cm.load(model)
+    proved(traced)
+    assert set(written) == {2}
+    several = traced.trace({"input_ids": token_ids(9, batch=3)})
+    assert [one.layers[1].ffn_out.shape for one in several] == [(9, 16)] * 3
+
+
+class Summed(nn.Module):
+    """Two feed-forward parts under one norm, which therefore reads a tensor that no module wrote."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.norm = inner, nn.LayerNorm(16)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.norm(self.inner(states) + self.inner(-states))
+
+
+def test_a_norm_that_ends_a_black_box_is_part_of_it():
+    model = build("llama")
+    for layer in model.layers:
+        layer.mlp = Summed(layer.mlp)
+    anatomy = proved(cm.load(vivid(model)))
+    assert anatomy.layouts == ("pre-norm",)
+    assert {block.ffn.norm_out for block in anatomy.blocks} == {None}
+    assert {block.ffn.output for block in anatomy.blocks} <= {"mlp", "mlp.norm"}
+
+
 # Refused -------------------------------------------------------------------------------------------------------------
 
 
@@ -179,13 +214,13 @@ def test_something_between_two_blocks_is_refused():
 
 def test_an_anatomy_that_does_not_rebuild_the_block_is_refused(monkeypatch: pytest.MonkeyPatch):
     """Whatever the matching of tensors takes for an anatomy, the block equation has the last word."""
-    plain = discover_module._Reader._ffn
+    plain = BlockReader._ffn
 
     def mistaken(*args: Any) -> Any:
         ffn, *rest = plain(*args)
         return (replace(ffn, scale=1.01), *rest)
 
-    monkeypatch.setattr(discover_module._Reader, "_ffn", mistaken)
+    monkeypatch.setattr(BlockReader, "_ffn", mistaken)
     assert "rebuild its output only within" in refused(build("bert"))
 
 
@@ -197,7 +232,7 @@ def test_a_search_for_one_stack_refuses_an_encoder_with_a_decoder_and_reads_its_
     own = bart if name == "Bart" else {"d_kv": 8, "num_layers": 2, "num_heads": 2, "d_ff": 32}
     model = vivid(getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**sizes, **own)))
     with pytest.raises(UnsupportedModel, match=r"an encoder with a decoder.*get_encoder\(\)"):
-        discover_module.discover(model, {"input_ids": token_ids(5)})
+        discover(model, {"input_ids": token_ids(5)})
     assert len(proved(cm.load(model.get_encoder())).blocks) == 2
 
 
@@ -209,14 +244,30 @@ def test_weights_that_overflow_are_called_what_they_are():
         cm.load(model).anatomy()
 
 
-def test_a_model_without_token_ids_is_not_probed_with_them():
-    sizes = {name: size for name, size in SIZES.items() if name not in ("vocab_size", "max_position_embeddings")}
-    traced = cm.load(vivid(transformers.ViTModel(transformers.ViTConfig(image_size=8, patch_size=4, **sizes))))
-    with pytest.raises(BadInput, match="reads pixel_values and no token ids"):
-        traced.check()
-    report = traced.check({"pixel_values": torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))})
-    assert report.anatomy.layouts == ("pre-norm",)
-    assert report.parity < 1e-5
+def test_windows_of_tokens_are_refused():
+    class Windowed(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, hidden_states: Tensor, **kwargs: Any) -> Any:
+            halves = self.inner(hidden_states.reshape(2, -1, hidden_states.shape[-1]), **kwargs)
+            return (halves[0].reshape(hidden_states.shape), *halves[1:])
+
+    config = transformers.SiglipVisionConfig(**SIZES, image_size=8, patch_size=4)
+    model = vivid(transformers.SiglipVisionModel(config))
+    model.encoder.layers[0].self_attn = Windowed(model.encoder.layers[0].self_attn)
+    with pytest.raises(UnsupportedModel, match="its 1 × 4 tokens attend as 2 sequences of 2"):
+        cm.load(model).check()
+
+
+def test_a_model_of_several_models_is_refused_with_their_names():
+    towers = {"text_config": {**SIZES, **MARKS}, "vision_config": {**SIZES, "image_size": 8, "patch_size": 4}}
+    model = vivid(transformers.CLIPModel(transformers.CLIPConfig(**towers, projection_dim=16)))
+    with pytest.raises(UnsupportedModel, match=r"load one by itself: model\.text_model or model\.vision_model"):
+        cm.load(model).check()
+    assert cm.load(model.text_model).check().anatomy.layouts == ("pre-norm",)
+    assert cm.load(model.vision_model).check().anatomy.layouts == ("pre-norm",)
 
 
 # Written by hand -----------------------------------------------------------------------------------------------------

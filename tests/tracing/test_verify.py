@@ -1,6 +1,7 @@
 """A trace proves itself: what was recorded adds up to what the model computed, and a corrupted part is caught."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -131,8 +132,8 @@ def test_a_behaviour_that_depends_on_the_implementation_is_caught(monkeypatch: p
     model = build("llama")
     plain = model.forward
 
-    def forward(**inputs: Tensor):
-        found = plain(**inputs)
+    def forward(input_ids: Tensor, **inputs: Any):
+        found = plain(input_ids, **inputs)
         if model.config._attn_implementation != "contextmix":
             found.last_hidden_state = found.last_hidden_state * 1.01
         return found
@@ -142,3 +143,12 @@ def test_a_behaviour_that_depends_on_the_implementation_is_caught(monkeypatch: p
     monkeypatch.setattr(model, "forward", forward)
     with pytest.raises(TraceDoesNotAddUp, match=r"differ by 9\.9e-03"):
         traced.check()
+
+
+def test_a_model_that_draws_random_numbers_is_called_what_it_is():
+    model = build("bert")
+    model.encoder.register_forward_hook(
+        lambda module, args, output: output.__class__(output.last_hidden_state * (1 + torch.rand(())))
+    )
+    with pytest.raises(TraceDoesNotAddUp, match="gives other outputs on every run"):
+        cm.load(model).check()

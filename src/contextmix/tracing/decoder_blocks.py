@@ -25,11 +25,13 @@ from contextmix.encoderdecoder import (
 )
 from contextmix.errors import NotFinite, UnsupportedModel
 from contextmix.tracing.diary import Attended, Call, Diary, keep_diary
-from contextmix.tracing.discover import NotABlock, _close, _Reader, _refuse_gaps, discover
+from contextmix.tracing.discover import discover, refuse_gaps
+from contextmix.tracing.locality import Suspect, refuse_hidden_mixing
+from contextmix.tracing.reader import BlockReader, NotABlock
 from contextmix.tracing.resolve import at_least_float32, linear_form, recognise_norm, resolve_block
 from contextmix.tracing.run import first_states, quiet_run
 from contextmix.tracing.upcast import in_float32
-from contextmix.tracing.verify import relative_error, tolerance
+from contextmix.tracing.verify import close, relative_error, tolerance
 
 
 def discover_encoder_decoder(
@@ -62,7 +64,13 @@ def discover_encoder_decoder(
             "read. No number was produced."
         )
     found = [_block(model, diary, number) for number in range(0, len(diary.attended), 2)]
-    _refuse_gaps(model, diary, [call for call, _ in found])
+    refuse_gaps(model, diary, [call for call, _ in found])
+    suspects = [
+        Suspect.of(diary, call, moment, place.own.attention.output, place.cross.attention.output)
+        for (call, place), moment in zip(found, diary.attended[::2], strict=True)
+    ]
+    with in_float32(model):
+        refuse_hidden_mixing(model, suspects)
     return EncoderDecoderAnatomy(blocks, tuple(place for _, place in found))
 
 
@@ -90,8 +98,8 @@ def _refuse_mixing_after(encoder: PreTrainedModel, source: Mapping[str, Tensor],
     wrote = max((call for call in diary.calls if call.path == last), key=lambda call: call.ended).wrote
     assert states is not None  # an encoder gives hidden states
     allowed = tolerance(states.dtype)
-    after = [call for call in diary.calls if _close(call.read, wrote, allowed) and _close(call.wrote, states, allowed)]
-    if not _close(wrote, states, allowed) and not any(_is_per_token(call, allowed) for call in after):
+    after = [call for call in diary.calls if close(call.read, wrote, allowed) and close(call.wrote, states, allowed)]
+    if not close(wrote, states, allowed) and not any(_is_per_token(call, allowed) for call in after):
         raise UnsupportedModel(
             f"{encoder.config.model_type!r}: between the last block of the encoder and what it hands to the decoder "
             "lies more than a norm or a linear map. It may mix tokens, and a joint attribution would miss it. No "
@@ -134,7 +142,7 @@ def _around(diary: Diary, *moments: Attended) -> Iterator[Call]:
             yield call
 
 
-class _DecoderReader(_Reader):
+class _DecoderReader(BlockReader):
     """Reads one decoder block from a diary."""
 
     def __init__(self, diary: Diary, block: Call, own: Attended, cross: Attended) -> None:
@@ -149,7 +157,7 @@ class _DecoderReader(_Reader):
         reasons = []
         for sublayer, stream, between in self._ends(projection):
             own = BlockAnatomy(self.outer.path, sublayer, NO_FEED_FORWARD, transposed=transposed)
-            reader = _Reader(self.diary, replace(self.outer, read=stream), self.second)
+            reader = BlockReader(self.diary, replace(self.outer, read=stream), self.second)
             try:
                 cross = reader.block(model)
                 if cross.parallel:

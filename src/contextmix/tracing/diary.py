@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.trace import Scores
-from contextmix.tracing.run import first_states, quiet_run
+from contextmix.tracing.run import first_states, over, quiet_run
 from contextmix.tracing.tap import listening, tapped
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of one module that maps hidden states to hidden states; times count the events of the run."""
+    """One call of one module that maps hidden states to hidden states; times count the events of the run.
+
+    What it was called with (``args``, ``kwargs``) is not copied; it is there to make the call again with other states.
+    """
 
     path: str
     module: nn.Module
@@ -24,6 +27,12 @@ class Call:
     wrote: Tensor
     began: int
     ended: int
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def over(self, tokens: Sequence[int]) -> Call:
+        """The same call with its states over these axes (batch, token), where it read or wrote them in one row."""
+        return replace(self, read=over(self.read, tokens), wrote=over(self.wrote, tokens))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +55,7 @@ class Diary:
     calls: list[Call] = field(default_factory=list)
     attended: list[Attended] = field(default_factory=list)
     _clock: int = 0
-    _open: list[tuple[int, Tensor | None]] = field(default_factory=list)
+    _open: list[tuple[int, Tensor | None, dict[str, Any]]] = field(default_factory=list)
 
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
         """See `tap.Listener`."""
@@ -59,7 +68,7 @@ class Diary:
         if not listening(self):
             return
         read = first_states(args, kwargs)
-        self._open.append((self._tick(), None if read is None else read.clone()))
+        self._open.append((self._tick(), None if read is None else read.clone(), kwargs))
 
     def leave(self, path: str) -> Callable[..., None]:
         """A forward hook for the module at ``path``."""
@@ -67,10 +76,10 @@ class Diary:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             if not listening(self):
                 return
-            began, read = self._open.pop()
+            began, read, kwargs = self._open.pop()
             wrote = first_states(output)
-            if read is not None and wrote is not None:
-                self.calls.append(Call(path, module, read, wrote.clone(), began, self._tick()))
+            if read is not None and wrote is not None and read.numel() and wrote.numel():  # an expert may read no token
+                self.calls.append(Call(path, module, read, wrote.clone(), began, self._tick(), args, kwargs))
 
         return hook
 

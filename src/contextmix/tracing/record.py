@@ -20,7 +20,7 @@ from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.replay import BlockReplay, ChainReplay
 from contextmix.tracing.resolve import at_least_float32, part, resolve_block
-from contextmix.tracing.run import first_states, keep_freed_memory, quiet_run
+from contextmix.tracing.run import first_states, keep_freed_memory, over, quiet_run
 from contextmix.tracing.tap import listening, tapped
 from contextmix.tracing.verify import precision, prove, tolerance
 
@@ -104,7 +104,9 @@ class _Recorder:
 
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             if self.inside and listening(self):
-                self.said[name] = first_states(output)  # type: ignore[assignment]
+                states = first_states(output)
+                if states is not None:
+                    self.said[name] = over(states, self.said["residual_in"].shape[:-1])
 
         return hook
 

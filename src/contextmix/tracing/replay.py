@@ -90,7 +90,7 @@ class BlockReplay:
         """
         if states.requires_grad:
             refuse_quantised(self.model)
-        return self._run(states, _Deaf())
+        return self.run(states, _Deaf())
 
     def zeroed(
         self, states: Tensor, token: int | None, heads: tuple[int, ...] | None, call: int | None = None
@@ -106,9 +106,10 @@ class BlockReplay:
         Raises:
             UnsupportedModel: If some heads are asked for and heads share values.
         """
-        return self._run(states, _Deaf() if token is None else _Zeroing(token, heads, call))
+        return self.run(states, _Deaf() if token is None else _Zeroing(token, heads, call))
 
-    def _run(self, states: Tensor, listener: Listener) -> Tensor:
+    def run(self, states: Tensor, listener: Listener) -> Tensor:
+        """The same, with someone who hears its attention."""
         with tapped(self.model, listener), evaluating(self.model), torch.set_grad_enabled(states.requires_grad):
             entering = states.to(self.dtype)
             args, kwargs = (_put(one, _SLOT, entering) for one in (self.args, self.kwargs))

@@ -132,9 +132,10 @@ def linear_weight(module: nn.Module, transposed: bool) -> Tensor | None:
     bias = _tensor(module, "bias")
     device, dtype = next((own.device, own.dtype) for own in (*module.parameters(), torch.empty(0)))
     with torch.no_grad(), evaluating(module):
-        rows = at_least_float32(
-            module(torch.eye(width, device=device, dtype=dtype if dtype.is_floating_point else None))
-        )
+        found = module(torch.eye(width, device=device, dtype=dtype if dtype.is_floating_point else None))
+    if not isinstance(found, Tensor):  # a router of experts says several things
+        return None
+    rows = at_least_float32(found)
     return rows if bias is None else rows - bias
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 
 @contextmanager
@@ -46,7 +47,7 @@ def quiet_run(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, last_logi
         last_logits: Only the logits of so many last tokens are wanted; 0 for all. A language model that can leave the
             others out does so: n rows of a vocabulary would be the largest tensor of the run.
     """
-    with evaluating(model), torch.no_grad():
+    with evaluating(model), _without_cache(model), torch.no_grad():
         return model(**inputs, **run_options(model, last_logits), return_dict=True)
 
 
@@ -55,6 +56,31 @@ def run_options(model: PreTrainedModel, last_logits: int) -> dict[str, Any]:
     accepted = inspect.signature(model.forward).parameters
     wanted = {"use_cache": False, **({"logits_to_keep": last_logits} if last_logits else {})}
     return {name: value for name, value in wanted.items() if name in accepted}
+
+
+@contextmanager
+def _without_cache(model: PreTrainedModel) -> Iterator[None]:
+    """No key-value cache in inner models either, which ask their own configuration; a replay would add to it."""
+    caching = [config for config in configurations(model) if getattr(config, "use_cache", None) is True]
+    for config in caching:
+        config.use_cache = False
+    try:
+        yield
+    finally:
+        for config in caching:
+            config.use_cache = True
+
+
+def configurations(model: PreTrainedModel) -> list[PreTrainedConfig]:
+    """Every distinct configuration inside a model, sub-configurations included."""
+    found: dict[int, PreTrainedConfig] = {}
+    waiting = [c for m in model.modules() if isinstance(c := getattr(m, "config", None), PreTrainedConfig)]
+    while waiting:
+        config = waiting.pop()
+        if id(config) not in found:
+            found[id(config)] = config
+            waiting += [sub for key in config.sub_configs if (sub := getattr(config, key, None)) is not None]
+    return list(found.values())
 
 
 def first_states(*places: Any) -> Tensor | None:
@@ -69,3 +95,9 @@ def first_states(*places: Any) -> Tensor | None:
         if found is not None:
             return found
     return None
+
+
+def over(states: Tensor, tokens: Sequence[int]) -> Tensor:
+    """States over the axes (batch, token): experts and routers read and write the tokens of a batch in one row."""
+    flat = states.ndim == 2 and len(tokens) == 2 and states.shape[0] == prod(tokens)
+    return states.view(*tokens, -1) if flat else states

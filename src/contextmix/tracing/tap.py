@@ -16,11 +16,12 @@ from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
 from contextmix.errors import UnsupportedModel
 from contextmix.trace import Scores
+from contextmix.tracing.run import configurations
 
 NAME = "contextmix"
 
@@ -94,7 +95,7 @@ def tapped(model: PreTrainedModel, listener: Listener) -> Iterator[None]:
         UnsupportedModel: If the model computes attention outside the registry and cannot be switched.
     """
     with _turn(model):
-        configs = _configs(model)
+        configs = configurations(model)
         before = [config._attn_implementation for config in configs]
         token = _listener.set(listener)
         try:
@@ -116,15 +117,3 @@ def tapped(model: PreTrainedModel, listener: Listener) -> Iterator[None]:
 def _turn(model: PreTrainedModel) -> threading.RLock:
     with _TURNS_LOCK:
         return _TURNS.setdefault(model, threading.RLock())
-
-
-def _configs(model: PreTrainedModel) -> list[PreTrainedConfig]:
-    """Every distinct configuration that holds an attention setting, sub-configurations included."""
-    found: dict[int, PreTrainedConfig] = {}
-    waiting = [c for m in model.modules() if isinstance(c := getattr(m, "config", None), PreTrainedConfig)]
-    while waiting:
-        config = waiting.pop()
-        if id(config) not in found:
-            found[id(config)] = config
-            waiting += [sub for key in config.sub_configs if (sub := getattr(config, key, None)) is not None]
-    return list(found.values())

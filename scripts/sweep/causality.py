@@ -1,0 +1,94 @@
+"""Does a map say which positions a position draws on? Asked of the model, by changing one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+import contextmix as cm
+from contextmix.trace import LayerTrace
+from contextmix.tracing.record import record
+from contextmix.tracing.run import first_states, quiet_run
+from contextmix.tracing.two_stacks import record_both
+
+
+class Wrong(Exception):
+    """Every check passed, and yet a map does not say what the model does."""
+
+
+def causality(traced: cm.TracedModel, inputs: Mapping[str, Tensor]) -> bool:
+    """Whether no position draws on a later one, as the model behaves; the maps must say the same.
+
+    Args:
+        traced: The model; of an encoder–decoder both stacks are asked, and the answer is that of the decoder.
+        inputs: Of one sequence.
+
+    Raises:
+        Wrong: If a map lets a position draw on a later one that does not reach it, or the other way round.
+    """
+    if not isinstance(traced, cm.TracedEncoderDecoder):
+        layers = one_stack(traced, inputs)
+        return _agreed(_reached(layers[-1]), layers)
+    source = {name: value for name, value in inputs.items() if name != "decoder_input_ids"}
+    causality(cm.load(traced.model.get_encoder()), source)
+    return _agreed(_reached_in_decoder(traced, inputs), decoder_steps(traced, inputs))
+
+
+def one_stack(traced: cm.TracedModel, inputs: Mapping[str, Tensor]) -> Sequence[LayerTrace]:
+    """Every block of a trace, without the batch axis."""
+    layers: list[LayerTrace] = []
+    record(traced.model, traced.anatomy(), inputs, layers.append)
+    return [layer[0] for layer in layers]
+
+
+def decoder_steps(traced: cm.TracedEncoderDecoder, inputs: Mapping[str, Tensor]) -> Sequence[LayerTrace]:
+    """Self-attention of every block of a decoder."""
+    layers: list[LayerTrace] = []
+    source = {name: value for name, value in inputs.items() if name != "decoder_input_ids"}
+    record_both(
+        traced.model,
+        traced.anatomy(),
+        source,
+        inputs["decoder_input_ids"],
+        lambda _: None,
+        lambda own, _: layers.append(own),
+    )
+    return layers
+
+
+def _reached(last: LayerTrace) -> bool:
+    """Whether a change of what enters the first block at the last position reaches an earlier one."""
+    assert last.replay_from_embeddings is not None
+    assert last.embeddings is not None
+    changed = last.embeddings.clone()
+    changed[-1] += torch.linspace(-1, 1, changed.shape[-1]) * changed.std()
+    return _moved(last.replay_from_embeddings(changed), last.replay_from_embeddings(last.embeddings))
+
+
+def _reached_in_decoder(traced: cm.TracedEncoderDecoder, inputs: Mapping[str, Tensor]) -> bool:
+    """Whether another last token id reaches what the decoder says at an earlier position."""
+    other = inputs["decoder_input_ids"].clone()
+    other[:, -1] = (other[:, -1] + 1) % 5
+    clean, changed = (
+        first_states(quiet_run(traced.model, {**inputs, "decoder_input_ids": ids}))
+        for ids in (inputs["decoder_input_ids"], other)
+    )
+    assert clean is not None
+    assert changed is not None
+    return _moved(changed[0], clean[0])
+
+
+def _moved(changed: Tensor, clean: Tensor) -> bool:
+    return bool((changed - clean).abs()[:-1].max() > 1e-6 * clean.abs().max())
+
+
+def _agreed(reached: bool, layers: Sequence[LayerTrace]) -> bool:
+    above = max(float(layer.attention.triu(1).abs().max()) for layer in layers)
+    if reached == (above == 0):
+        raise Wrong(
+            f"a change of the last position {'reaches' if reached else 'does not reach'} earlier ones, and the "
+            f"attention above the diagonal is at most {above:.1e}"
+        )
+    return not reached

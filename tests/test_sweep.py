@@ -1,0 +1,185 @@
+"""The sweep over every model type, on a few of them; and the record of the full one, which the package carries."""
+
+import os
+import time
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from scripts.sweep import __main__ as sweep_module
+from scripts.sweep import causality as causality_module
+from scripts.sweep.build import build
+from scripts.sweep.examine import examine
+from scripts.sweep.page import PAGE, write_page
+from scripts.sweep.shrink import SCALES, tiny_config
+from tests.tracing.tiny import one_thread
+
+import contextmix as cm
+from contextmix.errors import UnknownName
+
+VERIFIED = {  # model type → part, layouts, causal
+    "albert": ("", "post-norm", False),  # one shared block
+    "bert": ("", "post-norm", False),
+    "modernbert": ("", "no norm, pre-norm", False),  # local and global layers
+    "gpt2": ("", "pre-norm", True),  # weights the other way round
+    "llama": ("", "pre-norm", True),  # grouped keys, rotary positions, gated
+    "granite": ("", "pre-norm", True),  # scaled by a number
+    "gemma2": ("", "sandwich", True),  # capped scores, sliding windows
+    "olmo2": ("", "norm on output", True),
+    "gpt_neox": ("", "parallel", True),
+    "cohere": ("", "parallel", True),
+    "mixtral": ("", "pre-norm", True),  # a mixture of experts
+    "deepseek_v3": ("", "pre-norm", True),  # values of another width than queries
+    "gpt_oss": ("", "pre-norm", True),  # attention sinks
+    "t5": ("", "pre-norm", True),  # encoder and decoder, relative positions
+    "dinov2": ("", "pre-norm", False),  # scaled by a vector
+    "wav2vec2": ("", "post-norm", False),
+    "clip": ("text_model, vision_model", "pre-norm", False),
+}
+REFUSED = {  # model type → a phrase of the reason
+    "gptj": "outside the attention registry",
+    "deberta-v2": "outside the attention registry",
+    "kimi_linear": "made no attention call",
+    "afmoe": "a gate or norm lies between",
+    "diffllama": "cannot be read",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    with one_thread():
+        yield
+
+
+@pytest.mark.parametrize("model_type", VERIFIED)
+def test_a_model_type_of_each_layout_is_verified(model_type: str):
+    found = examine(model_type)
+    assert (found["status"], found["reason"] != "") == ("verified", found["part"] != ""), found
+    assert (found["part"], found["layouts"], found["causal"]) == VERIFIED[model_type]
+    assert found["blocks"] >= 2
+    assert max(found[check] for check in ("conservation", "block_equation", "parity")) <= 1e-4
+
+
+@pytest.mark.parametrize("model_type", REFUSED)
+def test_a_model_type_that_cannot_be_read_is_refused_with_the_reason(model_type: str):
+    found = examine(model_type)
+    assert found["status"] == "refused"
+    assert REFUSED[model_type] in found["reason"]
+
+
+def test_what_cannot_be_built_is_not_tried():
+    found = examine("sam_mask_decoder")
+    assert (found["status"], found["part"], found["conservation"]) == ("not tried", "", None)
+    assert "part of another model" in found["reason"]
+
+
+def test_no_weight_of_a_swept_model_hides_something():
+    model = build("gemma2")
+    for name, weight in model.named_parameters():
+        assert weight.std() > 0.1, name
+        assert not bool((weight == 0).any() or (weight == 1).any()), name
+
+
+@pytest.mark.parametrize("scale", SCALES[:-1])
+def test_a_config_keeps_every_kind_of_layer(scale: Any):
+    config = tiny_config("gemma3_text", scale)
+    assert config.layer_types == ["sliding_attention", "full_attention"]
+    assert (config.num_hidden_layers, config.hidden_size) == (2, scale.width)
+    assert config.sliding_window < 7
+
+
+def test_a_map_that_hides_a_later_token_is_called_wrong(monkeypatch: pytest.MonkeyPatch):
+    plain = causality_module.one_stack
+
+    def hidden(*given: Any) -> Any:
+        layers = plain(*given)
+        for layer in layers:
+            layer.attention.copy_(layer.attention.tril())
+        return layers
+
+    assert examine("bert")["status"] == "verified"
+    monkeypatch.setattr(causality_module, "one_stack", hidden)
+    found = examine("bert")
+    assert found["status"] == "wrong"
+    assert "reaches earlier ones, and the attention above the diagonal is at most 0.0e+00" in found["reason"]
+
+
+def test_a_map_that_shows_a_later_token_that_the_model_hides_is_called_wrong(monkeypatch: pytest.MonkeyPatch):
+    plain = causality_module.one_stack
+
+    def shown(*given: Any) -> Any:
+        layers = plain(*given)
+        layers[0].attention[..., 0, 1] = 1e-30
+        return layers
+
+    monkeypatch.setattr(causality_module, "one_stack", shown)
+    assert examine("llama")["status"] == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("accident", "said"),
+    [
+        (lambda _: time.sleep(60), "it took longer than 1 s"),
+        (lambda _: os._exit(3), "its process ended"),
+        (lambda _: os.abort(), "SIGABRT"),
+        (lambda _: torch.zeros(1 << 40), "its process ended"),
+    ],
+)
+def test_no_model_can_end_the_sweep(accident: Any, said: str, monkeypatch: pytest.MonkeyPatch):
+    def one(model_type: str) -> dict[str, Any]:
+        return accident(model_type) if model_type == "bad" else {"status": "verified"}
+
+    monkeypatch.setattr(sweep_module, "examine", one)
+    monkeypatch.setattr(sweep_module, "SECONDS", 1)
+    found = dict(sweep_module.sweep(["good", "bad", "fine"], workers=2))
+    assert found["good"] == found["fine"] == {"status": "verified"}
+    assert found["bad"]["status"] == "not tried"
+    assert said in found["bad"]["reason"]
+
+
+# The record ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_record_says_something_of_every_model_type():
+    frame = cm.models()
+    if frame.attrs["versions"]["transformers"] == transformers.__version__:
+        assert set(frame.index) == set(transformers.CONFIG_MAPPING.keys())
+    assert set(frame["status"]) == {"verified", "refused", "not tried"}  # and none that is wrong
+    assert (frame["reason"].str.len() > 0)[frame["status"] != "verified"].all()
+
+
+def test_two_hundred_types_are_verified_within_the_tolerance():
+    whole = cm.models(status="verified").query("part == ''")
+    assert len(whole) >= 200
+    errors = whole[["conservation", "block_equation", "parity"]]
+    assert errors.notna().all(axis=None)
+    assert errors.max(axis=None) <= 1e-4
+    assert {"pre-norm", "post-norm", "sandwich", "parallel", "norm on output"} <= set(whole["layouts"])
+
+
+def test_a_decoder_whose_map_hides_a_later_token_is_called_wrong(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(causality_module, "_reached_in_decoder", lambda *_: True)
+    found = examine("bart")
+    assert found["status"] == "wrong"
+    assert "reaches earlier ones" in found["reason"]
+
+
+@pytest.mark.parametrize("model_type", ["bert", "gemma2", "t5", "clip", "gptj"])
+def test_the_record_is_what_is_found_today(model_type: str):
+    row, found = cm.models(model_type).loc[model_type], examine(model_type)
+    assert row[["status", "part", "layouts"]].to_dict() == {name: found[name] for name in ("status", "part", "layouts")}
+
+
+def test_a_model_type_or_status_that_does_not_exist_is_refused():
+    with pytest.raises(UnknownName, match="Did you mean 'llama'"):
+        cm.models("lama")
+    with pytest.raises(UnknownName, match="There is no status 'verify'"):
+        cm.models(status="verify")
+
+
+def test_the_page_is_made_of_the_record(tmp_path: Any):
+    frame = cm.models()
+    page = tmp_path / "models.md"
+    write_page({"versions": frame.attrs["versions"], "models": frame.to_dict(orient="index")}, page)
+    assert page.read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")
