@@ -66,6 +66,16 @@ def test_a_feed_forward_part_that_reads_each_token_for_itself_is_not_refused():
     assert len(cm.load(model).anatomy().blocks) == 2
 
 
+def test_a_decoder_block_that_mixes_tokens_beside_its_two_attentions_is_refused():
+    sizes = {"vocab_size": 40, "d_model": 16, "d_kv": 8, "num_layers": 2, "num_heads": 2, "d_ff": 32}
+    model = vivid(transformers.T5Model(transformers.T5Config(**sizes)))
+    assert len(cm.load(model).anatomy().decoder) == 2
+    last = model.decoder.block[1].layer[2]
+    last.DenseReluDense = Blurred(last.DenseReluDense, from_before)
+    with pytest.raises(UnsupportedModel, match=r"decoder\.block\.1 .*something beside attention mixes tokens"):
+        cm.load(model).anatomy()
+
+
 def test_values_made_of_several_tokens_are_refused():
     model = build("bert")
     attention = model.encoder.layer[0].attention.self

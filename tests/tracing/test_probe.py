@@ -14,7 +14,7 @@ from contextmix.tracing.probe import LENGTH, default_probe
 BODY = {name: size for name, size in SIZES.items() if name not in ("vocab_size", "max_position_embeddings")}
 WAVE = {"conv_dim": (8, 8), "conv_stride": (4, 2), "conv_kernel": (8, 2), "num_feat_extract_layers": 2}
 WAVE["num_conv_pos_embedding_groups"] = 2
-HEARING = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
+HEARING = {"encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
 IMAGE = {"image_size": 8, "patch_size": 4}
 
 
@@ -28,16 +28,10 @@ def clip() -> transformers.PreTrainedModel:
     return make("CLIP", text_config=text, vision_config={**sizes, **IMAGE}, projection_dim=16)
 
 
-def whisper_encoder() -> transformers.PreTrainedModel:
-    return make(
-        "Whisper",
-        **HEARING,
-        decoder_layers=1,
-        decoder_attention_heads=2,
-        num_mel_bins=6,
-        max_source_positions=9,
-        **MARKS,
-    ).get_encoder()
+def whisper() -> transformers.PreTrainedModel:
+    writing = {name.replace("encoder", "decoder"): size for name, size in HEARING.items()}
+    sizes = {"d_model": 16, "vocab_size": 40}
+    return make("Whisper", **sizes, **HEARING, **writing, num_mel_bins=6, max_source_positions=9, **MARKS)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +42,7 @@ def whisper_encoder() -> transformers.PreTrainedModel:
         (lambda: make("VideoMAE", **BODY, **IMAGE, num_frames=4), "pixel_values", (1, 4, 3, 8, 8), "pre-norm"),
         (lambda: make("Wav2Vec2", **BODY, **WAVE), "input_values", (1, 64), "post-norm"),
         (lambda: make("AST", **BODY, max_length=48, num_mel_bins=32), "input_values", (1, 48, 32), "pre-norm"),
-        (whisper_encoder, "input_features", (1, 6, 18), "pre-norm"),
+        (lambda: whisper().get_encoder(), "input_features", (1, 6, 18), "pre-norm"),
     ],
 )
 def test_images_and_sound_are_probed_and_checked(model: Any, name: str, shape: tuple[int, ...], layout: str):
@@ -57,6 +51,12 @@ def test_images_and_sound_are_probed_and_checked(model: Any, name: str, shape: t
     report = cm.load(own).check()
     assert report.anatomy.layouts == (layout,)
     assert len(report.anatomy.blocks) == report.checks.layers == 2
+    assert max(report.checks.conservation, report.checks.block_equation, report.parity) < 1e-5
+
+
+def test_an_encoder_decoder_of_sound_is_checked_without_input():
+    report = cm.load(whisper()).check()
+    assert report.checks.layers == 4
     assert max(report.checks.conservation, report.checks.block_equation, report.parity) < 1e-5
 
 
