@@ -4,13 +4,13 @@ from typing import Any
 
 import torch
 import transformers
-from tests.tracing.tiny import MARKS, SIZES, build, token_ids, vivid
-from torch import Tensor, nn
+from tests.tracing.tiny import MARKS, SIZES, build, in_float64, token_ids, vivid
+from torch import Tensor
 
 import contextmix as cm
 
 IDS = token_ids(6, seed=3)[0]
-CAUSAL = ["llama", "gpt2", "gemma", "gemma2", "granite", "olmo2", "phi", "phi3", "qwen2"]
+CAUSAL = ["llama", "gpt2", "gemma", "gemma2", "granite", "olmo2", "phi", "phi3", "qwen2", "gpt_neox", "opt"]
 MASKED = ["bert", "roberta", "albert", "distilbert", "electra", "modernbert"]
 
 _GROUPED = {**MARKS, "num_key_value_heads": 1}
@@ -35,18 +35,6 @@ def speaker(family: str, **changes: Any) -> Any:
     model = in_float64(model)
     model.set_attn_implementation("eager")
     return model
-
-
-def in_float64(model: nn.Module) -> Any:
-    """RMS norms of most families compute in float32 whatever the weights are; these do not."""
-    for path, module in list(model.named_modules()):
-        if type(module).__name__.endswith("RMSNorm"):
-            eps = module.eps if hasattr(module, "eps") else module.variance_epsilon
-            exact = nn.RMSNorm(len(module.weight), eps=eps)
-            exact.weight.data = module.weight.data + (1.0 if "Gemma" in type(module).__name__ else 0.0)
-            parent, _, name = path.rpartition(".")
-            setattr(model.get_submodule(parent), name, exact)
-    return model.double().eval()
 
 
 def explained(model: Any, method: str, ids: Tensor = IDS, **options: Any) -> cm.TokenMap:

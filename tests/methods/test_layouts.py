@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from tests.methods.longhand import length
-from tests.methods.test_value_zeroing import VALUES, in_float64
-from tests.tracing.tiny import build, token_ids
+from tests.methods.test_value_zeroing import VALUES
+from tests.tracing.tiny import build, in_float64, token_ids
 
 import contextmix as cm
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.tracing.tiny import build, one_thread, token_ids
+from tests.tracing.tiny import build, in_float64, one_thread, token_ids
 from torch import nn
 
 import contextmix as cm
@@ -64,24 +64,6 @@ def zeroed_outputs(model, place, ids, number, token, family):
         for handle in handles:
             handle.remove()
     return seen[0][0].numpy()
-
-
-def in_float64(model):
-    """The model in float64, its norms too: those of many families compute in float32 whatever the precision."""
-
-    def norm(module):
-        def forward(states):
-            normed = states / (states.square().mean(-1, keepdim=True) + eps).sqrt()
-            return normed * (module.weight + offset)
-
-        eps = getattr(module, "variance_epsilon", None) or module.eps
-        offset = 1.0 if type(module).__name__.startswith("Gemma") else 0.0
-        return forward
-
-    for module in model.modules():
-        if type(module).__name__.endswith("RMSNorm"):
-            module.forward = norm(module)
-    return model.double()
 
 
 def brute_force(model, anatomy, ids, distance, family):

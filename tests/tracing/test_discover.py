@@ -270,6 +270,12 @@ def test_a_model_of_several_models_is_refused_with_their_names():
     assert cm.load(model.vision_model).check().anatomy.layouts == ("pre-norm",)
 
 
+def test_of_two_norms_that_read_the_same_each_sublayer_has_its_own():
+    model = build("gpt_neox")
+    block = cm.load(model).anatomy().blocks[0]
+    assert (block.attention.norm_in.path, block.ffn.norm_in.path) == ("input_layernorm", "post_attention_layernorm")
+
+
 # Written by hand -----------------------------------------------------------------------------------------------------
 
 

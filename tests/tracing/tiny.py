@@ -61,6 +61,18 @@ def vivid(model: nn.Module, seed: int = 0) -> Any:
     return model.eval()
 
 
+def in_float64(model: nn.Module) -> Any:
+    """RMS norms of most families compute in float32 whatever the weights are; these do not."""
+    for path, module in list(model.named_modules()):
+        if type(module).__name__.endswith("RMSNorm"):
+            eps = module.eps if hasattr(module, "eps") else module.variance_epsilon
+            exact = nn.RMSNorm(len(module.weight), eps=eps)
+            exact.weight.data = module.weight.data + (1.0 if "Gemma" in type(module).__name__ else 0.0)
+            parent, _, name = path.rpartition(".")
+            setattr(model.get_submodule(parent), name, exact)
+    return model.double().eval()
+
+
 def token_ids(length: int, batch: int = 1, seed: int = 0) -> Tensor:
     """Random token ids (batch, length), none of them a mark such as padding."""
     generator = torch.Generator().manual_seed(seed)

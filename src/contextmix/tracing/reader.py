@@ -146,9 +146,11 @@ class BlockReader:
         norm_out = None if before is None else output  # a norm whose input no module writes is part of the black box
         output = before or output
         read = self.entered if parallel else stream
-        norm_in = self._norm_reading(read, after=-1 if parallel else self.moment.time)
-        if norm_in is norm_after:
-            norm_in = None
+        after = -1 if parallel else self.moment.time
+        norms = [call for call in self.norms if call.began > after and self._same(call.read, read)]
+        norms = [norm for norm in norms if norm is not norm_after]
+        leading = (norm for norm in norms if self._chain(norm.wrote, output.wrote))  # two may read the same (GPT-NeoX)
+        norm_in = next(leading, norms[0] if norms else None)
         states = read if norm_in is None else norm_in.wrote
         sublayer = Sublayer(
             self._path(output),
