@@ -18,6 +18,7 @@ REFUSALS = (
         "No layer of its default config makes an attention call (convolutions, state spaces, mixers)",
     ),
     ("made no attention call", "Some layers mix tokens without attention (a state space, a convolution)"),
+    ("two stacks cannot be told apart", "Encoder and decoder that cannot be told apart"),
     ("an encoder with a decoder", "Encoder and decoder, of which no part could be read"),
     ("other outputs on every run", "It gives other outputs on every run"),
     ("behaves differently under another attention", "It computes something else when its attention is recorded"),

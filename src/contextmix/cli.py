@@ -284,17 +284,23 @@ def models(
 
     frame = contextmix.models(model_type, status=status)
     console = Console()
-    table = Table(
-        Column("model type", no_wrap=True), "status", "layout", "error", "part, or reason", box=None, pad_edge=False
-    )
+    one_line = len(frame) > 1  # a list shows where each stands; one type alone is told in full
+    said = Column("layout (largest error), or reason", no_wrap=one_line, overflow="ellipsis" if one_line else "fold")
+    table = Table(Column("model type", no_wrap=True), Column("status", no_wrap=True), said, box=None, pad_edge=False)
     for name, row in frame.iterrows():
-        error = "" if row["status"] != "verified" else f"{row[['conservation', 'block_equation', 'parity']].max():.0e}"
-        said = row["part"] or row["reason"]
-        table.add_row(*map(Text, (str(name), row["status"], row["layouts"], error, said)))
+        table.add_row(*map(Text, (str(name), row["status"], _told(row))))
     console.print(table)
     counts = ", ".join(f"{count} {name}" for name, count in frame["status"].value_counts().items())
     versions = frame.attrs["versions"]
     console.print(f"\n{counts} (transformers {versions['transformers']}); 'contextmix check' proves a model of yours")
+
+
+def _told(row: Any) -> str:
+    """What is known of a model type: its layout and the largest error, or why it cannot be read."""
+    if row["status"] != "verified":
+        return str(row["reason"])
+    error = row[["conservation", "block_equation", "parity"]].max()
+    return f"{row['layouts']} ({error:.0e})" + (f", its {row['part']}" if row["part"] else "")
 
 
 def _read(text: str | None, file: Path | None) -> str:
