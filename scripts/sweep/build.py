@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from textwrap import shorten
 
 import torch
 from scripts.sweep.shrink import SCALES, tiny_config
@@ -122,4 +123,4 @@ def vivid(model: PreTrainedModel) -> PreTrainedModel:
 def short(reason: Exception) -> str:
     """The first line of an error, without the addresses of objects."""
     lines = str(reason).strip().splitlines()
-    return lines[0][:400] if lines else type(reason).__name__
+    return shorten(lines[0], 800, placeholder=" …") if lines else type(reason).__name__

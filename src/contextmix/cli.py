@@ -286,7 +286,8 @@ def models(
     console = Console()
     one_line = len(frame) > 1  # a list shows where each stands; one type alone is told in full
     said = Column("layout (largest error), or reason", no_wrap=one_line, overflow="ellipsis" if one_line else "fold")
-    table = Table(Column("model type", no_wrap=True), Column("status", no_wrap=True), said, box=None, pad_edge=False)
+    names = Column("model type", no_wrap=True, min_width=max(map(len, frame.index), default=0))
+    table = Table(names, Column("status", no_wrap=True, min_width=9), said, box=None, pad_edge=False)
     for name, row in frame.iterrows():
         table.add_row(*map(Text, (str(name), row["status"], _told(row))))
     console.print(table)
@@ -298,7 +299,7 @@ def models(
 def _told(row: Any) -> str:
     """What is known of a model type: its layout and the largest error, or why it cannot be read."""
     if row["status"] != "verified":
-        return str(row["reason"])
+        return re.sub(r"^'[^']*'( \([^)]*\))?:? ", "", str(row["reason"]))  # it begins with the name
     error = row[["conservation", "block_equation", "parity"]].max()
     return f"{row['layouts']} ({error:.0e})" + (f", its {row['part']}" if row["part"] else "")
 
