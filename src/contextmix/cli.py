@@ -285,11 +285,12 @@ def models(
     frame = contextmix.models(model_type, status=status)
     console = Console()
     one_line = len(frame) > 1  # a list shows where each stands; one type alone is told in full
-    said = Column("layout (largest error), or reason", no_wrap=one_line, overflow="ellipsis" if one_line else "fold")
     names = Column("model type", no_wrap=True, min_width=max(map(len, frame.index), default=0))
-    table = Table(names, Column("status", no_wrap=True, min_width=9), said, box=None, pad_edge=False)
+    status_column = Column("status", no_wrap=True, min_width=9)
+    table = Table(names, status_column, "layout (largest error), or reason", box=None, pad_edge=False)
     for name, row in frame.iterrows():
-        table.add_row(*map(Text, (str(name), row["status"], _told(row))))
+        told = Text(_told(row), no_wrap=one_line, overflow="ellipsis" if one_line else "fold")
+        table.add_row(Text(str(name)), Text(row["status"]), told)
     console.print(table)
     counts = ", ".join(f"{count} {name}" for name, count in frame["status"].value_counts().items())
     versions = frame.attrs["versions"]

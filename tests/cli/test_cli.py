@@ -295,7 +295,7 @@ def test_models_lists_what_was_tried(run: Run):
     assert result.exit_code == 0
     refused = cm.models(status="refused")
     _, *lines, _, last = result.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == list(refused.index)  # one line each
+    assert [line.split()[:2] for line in lines] == [[name, "refused"] for name in refused.index]  # one line each
     assert f"{len(refused)} refused (transformers {refused.attrs['versions']['transformers']})" in last
 
 
