@@ -184,3 +184,11 @@ def test_the_page_is_made_of_the_record(tmp_path: Any):
     page = tmp_path / "models.md"
     write_page({"versions": frame.attrs["versions"], "models": frame.to_dict(orient="index")}, page)
     assert page.read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")
+
+
+def test_the_readme_says_what_the_record_says():
+    frame, text = cm.models(), " ".join((PAGE.parents[1] / "README.md").read_text(encoding="utf-8").split())
+    verified = frame[frame["status"] == "verified"]
+    whole, parts = (verified["part"] == "").sum(), (verified["part"] != "").sum()
+    assert f"Of the {len(frame)} model types of transformers" in text
+    assert f"{whole} pass every check whole and {parts} in part" in text
