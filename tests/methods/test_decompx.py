@@ -292,6 +292,16 @@ def test_single_precision_adds_up_within_its_own(family):
     assert single.provenance.notes["completeness"] <= 1e-5
 
 
+def test_serial_blocks_never_hold_a_second_vector_for_each_pair(monkeypatch):
+    def refuse(states):
+        raise AssertionError("the state of before the first block is only read by parallel sub-layers")
+
+    monkeypatch.setattr("contextmix.maths.decompx.own_parts", refuse)
+    explained(speaker("llama"), "decompx")
+    with pytest.raises(AssertionError, match="parallel"):
+        explained(speaker("phi"), "decompx")
+
+
 def test_a_small_budget_gives_the_same_numbers_for_a_decoder_too():
     model = speaker("llama")
     with pytest.raises(BadOption, match="memory_budget=1000 is too small") as refusal:

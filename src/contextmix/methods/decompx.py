@@ -113,12 +113,15 @@ def _query(run: ModelRun, head: Head | None, states: Tensor) -> int:
 
 def _row(layers: Sequence[LayerTrace], query: int, rules: Rules, step: int) -> Tensor:
     """The parts of one row of the last block's output, (source, 1, d_model)."""
-    rows, parts = slice(query, query + 1), decompx.own_parts(layers[0].residual_in)
+    rows, parts = slice(query, query + 1), layers[0].residual_in.new_empty(0, 0, 0)
     for number, layer in enumerate(layers):
         block, last = split_block(layer), number == len(layers) - 1
         shown = block.queries(rows) if last else block
+        if number == 0 and block.parallel:
+            parts = decompx.own_parts(layer.residual_in)
         added = decompx.parallel_parts(parts[:, rows] if last else parts, shown, rules, step)
         if number == 0:
+            del parts  # or there would be two of them
             parts = decompx.first_parts(layer.residual_parts)
             parts = parts[:, rows].contiguous() if last else parts
         elif last:
