@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.tracing.tiny import build, in_float64, one_thread, token_ids
+import transformers
+from tests.tracing.tiny import MARKS, SIZES, build, in_float64, one_thread, token_ids, vivid
 from torch import nn
 
 import contextmix as cm
@@ -111,6 +112,35 @@ def test_running_the_block_again_gives_the_closed_form_in_every_layout(family, d
         block = replace(layer.block, feed_forward=None, parallel=False)  # as if nobody knew what follows attention
         again = measure(replace(layer, block=block), distance=distance, normalise=False).values
         torch.testing.assert_close(again, closed, rtol=1e-9, atol=1e-9 * float(closed.max()))
+
+
+EXPERTS = {**MARKS, "num_key_value_heads": 1, "num_local_experts": 2, "num_experts_per_tok": 1}
+LATENT = {"kv_lora_rank": 6, "q_lora_rank": 6, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 6}
+ROUTED = {"n_routed_experts": 2, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 1, "moe_intermediate_size": 8}
+LESS_USUAL = {  # what no family above has
+    "experts": ("Mixtral", EXPERTS),
+    "attention sinks": ("GptOss", {**EXPERTS, "head_dim": 8}),
+    "values of another width than keys": ("DeepseekV3", {**MARKS, **LATENT, **ROUTED, "first_k_dense_replace": 1}),
+    "a scale for each dimension": ("Dinov2", {"image_size": 8, "patch_size": 4, "mlp_ratio": 2}),
+}
+
+
+@pytest.mark.parametrize("feature", LESS_USUAL)
+def test_running_the_block_again_gives_the_closed_form_in_less_usual_blocks(feature):
+    prefix, own = LESS_USUAL[feature]
+    sizes = {name: size for name, size in SIZES.items() if prefix != "Dinov2" or not name.startswith(("vocab", "max"))}
+    config = getattr(transformers, f"{prefix}Config")(**{**sizes, **own})
+    model = in_float64(vivid(getattr(transformers, f"{prefix}Model")(config)))
+    model.set_attn_implementation("eager")
+    if "num_experts_per_tok" in own:
+        model.set_experts_implementation("eager")  # the fast ones know no float64
+    pixels = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    inputs = {"pixel_values": pixels} if prefix == "Dinov2" else {"input_ids": token_ids(5, seed=3)[0]}
+    for layer in cm.load(model).trace(inputs).layers:
+        closed = measure(layer, normalise=False).values
+        again = measure(replace(layer, block=replace(layer.block, feed_forward=None)), normalise=False).values
+        torch.testing.assert_close(again, closed, rtol=1e-9, atol=1e-9 * float(closed.max()))
+        assert closed.max() > 1e-3
 
 
 def test_running_the_block_again_for_some_heads_and_some_sequences():
