@@ -115,7 +115,14 @@ def test_running_the_block_again_gives_the_closed_form_in_every_layout(family, d
 
 
 EXPERTS = {**MARKS, "num_key_value_heads": 1, "num_local_experts": 2, "num_experts_per_tok": 1}
-LATENT = {"kv_lora_rank": 6, "q_lora_rank": 6, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 6}
+LATENT = {
+    "num_key_value_heads": 2,
+    "kv_lora_rank": 6,
+    "q_lora_rank": 6,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 4,
+    "v_head_dim": 6,
+}
 ROUTED = {"n_routed_experts": 2, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 1, "moe_intermediate_size": 8}
 LESS_USUAL = {  # what no family above has
     "experts": ("Mixtral", EXPERTS),
