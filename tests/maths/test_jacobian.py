@@ -103,7 +103,7 @@ SHAPES = [
     {"n": 1},
     {"n": 9, "mask": "causal", "kind": "rms", "scale": "vector"},
 ]
-each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
+each_shape = pytest.mark.parametrize("shape", SHAPES, ids=[", ".join(shape) or "plain" for shape in SHAPES])
 
 
 @each_shape
