@@ -20,7 +20,7 @@ from contextmix.comparison import Comparison
 from contextmix.contracts import Measured, Method, ModelMethod
 from contextmix.errors import BadInput, BadOption
 from contextmix.generation import of_maps, of_steps, refuse_contrast, refuse_other_models, steps_of
-from contextmix.plan import Plan, layer_notes, make_plan
+from contextmix.plan import Plan, layer_notes, make_plan, plans_to_compare
 from contextmix.tokenmap import TokenMap
 from contextmix.tokens import Tokens
 from contextmix.trace import Checks, LayerTrace, Origin, Trace
@@ -139,7 +139,7 @@ class TracedModel:
             return media
         if isinstance(source, Mapping):
             return split(source, vocabulary(self.model), self.limit, self.tokenizer)
-        if not isinstance(source, str) and not _is_pair(source):
+        if not isinstance(source, str) and not is_pair(source):
             if not isinstance(source, Sequence):
                 raise BadInput(
                     f"A {type(source).__name__} was given. Give a text, a pair of texts, an image, a sound, model "
@@ -358,10 +358,7 @@ class TracedModel:
             >>> found.spearman.shape
             (2, 2)
         """
-        plans = [make_plan(name) for name in methods]
-        names = [plan.name for plan in plans]
-        if len(set(names)) < 2 or len(set(names)) < len(names):
-            raise BadOption(f"A comparison needs at least two different methods; got {', '.join(names) or 'none'}.")
+        plans = plans_to_compare(methods)
         sequences = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
         if len(sequences) != 1:
             raise BadInput(f"A comparison is of one text; {len(sequences)} were given. Compare them one by one.")
@@ -376,7 +373,7 @@ class TracedModel:
         }
         (found,) = self._explained([inputs], mixing, query, [-1], 1) if mixing else [[]]
         rows = whole | {plan.name: one.layer(-1) for plan, one in zip(mixing, found, strict=True)}
-        return Comparison({name: rows[name] for name in names})
+        return Comparison({plan.name: rows[plan.name] for plan in plans})
 
     def check(self, source: Any = None) -> CheckReport:
         """Prove that this model can be read: anatomy, conservation, block equation and parity.
@@ -471,7 +468,8 @@ class TracedModel:
         return said(self._subject(), logits[row, found[0] if whole else -1], tokens, found[0])
 
 
-def _is_pair(source: Any) -> bool:
+def is_pair(source: Any) -> bool:
+    """Whether this is a pair of texts, which is one source."""
     return isinstance(source, tuple) and len(source) == 2 and all(isinstance(part, str) for part in source)
 
 
@@ -483,7 +481,7 @@ def _is_many(source: Any) -> bool:
             if ids is None
             else torch.as_tensor(ids).ndim > (1 if "input_ids" in source else 2)
         )
-    return not isinstance(source, str) and not _is_pair(source) and not is_one_medium(source)
+    return not isinstance(source, str) and not is_pair(source) and not is_one_medium(source)
 
 
 def _measure_all(plans: Sequence[Plan], maps: list[list[Measured]], layer: LayerTrace) -> None:

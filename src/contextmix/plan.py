@@ -102,6 +102,20 @@ class Plan:
         }
 
 
+def plans_to_compare(methods: Sequence[str]) -> list[Plan]:
+    """The plans of several methods, each with its defaults.
+
+    Raises:
+        UnknownName: If a method does not exist.
+        BadOption: If fewer than two are named, or one twice.
+    """
+    plans = [make_plan(name) for name in methods]
+    names = [plan.name for plan in plans]
+    if len(set(names)) < 2 or len(set(names)) < len(names):
+        raise BadOption(f"A comparison needs at least two different methods; got {', '.join(names) or 'none'}.")
+    return plans
+
+
 def make_plan(name: str, aggregation: str | None = None, options: Mapping[str, Any] | None = None) -> Plan:
     """Look up what was asked for and sort the options to whom they belong.
 

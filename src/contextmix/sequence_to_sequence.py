@@ -13,8 +13,8 @@ from contextmix.comparison import Comparison
 from contextmix.encoderdecoder import EncoderDecoderAnatomy, EncoderDecoderTrace, Target
 from contextmix.errors import BadInput, BadOption
 from contextmix.joint import JointMaps, refuse_joint
-from contextmix.model import MEMORY_BUDGET, CheckReport, Source, TracedModel
-from contextmix.plan import Plan, make_plan
+from contextmix.model import MEMORY_BUDGET, CheckReport, Source, TracedModel, is_pair
+from contextmix.plan import Plan, make_plan, plans_to_compare
 from contextmix.tokenmap import TokenMap
 from contextmix.tokens import Tokens
 from contextmix.trace import Checks, LayerTrace, Trace
@@ -209,10 +209,7 @@ class TracedEncoderDecoder(TracedModel):
             output: What the decoder is to have written; see `trace`.
             max_new_tokens: The most that the model writes itself.
         """
-        plans = [make_plan(name) for name in methods]
-        names = [plan.name for plan in plans]
-        if len(set(names)) < 2 or len(set(names)) < len(names):
-            raise BadOption(f"A comparison needs at least two different methods; got {', '.join(names) or 'none'}.")
+        plans = plans_to_compare(methods)
         for plan in plans:
             refuse_joint(plan)
         pairs = self._pairs(source, output, max_new_tokens, truncate=truncate, sampling_rate=sampling_rate)
@@ -328,5 +325,4 @@ def _one_or_all(source: Any, found: list[Any]) -> Any:
 
 def _is_list(source: Any) -> bool:
     """Whether these are several sources; a pair of texts, an image and a sound are one."""
-    pair = isinstance(source, tuple) and len(source) == 2 and all(isinstance(part, str) for part in source)
-    return not isinstance(source, str | Mapping) and not pair and not is_one_medium(source)
+    return not isinstance(source, str | Mapping) and not is_pair(source) and not is_one_medium(source)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.anatomy import Block
-from contextmix.encoderdecoder import DecoderBlockAnatomy, QueryPlace
+from contextmix.encoderdecoder import DecoderBlockAnatomy
 from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.maths.projections import Affine
 from contextmix.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.replay import BlockReplay
-from contextmix.tracing.resolve import at_least_float32, part, resolve_block
+from contextmix.tracing.resolve import affine, at_least_float32, part, resolve_block
 from contextmix.tracing.run import first_states, keep_freed_memory, quiet_run
 from contextmix.tracing.tap import listening, tapped
 from contextmix.tracing.verify import precision, prove, tolerance
@@ -201,11 +201,8 @@ def _zeroed(replay: BlockReplay, states: Tensor, call: int, token: int | None, h
 
 
 def _with_query(model: PreTrainedModel, block: Block, place: DecoderBlockAnatomy) -> Block:
-    return block if place.query is None else replace(block, query=_affine(part(model, place.path), place.query))
-
-
-def _affine(block: nn.Module, place: QueryPlace) -> Affine:
-    module: Any = part(block, place.path)
-    weight, bias = at_least_float32(module.weight.detach()), getattr(module, "bias", None)
-    bias = None if bias is None else at_least_float32(bias.detach()) * place.factor
-    return Affine((weight if place.transposed else weight.T) * place.factor, bias)
+    if place.query is None:
+        return block
+    weight, bias = affine(part(model, place.path), place.query.path, place.query.transposed)
+    factor = place.query.factor
+    return replace(block, query=Affine(weight * factor, None if bias is None else bias * factor))

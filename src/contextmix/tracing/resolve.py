@@ -55,7 +55,7 @@ def part(root: nn.Module, path: str) -> nn.Module:
 def resolve_block(model: PreTrainedModel, place: BlockAnatomy, n_heads: int) -> Block:
     """The parameters of one block, as views of the model's own wherever the data type allows."""
     root = part(model, place.path)
-    by_input, bias = _affine(root, place.attention.output, place.transposed)  # (head · d_head, d_model)
+    by_input, bias = affine(root, place.attention.output, place.transposed)  # (head · d_head, d_model)
     return Block(
         output_weight=by_input.reshape(n_heads, -1, by_input.shape[-1]),
         output_bias=bias,
@@ -92,7 +92,7 @@ def _gated(root: nn.Module, places: GatedPlaces) -> GatedFeedForward:
 
 def _linear(root: nn.Module, place: LinearPlace) -> Affine:
     """A linear map with its weight as (in, out)."""
-    weight, bias = _affine(root, place.path, place.transposed)
+    weight, bias = affine(root, place.path, place.transposed)
     if place.columns is None:
         return Affine(weight, bias)
     every = range(place.columns[0], place.columns[-1] + 1)
@@ -105,10 +105,10 @@ def _projections(root: nn.Module, places: ProjectionPlaces | None) -> Projection
     if places is None:
         return None
     paths = (places.query, places.key, places.value)
-    return Projections(*(Affine(*_affine(root, path, places.transposed)) for path in paths))
+    return Projections(*(Affine(*affine(root, path, places.transposed)) for path in paths))
 
 
-def _affine(root: nn.Module, path: str, transposed: bool) -> tuple[Tensor, Tensor | None]:
+def affine(root: nn.Module, path: str, transposed: bool) -> tuple[Tensor, Tensor | None]:
     """The weight (in, out) and the bias of a linear module."""
     module = part(root, path)
     weight = linear_weight(module, transposed)
@@ -145,7 +145,7 @@ def _feed_forward(root: nn.Module, sublayer: Sublayer) -> FeedForward | Callable
         return (
             partial(_one_after_another, [part(root, path) for path in sublayer.modules]) if sublayer.modules else None
         )
-    first, second = (_affine(root, path, places.transposed) for path in (places.first, places.second))
+    first, second = (affine(root, path, places.transposed) for path in (places.first, places.second))
     return FeedForward(*first, part(root, places.activation), *second)
 
 
