@@ -1,8 +1,9 @@
-"""What a plug-in file promises: the constants `METHOD` and `AGGREGATION`.
+"""What a plug-in file promises: the constants `METHOD`, `AGGREGATION` and `METRIC`.
 
 A file in ``methods/`` exports one constant ``METHOD`` (a `Method`, or a `Recipe` that names a method and an
-aggregation), a file in ``aggregations/`` one constant ``AGGREGATION``. Finding the file is all the registration there
-is. Options are the keyword-only parameters of the function itself, so they are written once.
+aggregation), a file in ``aggregations/`` one constant ``AGGREGATION``, a file in ``metrics/`` one ``METRIC``. Finding
+the file is all the registration there is. Options are the keyword-only parameters of the function itself, so they are
+written once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from contextmix.papers import Paper
@@ -124,6 +127,55 @@ class Recipe:
     cost: str
     options: Mapping[str, Any] = field(default_factory=dict)
     aggregation_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a metric says of one example.
+
+    Attributes:
+        value: The number; None where the metric is not defined for this example, never NaN.
+        reason: Why it is not defined, such as ``"constant scores"``; examples are counted by it.
+        curve: Name of a step → value, for metrics that average over steps.
+    """
+
+    value: float | None
+    reason: str = ""
+    curve: Mapping[str, float] = field(default_factory=dict)
+
+
+Predict = Callable[[NDArray[np.bool_]], NDArray[np.float64]]
+"""Which tokens are kept (variant, token) → probabilities (variant, class). Whoever makes it decides what stands in the
+place of a token that is not kept: the mask, another token, or nothing."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that says how good the scores of one example are.
+
+    Attributes:
+        name: What users type; also the name of the file.
+        score: What it needs depends on ``against``; all arrays have one entry per token, (token,).
+            ``"reference"``: ``score(scores, reference, *, options…)``, with scores of another method or model.
+            ``"rationale"``: ``score(scores, rationale, *, options…)``, with True for the tokens that people marked.
+            ``"model"``: ``score(scores, predict, removable, *, options…)``, with a `Predict` and True for the tokens
+            that may be taken away (no special ones).
+        against: What the scores are compared with.
+        higher_is_better: Whether a larger number is the better one.
+        formula: One line.
+        paper: Source.
+        cost: In words; for ``"model"`` in runs of the model.
+        bounds: The smallest and the largest number that can come out; None where there is no bound.
+    """
+
+    name: str
+    score: Callable[..., Scored]
+    against: Literal["reference", "rationale", "model"]
+    higher_is_better: bool
+    formula: str
+    paper: Paper
+    cost: str
+    bounds: tuple[float | None, float | None] = (None, None)
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
