@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -16,22 +16,24 @@ from transformers import PreTrainedModel
 
 from contextmix.anatomy import Anatomy
 from contextmix.attribution import Subject, attributed, masks, said, until
+from contextmix.batch import BatchMaps, Measuring, Wanted
 from contextmix.comparison import Comparison
-from contextmix.contracts import Measured, Method, ModelMethod
+from contextmix.contracts import Method, ModelMethod
 from contextmix.errors import BadInput, BadOption
 from contextmix.generation import of_maps, of_steps, refuse_contrast, refuse_other_models, steps_of
-from contextmix.plan import Plan, layer_notes, make_plan, plans_to_compare
+from contextmix.plan import Plan, make_plan, plans_to_compare
 from contextmix.tokenmap import TokenMap
 from contextmix.tokens import Tokens
 from contextmix.trace import Checks, LayerTrace, Origin, Trace
 from contextmix.tracing.causality import is_causal
 from contextmix.tracing.discover import discover
-from contextmix.tracing.encode import Inputs, Text, batches, encode, length_limit, split
+from contextmix.tracing.encode import Inputs, batches, length_limit, split
 from contextmix.tracing.generate import Continuation, Speaker
 from contextmix.tracing.media_inputs import is_one_medium, read_media, refusals
 from contextmix.tracing.probe import default_probe, vocabulary
 from contextmix.tracing.record import record
 from contextmix.tracing.targets import Asked, speaks
+from contextmix.tracing.texts import Text, encode
 from contextmix.tracing.verify import parity
 
 Source = Text | Mapping[str, Any] | Any
@@ -187,8 +189,8 @@ class TracedModel:
             outputs, checks = self._record(tensors, layers.append)
             for row, position in enumerate(positions):
                 own = tuple(layer[row] for layer in layers)
-                tokens = self._labels(inputs[position], own[0].attention.shape[-1])
-                traces[position] = Trace(tokens, own, checks, self.origin, self._prediction(outputs, row, tokens))
+                tokens = self.labels(inputs[position], own[0].attention.shape[-1])
+                traces[position] = Trace(tokens, own, checks, self.origin, self.prediction(outputs, row, tokens))
         return traces if _is_many(source) else traces[0]
 
     def explain(
@@ -252,7 +254,7 @@ class TracedModel:
         inputs = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
         if isinstance(plan.method, ModelMethod):
             _refuse_axes(plan.name, query=query, layers=layers)
-            whole = [self._attributed(one, plan, target, position, memory_budget) for one in inputs]
+            whole = [self.attribute(one, plan, target, position, memory_budget) for one in inputs]
             return whole if _is_many(source) else whole[0]
         _refuse_scores(plan.name, target=target, position=position)
         plans = [plan]
@@ -318,7 +320,7 @@ class TracedModel:
             done = Speaker(self.model, self.tokenizer, self.limit).goes_on(prompts[0], max_new_tokens, continuation)
         if plan.of_model:
             asked = steps_of(done, contrast=contrast)
-            steps = [self._attributed(read, plan, target, None, memory_budget) for read, target in asked]
+            steps = [self.attribute(read, plan, target, None, memory_budget) for read, target in asked]
             return of_steps(done, steps, contrast=contrast)
         read = until(done.inputs, done.inputs.length - 1)
         ((whole,),) = self._explained([read], [plan], None, layers, 1)
@@ -367,7 +369,7 @@ class TracedModel:
         place = query if speaks(self.model) else None
         mixing = [plan for plan in plans if isinstance(plan.method, Method)]
         whole = {
-            plan.name: self._attributed(inputs, plan, target, place, MEMORY_BUDGET)
+            plan.name: self.attribute(inputs, plan, target, place, MEMORY_BUDGET)
             for plan in plans
             if plan not in mixing
         }
@@ -392,6 +394,53 @@ class TracedModel:
             difference = parity(self.model, self._on_device(tensors), outputs)
         return CheckReport(self.origin.model, self.anatomy(), heads[0], checks, difference)
 
+    # For whoever runs many inputs: `contextmix.run` and the experiments ----------------------------------------------
+
+    def measure_batch(
+        self, tensors: Mapping[str, Tensor], plans: Sequence[Plan], wanted: Wanted | None = None
+    ) -> BatchMaps:
+        """Several mixing maps of one batch of sequences of equal length, in one run of the model.
+
+        Args:
+            tensors: Model inputs with a batch axis, without padding.
+            plans: Mixing maps, with or without an aggregation.
+            wanted: Whether a plan needs a layer; None for all.
+        """
+        visit = Measuring(plans, wanted)
+        outputs, checks = self._record(tensors, visit)
+        return BatchMaps(plans, visit.found, outputs, checks)
+
+    def attribute(
+        self, one: Inputs, plan: Plan, target: Asked, position: int | str | None, memory_budget: int = MEMORY_BUDGET
+    ) -> TokenMap:
+        """One attribution of the whole model; see `contextmix.attribution`."""
+        with self._lock, refusals(self.model):
+            return attributed(self._subject(one), one, plan, target, position, memory_budget)
+
+    def labels(self, one: Inputs, count: int) -> Tokens:
+        """The labels of an input, of which a run has shown ``count`` tokens."""
+        if one.tokens is not None:
+            return one.tokens
+        with self._lock:
+            return one.labels(self.model, self.anatomy(), count)
+
+    def prediction(self, outputs: Any, row: int, tokens: Tokens) -> dict[str, Any]:
+        """What the model's head says, with its probability: the class, the next token, or the masked one."""
+        logits = getattr(outputs, "logits", None)
+        if not isinstance(logits, Tensor):
+            return {}
+        if logits.ndim == 2:
+            known = len(self.model.config.id2label or {})
+            classes = logits.shape[-1] >= 2 and logits.shape[-1] == known
+            return said(self._subject(), logits[row], tokens, None) if classes else {}
+        if logits.ndim != 3 or not speaks(self.model):
+            return {}
+        found = [len(tokens) - 1] if self.is_causal else masks(self.tokenizer, tokens)
+        whole = logits.shape[1] == len(tokens)  # or the last token's alone
+        if len(found) != 1 or not (whole or self.is_causal):
+            return {}
+        return said(self._subject(), logits[row, found[0] if whole else -1], tokens, found[0])
+
     # Private ---------------------------------------------------------------------------------------------------------
 
     def _explained(
@@ -403,24 +452,16 @@ class TracedModel:
                 one.tokens.position(query)  # refuse before the work, not after it
         results: list[list[TokenMap]] = [[] for _ in inputs]
         for positions, tensors in batches(inputs, batch_size):
-            maps: list[list[Measured]] = [[] for _ in plans]
-            outputs, checks = self._record(tensors, partial(_measure_all, plans, maps))
-            for plan, found in zip(plans, maps, strict=True):
-                stacked = torch.stack([one.values for one in found])  # (layer, batch, ..., query, key)
+            found = self.measure_batch(tensors, plans)
+            for which, plan in enumerate(plans):
+                maps = found.maps(which)
                 for row, position in enumerate(positions):
-                    tokens = self._labels(inputs[position], stacked.shape[-1])
-                    said = _noted(self._prediction(outputs, row, tokens))
-                    notes: dict[str, Any] = {**layer_notes(found, row), **said}
-                    made = self.origin.provenance(checks, **plan.describe()).noting(**notes)
-                    results[position].append(plan.result(stacked[:, row], tokens, made, query, layers))
+                    tokens = self.labels(inputs[position], maps.shape[-1])
+                    said = _noted(self.prediction(found.outputs, row, tokens))
+                    notes: dict[str, Any] = {**found.notes(which, row), **said}
+                    made = self.origin.provenance(found.checks, **plan.describe()).noting(**notes)
+                    results[position].append(plan.result(maps[:, row], tokens, made, query, layers))
         return results
-
-    def _attributed(
-        self, one: Inputs, plan: Plan, target: Asked, position: int | str | None, memory_budget: int
-    ) -> TokenMap:
-        """One attribution of the whole model; see `contextmix.attribution`."""
-        with self._lock, refusals(self.model):
-            return attributed(self._subject(one), one, plan, target, position, memory_budget)
 
     def _subject(self, one: Inputs | None = None) -> Subject:
         """What an attribution needs to know; the anatomy of what reads no token ids is found on its own input."""
@@ -440,32 +481,11 @@ class TracedModel:
             )
             return record(self.model, anatomy, self._on_device(tensors), visit, last_logits=last_logits)
 
-    def _labels(self, one: Inputs, count: int) -> Tokens:
-        with self._lock:
-            return one.labels(self.model, self.anatomy(), count)
-
     def _on_device(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: value.to(self.model.device) for name, value in tensors.items()}
 
     def _probe(self) -> dict[str, Tensor]:
         return default_probe(self.model, self.limit)
-
-    def _prediction(self, outputs: Any, row: int, tokens: Tokens) -> dict[str, Any]:
-        """What the model's head says, with its probability: the class, the next token, or the masked one."""
-        logits = getattr(outputs, "logits", None)
-        if not isinstance(logits, Tensor):
-            return {}
-        if logits.ndim == 2:
-            known = len(self.model.config.id2label or {})
-            classes = logits.shape[-1] >= 2 and logits.shape[-1] == known
-            return said(self._subject(), logits[row], tokens, None) if classes else {}
-        if logits.ndim != 3 or not speaks(self.model):
-            return {}
-        found = [len(tokens) - 1] if self.is_causal else masks(self.tokenizer, tokens)
-        whole = logits.shape[1] == len(tokens)  # or the last token's alone
-        if len(found) != 1 or not (whole or self.is_causal):
-            return {}
-        return said(self._subject(), logits[row, found[0] if whole else -1], tokens, found[0])
 
 
 def is_pair(source: Any) -> bool:
@@ -482,11 +502,6 @@ def _is_many(source: Any) -> bool:
             else torch.as_tensor(ids).ndim > (1 if "input_ids" in source else 2)
         )
     return not isinstance(source, str) and not is_pair(source) and not is_one_medium(source)
-
-
-def _measure_all(plans: Sequence[Plan], maps: list[list[Measured]], layer: LayerTrace) -> None:
-    for plan, kept in zip(plans, maps, strict=True):
-        kept.append(plan.measure(layer))
 
 
 def _refuse_axes(name: str, **given: Any) -> None:

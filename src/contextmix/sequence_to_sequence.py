@@ -269,7 +269,7 @@ class TracedEncoderDecoder(TracedModel):
                 return read(self.model, self.tokenizer, inputs, fed)
             return generated(self.model, self.tokenizer, inputs, max_new_tokens)
 
-    def _labels(self, one: Inputs, count: int) -> Tokens:
+    def labels(self, one: Inputs, count: int) -> Tokens:
         with self._lock:
             return one.labels(self.model.get_encoder(), Anatomy(self.anatomy().blocks), count)
 
@@ -291,7 +291,7 @@ class TracedEncoderDecoder(TracedModel):
             lambda layer: encoder.append(layer[0]),
             lambda *both: steps.append(both),
         )
-        source = self._labels(one, count)
+        source = self.labels(one, count)
         own, cross = zip(*steps, strict=True)
         return EncoderDecoderTrace(
             encoder=Trace(source, tuple(encoder), checks, self.origin),
@@ -308,7 +308,7 @@ class TracedEncoderDecoder(TracedModel):
             encoder_inputs(self.model, one.tensors), _ids(target), maps.see_encoder, maps.see_decoder
         )
         made = self.origin.provenance(checks, **plan.describe())
-        return maps.result(self._labels(one, count), target, made, query, layers)
+        return maps.result(self.labels(one, count), target, made, query, layers)
 
 
 def _ids(target: Target) -> Tensor:

@@ -1,4 +1,4 @@
-"""From texts and model inputs to `Inputs`: one sequence each, labelled, without padding.
+"""From model inputs to `Inputs`: one sequence each, labelled, without padding; and what texts share with them.
 
 Padding never reaches a formula: padded inputs are split into sequences and unpadded, and a batch holds sequences of
 equal length.
@@ -17,8 +17,6 @@ from transformers import PreTrainedModel
 from contextmix.anatomy import Anatomy
 from contextmix.errors import BadInput, BadOption, TooLong
 from contextmix.tokens import Tokens
-
-Text = str | tuple[str, str]
 
 _UNLIMITED = 10**6  # tokenizers without a limit say 1e30
 
@@ -48,96 +46,6 @@ class Inputs:
         if self.tokens is not None:
             return self.tokens
         return numbered(count) if self.place is None else self.place(model, anatomy, self.tensors, count)
-
-
-def encode(tokenizer: Any, text: Text, limit: int | None, *, truncate: bool = False) -> Inputs:
-    """One text, or a pair of texts, as model inputs.
-
-    Args:
-        tokenizer: A Hugging Face tokenizer.
-        text: A text, or a pair (premise, hypothesis).
-        limit: The most tokens that the model reads; None for no limit.
-        truncate: Cut longer texts instead of refusing them.
-
-    Returns:
-        The inputs, special tokens included.
-
-    Raises:
-        BadInput: If the text is empty or leaves no token.
-        TooLong: If it has more than ``limit`` tokens and ``truncate`` is off.
-    """
-    texts = (text,) if isinstance(text, str) else tuple(text)
-    for part in texts:
-        if not isinstance(part, str):
-            raise BadInput(f"A text is a string or a pair of strings; got {type(part).__name__}.")
-        if not part.strip():
-            raise BadInput("The text is empty (or only spaces), so there is no token to attribute anything to.")
-    fast = bool(getattr(tokenizer, "is_fast", False))
-    cut = {"truncation": True, "max_length": limit} if truncate and limit else {"verbose": False}
-    encoded = tokenizer(*texts, return_special_tokens_mask=True, return_offsets_mapping=fast, **cut)
-    ids, special = encoded["input_ids"], encoded["special_tokens_mask"]
-    if limit is not None and len(ids) > limit:
-        raise TooLong(len(ids), limit)
-    if all(special):
-        raise BadInput(
-            f"The tokenizer leaves nothing of the text {text!r}: there is no token to attribute anything to."
-        )
-    tensors = {"input_ids": torch.tensor(ids)}
-    if "token_type_ids" in encoded:
-        tensors["token_type_ids"] = torch.tensor(encoded["token_type_ids"])
-    return Inputs(_tokens(tokenizer, texts, encoded), tensors, len(ids))
-
-
-def _tokens(tokenizer: Any, texts: tuple[str, ...], encoded: Any) -> Tokens:
-    ids, special, spans = encoded["input_ids"], encoded["special_tokens_mask"], encoded.get("offset_mapping")
-    raw = tokenizer.convert_ids_to_tokens(ids)
-    if spans is None:
-        return Tokens(tuple(raw), tuple(ids), tuple(map(bool, special)))
-    places = zip(encoded.sequence_ids(), spans, strict=True)
-    sources = ["" if which is None else texts[which][slice(*span)] for which, span in places]
-    own_spans = [None if mark else tuple(span) for span, mark in zip(spans, special, strict=True)]
-    single = len(texts) == 1  # offsets of a pair count in two texts: a joint span would point at the wrong one
-    return Tokens(
-        pieces=tuple(map(_printable, raw, sources)),
-        ids=tuple(ids),
-        special=tuple(map(bool, special)),
-        words=_words(encoded, texts),
-        spans=tuple(own_spans) if single else None,
-        text=texts[0] if single else None,
-    )
-
-
-def _words(encoded: Any, texts: tuple[str, ...]) -> tuple[int | None, ...]:
-    """The word of each piece, numbered on into the second text of a pair, where the tokenizer starts again from 0.
-
-    Tokenizers that do not cut at spaces first (Llama's) call the whole text one word, so a space begins a new one too.
-    """
-    found: list[int | None] = []
-    last: tuple[int, int, int] | None = None  # text, word in it, and where the piece ended
-    count = -1
-    places = zip(encoded.sequence_ids(), encoded.word_ids(), encoded["offset_mapping"], strict=True)
-    for which, word, (start, end) in places:
-        if which is None or word is None:
-            found.append(None)
-            last = None
-            continue
-        text = texts[which]
-        if last is None or last[:2] != (which, word) or _has_space(text[last[2] : start] + text[start:end][:1]):
-            count += 1
-        found.append(count)
-        last = (which, word, end)
-    return tuple(found)
-
-
-def _has_space(text: str) -> bool:
-    return any(character.isspace() for character in text)
-
-
-def _printable(piece: str, source: str) -> str:
-    """A piece as people write it: the slice of the text where the tokenizer's own spelling is a code (``Ġfilm``)."""
-    if not source or piece.startswith("##") or piece.lower() == source.lower():
-        return piece
-    return source
 
 
 def length_limit(model: PreTrainedModel, tokenizer: Any | None) -> int | None:
@@ -268,5 +176,9 @@ def batches(inputs: Sequence[Inputs], batch_size: int) -> Iterator[tuple[list[in
     for positions in groups.values():
         for start in range(0, len(positions), batch_size):
             chosen = positions[start : start + batch_size]
-            names = inputs[chosen[0]].tensors
-            yield chosen, {name: torch.stack([inputs[position].tensors[name] for position in chosen]) for name in names}
+            yield chosen, stacked([inputs[position] for position in chosen])
+
+
+def stacked(alike: Sequence[Inputs]) -> dict[str, Tensor]:
+    """Sequences of equal length as the model inputs of one batch."""
+    return {name: torch.stack([one.tensors[name] for one in alike]) for name in alike[0].tensors}

@@ -12,9 +12,10 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import BadInput, BadOption, NotInVocabulary
 from contextmix.tokens import Tokens
-from contextmix.tracing.encode import Inputs, encode
+from contextmix.tracing.encode import Inputs
 from contextmix.tracing.run import evaluating, quiet_run
 from contextmix.tracing.targets import token_text
+from contextmix.tracing.texts import encode
 
 Continuation = str | Sequence[int]
 """What is explained in place of what the model would say: a text that goes on where the prompt ends, or token ids."""

@@ -13,8 +13,9 @@ from transformers import GenerationMixin, PreTrainedModel
 from contextmix.encoderdecoder import Target, joined, part_of
 from contextmix.errors import BadInput, BadOption, TooLong
 from contextmix.tokens import Tokens
-from contextmix.tracing.encode import encode, length_limit, split
+from contextmix.tracing.encode import length_limit, split
 from contextmix.tracing.run import evaluating, quiet_run
+from contextmix.tracing.texts import encode
 
 Output = str | Sequence[int] | Tensor
 """What can be given as written: a text, or the ids of its tokens as the tokenizer ends them."""
