@@ -270,6 +270,7 @@ class TracedEncoderDecoder(TracedModel):
             return generated(self.model, self.tokenizer, inputs, max_new_tokens)
 
     def labels(self, one: Inputs, count: int) -> Tokens:
+        """The labels of a source, of which a run has shown ``count`` tokens."""
         with self._lock:
             return one.labels(self.model.get_encoder(), Anatomy(self.anatomy().blocks), count)
 

@@ -1,0 +1,245 @@
+"""From rows to results: read them, put those of equal length together, run the model, keep what was asked for.
+
+Everything here is a pure function of the model, the settings and the rows of one shard, so that a shard comes out the
+same whichever process measures it, and whenever.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from contextmix.datasets.rows import Problem, Row
+from contextmix.datasets.scores import Array, Draft, keep
+from contextmix.datasets.settings import GOLD, Settings
+from contextmix.datasets.table import Result
+from contextmix.errors import BadInput, BadOption, ContextMixError
+from contextmix.model import MEMORY_BUDGET, TracedModel
+from contextmix.plan import Plan
+from contextmix.sequence_to_sequence import TracedEncoderDecoder
+from contextmix.tracing.encode import Inputs, stacked
+from contextmix.tracing.targets import speaks
+from contextmix.tracing.texts import encode_all
+
+BATCH_TOKENS = 4096
+"""Tokens that run together, unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A row that the tokenizer has read."""
+
+    row: Row
+    inputs: Inputs
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found out about one text, with its maps where these are kept: method → (..., query, key)."""
+
+    result: Result
+    maps: Mapping[str, Array]
+
+
+class Measurer:
+    """A model that measures rows as the settings say.
+
+    Args:
+        model: The model.
+        settings: What is measured.
+        batch_tokens: Tokens that run together at most.
+        memory_budget: Bytes that a batch may take by estimate, beside the model.
+
+    Raises:
+        BadOption: If the model cannot be run on a data set of texts.
+    """
+
+    def __init__(
+        self,
+        model: TracedModel,
+        settings: Settings,
+        batch_tokens: int = BATCH_TOKENS,
+        memory_budget: int = MEMORY_BUDGET,
+    ) -> None:
+        if isinstance(model, TracedEncoderDecoder):
+            raise BadOption(
+                f"{model.origin.model} is an encoder–decoder, whose rows are the tokens that it writes; a run keeps one "
+                "row per text. Use model.explain for each text, or its encoder: contextmix.load(model.get_encoder(), "
+                "tokenizer)."
+            )
+        if model.tokenizer is None:
+            raise BadOption("A run reads texts, and the model was loaded without a tokenizer. Pass one to contextmix.load.")
+        if not isinstance(batch_tokens, int) or batch_tokens < 1:
+            raise BadOption(f"batch_tokens={batch_tokens!r} is a number of tokens, at least 1.")
+        self.model, self.settings = model, settings
+        self.batch_tokens, self.memory_budget = batch_tokens, memory_budget
+        self.mixing = [plan for plan in settings.plans if not plan.of_model]
+        self.whole = [plan for plan in settings.plans if plan.of_model]
+        self.count = len(model.anatomy().blocks)
+        for plan in self.mixing:
+            settings.shown(plan, self.count)  # refuses layers that the model lacks, before any work
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def read(self, rows: Sequence[Row]) -> list[Ready | Result]:
+        """Tokenise rows; those with a problem are results already."""
+        found: list[Ready | Result] = [Result(row, problem=row.problem) for row in rows]
+        for single in (True, False):  # a tokenizer reads texts together, or pairs
+            places = [
+                place for place, row in enumerate(rows) if not row.problem and isinstance(row.text, str) is single
+            ]
+            texts: Any = [rows[place].text for place in places]
+            read = encode_all(self.model.tokenizer, texts, self.model.limit, truncate=self.settings.truncate)
+            for place, one in zip(places, read, strict=True):
+                row = rows[place]
+                failed = isinstance(one, ContextMixError)
+                found[place] = Result(row, problem=problem_of(one)) if failed else Ready(row, one)  # type: ignore[arg-type]
+        return found
+
+    def batches(self, ready: Sequence[Ready]) -> list[list[Ready]]:
+        """Texts of equal length together, the longest first: what takes the most memory is tried at once."""
+        found = []
+        ordered = sorted(ready, key=lambda one: (-one.inputs.length, one.row.number))
+        for length, alike in groupby(ordered, key=lambda one: one.inputs.length):
+            together = list(alike)
+            size = self.batch_size(length)
+            found += [together[start : start + size] for start in range(0, len(together), size)]
+        return found
+
+    def batch_size(self, length: int) -> int:
+        """How many texts of so many tokens run together: by tokens, and by what they would take of the memory."""
+        by_memory = self.memory_budget // self._bytes(length)
+        return max(1, min(self.batch_tokens // length, by_memory))
+
+    def _bytes(self, length: int) -> int:
+        """An estimate of what one text takes while a block is measured, from what was seen on BERT-base.
+
+        Attention weights are there about five times over (weights, copy, products with the Gram matrices), vectors of
+        heads twice, states a dozen times; maps of all layers stay until the end, once more in float64.
+        """
+        config = self.model.model.config
+        heads, width = (int(getattr(config, name, 0) or 1) for name in ("num_attention_heads", "hidden_size"))
+        inner = int(getattr(config, "intermediate_size", 0) or 4 * width)
+        kept = 3 * self.count * len(self.mixing)
+        return 4 * length * (length * (5 * heads + kept) + 2 * heads * width + 12 * width + 2 * inner)
+
+    # Measuring -------------------------------------------------------------------------------------------------------
+
+    def measure(self, batch: Sequence[Ready]) -> list[Outcome]:
+        """Measure texts of equal length; where that fails, halves of them, down to the one at fault."""
+        try:
+            return self._measured(batch)
+        except (ContextMixError, MemoryError, RuntimeError) as failure:
+            problem = problem_of(failure)
+            if problem is None:
+                failure.add_note(f"This happened at {batch[0].row.where}, in a batch of {len(batch)}.")
+                raise
+        if len(batch) == 1:
+            return [Outcome(Result(batch[0].row, problem=problem), {})]
+        if problem.kind == OUT_OF_MEMORY:
+            self._take_less(len(batch) * batch[0].inputs.length)
+        half = (len(batch) + 1) // 2
+        return [*self.measure(batch[:half]), *self.measure(batch[half:])]
+
+    def try_one(self, ready: Sequence[Ready]) -> None:
+        """Measure the first text that can be: what is wrong with the model or the settings is told before the work.
+
+        Raises:
+            ContextMixError: If none of the texts can be measured: what the first one said.
+        """
+        first: ContextMixError | None = None
+        for one in ready:
+            try:
+                self._measured([one])
+            except ContextMixError as refusal:
+                first = first or refusal
+            else:
+                return
+        if first is not None:
+            raise first
+
+    def _take_less(self, failed: int) -> None:
+        """After a batch that did not fit: no other one of so many tokens."""
+        self.batch_tokens = max(1, min(self.batch_tokens, failed) // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _measured(self, batch: Sequence[Ready]) -> list[Outcome]:
+        drafts = [self._draft(one) for one in batch]
+        checks = self._mix(drafts) if self.mixing else {}
+        for draft in drafts:
+            for plan in self.whole:
+                self._attribute(draft, plan)
+        return [self._outcome(draft, checks) for draft in drafts]
+
+    def _draft(self, one: Ready) -> Draft:
+        tokens = self.model.labels(one.inputs, one.inputs.length)
+        query = self.model.usual_query if self.settings.query is None else self.settings.query
+        place = tokens.position(query)
+        places = (place,)
+        if self.settings.words:
+            places = next(group for group in tokens.merged()[1] if place in group)
+        return Draft(one.row, replace(one.inputs, tokens=tokens), tokens, places)
+
+    def _mix(self, drafts: Sequence[Draft]) -> dict[str, float]:
+        """All mixing maps in one run of the model; returns how well it proved itself."""
+        tensors = stacked([draft.inputs for draft in drafts])
+        found = self.model.measure_batch(tensors, self.mixing, partial(self.settings.wants, count=self.count))
+        for draft, said in zip(drafts, self._predictions(found.outputs, drafts), strict=True):
+            draft.prediction = said
+        for which in range(len(self.mixing)):
+            keep(found, which, self.settings, self.count, drafts)
+        return {"conservation": found.checks.conservation, "block_equation": found.checks.block_equation}
+
+    def _predictions(self, outputs: Any, drafts: Sequence[Draft]) -> list[dict[str, Any]]:
+        return [self.model.prediction(outputs, row, draft.tokens) for row, draft in enumerate(drafts)]
+
+    def _attribute(self, draft: Draft, plan: Plan) -> None:
+        """One method of the whole model, of one text."""
+        target = self.settings.target
+        if target == GOLD:
+            if draft.row.label is None:
+                raise BadInput(f"target={GOLD!r} explains the label of each text, and this one has none.")
+            target = draft.row.label
+        position = draft.places[-1] if speaks(self.model.model) else None
+        found = self.model.attribute(draft.inputs, plan, target, position)
+        notes = dict(found.provenance.notes)
+        draft.prediction, draft.target = notes.pop("prediction", {}), notes.get("target")
+        draft.scores[plan.name] = found.values
+        draft.notes[plan.name] = notes
+
+    def _outcome(self, draft: Draft, checks: Mapping[str, float]) -> Outcome:
+        place, tokens = draft.places[0], draft.tokens
+        if self.settings.words:
+            place = tokens.merged()[1].index(draft.places)
+            tokens = draft.merge_words()
+        result = Result(
+            draft.row,
+            tokens,
+            draft.scores,
+            place if self.mixing else None,
+            draft.prediction,
+            draft.target,
+            checks,
+            draft.notes,
+        )
+        return Outcome(result, draft.maps)
+
+
+OUT_OF_MEMORY = "out_of_memory"
+
+
+def problem_of(failure: BaseException) -> Problem | None:
+    """The reason that is recorded for a text, or None for what is no fault of a text or its size: a defect."""
+    if isinstance(failure, ContextMixError):
+        kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(failure).__name__).lower()
+        return Problem(kind, str(failure))
+    if isinstance(failure, MemoryError) or re.search(r"not enough memory|out of memory", str(failure), re.IGNORECASE):
+        return Problem(OUT_OF_MEMORY, f"Alone in its batch it did not fit into memory: {failure!s:.200}.")
+    return None
