@@ -1,0 +1,1 @@
+"""Runs over whole data sets: read, batch, explain, write, resume."""

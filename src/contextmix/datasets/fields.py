@@ -1,0 +1,76 @@
+"""Which columns hold the text, the second text, the label and the id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from contextmix.datasets.rows import Fields
+from contextmix.datasets.tables import HEAD, Table
+from contextmix.errors import BadInput, BadOption, suggestion
+
+TEXTS = ("text", "sentence", "sentence1", "premise", "question")
+"""The column of texts, where none is named: the first of these that exists."""
+
+
+def resolve(tables: Sequence[Table], asked: Fields) -> Fields:
+    """The columns to read, the same in every table.
+
+    Args:
+        tables: In order, opened and not yet scanned.
+        asked: What the user named.
+
+    Returns:
+        The names: as asked; otherwise for the text the first of `TEXTS` that exists, or the only column of texts where
+        columns have types; ``label`` and ``id`` where they exist. A second text is never guessed.
+
+    Raises:
+        BadOption: If a column that was asked for does not exist, or the column of texts is not clear.
+        BadInput: If two tables differ in their columns.
+    """
+    if asked.text is not None and asked.text == asked.pair:
+        raise BadOption(f"The two texts of a pair cannot both be the column {asked.text!r}. Name two columns.")
+    filled = [table for table in tables if table.columns]
+    if not filled:
+        raise BadInput("The data hold no rows: there is nothing to explain.")
+    first, fields = filled[0], _resolved(filled[0], asked)
+    for table in filled[1:]:
+        missing = sorted(set(first.columns) ^ set(table.columns)) if first.declared and table.declared else []
+        missing = missing or [name for name in fields.names if name not in table.columns]
+        missing = missing or [name for name in ("label", "id") if name in table.columns and name not in first.columns]
+        if missing:
+            raise BadInput(
+                f"{first.name} and {table.name} have mixed schemas: only one of them has {', '.join(missing)}. "
+                "Files of one run have the same columns; run them apart, or name fields that both have."
+            )
+    return fields
+
+
+def _resolved(table: Table, asked: Fields) -> Fields:
+    for name in asked.names:
+        if name not in table.columns:
+            raise BadOption(f"{table.name} has no column {name!r}.{suggestion(name, table.columns)}{_header(table)}")
+    label = asked.label or ("label" if "label" in table.columns else None)
+    identity = asked.id or ("id" if "id" in table.columns else None)
+    text = asked.text or next((name for name in TEXTS if name in table.columns), None)
+    if text is None and table.typed:
+        only = [name for name in _texts(table) if name not in (label, identity, asked.pair)]
+        text = only[0] if len(only) == 1 else None
+    if text is None:
+        listed = ", ".join(map(repr, table.columns))
+        raise BadOption(
+            f"It is not clear which column of {table.name} holds the text: it has {listed}. "
+            f"Say so with text_field (--text-field in a terminal).{_header(table)}"
+        )
+    return Fields(text, asked.pair, label, identity)
+
+
+def _texts(table: Table) -> list[str]:
+    """Columns whose values are texts in all of the first rows."""
+    rows = [row for _, row in table.records(0, HEAD, table.columns) if isinstance(row, Mapping)]
+    values = {name: [row[name] for row in rows if row.get(name) is not None] for name in table.columns}
+    return [name for name, found in values.items() if found and all(isinstance(value, str) for value in found)]
+
+
+def _header(table: Table) -> str:
+    """The likeliest reason in CSV and TSV."""
+    return "" if table.typed else " If its first line is a row, put a line with the names of the columns above it."
