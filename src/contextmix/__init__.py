@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from contextmix.anatomy import Anatomy, BlockAnatomy, NormPlace, Sublayer
     from contextmix.api import aggregate, aggregations, compare, load, measure, methods, mixing_ratio
     from contextmix.comparison import Comparison
+    from contextmix.datasets.results import Run, open_run
+    from contextmix.datasets.run import run
     from contextmix.encoderdecoder import EncoderDecoderTrace, source_and_target
     from contextmix.errors import ContextMixError
     from contextmix.model import CheckReport, TracedModel
@@ -34,6 +36,7 @@ __all__ = [
     "NormPlace",
     "Provenance",
     "Quantity",
+    "Run",
     "Sublayer",
     "TokenMap",
     "Tokens",
@@ -48,6 +51,8 @@ __all__ = [
     "methods",
     "mixing_ratio",
     "models",
+    "open_run",
+    "run",
     "source_and_target",
 ]
 
@@ -64,13 +69,17 @@ _HOMES = (
     "tokens",
     "errors",
 )
+_APART = {"run": "datasets.run", "open_run": "datasets.results", "Run": "datasets.results"}  # these load pyarrow too
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'contextmix' has no attribute {name!r}")
+    if name in _APART:
+        return getattr(import_module(f"contextmix.{_APART[name]}"), name)
     homes = [import_module(f"contextmix.{home}") for home in _HOMES]
-    globals().update({public: next(vars(home)[public] for home in homes if public in vars(home)) for public in __all__})
+    names = [public for public in __all__ if public not in _APART]
+    globals().update({public: next(vars(home)[public] for home in homes if public in vars(home)) for public in names})
     return globals()[name]
 
 

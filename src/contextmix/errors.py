@@ -116,6 +116,7 @@ class OutputUnwritable(ContextMixError):
     """A file that cannot be written."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
+        self.path, self.reason = path, reason
         super().__init__(
             f"Cannot write {path}: {reason}. Nothing was written; choose a folder that exists and is yours."
         )
@@ -123,6 +124,18 @@ class OutputUnwritable(ContextMixError):
 
 class BadFile(ContextMixError):
     """A file that is not what its name says."""
+
+
+class OtherRun(ContextMixError):
+    """A folder of results that a run cannot go on with."""
+
+
+class BadRow(ContextMixError):
+    """A row of a data set that cannot be explained, where that was to end the run."""
+
+
+class Interrupted(ContextMixError):
+    """A run that was told to stop, and can go on."""
 
 
 # Inputs --------------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from contextmix.model import MEMORY_BUDGET, TracedModel
 from contextmix.plan import Plan
 from contextmix.sequence_to_sequence import TracedEncoderDecoder
 from contextmix.tracing.encode import Inputs, stacked
-from contextmix.tracing.targets import speaks
+from contextmix.tracing.targets import names_of, speaks
 from contextmix.tracing.texts import encode_all
 
 BATCH_TOKENS = 4096
@@ -74,7 +74,7 @@ class Measurer:
                 "tokenizer)."
             )
         if model.tokenizer is None:
-            raise BadOption("A run reads texts, and the model was loaded without a tokenizer. Pass one to contextmix.load.")
+            raise BadOption("A run reads texts, and the model has no tokenizer. Pass one to contextmix.load.")
         if not isinstance(batch_tokens, int) or batch_tokens < 1:
             raise BadOption(f"batch_tokens={batch_tokens!r} is a number of tokens, at least 1.")
         self.model, self.settings = model, settings
@@ -84,6 +84,12 @@ class Measurer:
         self.count = len(model.anatomy().blocks)
         for plan in self.mixing:
             settings.shown(plan, self.count)  # refuses layers that the model lacks, before any work
+
+    def classes(self) -> list[str]:
+        """The names of the model's classes."""
+        count = len(self.model.model.config.id2label or {})
+        names = names_of(self.model.model, self.model.tokenizer, count)
+        return [names.name(number) for number in range(count)]
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
@@ -182,7 +188,7 @@ class Measurer:
         tokens = self.model.labels(one.inputs, one.inputs.length)
         query = self.model.usual_query if self.settings.query is None else self.settings.query
         place = tokens.position(query)
-        places = (place,)
+        places: tuple[int, ...] = (place,)
         if self.settings.words:
             places = next(group for group in tokens.merged()[1] if place in group)
         return Draft(one.row, replace(one.inputs, tokens=tokens), tokens, places)

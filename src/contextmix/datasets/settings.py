@@ -97,8 +97,9 @@ class Settings:
                 "representation is made of, not a score. Leave it out, or add a method such as gradient_inputs."
             )
         if len(whole) == len(self.plans):
-            for name, value in {"query": self.query, "layers": self.layers}.items():
+            for name, value in {"query": self.query, "layers": self.layers, "maps": self.maps or None}.items():
                 if value is not None:
-                    raise BadOption(f"{', '.join(whole)} explain one score and have no {name} to choose; got {value!r}.")
-            if self.maps:
-                raise BadOption(f"{', '.join(whole)} give one number per token and no map to keep; leave maps out.")
+                    raise BadOption(
+                        f"{', '.join(whole)} give one number per token, for one score: there are no {name} to choose. "
+                        f"Leave {name}={value!r} out."
+                    )

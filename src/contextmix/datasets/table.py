@@ -22,28 +22,30 @@ from contextmix.tokens import Tokens
 SCHEMA = 1
 """The version of these columns."""
 
-FIELDS = (
-    pa.field("row", pa.int64(), nullable=False, metadata={"about": "position in the data, from 0"}),
-    pa.field("id", pa.string(), metadata={"about": "from the id field, or the position"}),
-    pa.field("source", pa.string(), metadata={"about": "file and line"}),
-    pa.field("text_hash", pa.string(), metadata={"about": "SHA-256 of the text in UTF-8; of a pair, joined by U+001F"}),
-    pa.field("label", pa.string(), metadata={"about": "the label field as it was given"}),
-    pa.field("tokens", pa.list_(pa.string()), metadata={"about": "the keys: pieces, or words where these were asked for"}),
-    pa.field("ids", pa.list_(pa.int32()), metadata={"about": "numbers in the vocabulary; missing for words"}),
-    pa.field("special", pa.list_(pa.bool_()), metadata={"about": "added by the tokenizer"}),
-    pa.field("words", pa.list_(pa.int32()), metadata={"about": "the word that each piece belongs to"}),
-    pa.field("starts", pa.list_(pa.int32()), metadata={"about": "first character in the text; missing for pairs"}),
-    pa.field("ends", pa.list_(pa.int32()), metadata={"about": "one past the last character"}),
-    pa.field("query", pa.int32(), metadata={"about": "position of the token whose row the scores are"}),
-    pa.field("prediction", pa.string(), metadata={"about": "what the model says"}),
-    pa.field("probability", pa.float64(), metadata={"about": "its probability"}),
-    pa.field("target", pa.string(), metadata={"about": "what methods of the whole model explain"}),
-    pa.field("conservation", pa.float64(), metadata={"about": "largest relative error in the batch that it ran in"}),
-    pa.field("block_equation", pa.float64(), metadata={"about": "largest relative error in the batch that it ran in"}),
-    pa.field("notes", pa.string(), metadata={"about": "JSON: method → its report, where it gives one"}),
-    pa.field("problem", pa.string(), metadata={"about": "why there are no scores, in one word; missing where all is well"}),
-    pa.field("reason", pa.string(), metadata={"about": "the same in a sentence"}),
+_COLUMNS = (
+    ("row", pa.int64(), "position in the data, from 0"),
+    ("id", pa.string(), "from the id field, or the position"),
+    ("source", pa.string(), "file and line"),
+    ("text_hash", pa.string(), "SHA-256 of the text in UTF-8; of a pair, joined by U+001F"),
+    ("label", pa.string(), "the label field as it was given"),
+    ("tokens", pa.list_(pa.string()), "the keys: pieces, or words where these were asked for"),
+    ("ids", pa.list_(pa.int32()), "numbers in the vocabulary; missing for words"),
+    ("special", pa.list_(pa.bool_()), "added by the tokenizer"),
+    ("words", pa.list_(pa.int32()), "the word that each piece belongs to"),
+    ("starts", pa.list_(pa.int32()), "first character in the text; missing for pairs"),
+    ("ends", pa.list_(pa.int32()), "one past the last character"),
+    ("query", pa.int32(), "position of the token whose row the scores are"),
+    ("prediction", pa.string(), "what the model says"),
+    ("probability", pa.float64(), "its probability"),
+    ("target", pa.string(), "what methods of the whole model explain"),
+    ("conservation", pa.float64(), "largest relative error in the batch that it ran in"),
+    ("block_equation", pa.float64(), "largest relative error in the batch that it ran in"),
+    ("notes", pa.string(), "JSON: method → its report, where it gives one"),
+    ("problem", pa.string(), "why there are no scores, in one word; missing where all is well"),
+    ("reason", pa.string(), "the same in a sentence"),
 )
+FIELDS = tuple(pa.field(name, kind, metadata={"about": about}) for name, kind, about in _COLUMNS)
+"""The columns that every run has; those of its methods follow."""
 
 
 @dataclass(frozen=True)

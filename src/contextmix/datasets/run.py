@@ -1,0 +1,226 @@
+"""A data set of any size to a folder of results: one call that may be killed at any moment and goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from contextmix.datasets.folder import RunFolder
+from contextmix.datasets.identity import model_identity
+from contextmix.datasets.job import Job
+from contextmix.datasets.measure import BATCH_TOKENS, Measurer, Ready
+from contextmix.datasets.progress import Count, reporter
+from contextmix.datasets.results import Run
+from contextmix.datasets.scores import axes_of
+from contextmix.datasets.settings import Settings
+from contextmix.datasets.source import open_source
+from contextmix.datasets.stopping import stoppable
+from contextmix.datasets.table import SCHEMA
+from contextmix.datasets.work import Advance, Report, Work
+from contextmix.datasets.workers import in_processes
+from contextmix.errors import BadOption, Interrupted, OutputUnwritable
+from contextmix.model import MEMORY_BUDGET
+from contextmix.plan import Plan
+from contextmix.trace import Checks
+from contextmix.tracing.targets import Asked
+
+TRIED = 16
+"""Rows that are tried before a run is begun: what is wrong with all of them is wrong with the settings."""
+
+
+def run(
+    data: Any,
+    out: Path | str,
+    *,
+    model: Any = "demo",
+    methods: str | Sequence[str] = "globenc",
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    query: int | str | None = None,
+    target: Asked = None,
+    layers: Literal["all"] | Sequence[int] | None = None,
+    words: bool = False,
+    maps: bool = False,
+    truncate: bool = False,
+    text_field: str | None = None,
+    pair_field: str | None = None,
+    label_field: str | None = None,
+    id_field: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    shard_size: int = 4096,
+    batch_tokens: int = BATCH_TOKENS,
+    memory_budget: int = MEMORY_BUDGET,
+    device: str | None = None,
+    dtype: str = "float32",
+    workers: int = 1,
+    engine: Literal["local", "ray"] = "local",
+    address: str | None = None,
+    strict: bool = False,
+    retry_failed: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Measure every text of a data set into a folder. Killed at any moment, the same call goes on where it was.
+
+    Texts of equal length run together, so that nothing is padded; memory follows one shard, not the data set. Results
+    are the same in every engine and after any number of interruptions.
+
+    Args:
+        data: A file, a glob, several files (JSONL, CSV, TSV, Parquet, a text per line), a name for the library
+            `datasets`, a DataFrame or a sequence of dictionaries; see `open_source`.
+        out: The folder; new, empty, or of the same run.
+        model: What `load` takes, or a model that it gave (then in this process only).
+        methods: Recipes, mixing maps and methods of the whole model; one run of the model serves all mixing maps.
+        options: Method → its options, such as ``{"value_zeroing": {"distance": "euclidean"}}``.
+        query: The token whose row is kept, by text or position; left out, the first one, or the last of a causal model.
+        target: What methods of the whole model explain, as for `TracedModel.explain`; ``"gold"`` for each row's label,
+            ``"all"`` for all classes.
+        layers: Blocks to keep, or ``"all"``; left out, the last one.
+        words: Merge sub-words.
+        maps: Keep the whole maps too: n² numbers per text and method.
+        truncate: Cut texts that are too long; otherwise they are recorded as failures.
+        text_field: Column of the texts; left out, see `open_source`.
+        pair_field: Column of the second texts.
+        label_field: Column of the labels.
+        id_field: Column of the ids.
+        split: Of a data set by name.
+        limit: Only so many rows.
+        shard_size: Rows that are bucketed and written together.
+        batch_tokens: Tokens that run together at most; other sizes change the last bits of the numbers.
+        memory_budget: Bytes that a batch may take by estimate, beside the model.
+        device: Where to run, such as ``"cuda"``.
+        dtype: Precision in which a named model is loaded.
+        workers: Processes, each with its own copy of the model; of ``engine="ray"`` the actors.
+        engine: ``"local"`` or ``"ray"``.
+        address: Of a Ray cluster; left out, one is started here.
+        strict: End with an error at the first row that fails.
+        retry_failed: Measure rows again that failed before.
+        progress: Show how far it has come, on the standard error stream.
+
+    Returns:
+        The results; see `Run`. Rows that could not be explained are in `Run.failures`, with their reasons.
+
+    Raises:
+        OtherRun: If the folder belongs to a run with other settings, data or model, or is not empty.
+        Interrupted: If SIGTERM or Ctrl-C told it to stop.
+        BadRow: If a row fails and the run is strict.
+        BadFile: If the data cannot be read.
+        BadOption: If settings contradict each other.
+
+    Example:
+        >>> import tempfile
+        >>> rows = [{"text": "a good film"}, {"text": "a bad film"}]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     found = run(rows, folder, methods="globenc", progress=False)
+        ...     found.row(1).top(1)[0][0]
+        'bad'
+    """
+    names = [methods] if isinstance(methods, str) else methods
+    asked = (query, target, layers, words, maps, truncate, shard_size)
+    settings = Settings(tuple(name.replace("-", "_") for name in names), dict(options or {}), *asked)
+    fields = {"text_field": text_field, "pair_field": pair_field, "label_field": label_field, "id_field": id_field}
+    source = open_source(data, **fields, split=split, limit=limit)
+    reading = (batch_tokens, memory_budget, strict, retry_failed)
+    job = Job(model, dtype, device, settings, source, Path(out), *reading)
+    engines = _engine(job, engine, workers, address)
+    work = job.work()
+    manifest = described(work)
+    folder = work.folder
+    folder.open(manifest)
+    with folder.locked(), reporter(source.count, show=progress) as told, stoppable() as stopped:
+        shards = _open_shards(work, told)
+        _try(work, shards)
+        _finish(engines(work, manifest["model"], shards, told, stopped), folder, told)
+        folder.write_manifest({**manifest, "summary": told.summary()})
+    folder.tidy()
+    return Run(out)
+
+
+def described(work: Work) -> dict[str, Any]:
+    """The manifest of a run: everything that decides its numbers, and how to read its columns."""
+    measurer, source = work.measurer, work.source
+    model, settings = measurer.model, measurer.settings
+    return {
+        "schema": SCHEMA,
+        "settings": settings.to_dict(),
+        "data": {"rows": source.count, "fields": asdict(source.fields), **source.fingerprint},
+        "model": model_identity(model),
+        "versions": dict(model.origin.versions),
+        "columns": {plan.name: _column(plan, measurer) for plan in settings.plans},
+    }
+
+
+def _column(plan: Plan, measurer: Measurer) -> dict[str, Any]:
+    made = measurer.model.origin.provenance(Checks(), **plan.describe())
+    return {
+        "dims": axes_of(plan, measurer.settings),
+        "quantity": str(plan.quantity),
+        "layers": measurer.settings.shown(plan, measurer.count),
+        "targets": measurer.classes() if measurer.settings.target == "all" else None,
+        "provenance": {**made.to_dict(), "checks": {}},
+    }
+
+
+Engine = Callable[[Work, Mapping[str, Any], Sequence[int], Report, Callable[[], bool]], Iterator[int]]
+"""Work, what the model must be, shards to finish, whom to tell, whether to stop → the shards as they are finished."""
+
+
+def _engine(job: Job, engine: str, workers: int, address: str | None) -> Engine:
+    """Who does the work; what cannot be is refused before it begins."""
+    if engine not in ("local", "ray"):
+        raise BadOption(f"engine={engine!r} is not known; it is 'local' or 'ray'.")
+    if not isinstance(workers, int) or workers < 1:
+        raise BadOption(f"workers={workers!r} is a number of processes, at least 1.")
+    if engine == "local" and address is not None:
+        raise BadOption(f"address={address!r} is that of a Ray cluster, and the engine is 'local'. Say engine='ray'.")
+    if engine == "local" and workers == 1:
+        return lambda work, identity, shards, report, stopped: work.run(shards, report, stopped)
+    if not job.source.portable:
+        raise BadOption(
+            "The data is in the memory of this process, and other processes cannot read it. Give a file, or workers=1."
+        )
+    if not isinstance(job.model, str | Path):
+        raise BadOption(
+            "A loaded model stays in the process that has it, and other processes load their own by name. Give the "
+            "name or the folder of the model, or workers=1."
+        )
+    if engine == "local":
+        return partial(in_processes, job, workers)
+    from contextmix.datasets.cluster import on_ray
+
+    return partial(on_ray, job, workers, address)
+
+
+def _open_shards(work: Work, told: Count) -> list[int]:
+    """The shards that are not finished; of the others it is told that they are there."""
+    size, rows = work.measurer.settings.shard_size, work.source.count
+    count = -(-rows // size)
+    there = work.folder.finished(count)
+    if work.retry:
+        there = {number: (rows, failed) for number, (rows, failed) in there.items() if not failed}
+    for rows, failed in there.values():
+        told(Advance(rows, 0, failed, earlier=True))
+    return [number for number in range(count) if number not in there]
+
+
+def _try(work: Work, shards: Sequence[int]) -> None:
+    for number in shards[:1]:
+        rows = list(islice(work.window(number), TRIED))
+        work.measurer.try_one([one for one in work.measurer.read(rows) if isinstance(one, Ready)])
+
+
+def _finish(shards: Iterator[int], folder: RunFolder, told: Count) -> None:
+    """Let the engine work; whatever ends it is told with what has been saved."""
+    try:
+        for _ in shards:
+            pass
+    except (Interrupted, OutputUnwritable) as end:
+        full = isinstance(end, OutputUnwritable)
+        why = f"The run ended: {end.path} cannot be written ({end.reason})." if full else str(end)  # type: ignore[union-attr]
+        raise Interrupted(
+            f"{why} What was written is valid: {told.texts:,} of {told.total:,} rows were measured. "
+            f"{'Make room, and r' if full else 'R'}un the same command again to go on."
+        ) from end
