@@ -188,14 +188,7 @@ def _has_lone_surrogate(text: str) -> bool:
 
 
 def _type(value: object) -> str:
-    names = {
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        str: "a text",
-        list: "a list",
-        dict: "an object",
-    }
+    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
     return names.get(type(value), f"of the type {type(value).__name__}")
 
 

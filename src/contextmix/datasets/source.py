@@ -14,7 +14,8 @@ import pandas as pd
 from contextmix.datasets.by_name import dataset_table, is_dataset, load_table
 from contextmix.datasets.duplicates import Duplicates
 from contextmix.datasets.fields import resolve
-from contextmix.datasets.files import LineFile, ParquetFile
+from contextmix.datasets.lines import LineFile
+from contextmix.datasets.parquet import ParquetFile
 from contextmix.datasets.formats import FORMATS
 from contextmix.datasets.rows import Fields, Row, judged
 from contextmix.datasets.tables import Table, frame_table, items_table
@@ -83,8 +84,8 @@ def open_source(
 
     Args:
         data: A file, a glob or a sequence of files, ending in ``.jsonl``, ``.ndjson`` or ``.json`` (an object per
-            line), ``.csv``, ``.tsv`` (no quoting, as GLUE writes it), ``.txt`` (a text per line) or ``.parquet``; a name or folder
-            for the library `datasets`; a DataFrame, a `datasets.Dataset` or a sequence of dictionaries.
+            line), ``.csv``, ``.tsv`` (no quoting, as GLUE writes it), ``.txt`` (a text per line) or ``.parquet``; a
+            name or folder for the library `datasets`; a DataFrame, a `datasets.Dataset` or a sequence of dictionaries.
         text_field: The column of texts. Left out: the first of text, sentence, sentence1, premise and question that
             exists, or the only column of texts where columns have types (not in CSV and TSV).
         pair_field: The column of second texts; never guessed.
@@ -155,7 +156,8 @@ def _matches(data: str | Path) -> list[Path]:
     path = Path(data).expanduser()
     if path.exists() or not glob.has_magic(str(path)):
         return [path]
-    found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+    names = glob.glob(str(path), recursive=True)  # noqa: PTH207: the pattern may begin at the root
+    found = sorted(Path(name) for name in names if Path(name).is_file())
     if not found:
         raise BadFile(f"No file matches {data}. Check the pattern and the folder that you are in.")
     return found
