@@ -27,7 +27,7 @@ _SIGNS = {  # how files begin whose name promises lines of text
     b"\x1f\x8b": "compressed by gzip",
     b"PK\x03\x04": "a zip archive",
     b"\x28\xb5\x2f\xfd": "compressed by zstandard",
-    b"PAR1": "Parquet",
+    b"PAR1\x15": "Parquet",
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
@@ -120,8 +120,8 @@ class LineFile:
         if found and not objects:
             first = next((row.reason for row in found if isinstance(row, Problem)), "")
             raise BadFile(
-                f"{self.name} holds no JSON object in its first {len(found)} lines, and a row is one object in one line. "
-                f"{first} (For a list or an indented object: json.dumps each object and write it to a line of its own.)"
+                f"{self.name} holds no JSON object in its first {len(found)} lines. A row is one object in one line: "
+                f"write each object of a list, or one that is indented, to a line of its own. {first}"
             )
         return tuple(dict.fromkeys(name for row in objects for name in row))
 
