@@ -32,14 +32,12 @@ WAYS = {
 
 
 def write_broken(path: Path, rows: int = 1000, each: int = 5, seed: int = 0) -> dict[int, str]:
-    """Write JSON lines, `each` of them broken in each of the ten ways, and say which: the number of the row, the way."""
+    """Write JSON lines, `each` of them broken in each of the ten ways; the number of every broken row and its way."""
     draw = random.Random(seed)
     places = draw.sample(range(rows), each * len(WAYS))
     ways = dict(sorted(zip(places, list(WAYS) * each, strict=True)))
-    subjects, verdicts = (
-        ("the plot", "this film", "her face", "every line"),
-        ("shines", "falls flat", "is warm and true"),
-    )
+    subjects = ("the plot", "this film", "her face", "every line")
+    verdicts = ("shines", "falls flat", "is warm and true")
     with path.open("wb") as file:
         for number in range(rows):
             text = f"{draw.choice(subjects)} {draw.choice(verdicts)} , and the rest {draw.choice(verdicts)} ."

@@ -66,9 +66,9 @@ def test_a_split_is_chosen(dataset, tmp_path):
     both.save_to_disk(tmp_path / "saved")
     for data in (both, str(tmp_path / "saved")):
         assert open_source(data, split="test").count == 7
-        with pytest.raises(BadOption, match="has several splits: 'train', 'test'. Name one with split"):
+        with pytest.raises(BadOption, match=r"has several splits: 'train', 'test'\. Name one with split"):
             open_source(data)
-        with pytest.raises(BadOption, match="has no split 'dev'. It has 'train', 'test'."):
+        with pytest.raises(BadOption, match=r"has no split 'dev'\. It has 'train', 'test'\."):
             open_source(data, split="dev")
     with pytest.raises(BadOption, match="one part alone, so there is no split 'dev'"):
         open_source(dataset, split="dev")

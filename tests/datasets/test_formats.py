@@ -66,7 +66,7 @@ JSON_LINES = [
     ('{"text": "\\ud83d\\ude00"}', "\U0001f600"),  # both halves of a face
     ('{"text": "a\\u0000b"}', "a\0b"),  # tokenizers read it
     ('{"text": "a\u2028b"}', "a\u2028b"),  # no end of a line
-    ('{"text": "good", "label": {"not": "asked for"}}\r', "good"),
+    ('{"text": "good", "label": 1, "more": {"not": "asked for"}}\r', "good"),  # the others have no label
 ]
 
 
@@ -127,7 +127,7 @@ def test_ids_are_texts_or_whole_numbers(tmp_path):
     found = rows(tmp_path / "t.jsonl", "\n".join([*lines, '{"text": "good"}', "{", '{"text": 3, "id": "b"}']))
     good, twice, missing, wrong = "good", "duplicate_id", "missing_id", "wrong_id"
     assert kinds(found[:12]) == [good, good, good, twice, missing, missing, wrong, wrong, wrong, wrong, twice, twice]
-    assert kinds(found[12:]) == ["missing_field", "broken_json", twice]
+    assert kinds(found[12:]) == ["missing_id", "broken_json", twice]
     assert [row.id for row in found] == ["a", "7", "b", "a", "4", "5", "6", "7", "8", "9", "7", "a", "12", "13", "b"]
     assert [found[number].problem.reason.partition(" has")[0] for number in (3, 10, 11, 14)] == [
         f"Row {first} (counted from 0)" for first in (0, 1, 0, 2)

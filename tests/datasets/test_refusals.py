@@ -44,7 +44,7 @@ def test_a_file_that_is_not_what_its_name_says(tmp_path, name, content, said):
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
 def test_a_file_that_is_not_there(tmp_path, name):
     for data in (tmp_path / name, str(tmp_path / name), [tmp_path / name], tmp_path / "t"):
-        with pytest.raises(BadFile, match="There is no file|ends in ''"):
+        with pytest.raises(BadFile, match=r"There is no file|ends in ''"):
             open_source(data)
 
 
@@ -52,7 +52,7 @@ def test_a_pattern_without_files_and_a_folder_among_files(tmp_path):
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(BadFile, match=r"No file matches .*\*\.jsonl"):
         open_source(str(tmp_path / "*.jsonl"))
-    with pytest.raises(BadFile, match="is a folder. Name its files"):
+    with pytest.raises(BadFile, match=r"is a folder\. Name its files"):
         open_source([tmp_path / "folder.jsonl"])
 
 
@@ -60,7 +60,7 @@ def test_a_pattern_without_files_and_a_folder_among_files(tmp_path):
 def test_a_file_that_may_not_be_read(tmp_path):
     (tmp_path / "t.txt").write_text("good")
     (tmp_path / "t.txt").chmod(0)
-    with pytest.raises(BadFile, match="Cannot read t.txt: Permission denied"):
+    with pytest.raises(BadFile, match=r"Cannot read t\.txt: Permission denied"):
         open_source(tmp_path / "t.txt")
 
 
@@ -68,7 +68,7 @@ def test_a_disk_that_fails(tmp_path, monkeypatch):
     (tmp_path / "t.txt").write_text("good")
     source = open_source(tmp_path / "t.txt")
     monkeypatch.setattr("pathlib.Path.open", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
-    with pytest.raises(BadFile, match="Cannot read t.txt: Input/output error"):
+    with pytest.raises(BadFile, match=r"Cannot read t\.txt: Input/output error"):
         list(source.rows())
 
 
@@ -98,7 +98,7 @@ def test_files_without_rows(tmp_path, name, content):
 
 def test_a_file_named_twice(tmp_path):
     (tmp_path / "t.txt").write_text("good\n")
-    with pytest.raises(BadInput, match="t.txt is named more than once"):
+    with pytest.raises(BadInput, match=r"t\.txt is named more than once"):
         open_source([tmp_path / "t.txt", str(tmp_path / "*.txt")])
 
 
@@ -133,7 +133,7 @@ def test_fields_that_are_not_read_may_differ_between_files_of_json(tmp_path):
         ("text,label", {"text_field": "txt"}, "no column 'txt'. Did you mean 'text'?"),
         ("text,label", {"label_field": "gold"}, "no column 'gold'"),
         ("text,label", {"id_field": "id"}, "no column 'id'"),
-        ("text,label", {"pair_field": "text"}, None),
+        ("text,label", {"pair_field": "text"}, "It is not clear which column"),
         ("text,label", {"text_field": "text", "pair_field": "text"}, "cannot both be the column 'text'"),
         ("review,label", {}, "It is not clear which column of t.csv holds the text: it has 'review', 'label'."),
         ("a fine film,1", {}, "If its first line is a row, put a line with the names of the columns above it."),
@@ -146,12 +146,12 @@ def test_fields_that_are_not_read_may_differ_between_files_of_json(tmp_path):
 )
 def test_options_that_do_not_fit(tmp_path, header, asked, said):
     (tmp_path / "t.csv").write_text(f"{header}\n{','.join('x' for _ in header.split(','))}\n")
-    with pytest.raises(BadOption, match=re.escape(said or "cannot both be")):
+    with pytest.raises(BadOption, match=re.escape(said)):
         open_source(tmp_path / "t.csv", **asked)
 
 
 def test_two_columns_of_texts_are_not_guessed():
-    with pytest.raises(BadOption, match="it has 'title', 'review', 'label'. Say so with text_field"):
+    with pytest.raises(BadOption, match=r"it has 'title', 'review', 'label'\. Say so with text_field"):
         open_source([{"title": "a", "review": "b", "label": "c"}])
 
 

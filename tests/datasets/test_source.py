@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import itertools
 import json
 import pickle
 import subprocess
@@ -49,8 +50,7 @@ def flat(table: list[tuple[str, int]], ending: str) -> list[tuple[str, int]]:
     """Formats of lines cannot say that a text has several."""
     if ending not in (".tsv", ".txt"):
         return table
-    clean = [("x" + "".join(" " if letter in "\t\r\n" else letter for letter in text), label) for text, label in table]
-    return clean
+    return [("x" + "".join(" " if letter in "\t\r\n" else letter for letter in text), label) for text, label in table]
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet"])
@@ -62,7 +62,7 @@ def test_what_was_written_is_read_in_any_windows(tmp_path_factory, ending, table
         source = open_source(path)
         whole = list(source.rows())
         edges = [0, *sorted(cut for cut in cuts if cut < len(table)), source.count]
-        parts = [row for start, stop in zip(edges, edges[1:], strict=False) for row in source.rows(start, stop)]
+        parts = [row for start, stop in itertools.pairwise(edges) for row in source.rows(start, stop)]
     assert [(row.text, row.label) for row in whole] == [
         (text, None if ending == ".txt" else label) for text, label in table
     ]
@@ -162,6 +162,7 @@ def test_the_limit_cuts(tmp_path):
         (["sentence2", "sentence1"], {"pair_field": "sentence2"}, Fields("sentence1", "sentence2")),
         (["question", "sentence"], {}, Fields("sentence")),
         (["hypothesis", "premise"], {}, Fields("premise")),
+        (["question", "sentence"], {"pair_field": "sentence"}, Fields("question", "sentence")),
         (["review"], {"text_field": "review"}, Fields("review")),
         (["text", "review", "gold"], {"text_field": "review", "label_field": "gold"}, Fields("review", None, "gold")),
         (["text", "key"], {"id_field": "key"}, Fields("text", None, None, "key")),

@@ -20,8 +20,8 @@ def resolve(tables: Sequence[Table], asked: Fields) -> Fields:
         asked: What the user named.
 
     Returns:
-        The names: as asked; otherwise for the text the first of `TEXTS` that exists (and is no second text), or the only column of texts where
-        columns have types; ``label`` and ``id`` where they exist. A second text is never guessed.
+        The names: as asked; otherwise for the text the first of `TEXTS` that exists and is no second text, or the only
+        column of texts where columns have types; ``label`` and ``id`` where they exist. A second text is never guessed.
 
     Raises:
         BadOption: If a column that was asked for does not exist, or the column of texts is not clear.
