@@ -20,8 +20,8 @@ def resolve(tables: Sequence[Table], asked: Fields) -> Fields:
         asked: What the user named.
 
     Returns:
-        The names: as asked; otherwise for the text the first of `TEXTS` that exists, or the only column of texts where
-        columns have types; ``label`` and ``id`` where they exist. A second text is never guessed.
+        The names: as asked; otherwise for the text the first of `TEXTS` that exists and is no second text, or the only
+        column of texts where columns have types; ``label`` and ``id`` where they exist. A second text is never guessed.
 
     Raises:
         BadOption: If a column that was asked for does not exist, or the column of texts is not clear.
@@ -51,7 +51,7 @@ def _resolved(table: Table, asked: Fields) -> Fields:
             raise BadOption(f"{table.name} has no column {name!r}.{suggestion(name, table.columns)}{_header(table)}")
     label = asked.label or ("label" if "label" in table.columns else None)
     identity = asked.id or ("id" if "id" in table.columns else None)
-    text = asked.text or next((name for name in TEXTS if name in table.columns), None)
+    text = asked.text or next((name for name in TEXTS if name in table.columns and name != asked.pair), None)
     if text is None and table.typed:
         only = [name for name in _texts(table) if name not in (label, identity, asked.pair)]
         text = only[0] if len(only) == 1 else None

@@ -58,7 +58,8 @@ class Row:
         where: ``train.tsv:17`` is line 17 of a file of lines; ``data.parquet:17`` is row 17, from 0; ``item 17`` is
             the same in memory.
         text: A text or a pair of texts; None when there is a problem.
-        label: As given. True and false are 1 and 0, and so are digits in a file that knows texts only.
+        label: As given; None where there is none. True and false are 1 and 0, and digits are a number in files that
+            know only texts.
         problem: Why it cannot be explained, or None.
     """
 
@@ -118,11 +119,9 @@ def identity(found: Mapping[str, object], field: str | None) -> str | Problem | 
     """The id of a row as text, what is wrong with it, or None where no field is asked for."""
     if field is None:
         return None
-    if field not in found:
-        return _missing(field)
-    value = _plain(found[field])
+    value = _plain(found.get(field))
     if value is None or value == "":
-        return Problem("missing_id", f"The id {field!r} is empty. Give every row its own id.")
+        return Problem("missing_id", f"The row has no id in {field!r}. Give every row its own id.")
     if isinstance(value, bool) or not isinstance(value, str | int):
         return Problem("wrong_id", f"The id {field!r} is {_type(value)}. An id is a text or a whole number.")
     if isinstance(value, str) and _has_lone_surrogate(value):
@@ -134,7 +133,7 @@ def _text(found: Mapping[str, object], field: str | None) -> str | Problem | Non
     if field is None:
         return None
     if field not in found:
-        return _missing(field)
+        return Problem("missing_field", f"The row has no field {field!r}. {MISSING}")
     value = _plain(found[field])
     if value is None:
         return Problem("missing_text", f"The field {field!r} holds no text but null. {MISSING}")
@@ -152,9 +151,7 @@ def _text(found: Mapping[str, object], field: str | None) -> str | Problem | Non
 def _label(found: Mapping[str, object], field: str | None, typed: bool) -> str | int | Problem | None:
     if field is None:
         return None
-    if field not in found:
-        return _missing(field)
-    value = _plain(found[field])
+    value = _plain(found.get(field))
     if isinstance(value, float) and value.is_integer():  # a whole number after pandas met an empty cell in its column
         value = int(value)
     if isinstance(value, str) and not _has_lone_surrogate(value):
@@ -165,10 +162,6 @@ def _label(found: Mapping[str, object], field: str | None, typed: bool) -> str |
         return None if value is None else int(value)
     said = f"The label {field!r} is {_type(value)}, {_short(value)}. A label is a name or a whole number, or null."
     return Problem("wrong_label", said)
-
-
-def _missing(field: str) -> Problem:
-    return Problem("missing_field", f"The row has no field {field!r}. {MISSING}")
 
 
 def _plain(value: object) -> object:
@@ -188,14 +181,7 @@ def _has_lone_surrogate(text: str) -> bool:
 
 
 def _type(value: object) -> str:
-    names = {
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        str: "a text",
-        list: "a list",
-        dict: "an object",
-    }
+    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
     return names.get(type(value), f"of the type {type(value).__name__}")
 
 

@@ -14,8 +14,9 @@ import pandas as pd
 from contextmix.datasets.by_name import dataset_table, is_dataset, load_table
 from contextmix.datasets.duplicates import Duplicates
 from contextmix.datasets.fields import resolve
-from contextmix.datasets.files import LineFile, ParquetFile
 from contextmix.datasets.formats import FORMATS
+from contextmix.datasets.lines import LineFile
+from contextmix.datasets.parquet import ParquetFile
 from contextmix.datasets.rows import Fields, Row, judged
 from contextmix.datasets.tables import Table, frame_table, items_table
 from contextmix.errors import BadFile, BadInput, BadOption
@@ -83,8 +84,8 @@ def open_source(
 
     Args:
         data: A file, a glob or a sequence of files, ending in ``.jsonl``, ``.ndjson`` or ``.json`` (an object per
-            line), ``.csv``, ``.tsv`` (no quoting, as GLUE writes it), ``.txt`` (a text per line) or ``.parquet``; a name or folder
-            for the library `datasets`; a DataFrame, a `datasets.Dataset` or a sequence of dictionaries.
+            line), ``.csv``, ``.tsv`` (no quoting, as GLUE writes it), ``.txt`` (a text per line) or ``.parquet``; a
+            name or folder for the library `datasets`; a DataFrame, a `datasets.Dataset` or a sequence of dictionaries.
         text_field: The column of texts. Left out: the first of text, sentence, sentence1, premise and question that
             exists, or the only column of texts where columns have types (not in CSV and TSV).
         pair_field: The column of second texts; never guessed.
@@ -124,8 +125,8 @@ def _opened(data: Any, split: str | None) -> tuple[list[Table], bool]:
     """Tables that are not scanned yet, and whether another process can read them."""
     if is_dataset(data):
         return [dataset_table(data, split)], False
-    if isinstance(data, str) and _is_name(data):
-        return [load_table(data, split)], True
+    if isinstance(data, str | Path) and _is_name(data):
+        return [load_table(str(data), split)], True
     if split is not None:
         raise BadOption(f"The split {split!r} belongs to a data set of the library datasets. Leave it out.")
     if isinstance(data, pd.DataFrame):
@@ -145,17 +146,19 @@ def _opened(data: Any, split: str | None) -> tuple[list[Table], bool]:
     )
 
 
-def _is_name(data: str) -> bool:
-    """Whether the library `datasets` is to look for it: a folder, or neither a file nor anything like one."""
+def _is_name(data: str | Path) -> bool:
+    """Whether the library `datasets` is to look for it: a folder, or a name that is neither a file nor like one."""
     path = Path(data).expanduser()
-    return path.is_dir() or not (path.exists() or glob.has_magic(data) or path.suffix.lower() in ENDINGS)
+    like_a_file = isinstance(data, Path) or glob.has_magic(data) or path.suffix.lower() in ENDINGS
+    return path.is_dir() or not (path.exists() or like_a_file)
 
 
 def _matches(data: str | Path) -> list[Path]:
     path = Path(data).expanduser()
     if path.exists() or not glob.has_magic(str(path)):
         return [path]
-    found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+    names = glob.glob(str(path), recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern
+    found = sorted(Path(name) for name in names if Path(name).is_file())
     if not found:
         raise BadFile(f"No file matches {data}. Check the pattern and the folder that you are in.")
     return found

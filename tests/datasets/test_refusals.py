@@ -1,0 +1,167 @@
+"""What is refused before any work, and what the message says."""
+
+import gzip
+import os
+import re
+import sys
+
+import pandas as pd
+import pytest
+
+from contextmix.datasets.by_name import load_table
+from contextmix.datasets.source import open_source
+from contextmix.errors import BadFile, BadInput, BadOption
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("t.xyz", b"good\n", r"ends in '\.xyz', and files are read that end in \.jsonl"),
+        ("t.jsonl.gz", gzip.compress(b"{}"), r"ends in '\.gz'"),
+        ("t.txt", gzip.compress(b"good"), "t.txt is compressed by gzip"),
+        ("t.csv", b"PK\x03\x04 and more", "is a zip archive"),
+        ("t.txt", "good\n".encode("utf-16"), "is UTF-16"),
+        ("t.txt", "good\n".encode("utf-16-be"), "is UTF-16 or no text"),
+        ("t.txt", b"one\rtwo\r", "carriage returns as line ends"),
+        ("t.csv", b"PAR1\x15\x04", "is Parquet"),
+        ("t.csv", b"", "t.csv has no header"),
+        ("t.tsv", b"\ntext\tlabel\n", "t.tsv has no header"),
+        ("t.csv", b'"text,label\ngood,1\n', "t.csv has no header"),
+        ("t.csv", b"text,label,text\n", "two of one name: 'text', 'label', 'text'"),
+        ("t.csv", b"text,\ngood,1\n", "columns without a name"),
+        ("t.jsonl", b'[{"text": "good"},\n{"text": "good"}]\n', "no JSON object in its first 2 lines"),
+        ("t.json", b'{\n  "text": "good"\n}\n', "one that is indented"),
+        ("t.parquet", b"text\ngood\n", "Cannot read t.parquet: "),
+        ("t.parquet", b"", "Cannot read t.parquet: "),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadFile, match=said):
+        open_source(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
+def test_a_file_that_is_not_there(tmp_path, name):
+    for data in (tmp_path / name, str(tmp_path / name), [tmp_path / name], tmp_path / "t"):
+        with pytest.raises(BadFile, match=r"There is no file|ends in ''"):
+            open_source(data)
+
+
+def test_a_pattern_without_files_and_a_folder_among_files(tmp_path):
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(BadFile, match=r"No file matches .*\*\.jsonl"):
+        open_source(str(tmp_path / "*.jsonl"))
+    with pytest.raises(BadFile, match=r"is a folder\. Name its files"):
+        open_source([tmp_path / "folder.jsonl"])
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="an administrator may read everything")
+def test_a_file_that_may_not_be_read(tmp_path):
+    (tmp_path / "t.txt").write_text("good")
+    (tmp_path / "t.txt").chmod(0)
+    with pytest.raises(BadFile, match=r"Cannot read t\.txt: Permission denied"):
+        open_source(tmp_path / "t.txt")
+
+
+def test_a_disk_that_fails(tmp_path, monkeypatch):
+    (tmp_path / "t.txt").write_text("good")
+    source = open_source(tmp_path / "t.txt")
+    monkeypatch.setattr("pathlib.Path.open", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    with pytest.raises(BadFile, match=r"Cannot read t\.txt: Input/output error"):
+        list(source.rows())
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ([], "empty list"),
+        (3, "of the type int"),
+        (b"good", "of the type bytes"),
+        (None, "of the type NoneType"),
+        ([1, 2], "of the type list"),
+        ({"text": ["good"]}, "of the type dict"),
+        (pd.DataFrame({"text": []}), "hold no rows"),
+    ],
+)
+def test_data_of_another_kind(data, said):
+    with pytest.raises(BadInput, match=said):
+        open_source(data)
+
+
+@pytest.mark.parametrize(("name", "content"), [("t.jsonl", ""), ("t.txt", "\n\n"), ("t.csv", "text,label\n\n")])
+def test_files_without_rows(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(BadInput, match="hold no rows"):
+        open_source(tmp_path / name)
+
+
+def test_a_file_named_twice(tmp_path):
+    (tmp_path / "t.txt").write_text("good\n")
+    with pytest.raises(BadInput, match=r"t\.txt is named more than once"):
+        open_source([tmp_path / "t.txt", str(tmp_path / "*.txt")])
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "said"),
+    [
+        (("a.csv", "text,label\nx,1\n"), ("b.csv", "text\nx\n"), "only one of them has label"),
+        (("a.csv", "text\nx\n"), ("b.tsv", "text\tgenre\nx\ty\n"), "only one of them has genre"),
+        (("a.jsonl", '{"text": "x", "label": 1}'), ("b.jsonl", '{"text": "x"}'), "only one of them has label"),
+        (("a.jsonl", '{"text": "x"}'), ("b.jsonl", '{"text": "x", "id": 1}'), "only one of them has id"),
+        (("a.jsonl", '{"text": "x"}'), ("b.jsonl", '{"sentence": "x"}'), "only one of them has text"),
+        (("a.txt", "x\n"), ("b.csv", "text,label\nx,1\n"), "only one of them has label"),
+    ],
+)
+def test_mixed_schemas(tmp_path, one, two, said):
+    for name, content in (one, two):
+        (tmp_path / name).write_text(content)
+    with pytest.raises(BadInput, match=f"{one[0]} and {two[0]} have mixed schemas: {said}"):
+        open_source([tmp_path / one[0], tmp_path / two[0]])
+
+
+def test_fields_that_are_not_read_may_differ_between_files_of_json(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "x", "stars": 1}')
+    (tmp_path / "b.jsonl").write_text('{"text": "x", "likes": 1}')
+    (tmp_path / "c.jsonl").write_text("")  # a shard without rows
+    assert open_source(str(tmp_path / "*.jsonl")).count == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "asked", "said"),
+    [
+        ("text,label", {"text_field": "txt"}, "no column 'txt'. Did you mean 'text'?"),
+        ("text,label", {"label_field": "gold"}, "no column 'gold'"),
+        ("text,label", {"id_field": "id"}, "no column 'id'"),
+        ("text,label", {"pair_field": "text"}, "It is not clear which column"),
+        ("text,label", {"text_field": "text", "pair_field": "text"}, "cannot both be the column 'text'"),
+        ("review,label", {}, "It is not clear which column of t.csv holds the text: it has 'review', 'label'."),
+        ("a fine film,1", {}, "If its first line is a row, put a line with the names of the columns above it."),
+        ("review", {}, "not clear which column"),
+        ("text,label", {"limit": 0}, "The limit is 0"),
+        ("text,label", {"limit": True}, "The limit is True"),
+        ("text,label", {"limit": 1.5}, "The limit is 1.5"),
+        ("text,label", {"split": "train"}, "The split 'train' belongs to"),
+    ],
+)
+def test_options_that_do_not_fit(tmp_path, header, asked, said):
+    (tmp_path / "t.csv").write_text(f"{header}\n{','.join('x' for _ in header.split(','))}\n")
+    with pytest.raises(BadOption, match=re.escape(said)):
+        open_source(tmp_path / "t.csv", **asked)
+
+
+def test_two_columns_of_texts_are_not_guessed():
+    with pytest.raises(BadOption, match=r"it has 'title', 'review', 'label'\. Say so with text_field"):
+        open_source([{"title": "a", "review": "b", "label": "c"}])
+
+
+def test_columns_of_pandas_that_share_a_name():
+    with pytest.raises(BadFile, match="The DataFrame has columns without a name or two of one name"):
+        open_source(pd.DataFrame([["a", "b"]], columns=["text", "text"]))
+
+
+def test_a_name_without_the_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(BadInput, match=r"pip install 'contextmix\[datasets\]'"):
+        load_table("stanfordnlp/sst2", None)
+    assert open_source([{"text": "good"}]).count == 1
