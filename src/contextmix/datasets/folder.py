@@ -11,7 +11,6 @@ A file is written under another name, forced to the disk and renamed. A shard th
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -149,7 +148,7 @@ class RunFolder:
         return [pq.read_table(path) for path in self._parts(number)]
 
     def write_maps(self, number: int, maps: Mapping[str, Any]) -> None:
-        """Keep maps: ``row/method`` → array; where a row is in two files, an interrupted process wrote the same twice."""
+        """Keep maps: ``row/method`` → array. A row in two files has the same in both: a process was interrupted."""
         path = self.path / "maps" / f"{number:05}-{len(self.maps(number)):03}.safetensors"
         write_atomically(path, safetensors_bytes(dict(maps)))
 

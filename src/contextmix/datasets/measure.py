@@ -69,8 +69,8 @@ class Measurer:
     ) -> None:
         if isinstance(model, TracedEncoderDecoder):
             raise BadOption(
-                f"{model.origin.model} is an encoder–decoder, whose rows are the tokens that it writes; a run keeps one "
-                "row per text. Use model.explain for each text, or its encoder: contextmix.load(model.get_encoder(), "
+                f"{model.origin.model} is an encoder–decoder, whose rows are the tokens that it writes; a run keeps "
+                "one row per text. Use model.explain for each text, or its encoder: contextmix.load(model.get_encoder(), "
                 "tokenizer)."
             )
         if model.tokenizer is None:

@@ -1,4 +1,4 @@
-"""What a run left behind, read lazily: tables of any size, and each text as the `TokenMap` that `explain` would give."""
+"""What a run left behind, read lazily: a table of any size, and each text as the `TokenMap` that `explain` gives."""
 
 from __future__ import annotations
 
