@@ -67,10 +67,10 @@ MAY_IMPORT = {  # a folder that lacks its own name: its files never import each 
     "joint": {"plan", *BASE},
     "sequence_to_sequence": {"model", "joint", "plan", "tracing", *BASE},
     "api": BELOW_API,
-    ROOT: {"api", *BELOW_API},
+    ROOT: {"api", "datasets", *BELOW_API},
     "experiments": {ROOT, "api", "experiments", *BELOW_API},
     "datasets": {ROOT, "api", "datasets", *BELOW_API},
-    "cli": {ROOT, "api", "experiments", "datasets", *BELOW_API},
+    "cli": {ROOT, "api", "cli", "experiments", "datasets", *BELOW_API},
     "__main__": {"cli"},
 }
 WHEN_CALLED = {("tokenmap", "views")}  # the one exception: TokenMap.show() and _repr_html_ look for a view when called

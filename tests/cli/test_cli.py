@@ -31,7 +31,7 @@ def explain(run: Run, folder: Path) -> Run:
 @pytest.fixture
 def _no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading a model fails the test: what can be refused before must be."""
-    monkeypatch.setattr("contextmix.cli._load", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("contextmix.cli.arguments.load_model", lambda *_: pytest.fail("a model was loaded"))
 
 
 def refusal(result: Any) -> str:
@@ -240,7 +240,7 @@ def test_ctrl_c_during_the_work_stops_with_130_and_leaves_nothing(
             signal.raise_signal(signal.SIGINT)
         return measure(self, layer)
 
-    monkeypatch.setattr("contextmix.cli._load", lambda *_: traced)
+    monkeypatch.setattr("contextmix.cli.arguments.load_model", lambda *_: traced)
     monkeypatch.setattr(Plan, "measure", interrupted)
     result = run("explain", FILM, "--json", tmp_path / "map.json")
     assert (result.exit_code, result.stdout) == (130, "")
@@ -360,7 +360,7 @@ def test_main_turns_a_refusal_and_ctrl_c_into_a_sentence_and_an_exit_status(
 ):
     monkeypatch.setattr("sys.argv", ["contextmix", "explain", FILM, "--layers", "none"])
     if interrupt:
-        monkeypatch.setattr("contextmix.cli._layers", lambda _: signal.raise_signal(signal.SIGINT))
+        monkeypatch.setattr("contextmix.cli.arguments.layers_of", lambda _: signal.raise_signal(signal.SIGINT))
     with pytest.raises(SystemExit) as leave:
         main()
     said = capsys.readouterr()

@@ -70,8 +70,8 @@ class Measurer:
         if isinstance(model, TracedEncoderDecoder):
             raise BadOption(
                 f"{model.origin.model} is an encoder–decoder, whose rows are the tokens that it writes; a run keeps "
-                "one row per text. Use model.explain for each text, or its encoder: contextmix.load(model.get_encoder(), "
-                "tokenizer)."
+                "one row per text. Use model.explain for each text, or only its encoder: "
+                "contextmix.load(model.get_encoder(), tokenizer)."
             )
         if model.tokenizer is None:
             raise BadOption("A run reads texts, and the model has no tokenizer. Pass one to contextmix.load.")
