@@ -26,7 +26,7 @@ class Plan:
     """A method and what follows it.
 
     Attributes:
-        name: What was asked for: a method or a recipe.
+        name: What was asked for: a method, a recipe, or both parts as in ``"norm+rollout"``.
         method: A mixing map, or an attribution of the whole model.
         options: Its options.
         aggregation: The way across layers; None leaves the maps of all layers side by side.
@@ -92,7 +92,7 @@ class Plan:
     def describe(self) -> dict[str, Any]:
         """The fields of a `Provenance` that the plan decides."""
         aggregation = self.aggregation.name if self.aggregation else None
-        notes = {"recipe": self.name} if self.name != self.method.name else {}
+        notes = {"recipe": self.name} if self.name in METHODS and self.name != self.method.name else {}
         return {
             "method": self.method.name,
             "options": self.options,
@@ -120,7 +120,7 @@ def make_plan(name: str, aggregation: str | None = None, options: Mapping[str, A
     """Look up what was asked for and sort the options to whom they belong.
 
     Args:
-        name: A method or a recipe.
+        name: A method, a recipe, or a method and a way across layers as in ``"norm+rollout"``.
         aggregation: A way across layers; a recipe brings its own.
         options: Options of the method and of the aggregation, by name.
 
@@ -129,6 +129,10 @@ def make_plan(name: str, aggregation: str | None = None, options: Mapping[str, A
         BadOption: If a recipe is given another aggregation, or an option a value that it does not have.
         WrongQuantity: If the aggregation cannot combine what the method measures.
     """
+    name, plus, way_asked = name.partition("+")
+    if plus and aggregation is not None:
+        raise BadOption(f"{name}+{way_asked} names a way across layers, and aggregation={aggregation!r} another.")
+    aggregation = way_asked if plus else aggregation
     asked = METHODS[name]
     given: dict[str, Any] = dict(options or {})
     if isinstance(asked, Recipe):
@@ -154,7 +158,7 @@ def make_plan(name: str, aggregation: str | None = None, options: Mapping[str, A
         if option not in own and option not in ways:
             raise UnknownName(f"option of {asked.name}", option, {**own, **ways} or ["none"])
     plan = Plan(
-        asked.name,
+        f"{asked.name}+{way.name}" if plus and way else asked.name,
         method,
         {key: value for key, value in given.items() if key in own},
         way,

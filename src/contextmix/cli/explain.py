@@ -24,7 +24,9 @@ def explain(
     text: given.TextArgument = None,
     file: given.FileOption = None,
     model: given.ModelOption = "demo",
-    method: Annotated[str, typer.Option("--method", help="A name from 'contextmix methods'.")] = "globenc",
+    method: Annotated[
+        str, typer.Option("--method", help="A name from 'contextmix methods', or two as in norm+rollout.")
+    ] = "globenc",
     query: given.QueryOption = None,
     layers: Annotated[str | None, typer.Option("--layers", help="'all', or numbers such as 0,5 or -1.")] = None,
     target: given.TargetOption = None,
@@ -79,7 +81,9 @@ def generate(
     text: given.TextArgument = None,
     file: given.FileOption = None,
     model: given.ModelOption = "demo-decoder",
-    method: Annotated[str, typer.Option("--method", help="A name from 'contextmix methods'.")] = "globenc",
+    method: Annotated[
+        str, typer.Option("--method", help="A name from 'contextmix methods', or two as in norm+rollout.")
+    ] = "globenc",
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="How many tokens to say at most.")] = 10,
     continuation: Annotated[
         str | None, typer.Option("--continuation", help="Explain this text instead of what the model says.")
