@@ -42,8 +42,10 @@ def test_saved_to_disk(dataset, tmp_path):
     source = open_source(str(tmp_path / "saved"))
     check(source)
     assert source.portable
-    assert next(source.rows(5)).where == f"{tmp_path / 'saved'}:5"
-    again = open_source(tmp_path / "saved")
+    assert next(source.rows(5)).where == "saved:5"
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "saved").rename(tmp_path / "moved" / "saved")
+    again = open_source(tmp_path / "moved" / "saved")
     assert again.fingerprint == source.fingerprint
     dataset.select(range(10)).save_to_disk(tmp_path / "other")
     assert open_source(tmp_path / "other").fingerprint["sha256"] != source.fingerprint["sha256"]

@@ -29,8 +29,11 @@ from contextmix.errors import BadFile, BadInput, BadOption
         ("t.csv", b'"text,label\ngood,1\n', "t.csv has no header"),
         ("t.csv", b"text,label,text\n", "two of one name: 'text', 'label', 'text'"),
         ("t.csv", b"text,\ngood,1\n", "columns without a name"),
-        ("t.jsonl", b'[{"text": "good"},\n{"text": "good"}]\n', "no JSON object in its first 2 lines"),
+        ("t.jsonl", b'[{"text": "good"},\n{"text": "good"}]\n', "goes on in the next line"),
         ("t.json", b'{\n  "text": "good"\n}\n', "one that is indented"),
+        ("t.jsonl", b'"good"\n["good"]\n', "no JSON object in its first 2 lines"),
+        ("t.json", b'[\n  {"text": "good"}\n]\n', "begins with a list or an object that goes on in the next line"),
+        ("t.json", b'[{"text": "good"},\n{"text": "good"}\n]\n', "begins with a list or an object that goes on"),
         ("t.parquet", b"text\ngood\n", "Cannot read t.parquet: "),
         ("t.parquet", b"", "Cannot read t.parquet: "),
     ],
@@ -135,6 +138,8 @@ def test_fields_that_are_not_read_may_differ_between_files_of_json(tmp_path):
         ("text,label", {"id_field": "id"}, "no column 'id'"),
         ("text,label", {"pair_field": "text"}, "It is not clear which column"),
         ("text,label", {"text_field": "text", "pair_field": "text"}, "cannot both be the column 'text'"),
+        ("sentence1,sentence2", {}, "t.csv has pairs of texts, in 'sentence1' and 'sentence2'. Name both"),
+        ("question,sentence", {}, "t.csv has pairs of texts, in 'sentence' and 'question'."),
         ("review,label", {}, "It is not clear which column of t.csv holds the text: it has 'review', 'label'."),
         ("a fine film,1", {}, "If its first line is a row, put a line with the names of the columns above it."),
         ("review", {}, "not clear which column"),
@@ -150,9 +155,13 @@ def test_options_that_do_not_fit(tmp_path, header, asked, said):
         open_source(tmp_path / "t.csv", **asked)
 
 
-def test_two_columns_of_texts_are_not_guessed():
+def test_a_column_of_texts_is_not_guessed_among_others():
     with pytest.raises(BadOption, match=r"it has 'title', 'review', 'label'\. Say so with text_field"):
         open_source([{"title": "a", "review": "b", "label": "c"}])
+    with pytest.raises(BadOption, match="It is not clear"):
+        open_source([{"tokens": ["a", "fine", "film"], "genre": "drama", "label": 1}])
+    with pytest.raises(BadOption, match="It is not clear"):
+        open_source([{"tokens": ["a", "fine", "film"], "label": 1}])
 
 
 def test_columns_of_pandas_that_share_a_name():

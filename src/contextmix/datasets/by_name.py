@@ -43,7 +43,7 @@ def load_table(name: str, split: str | None) -> Held:
             f"{name} is no file, and data sets by name or in a folder need the library datasets, which is not "
             "installed. Check the name of the file, or: pip install 'contextmix[datasets]'"
         ) from reason
-    folder = Path(name)
+    folder = Path(name).expanduser()
     try:
         if folder.is_dir() and any((folder / kept).is_file() for kept in ("state.json", "dataset_dict.json")):
             found = datasets.load_from_disk(str(folder.resolve()))
@@ -53,13 +53,15 @@ def load_table(name: str, split: str | None) -> Held:
             path, _, configuration = name.partition(":")
             found = datasets.load_dataset(path, configuration or None)
     except Exception as reason:  # the library has no common ancestor of what it raises
-        said = (str(reason).strip() or type(reason).__name__).splitlines()[0].rstrip(".")
+        source = reason.__cause__ or reason
+        said = (str(source).strip() or type(source).__name__).splitlines()[0].rstrip(".")
         raise BadInput(
             f"{name} is no file, and datasets cannot load it as a data set: {said}. Check the name (a configuration "
-            "stands after a colon, as in nyu-mll/glue:sst2) and the network; or name files."
+            "stands after a colon, as in nyu-mll/glue:sst2) and the network; or name files, as folder/*.jsonl."
         ) from reason
     chosen = _chosen(found, name, split)
-    return _table(chosen, name, f"{name}:", {"dataset": name, "split": str(chosen.split or split or "")})
+    shown = folder.resolve().name if folder.is_dir() else name  # a folder that was moved is still the same
+    return _table(chosen, shown, f"{shown}:", {"dataset": shown, "split": str(chosen.split or split or "")})
 
 
 def _chosen(found: Any, name: str, split: str | None) -> Any:

@@ -1,4 +1,4 @@
-"""Rows whose id an earlier row has: found with 16 bytes per row."""
+"""Rows whose id an earlier row has: found with 24 bytes per row."""
 
 from __future__ import annotations
 
@@ -44,15 +44,23 @@ class Duplicates:
 
     @classmethod
     def of(cls, digests: np.ndarray[Any, Any]) -> Duplicates:
-        """Sort the digests; where neighbours are equal, all but the first are late. A digest of zeros is no id."""
-        order = np.lexsort((digests["low"], digests["high"]))  # stable: equal ones stay in the order of their rows
-        ordered = digests[order]
-        begins = np.ones(len(ordered), dtype=bool)
-        begins[1:] = ordered[1:] != ordered[:-1]
-        first = order[np.maximum.accumulate(np.where(begins, np.arange(len(ordered)), 0))]
-        late = ~begins & (ordered != np.zeros((), _DIGEST))
-        by_row = np.argsort(order[late])
-        return cls(order[late][by_row], first[late][by_row])
+        """Sort the digests; where neighbours are equal, all but the first are late. A digest of zeros is no id.
+
+        Halves are sorted first, with 8 bytes more per row: most often none is there twice, and that is all.
+        """
+        halves = np.sort(digests["high"])
+        repeated = np.unique(halves[1:][halves[1:] == halves[:-1]])
+        if not len(repeated):
+            return cls.none()
+        suspects = np.flatnonzero(np.isin(digests["high"], repeated) & (digests != np.zeros((), _DIGEST)))
+        chosen = digests[suspects]
+        order = np.lexsort((chosen["low"], chosen["high"]))  # stable: equal ones stay in the order of their rows
+        rows, ordered = suspects[order], chosen[order]
+        late = np.zeros(len(rows), dtype=bool)
+        late[1:] = ordered[1:] == ordered[:-1]
+        first = rows[np.maximum.accumulate(np.where(late, 0, np.arange(len(rows))))]
+        by_row = np.argsort(rows[late])
+        return cls(rows[late][by_row], first[late][by_row])
 
     def first_of(self, number: int) -> int | None:
         """The earlier row with the same id, or None."""

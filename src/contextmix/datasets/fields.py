@@ -11,6 +11,9 @@ from contextmix.errors import BadInput, BadOption, suggestion
 TEXTS = ("text", "sentence", "sentence1", "premise", "question")
 """The column of texts, where none is named: the first of these that exists."""
 
+PAIRED = {"sentence1": "sentence2", "premise": "hypothesis", "sentence": "question", "question": "context"}
+"""Columns beside which a text is half of a pair, so that reading it alone must be meant."""
+
 
 def resolve(tables: Sequence[Table], asked: Fields) -> Fields:
     """The columns to read, the same in every table.
@@ -21,7 +24,8 @@ def resolve(tables: Sequence[Table], asked: Fields) -> Fields:
 
     Returns:
         The names: as asked; otherwise for the text the first of `TEXTS` that exists and is no second text, or the only
-        column of texts where columns have types; ``label`` and ``id`` where they exist. A second text is never guessed.
+        column there is beside label and id, if it holds texts and columns have types (a header of CSV that is missing
+        would be read as one); ``label`` and ``id`` where they exist. A second text is never guessed.
 
     Raises:
         BadOption: If a column that was asked for does not exist, or the column of texts is not clear.
@@ -36,7 +40,8 @@ def resolve(tables: Sequence[Table], asked: Fields) -> Fields:
     for table in filled[1:]:
         missing = sorted(set(first.columns) ^ set(table.columns)) if first.declared and table.declared else []
         missing = missing or [name for name in fields.names if name not in table.columns]
-        missing = missing or [name for name in ("label", "id") if name in table.columns and name not in first.columns]
+        guessed = [name for name, said in (("label", asked.label), ("id", asked.id)) if said is None]
+        missing = missing or [name for name in guessed if name in table.columns and name not in first.columns]
         if missing:
             raise BadInput(
                 f"{first.name} and {table.name} have mixed schemas: only one of them has {', '.join(missing)}. "
@@ -51,24 +56,34 @@ def _resolved(table: Table, asked: Fields) -> Fields:
             raise BadOption(f"{table.name} has no column {name!r}.{suggestion(name, table.columns)}{_header(table)}")
     label = asked.label or ("label" if "label" in table.columns else None)
     identity = asked.id or ("id" if "id" in table.columns else None)
-    text = asked.text or next((name for name in TEXTS if name in table.columns and name != asked.pair), None)
-    if text is None and table.typed:
-        only = [name for name in _texts(table) if name not in (label, identity, asked.pair)]
-        text = only[0] if len(only) == 1 else None
-    if text is None:
-        listed = ", ".join(map(repr, table.columns))
+    return Fields(asked.text or _text(table, asked.pair, label, identity), asked.pair, label, identity)
+
+
+def _text(table: Table, pair: str | None, label: str | None, identity: str | None) -> str:
+    """The column of texts that nobody named."""
+    others = [name for name in table.columns if name not in (pair, label, identity)]
+    text = next((name for name in TEXTS if name in others), None)
+    if text is not None and pair is None and PAIRED.get(text) in others:
         raise BadOption(
-            f"It is not clear which column of {table.name} holds the text: it has {listed}. "
-            f"Say so with text_field (--text-field in a terminal).{_header(table)}"
+            f"{table.name} has pairs of texts, in {text!r} and {PAIRED[text]!r}. Name both with text_field and "
+            f"pair_field (--text-field, --pair-field), or {text!r} alone with text_field."
         )
-    return Fields(text, asked.pair, label, identity)
+    if text is not None:
+        return text
+    if table.typed and len(others) == 1 and _holds_texts(table, others[0]):
+        return others[0]
+    listed = ", ".join(map(repr, table.columns))
+    raise BadOption(
+        f"It is not clear which column of {table.name} holds the text: it has {listed}. "
+        f"Say so with text_field (--text-field in a terminal).{_header(table)}"
+    )
 
 
-def _texts(table: Table) -> list[str]:
-    """Columns whose values are texts in all of the first rows."""
-    rows = [row for _, row in table.records(0, HEAD, table.columns) if isinstance(row, Mapping)]
-    values = {name: [row[name] for row in rows if row.get(name) is not None] for name in table.columns}
-    return [name for name, found in values.items() if found and all(isinstance(value, str) for value in found)]
+def _holds_texts(table: Table, name: str) -> bool:
+    """Whether all values of a column in the first rows are texts."""
+    rows = [row for _, row in table.records(0, HEAD, [name]) if isinstance(row, Mapping)]
+    values = [row[name] for row in rows if row.get(name) is not None]
+    return bool(values) and all(isinstance(value, str) for value in values)
 
 
 def _header(table: Table) -> str:

@@ -137,7 +137,7 @@ def _object(text: str) -> dict[str, object] | Problem:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as reason:
-        found = f"{reason.msg} at character {reason.colno}" if isinstance(reason, json.JSONDecodeError) else str(reason)
+        found = f"{reason.msg} (character {reason.colno})" if isinstance(reason, json.JSONDecodeError) else str(reason)
         return Problem("broken_json", f"The line is no JSON: {found}. Write one whole object per line.")
     if isinstance(value, dict):
         return value

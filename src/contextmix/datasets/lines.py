@@ -113,15 +113,23 @@ class LineFile:
             for raw in islice(rows, skipped, skipped + stop - start):
                 yield f"{self.name}:{raw[1]}", parsed(raw, self.form, self.columns)
 
+    def _goes_on(self) -> bool:
+        """Whether the first line opens a list of rows or an object that it does not close."""
+        with readable(self.name), self.stamp.path.open("rb") as file:
+            file.seek(self.begin[0])
+            raw = next(self.form.split(file, 1), (0, 1, 1, b""))
+        row, text = parsed(raw, self.form, ()), raw[3].strip() if isinstance(raw[3], bytes) else b""
+        return isinstance(row, Problem) and row.kind == "broken_json" and (text[:1] == b"[" or text == b"{")
+
     def _fields(self) -> tuple[str, ...]:
         """The fields of the first rows that are objects, in the order in which they come up."""
         found = [row for _, row in self.records(0, HEAD)]
         objects = [row for row in found if isinstance(row, Mapping)]
-        if found and not objects:
-            first = next((row.reason for row in found if isinstance(row, Problem)), "")
+        if self._goes_on() or (found and not objects):
+            said = "begins with a list or an object that goes on in the next line" if self._goes_on() else ""
             raise BadFile(
-                f"{self.name} holds no JSON object in its first {len(found)} lines. A row is one object in one line: "
-                f"write each object of a list, or one that is indented, to a line of its own. {first}"
+                f"{self.name} {said or f'holds no JSON object in its first {len(found)} lines'}. A row is one object "
+                "in one line: write each object of a list, or one that is indented, to a line of its own."
             )
         return tuple(dict.fromkeys(name for row in objects for name in row))
 

@@ -143,7 +143,7 @@ def _text(found: Mapping[str, object], field: str | None) -> str | Problem | Non
     if not value.strip():
         return Problem("empty_text", f"The field {field!r} holds only white space. {MISSING}")
     if _has_lone_surrogate(value):
-        said = f"The field {field!r} holds half a character (a lone surrogate), which no tokenizer reads: {MISSING}"
+        said = f"The field {field!r} holds half a character (a lone surrogate), and no tokenizer reads it. Repair it."
         return Problem("lone_surrogate", said)
     return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,7 +88,8 @@ def open_source(
             line), ``.csv``, ``.tsv`` (no quoting, as GLUE writes it), ``.txt`` (a text per line) or ``.parquet``; a
             name or folder for the library `datasets`; a DataFrame, a `datasets.Dataset` or a sequence of dictionaries.
         text_field: The column of texts. Left out: the first of text, sentence, sentence1, premise and question that
-            exists, or the only column of texts where columns have types (not in CSV and TSV).
+            exists, or the only column beside label and id, if its type is text (CSV and TSV have no types).
+            A column that is half of a well-known pair must be named.
         pair_field: The column of second texts; never guessed.
         label_field: The column of labels. Left out: label, if it exists.
         id_field: The column of ids. Left out: id, if it exists; without ids, rows are known by their number.
@@ -169,7 +171,9 @@ def _files(paths: Sequence[Path]) -> list[Table]:
     twice = [path for path, times in Counter(path.resolve() for path in paths).items() if times > 1]
     if twice:
         raise BadInput(f"{twice[0].name} is named more than once, so its texts would count twice. Name it once.")
-    return [_file(path, path.name if names[path.name] == 1 else path.as_posix()) for path in paths]
+    common = Path(os.path.commonpath([path.resolve().parent for path in paths]))
+    shown = [path.name if names[path.name] == 1 else path.resolve().relative_to(common).as_posix() for path in paths]
+    return [_file(path, name) for path, name in zip(paths, shown, strict=True)]
 
 
 def _file(path: Path, shown: str) -> Table:
