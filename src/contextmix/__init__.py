@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from contextmix.datasets.run import run
     from contextmix.encoderdecoder import EncoderDecoderTrace, source_and_target
     from contextmix.errors import ContextMixError
+    from contextmix.evidence.reproduce import reproduce
     from contextmix.model import CheckReport, TracedModel
     from contextmix.provenance import Provenance, Quantity
     from contextmix.sequence_to_sequence import TracedEncoderDecoder
@@ -52,6 +53,7 @@ __all__ = [
     "mixing_ratio",
     "models",
     "open_run",
+    "reproduce",
     "run",
     "source_and_target",
 ]
@@ -69,7 +71,12 @@ _HOMES = (
     "tokens",
     "errors",
 )
-_APART = {"run": "datasets.run", "open_run": "datasets.results", "Run": "datasets.results"}  # these load pyarrow too
+_APART = {  # these load pyarrow too
+    "Run": "datasets.results",
+    "open_run": "datasets.results",
+    "reproduce": "evidence.reproduce",
+    "run": "datasets.run",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,83 @@
+"""The contract of an experiment, and what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from contextmix.api import load
+from contextmix.datasets.results import Run
+from contextmix.datasets.run import run
+from contextmix.evidence.report import Report
+from contextmix.model import TracedModel
+from contextmix.papers import Paper
+from contextmix.plugins import Registry
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What an experiment works on.
+
+    Attributes:
+        model: What `load` takes, or a model that it gave.
+        data: What `run` takes: a file, several, a name; None where the experiment needs none.
+        out: The folder of its results; runs over the data lie below it and are gone on with.
+        limit: Only so many rows.
+        seed: Of all that is random.
+        reading: Further arguments of `run`: names of fields, ``device``, ``workers``, ``batch_tokens`` …
+        progress: Whether progress is shown.
+    """
+
+    model: Any
+    data: Any
+    out: Path
+    limit: int | None = None
+    seed: int = 0
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    progress: bool = True
+
+    @cached_property
+    def traced(self) -> TracedModel:
+        """The model, loaded once."""
+        if isinstance(self.model, TracedModel):
+            return self.model
+        return load(self.model, device=self.reading.get("device"), dtype=self.reading.get("dtype", "float32"))
+
+    def measured(self, name: str, **settings: Any) -> Run:
+        """A run over the data, in the folder ``runs/NAME``; one that is there is gone on with.
+
+        Args:
+            name: Of its folder: experiments that ask for the same name and settings share it.
+            settings: Further arguments of `run`, such as ``methods`` and ``layers``.
+        """
+        spread = self.reading.get("workers", 1) > 1 or self.reading.get("engine", "local") != "local"
+        given = {"limit": self.limit, "truncate": True, **self.reading, **settings}
+        model = self.model if spread else self.traced
+        return run(self.data, self.out / "runs" / name, model=model, progress=self.progress, **given)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One table or figure of a paper.
+
+    Attributes:
+        study: The paper, as in ``contextmix reproduce STUDY``.
+        name: Which one, as in ``--only NAME``; the file is called ``STUDY_NAME``.
+        title: What it asks, in a sentence.
+        paper: Source.
+        run: ``run(setup) -> Report``.
+        needs: What data and model must have, for people.
+    """
+
+    study: str
+    name: str
+    title: str
+    paper: Paper
+    run: Callable[[Setup], Report]
+    needs: str
+
+
+EXPERIMENTS: Registry[Experiment] = Registry("contextmix.experiments", "EXPERIMENT", "experiment")

@@ -1,0 +1,171 @@
+"""What an experiment found: tables, figures and plain words, shown in a terminal and written to a folder."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from contextmix.errors import BadOption
+from contextmix.storage import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers with their labels.
+
+    Attributes:
+        name: Name of its files.
+        caption: One sentence: what it shows, of what, of how many.
+        numbers: Everything that was measured, for the CSV file: one line per entry.
+        shown: The same as people read it, with short texts such as ``".77 ±.12"``; left out, the numbers rounded.
+    """
+
+    name: str
+    caption: str
+    numbers: pd.DataFrame
+    shown: pd.DataFrame | None = None
+
+    @property
+    def texts(self) -> pd.DataFrame:
+        """The table as people read it: all texts, the index as the first column."""
+        frame = self.numbers if self.shown is None else self.shown
+        return frame.reset_index().map(_text)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture that is drawn when it is asked for.
+
+    Attributes:
+        name: Name of its files.
+        caption: One sentence.
+        draw: Draws it on an empty matplotlib figure.
+        size: Width and height in inches.
+    """
+
+    name: str
+    caption: str
+    draw: Callable[[Canvas], None]
+    size: tuple[float, float] = (6.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one experiment found.
+
+    Attributes:
+        name: Such as ``"globenc_table1"``.
+        title: What it asks.
+        summary: What was found, in plain sentences; also what does not agree with the paper.
+        tables: In order.
+        figures: In order.
+        record: Everything needed to do it again: settings, seeds, versions, model, data, time taken. JSON values.
+    """
+
+    name: str
+    title: str
+    summary: Sequence[str]
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    def show(self, console: Console | None = None) -> None:
+        """Print title, tables and summary."""
+        console = console or Console()
+        console.print(Text(self.title, "bold"))
+        for table in self.tables:
+            console.print()
+            console.print(Text(table.caption, "dim"))
+            texts = table.texts
+            grid = Grid(*map(str, texts.columns), box=None, pad_edge=False)
+            for line in texts.itertuples(index=False, name=None):
+                grid.add_row(*map(Text, line))
+            console.print(grid)
+        console.print()
+        for sentence in self.summary:
+            console.print(Text(f"- {sentence}"))
+
+    def save(self, folder: Path | str) -> list[Path]:
+        """Write tables (CSV, Markdown, LaTeX), figures (PNG, SVG), the report (Markdown) and the record (JSON).
+
+        Args:
+            folder: Made if it is not there; files of an earlier report of the same name are replaced.
+
+        Returns:
+            What was written.
+
+        Raises:
+            OutputUnwritable: If it cannot be written.
+            BadOption: If there are figures and matplotlib is not installed.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        files: dict[str, bytes] = {}
+        for table in self.tables:
+            files[f"{table.name}.csv"] = table.numbers.to_csv().encode()
+            files[f"{table.name}.md"] = markdown(table.texts).encode()
+            files[f"{table.name}.tex"] = latex(table).encode()
+        for figure in self.figures:
+            files |= {f"{figure.name}.{kind}": data for kind, data in drawn(figure).items()}
+        files[f"{self.name}.md"] = self.text().encode()
+        files[f"{self.name}.json"] = (json.dumps(dict(self.record), indent=1) + "\n").encode()
+        for name, data in files.items():
+            write_atomically(folder / name, data, overwrite=True)
+        return [folder / name for name in files]
+
+    def text(self) -> str:
+        """The whole report in Markdown, with its figures beside it."""
+        parts = [f"# {self.title}", "\n".join(f"- {sentence}" for sentence in self.summary)]
+        parts += [f"{table.caption}\n\n{markdown(table.texts)}" for table in self.tables]
+        parts += [f"![{figure.caption}]({figure.name}.png)\n\n{figure.caption}" for figure in self.figures]
+        return "\n\n".join(parts) + "\n"
+
+
+def markdown(texts: pd.DataFrame) -> str:
+    """A table of texts in Markdown."""
+    lines = [list(map(str, texts.columns)), ["---"] * len(texts.columns), *texts.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def latex(table: Table) -> str:
+    """A table in LaTeX, for the package booktabs."""
+    return str(table.texts.style.hide(axis="index").to_latex(hrules=True, caption=table.caption, label=table.name))
+
+
+def drawn(figure: Figure) -> dict[str, bytes]:
+    """A figure as PNG and SVG.
+
+    Raises:
+        BadOption: If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure as Canvas
+    except ImportError as missing:
+        raise BadOption('Figures need matplotlib: pip install "contextmix[plot]".') from missing
+    canvas = Canvas(figsize=figure.size, layout="constrained")
+    figure.draw(canvas)
+    found = {}
+    for kind in ("png", "svg"):
+        data = io.BytesIO()
+        # Without a date, the same numbers give the same file.
+        canvas.savefig(data, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else None)
+        found[kind] = data.getvalue()
+    return found
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return "–" if pd.isna(value) else f"{value:.3g}"
+    return str(value)

@@ -1,0 +1,84 @@
+"""The experiments of a paper on a model and data of one's own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from contextmix.errors import UnknownName
+from contextmix.evidence.experiment import EXPERIMENTS, Experiment, Setup
+from contextmix.evidence.report import Report
+
+
+def reproduce(
+    study: str,
+    out: Path | str,
+    *,
+    model: Any = "demo",
+    data: Any = None,
+    only: Sequence[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    **reading: Any,
+) -> list[Report]:
+    """Do the experiments of a paper again; each report is written as soon as it is there.
+
+    Args:
+        study: ``"globenc"``, ``"value_zeroing"`` or ``"effective_attention"``.
+        out: The folder of tables, figures, records and runs; what an interrupted call left there is gone on with.
+        model: What `load` takes, or a model that it gave.
+        data: What `run` takes.
+        only: Names of experiments of the study; left out, all.
+        limit: Only so many rows.
+        seed: Of all that is random.
+        progress: Show how far it has come.
+        reading: Further arguments of `run`: names of fields, ``device``, ``workers`` …
+
+    Returns:
+        One report per experiment.
+
+    Raises:
+        UnknownName: If there is no such study or experiment.
+        BadInput: If the data lacks what an experiment needs.
+    """
+    chosen = experiments_of(study, only)
+    setup = Setup(model, data, Path(out), limit, seed, reading, progress)
+    return [_done(one, setup) for one in chosen]
+
+
+def experiments_of(study: str, only: Sequence[str] | None = None) -> list[Experiment]:
+    """The experiments of a study, in the order of their names.
+
+    Raises:
+        UnknownName: If there is no such study or experiment.
+    """
+    asked = study.replace("-", "_")
+    own = {one.name: one for one in EXPERIMENTS.values() if one.study == asked}
+    if not own:
+        raise UnknownName("study", study, {one.study for one in EXPERIMENTS.values()})
+    for name in only or ():
+        if name not in own:
+            raise UnknownName(f"experiment of {asked}", name, own)
+    return [one for name, one in own.items() if only is None or name in only]
+
+
+def _done(experiment: Experiment, setup: Setup) -> Report:
+    start = time.monotonic()
+    found = experiment.run(setup)
+    record = {
+        "experiment": f"{experiment.study}_{experiment.name}",
+        "paper": experiment.paper.short,
+        "model": setup.traced.origin.model,
+        "data": str(setup.data),
+        "limit": setup.limit,
+        "seed": setup.seed,
+        "versions": dict(setup.traced.origin.versions),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    report = replace(found, record={**record, **found.record})
+    report.save(setup.out)
+    return report
