@@ -1,0 +1,79 @@
+"""Figures for papers: functions that draw on matplotlib axes and return them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from contextmix.views.colours import background
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe & Ito's palette, told apart by people who do not see red or green, in the order in which it prints best.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31", "#7F7F7F")
+MARKERS = "osD^vP*Xd"
+
+
+def bands(
+    axes: Axes,
+    x: Sequence[float],
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+) -> Axes:
+    """Lines with a shaded band each, such as means over layers with their confidence intervals.
+
+    Args:
+        axes: Where to draw.
+        x: Places on the horizontal axis.
+        lines: Name → (middle, lower, upper), each as long as ``x``.
+        xlabel: What the horizontal axis is.
+        ylabel: What the vertical axis is, with its unit.
+    """
+    for number, (name, (middle, lower, upper)) in enumerate(lines.items()):
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        axes.plot(x, middle, color=colour, marker=marker, markersize=3.5, linewidth=1.2, label=name)
+        axes.fill_between(x, lower, upper, color=colour, alpha=0.2, linewidth=0)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    if all(float(place).is_integer() for place in x):
+        axes.set_xticks(list(x))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize="small", frameon=False)
+    return axes
+
+
+def heat(
+    axes: Axes,
+    values: Any,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    signed: bool = False,
+    limit: float | None = None,
+) -> Axes:
+    """A matrix as coloured cells: one hue for numbers without sign, two for numbers with sign.
+
+    Args:
+        axes: Where to draw.
+        values: (row, column); NaN is left empty.
+        rows: Labels from top to bottom.
+        columns: Labels from left to right.
+        signed: Whether numbers have signs; zero is then the middle of the scale.
+        limit: The number of the full colour; left out, the largest one.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    array = np.asarray(values, dtype=np.float64)
+    top = float(np.nanmax(np.abs(array))) if limit is None else limit
+    low = -1.0 if signed else 0.0
+    scale = LinearSegmentedColormap.from_list("contextmix", [background(s, signed) for s in np.linspace(low, 1.0, 33)])
+    image = axes.imshow(array, cmap=scale, vmin=low * top, vmax=top, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize="small")
+    axes.set_yticks(range(len(rows)), rows, fontsize="small")
+    axes.figure.colorbar(image, ax=axes, pad=0.02)
+    return axes
