@@ -38,9 +38,10 @@ class PairedTest:
 def paired_test(first: Outcomes, second: Outcomes, *, resamples: int = 9999, seed: int = 0) -> PairedTest:
     """Permutation test of the mean difference between two methods on the same examples.
 
-    If the methods were alike, each pair could as well be the other way round. The p-value is the share of such swaps
-    whose mean difference is as far from zero; all 2ⁿ of them where these are at most ``resamples``, else a random
-    sample, with the observed one counted in.
+    If the methods were alike, each pair could as well be the other way round. The p-value is twice the share of such
+    swaps whose mean difference is at least as large, or as small, as the observed one, whichever share is smaller, and
+    1 at most. All 2ⁿ swaps are tried where these are at most ``resamples``; else that many are drawn, and the observed
+    one is counted in.
 
     Args:
         first: One entry per example.

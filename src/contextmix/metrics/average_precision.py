@@ -23,7 +23,7 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:
         little more in short texts. Undefined for constant scores, and where no or every token is marked.
 
     Source:
-        Value Zeroing (Mohebbi et al. 2023), section 5, cue alignment; the number is that of
+        Value Zeroing (Mohebbi et al. 2023), cue alignment; the number is that of
         ``sklearn.metrics.average_precision_score``, whose steps are not joined by lines (`auprc` joins them).
 
     Example:

@@ -26,7 +26,7 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:
         chance gives. Undefined for negative scores, scores that are all zero, no cue, and a cue that is the whole text.
 
     Source:
-        Value Zeroing (Mohebbi et al. 2023), section 5, cue alignment.
+        Value Zeroing (Mohebbi et al. 2023), cue alignment.
 
     Example:
         >>> score(np.array([1.0, 2.0, 1.0]), np.array([False, True, False])).value

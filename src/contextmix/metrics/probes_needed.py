@@ -23,7 +23,7 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:
         constant scores, and where no or every token is marked.
 
     Source:
-        Yin & Neubig (2022), section 4.2. Code of later papers ranks ties densely (equal scores count as one probe);
+        Yin & Neubig (2022). Code of later papers ranks ties densely (equal scores count as one probe);
         the numbers differ only where tokens tie.
 
     Example:

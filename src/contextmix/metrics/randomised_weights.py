@@ -26,7 +26,7 @@ def score(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> Scored
         reference, and fewer than 3 tokens.
 
     Source:
-        Adebayo et al. (2018), section 3: the model parameter randomisation test, rank correlation of absolute values.
+        Adebayo et al. (2018): the model parameter randomisation test, rank correlation of absolute values.
 
     Example:
         >>> score(np.array([0.1, -0.7, 0.2]), np.array([1.0, 3.0, 2.0])).value

@@ -23,7 +23,7 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:
         for constant scores, and where no or every token is marked.
 
     Source:
-        Yin & Neubig (2022), section 4.2.
+        Yin & Neubig (2022).
 
     Example:
         >>> score(np.array([0.5, 0.4, 0.3]), np.array([False, True, True])).value
