@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import ttest_rel
+from scipy.stats import permutation_test, ttest_rel
 
 from contextmix.contracts import Scored
 from contextmix.errors import BadInput, BadOption, NotFinite, WrongShape
@@ -32,6 +32,21 @@ def longhand(first: np.ndarray, second: np.ndarray) -> float:
     return min(1, 2 * min(above, below))
 
 
+def scipys(first: np.ndarray, second: np.ndarray, resamples: int) -> float:
+    def mean_difference(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+        return (a - b).mean(axis)
+
+    draws = np.random.default_rng(0)
+    return permutation_test(
+        (first, second),
+        mean_difference,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=resamples,
+        random_state=draws,
+    ).pvalue
+
+
 @pytest.mark.parametrize("n", [6, 7, 10])
 @pytest.mark.parametrize("shift", [0.0, 0.5, -2.0])
 def test_few_pairs_are_swapped_in_every_way(n, shift):
@@ -39,14 +54,16 @@ def test_few_pairs_are_swapped_in_every_way(n, shift):
     found = paired_test(first, second)
     assert found.p_value == pytest.approx(longhand(first, second), abs=1e-12)
     assert found.difference == pytest.approx(fsum(first - second) / n)
+    assert found.p_value == pytest.approx(scipys(first, second, 2**n))
     assert (found.count, found.left_out, found.reason) == (n, 0, "")
 
 
-@pytest.mark.parametrize("shift", [0.05, 0.15, 0.3])
-def test_many_pairs_give_nearly_the_p_value_of_the_t_test(shift):
-    first, second = pairs(200, shift)
+@pytest.mark.parametrize(("n", "shift"), [(40, 0.05), (40, 0.15), (200, 0.05), (200, 0.1)])
+def test_many_pairs_give_scipys_p_value_and_nearly_that_of_the_t_test(n, shift):
+    first, second = pairs(n, shift)
     found = paired_test(first, second)
     assert found.p_value == pytest.approx(ttest_rel(first, second).pvalue, rel=0.15, abs=0.01)
+    assert found.p_value == pytest.approx(scipys(first, second, 9999), rel=0.06, abs=0.006)
     swapped = paired_test(second, first)
     assert swapped.difference == pytest.approx(-found.difference)
     assert swapped.p_value == pytest.approx(found.p_value, rel=0.15, abs=0.01)
@@ -54,7 +71,7 @@ def test_many_pairs_give_nearly_the_p_value_of_the_t_test(shift):
 
 def test_no_p_value_is_zero_and_the_seed_decides():
     first, second = pairs(100, 5.0)
-    assert paired_test(first, second, resamples=999).p_value == pytest.approx(2 / 1000)
+    assert paired_test(first, second, resamples=999).p_value == pytest.approx(1 / 1000)
     first, second = pairs(100, 0.2)
     assert paired_test(first, second, seed=1) == paired_test(first, second, seed=1)
     assert paired_test(first, second, seed=1) != paired_test(first, second, seed=2)
@@ -63,8 +80,23 @@ def test_no_p_value_is_zero_and_the_seed_decides():
 def test_methods_that_are_alike_seldom_differ_significantly():
     found = [paired_test(*pairs(30, 0.0, seed), resamples=499).p_value < 0.05 for seed in range(200)]
     assert 1 <= sum(found) <= 22  # 10 expected
-    same = np.arange(20.0)
+    same = np.linspace(0.1, 1, 20)
     assert paired_test(same, same).p_value == 1
+
+
+def test_differences_of_one_size_tie_whatever_their_rounding():
+    # Sums of ±0.1 are equal where as many are positive; 2 · P(at least 9 heads of 10) by hand.
+    first = np.array([0.1] * 9 + [-0.1]) + 0.7
+    assert paired_test(first, np.full(10, 0.7)).p_value == pytest.approx(2 * (10 + 1) / 2**10)
+
+
+@pytest.mark.parametrize("n", [14, 3000])
+def test_every_random_swap_is_drawn_once_whatever_the_batches(n, monkeypatch):
+    first, second = pairs(n, 0.02)
+    found = paired_test(first, second, resamples=2000)
+    monkeypatch.setattr("contextmix.significance.BATCH", 7 * n)
+    assert paired_test(first, second, resamples=2000).p_value == pytest.approx(found.p_value, abs=0.06)
+    assert found.p_value * 2001 == pytest.approx(round(found.p_value * 2001))
 
 
 def test_only_pairs_that_are_both_defined_count():

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import permutation_test
 
 from contextmix.errors import BadInput, WrongShape
 from contextmix.statistics import BATCH, Outcomes, refuse_infinite, refuse_resamples, too_few, value_of
 
 FEWEST_FOR_TEST = 6
 """Of n pairs the smallest possible p-value is 2/2ⁿ: below 0.05 from 6 on."""
+ROUNDING = 1e-12  # of the sum of sizes: sums that differ by less differ by the order of adding
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,9 @@ class PairedTest:
 def paired_test(first: Outcomes, second: Outcomes, *, resamples: int = 9999, seed: int = 0) -> PairedTest:
     """Permutation test of the mean difference between two methods on the same examples.
 
-    If the methods were alike, each pair could as well be the other way round. The p-value is twice the share of such
-    swaps whose mean difference is at least as large, or as small, as the observed one, whichever share is smaller, and
-    1 at most. All 2ⁿ swaps are tried where these are at most ``resamples``; else that many are drawn, and the observed
-    one is counted in.
+    If the methods were alike, each pair could as well be the other way round. The p-value is the share of such swaps
+    whose mean difference is as far from zero as the observed one: of all 2ⁿ where these are at most ``resamples``; else
+    of that many random ones, the observed one counted in.
 
     Args:
         first: One entry per example.
@@ -55,7 +54,8 @@ def paired_test(first: Outcomes, second: Outcomes, *, resamples: int = 9999, see
         NotFinite: If a value is NaN or infinite.
 
     Source:
-        Fisher (1935), The Design of Experiments; ``scipy.stats.permutation_test`` with samples permuted.
+        Fisher (1935), The Design of Experiments. ``scipy.stats.permutation_test`` with samples permuted gives the
+        same, and takes 30 times as long on 872 examples.
 
     Example:
         >>> paired_test([0.9, 0.8, 0.7, 0.9, 0.8, 0.6, 0.7], [0.5, 0.7, 0.6, 0.4, 0.6, 0.5, 0.2]).p_value
@@ -74,16 +74,8 @@ def paired_test(first: Outcomes, second: Outcomes, *, resamples: int = 9999, see
     left_out = len(first) - len(pairs)
     if reason := too_few(len(pairs), FEWEST_FOR_TEST, "for a p-value below 0.05"):
         return PairedTest(difference, None, len(pairs), left_out, reason)
-    found = permutation_test(
-        (left, right),
-        _mean_difference,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=resamples,
-        batch=max(1, BATCH // len(pairs)),
-        random_state=np.random.default_rng(seed),
-    )
-    return PairedTest(difference, float(found.pvalue), len(pairs), left_out)
+    p_value = _share_as_far_from_zero(left - right, resamples, np.random.default_rng(seed))
+    return PairedTest(difference, p_value, len(pairs), left_out)
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -116,5 +108,19 @@ def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]
     return corrected
 
 
-def _mean_difference(first: NDArray[np.float64], second: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    return np.asarray((first - second).mean(axis))
+def _share_as_far_from_zero(differences: NDArray[np.float64], resamples: int, draws: np.random.Generator) -> float:
+    """The share of swaps whose sum of differences is as far from zero as the sum without any swap."""
+    n, total = len(differences), differences.sum()
+    least = abs(total) - ROUNDING * np.abs(differences).sum()
+
+    def as_far(swapped: NDArray[np.integer]) -> int:
+        return int((np.abs(total - 2 * (swapped @ differences)) >= least).sum())
+
+    if 2**n <= resamples:
+        every = np.arange(2**n)[:, None] >> np.arange(n) & 1
+        return as_far(every) / len(every)
+    found, rows = 0, max(1, BATCH // n)
+    for start in range(0, resamples, rows):
+        bits = draws.integers(256, size=(min(rows, resamples - start), -(-n // 8)), dtype=np.uint8)
+        found += as_far(np.unpackbits(bits, axis=1, count=n))
+    return (found + 1) / (resamples + 1)

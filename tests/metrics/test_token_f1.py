@@ -43,6 +43,7 @@ def test_closed_forms():
     assert score(falling, people, top=3).value == pytest.approx(2 * 2 / (3 + 2))
     assert score(falling, people).value == score(falling, people, top=2).value
     assert score(falling, people, top=0.75).value == score(falling, people, top=3).value
+    assert score(falling, people, top=0.65).value == score(falling, people, top=3).value  # 2.6 is nearest to 3
     assert score(falling, people, top=0.01).value == score(falling, people, top=1).value
     # Two of the three tied tokens are chosen; one of the three is marked, and two of the three choices hold it.
     assert score(np.array([1.0, 1.0, 1.0, 0.0]), marks("x..x")).value == pytest.approx((0 + 2 / 4 + 2 / 4) / 3)

@@ -50,7 +50,7 @@ def hits_at(scores: Numbers, marked: Marks, chosen: int) -> tuple[Numbers, Numbe
     above, tied = scores > smallest, scores == smallest
     places = chosen - int(above.sum())
     n_tied, n_marked = int(tied.sum()), int(marked[tied].sum())
-    drawn = range(max(0, places - (n_tied - n_marked)), min(places, n_marked) + 1)
+    drawn = range(min(places, n_marked) + 1)  # where too few are unmarked, there are 0 ways
     ways = [comb(n_marked, k) * comb(n_tied - n_marked, places - k) / comb(n_tied, places) for k in drawn]
     return int(marked[above].sum()) + np.array(drawn, float), np.array(ways)
 
