@@ -26,12 +26,16 @@ NOUNS = {
     "comparison",
     "anatomy",
     "contracts",
+    "rationale",
 }
 BASE = {"maths", "errors", "papers", *NOUNS}
 PLUGINS = {"methods", "aggregations", "metrics"}
 BELOW_API = {
     "plugins",
     "plan",
+    "scoring",
+    "statistics",
+    "significance",
     "attribution",
     "batch",
     "generation",
@@ -60,6 +64,9 @@ MAY_IMPORT = {  # a folder that lacks its own name: its files never import each 
     "tracing": {"tracing", *BASE},
     "views": {"views", "tokens", "places", "media", "tokenmap", "provenance", "comparison", "errors"},
     "plan": {"plugins", *PLUGINS, *BASE},
+    "scoring": {"plan", "plugins", "metrics", *BASE},
+    "statistics": {"contracts", "errors"},
+    "significance": {"statistics", "errors"},
     "attribution": {"plan", "tracing", *BASE},
     "generation": {"attribution", "plan", "tracing", *BASE},
     "batch": {"plan", *BASE},

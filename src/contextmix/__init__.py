@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from contextmix.anatomy import Anatomy, BlockAnatomy, NormPlace, Sublayer
-    from contextmix.api import aggregate, aggregations, compare, load, measure, methods, mixing_ratio
+    from contextmix.api import aggregate, aggregations, compare, load, measure, methods, metrics, mixing_ratio
     from contextmix.comparison import Comparison
     from contextmix.datasets.results import Run, open_run
     from contextmix.datasets.run import run
@@ -50,6 +50,7 @@ __all__ = [
     "load",
     "measure",
     "methods",
+    "metrics",
     "mixing_ratio",
     "models",
     "open_run",
@@ -91,7 +92,7 @@ def __getattr__(name: str) -> Any:
 
 
 class _Package(ModuleType):
-    """Keeps public names what they are: the folders methods and aggregations share theirs with functions.
+    """Keeps public names what they are: the folders methods, aggregations and metrics share theirs with functions.
 
     Importing a folder would bind it here in place of the function; ``from contextmix.methods import norm`` needs no
     such name.

@@ -31,6 +31,7 @@ from contextmix.plan import (
 )
 from contextmix.plugins import check_options
 from contextmix.provenance import Quantity
+from contextmix.scoring import METRICS
 from contextmix.sequence_to_sequence import TracedEncoderDecoder
 from contextmix.tokenmap import TokenMap
 from contextmix.trace import LayerTrace, Trace
@@ -254,6 +255,16 @@ def aggregations() -> pd.DataFrame:
         for name, one in AGGREGATIONS.items()
     ]
     return pd.DataFrame(rows).set_index("aggregation")
+
+
+def metrics() -> pd.DataFrame:
+    """All metrics: name, formula, paper, what scores are compared with, which numbers are better, and cost."""
+    rows = [
+        {"metric": name, "formula": one.formula, "paper": one.paper.short, "against": one.against}
+        | {"better": "higher" if one.higher_is_better else "lower", "cost": one.cost}
+        for name, one in METRICS.items()
+    ]
+    return pd.DataFrame(rows).set_index("metric")
 
 
 def models(model_type: str | None = None, *, status: str | None = None) -> pd.DataFrame:

@@ -155,7 +155,8 @@ class Metric:
 
     Attributes:
         name: What users type; also the name of the file.
-        score: What it needs depends on ``against``; all arrays have one entry per token, (token,).
+        score: What it needs depends on ``against``; all arrays have one entry per token, (token,), and finite numbers:
+            `contextmix.scoring.score` checks them first.
             ``"reference"``: ``score(scores, reference, *, options…)``, with scores of another method or model.
             ``"rationale"``: ``score(scores, rationale, *, options…)``, with True for the tokens that people marked.
             ``"model"``: ``score(scores, predict, removable, *, options…)``, with a `Predict` and True for the tokens

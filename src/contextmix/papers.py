@@ -105,3 +105,41 @@ SUNDARARAJAN_2017 = Paper(
     "ICML",
     "https://proceedings.mlr.press/v70/sundararajan17a.html",
 )
+SPEARMAN_1904 = Paper(
+    "Spearman",
+    1904,
+    "The Proof and Measurement of Association between Two Things",
+    "American Journal of Psychology 15",
+    "https://doi.org/10.2307/1412159",
+)
+KENDALL_1945 = Paper(
+    "Kendall",
+    1945,
+    "The Treatment of Ties in Ranking Problems",
+    "Biometrika 33",
+    "https://doi.org/10.1093/biomet/33.3.239",
+)
+PEARSON_1895 = Paper(
+    "Pearson",
+    1895,
+    "Note on Regression and Inheritance in the Case of Two Parents",
+    "Proceedings of the Royal Society of London 58",
+    "https://doi.org/10.1098/rspl.1895.0041",
+)
+ADEBAYO_2018 = Paper(
+    "Adebayo et al.", 2018, "Sanity Checks for Saliency Maps", "NeurIPS", "https://arxiv.org/abs/1810.03292"
+)
+DEYOUNG_2020 = Paper(
+    "DeYoung et al.",
+    2020,
+    "ERASER: A Benchmark to Evaluate Rationalized NLP Models",
+    "ACL",
+    "https://aclanthology.org/2020.acl-main.408",
+)
+YIN_2022 = Paper(
+    "Yin & Neubig",
+    2022,
+    "Interpreting Language Models with Contrastive Explanations",
+    "EMNLP",
+    "https://aclanthology.org/2022.emnlp-main.14",
+)

@@ -290,6 +290,13 @@ def test_methods_lists_every_method_and_aggregation(run: Run):
         assert re.search(rf"^{name}\b", result.stdout, re.MULTILINE), name
 
 
+def test_metrics_lists_every_metric(run: Run):
+    result = run("metrics")
+    assert result.exit_code == 0
+    for name in cm.metrics().index:
+        assert re.search(rf"^{name}\b", result.stdout, re.MULTILINE), name
+
+
 def test_models_lists_what_was_tried(run: Run):
     result = run("models", "--status", "refused")
     assert result.exit_code == 0

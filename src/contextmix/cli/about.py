@@ -1,4 +1,4 @@
-"""Verbs that tell what there is and whether it holds: check, methods, models."""
+"""Verbs that tell what there is and whether it holds: check, methods, metrics, models."""
 
 from __future__ import annotations
 
@@ -58,14 +58,16 @@ def methods() -> None:
     """List all methods and aggregations with formula, paper and cost."""
     import contextmix
 
-    console = Console()
     for frame in (contextmix.methods(), contextmix.aggregations()):
-        name = Column(str(frame.index.name), no_wrap=True, min_width=max(map(len, frame.index)))  # people copy it
-        table = Table(name, *frame.columns, box=None, pad_edge=False)
-        for row in frame.itertuples(name=None):
-            table.add_row(*map(Text, map(str, row)))
-        console.print(table)
-        console.print()
+        _print_plugins(frame)
+
+
+@app.command()
+def metrics() -> None:
+    """List all metrics with formula, paper, what they compare scores with, and cost."""
+    import contextmix
+
+    _print_plugins(contextmix.metrics())
 
 
 @app.command()
@@ -89,6 +91,16 @@ def models(
     counts = ", ".join(f"{count} {name}" for name, count in frame["status"].value_counts().items())
     versions = frame.attrs["versions"]
     console.print(f"\n{counts} (transformers {versions['transformers']}); 'contextmix check' proves a model of yours")
+
+
+def _print_plugins(frame: Any) -> None:
+    console = Console()
+    name = Column(str(frame.index.name), no_wrap=True, min_width=max(map(len, frame.index)))  # people copy it
+    table = Table(name, *frame.columns, box=None, pad_edge=False)
+    for row in frame.itertuples(name=None):
+        table.add_row(*map(Text, map(str, row)))
+    console.print(table)
+    console.print()
 
 
 def _told(row: Any) -> str:
