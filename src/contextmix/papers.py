@@ -105,3 +105,27 @@ SUNDARARAJAN_2017 = Paper(
     "ICML",
     "https://proceedings.mlr.press/v70/sundararajan17a.html",
 )
+DEYOUNG_2020 = Paper(
+    "DeYoung et al.",
+    2020,
+    "ERASER: A Benchmark to Evaluate Rationalized NLP Models",
+    "ACL",
+    "https://aclanthology.org/2020.acl-main.408",
+)
+PETSIUK_2018 = Paper(
+    "Petsiuk et al.",
+    2018,
+    "RISE: Randomized Input Sampling for Explanation of Black-box Models",
+    "BMVC",
+    "https://arxiv.org/abs/1806.07421",
+)
+CHEN_2020 = Paper(
+    "Chen et al.",
+    2020,
+    "Generating Hierarchical Explanations on Text Classification via Feature Interaction Detection",
+    "ACL",
+    "https://aclanthology.org/2020.acl-main.494",
+)
+ADEBAYO_2018 = Paper(
+    "Adebayo et al.", 2018, "Sanity Checks for Saliency Maps", "NeurIPS", "https://arxiv.org/abs/1810.03292"
+)
