@@ -81,8 +81,8 @@ def predictor(
         >>> demo = contextmix.load("demo")
         >>> (text,) = demo.encode("a good film")
         >>> predict = predictor(demo, text)
-        >>> predict(np.array([[True, True, True, True, True], [True, True, False, False, True]]))[:, 1].round(1)
-        array([1. , 0.5])
+        >>> predict(np.array([[True, True, True, True, True], [True, True, False, False, True]]))[:, 1].round(2)
+        array([1.  , 0.97])
     """
     if inputs.tokens is None or inputs.tokens.ids is None or "input_ids" not in inputs.tensors:
         raise BadInput("Tokens are taken away from a text as token ids, and this input has none (an image, a sound?).")

@@ -30,7 +30,7 @@ def score(
 
     Args:
         scores: (token,).
-        predict: Asked once, for the intact example, the empty rationale and one variant per bin.
+        predict: Asked once, for the intact example and one variant per bin, and for the empty rationale where it counts.
         removable: (token,), True for tokens that may be taken away; the others always stay.
         bins: Sizes of the rationale in per cent of the removable tokens, rounded down.
         divisor: ``"eraser_code"``: the mean over the bins. ``"eraser_paper"``: the mean over the bins and the empty
@@ -39,7 +39,7 @@ def score(
         by: Rank by the number itself, or by its size without the sign.
 
     Returns:
-        Between −1 and 1; the curve has the drop of each bin, and ``"0%"``, with nothing but what always stays.
+        Between −1 and 1; the curve has the drop of each bin, and of the empty rationale, ``"0%"``, where it counts.
 
     Raises:
         BadOption: If a bin is not above 0 and at most 100.
@@ -59,11 +59,12 @@ def score(
     ranked = ranking(scores, removable, by=by)
     if ranked.undefined:
         return Scored(None, ranked.undefined)
-    sizes = [0, *portions(bins, len(ranked.places))]
+    sizes, names = portions(bins, len(ranked.places)), tuple(bins)
+    if divisor == "eraser_paper":
+        sizes, names = [0, *sizes], (0, *names)
     drops = ask(predict, only(ranked.places, sizes, len(scores))).drops
-    total = drops.sum() if divisor == "eraser_paper" else drops[1:].sum()
-    entries = len(bins) if divisor == "eraser_code" else 1 + len(bins)
-    return Scored(float(total / entries), curve=named((0, *bins), drops))
+    entries = len(bins) + (divisor != "eraser_code")
+    return Scored(float(drops.sum() / entries), curve=named(names, drops))
 
 
 METRIC = Metric(
@@ -73,6 +74,6 @@ METRIC = Metric(
     higher_is_better=False,
     formula="mean over bins of p(ŷ|x) − p(ŷ|the top k % alone)",
     paper=DEYOUNG_2020,
-    cost="2 + bins runs of the model",
+    cost="1 + bins runs of the model",
     bounds=(-1.0, 1.0),
 )
