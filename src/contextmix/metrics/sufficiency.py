@@ -30,7 +30,7 @@ def score(
 
     Args:
         scores: (token,).
-        predict: Asked once, for the intact example and one variant per bin, and for the empty rationale where it counts.
+        predict: Asked once, for the intact example and one variant per bin, and the empty rationale where it counts.
         removable: (token,), True for tokens that may be taken away; the others always stay.
         bins: Sizes of the rationale in per cent of the removable tokens, rounded down.
         divisor: ``"eraser_code"``: the mean over the bins. ``"eraser_paper"``: the mean over the bins and the empty
