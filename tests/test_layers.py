@@ -13,6 +13,7 @@ ROOT = ""  # contextmix/__init__.py
 NOUNS = {
     "trace",
     "modelrun",
+    "perturbation",
     "sensitivity",
     "continuation",
     "encoderdecoder",
@@ -41,6 +42,7 @@ BELOW_API = {
     "generation",
     "joint",
     "model",
+    "predictor",
     "sequence_to_sequence",
     "storage",
     "support",
@@ -71,6 +73,7 @@ MAY_IMPORT = {  # a folder that lacks its own name: its files never import each 
     "generation": {"attribution", "plan", "tracing", *BASE},
     "batch": {"plan", *BASE},
     "model": {"attribution", "batch", "generation", "plan", "tracing", *BASE},
+    "predictor": {"model", "tracing", *BASE},
     "joint": {"plan", *BASE},
     "sequence_to_sequence": {"model", "joint", "plan", "tracing", *BASE},
     "api": BELOW_API,

@@ -162,11 +162,13 @@ class Metric:
             ``"model"``: ``score(scores, predict, removable, *, options…)``, with a `Predict` and True for the tokens
             that may be taken away (no special ones).
         against: What the scores are compared with.
-        higher_is_better: Whether a larger number is the better one.
+        higher_is_better: Whether a larger number is the better one, unless an option turns it round.
         formula: One line.
         paper: Source.
         cost: In words; for ``"model"`` in runs of the model.
         bounds: The smallest and the largest number that can come out; None where there is no bound.
+        turned_by: Options with the value that turns ``higher_is_better`` round, such as taking the least important
+            tokens away first.
     """
 
     name: str
@@ -177,6 +179,12 @@ class Metric:
     paper: Paper
     cost: str
     bounds: tuple[float | None, float | None] = (None, None)
+    turned_by: Mapping[str, Any] = field(default_factory=dict)
+
+    def prefers_higher(self, options: Mapping[str, Any]) -> bool:
+        """Whether a larger number is the better one under these options."""
+        turned = any(options.get(name, None) == value for name, value in self.turned_by.items())
+        return self.higher_is_better != turned
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -98,6 +98,11 @@ class TracedModel:
     def __repr__(self) -> str:
         return f"<TracedModel {self.origin.model!r}: {type(self.model).__name__}>"
 
+    @property
+    def turn(self) -> threading.RLock:
+        """Hold it while you run ``model`` yourself: recording changes a setting of it, so threads take turns."""
+        return self._lock
+
     @cached_property
     def limit(self) -> int | None:
         """The most tokens that the model reads."""

@@ -143,3 +143,17 @@ YIN_2022 = Paper(
     "EMNLP",
     "https://aclanthology.org/2022.emnlp-main.14",
 )
+PETSIUK_2018 = Paper(
+    "Petsiuk et al.",
+    2018,
+    "RISE: Randomized Input Sampling for Explanation of Black-box Models",
+    "BMVC",
+    "https://arxiv.org/abs/1806.07421",
+)
+CHEN_2020 = Paper(
+    "Chen et al.",
+    2020,
+    "Generating Hierarchical Explanations on Text Classification via Feature Interaction Detection",
+    "ACL",
+    "https://aclanthology.org/2020.acl-main.494",
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -71,19 +72,21 @@ class Rerunner:
             )
         return scores
 
-    def scores_of(self, ids: Tensor, kept: Tensor | None = None) -> Tensor:
+    def scores_of(self, ids: Tensor, kept: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
         """Logits (batch, class) of other token ids (batch, n); no gradients.
 
         Args:
-            ids: True tokens only; n may differ from the input's.
+            ids: True tokens only, but for those that are not seen; n may differ from the input's.
             kept: (batch, n): the position of each token in the input, for what else the model reads per token (such as
                 which text of a pair it belongs to). Left out, the same positions.
+            seen: (batch, n): False for tokens that attention passes over. Left out, all are seen.
 
         Raises:
             BadInput: If the input holds no token ids, an id would be taken for padding, nobody says what the model
                 is to read beside ids of another length, or the token is left out whose scores are explained.
+            UnsupportedModel: If attention cannot be told to pass over tokens.
         """
-        tensors, places = self._beside(ids, kept), self._places(ids, kept)
+        tensors, places = self._beside(ids, kept, seen), self._places(ids, kept)
         parts = []
         for rows in self._batches(tensors):
             outputs = quiet_run(self.model, _rows(tensors, rows), last_logits=int(self.position == -1))
@@ -143,14 +146,15 @@ class Rerunner:
         step = 1 if alone else count
         return [slice(start, start + step) for start in range(0, count, step)]
 
-    def _beside(self, ids: Tensor, kept: Tensor | None) -> dict[str, Tensor]:
+    def _beside(self, ids: Tensor, kept: Tensor | None, seen: Tensor | None = None) -> dict[str, Tensor]:
         """Other token ids, and what the model reads beside them."""
         own = self.tensors.get("input_ids")
         if own is None:
             raise BadInput("The model was given no token ids, so no token can be replaced or left out.")
         ids, (batch, length) = ids.to(own.device), ids.shape
-        self._refuse_padding(ids, own)
-        found = {"input_ids": ids}
+        mask = {} if seen is None else self._mask(seen.to(own.device))
+        self._refuse_padding(ids, own, mask.get("attention_mask"))
+        found = {"input_ids": ids, **mask}
         for name, value in self.tensors.items():
             if name != "input_ids":
                 per_token = value.shape[1:2] == own.shape[1:]
@@ -162,10 +166,21 @@ class Rerunner:
                     found[name] = value.expand(batch, *value.shape[1:])
         return found
 
-    def _refuse_padding(self, ids: Tensor, own: Tensor) -> None:
+    def _mask(self, seen: Tensor) -> dict[str, Tensor]:
+        if "attention_mask" not in inspect.signature(self.model.forward).parameters:
+            raise UnsupportedModel(
+                f"{type(self.model).__name__} takes no attention_mask, so it cannot be told to pass over a token that "
+                "stays in its place. Delete the token, or replace it."
+            )
+        return {"attention_mask": seen.long()}
+
+    def _refuse_padding(self, ids: Tensor, own: Tensor, mask: Tensor | None) -> None:
         """An id of padding that the input does not hold: models pass over it, silently, in more than one way."""
         padding = _padding_id(self.model)
-        if padding is not None and bool(((ids == padding).sum(-1) > (own == padding).sum()).any()):
+        if padding is None:
+            return
+        read = ids.eq(padding) if mask is None else ids.eq(padding) & mask.bool()
+        if bool((read.sum(-1) > own.eq(padding).sum()).any()):
             raise BadInput(
                 f"The id {padding} means padding to {type(self.model).__name__}, which may pass over it instead of "
                 "reading it, so the score would be that of another text. Choose another replacement."

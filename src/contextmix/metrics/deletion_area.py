@@ -1,0 +1,69 @@
+"""Deletion area: the area under the probability of the prediction while tokens are taken out, the top one first.
+
+A small area says that the probability falls as soon as the first tokens are gone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contextmix.contracts import Metric, Predict, Scored
+from contextmix.maths.removal import By, area, ranking, without
+from contextmix.papers import PETSIUK_2018
+from contextmix.perturbation import ask, spread
+
+
+def score(
+    scores: NDArray[np.float64],
+    predict: Predict,
+    removable: NDArray[np.bool_],
+    *,
+    steps: int | None = None,
+    by: By = "value",
+) -> Scored:
+    """The area under p(ŷ) from the intact example to what is left without any removable token; lower is better.
+
+    Args:
+        scores: (token,).
+        predict: Asked once, for the intact example and one variant per step.
+        removable: (token,), True for tokens that may be taken out.
+        steps: How many times some are taken out, ⌊i·n / steps⌋ of n at step i; None for one token at a time.
+        by: Rank by the number itself, or by its size without the sign.
+
+    Returns:
+        Between 0 and 1. The curve has p(ŷ) at each step, by the number of tokens taken out, or, with ``steps``, by
+        their share.
+
+    Raises:
+        BadOption: If there is less than one step.
+
+    Source:
+        Petsiuk et al. (2018), section 4.1, with tokens for pixels; the trapezoidal rule, as in their code.
+
+    Example:
+        >>> import numpy as np
+        >>> def predict(kept):  # only the first token matters
+        ...     yes = np.where(kept[:, 0], 0.75, 0.25)
+        ...     return np.stack([1 - yes, yes], axis=1)
+        >>> score(np.array([3.0, 1.0]), predict, np.ones(2, bool))
+        Scored(value=0.375, reason='', curve={'0': 0.75, '1': 0.25, '2': 0.25})
+    """
+    ranked = ranking(scores, removable, by=by)
+    if ranked.undefined:
+        return Scored(None, ranked.undefined)
+    numbers, names = spread(len(ranked.places), steps)
+    curve = ask(predict, without(ranked.places, numbers, len(scores))).parts
+    return Scored(area(numbers, curve), curve=dict(zip(names, curve.tolist(), strict=True)))
+
+
+METRIC = Metric(
+    name="deletion_area",
+    score=score,
+    against="model",
+    higher_is_better=False,
+    formula="∫ p(ŷ|x without the top k tokens) d(k/n)",
+    paper=PETSIUK_2018,
+    cost="n + 1 runs of the model",
+    bounds=(0.0, 1.0),
+)
