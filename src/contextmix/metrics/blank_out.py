@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from contextmix.contracts import Metric, Predict, Scored
+from contextmix.maths.correlation import rank_correlation
 from contextmix.maths.removal import ranking
 from contextmix.papers import MOHEBBI_2023
 from contextmix.perturbation import ask
@@ -24,7 +24,7 @@ def score(scores: NDArray[np.float64], predict: Predict, removable: NDArray[np.b
         removable: (token,), True for tokens that may be taken away; the others are not ranked.
 
     Returns:
-        Between −1 and 1. Undefined for fewer than two tokens, and where all scores or all drops are equal.
+        Between −1 and 1. Undefined for fewer than three tokens, and where all scores or all drops are equal.
 
     Source:
         Mohebbi et al. (2023). What stands in a token's place, and whether special tokens count, is not established for
@@ -42,15 +42,14 @@ def score(scores: NDArray[np.float64], predict: Predict, removable: NDArray[np.b
     if ranked.undefined:
         return Scored(None, ranked.undefined)
     places = np.flatnonzero(removable)
-    if len(places) < 2:
-        return Scored(None, "fewer than two tokens")
+    if len(places) < 3:
+        return Scored(None, "fewer than 3 tokens")  # two pairs of numbers correlate by 1 or −1, whatever they are
     kept = np.ones((len(places), len(scores)), dtype=np.bool_)
     kept[np.arange(len(places)), places] = False
     drops = ask(predict, kept).drops
     if (drops == drops[0]).all():
         return Scored(None, "constant drops")
-    correlation = np.corrcoef(rankdata(np.asarray(scores)[places]), rankdata(drops))[0, 1]
-    return Scored(float(np.clip(correlation, -1.0, 1.0)))
+    return Scored(rank_correlation(np.asarray(scores, dtype=np.float64)[places], drops))
 
 
 METRIC = Metric(
