@@ -129,7 +129,7 @@ def _print_summary(found: Run) -> None:
         table.add_row(Text(f"failed: {problem}"), f"{count:,}")
     if told["texts"]:
         speed = f"{told['texts_per_second']:,.1f} texts/s, {told['tokens_per_second']:,.0f} tokens/s"
-        table.add_row("measured now", f"{told['texts']:,} texts in {told['seconds']:,.0f} s: {speed}")
+        table.add_row("last process", f"{told['texts']:,} texts in {told['seconds']:,.0f} s: {speed}")
     table.add_row("written to", Text(str(found.folder.path)))
     console.print(table)
     if told["failed"]:

@@ -28,7 +28,8 @@ from contextmix.storage import write_atomically
 FORMAT = "contextmix.run"
 MANIFEST = "manifest.json"
 _LOCK = ".lock"
-_OURS = {MANIFEST, _LOCK, "shards", "maps", "parts"}
+_FOLDERS = ("shards", "maps", "parts")
+_OURS = {MANIFEST, _LOCK, *_FOLDERS}
 
 
 class RunFolder:
@@ -39,7 +40,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
 
     def shard(self, number: int) -> Path:
         """The table of one shard."""
@@ -53,15 +54,21 @@ class RunFolder:
         """Keep other runs out of the folder; a process that ends, however it ends, lets go of it.
 
         Raises:
-            OtherRun: If another process is at work in it.
+            OtherRun: If another process is at work in it, or it holds files that are no run.
+            OutputUnwritable: If it cannot be made.
         """
+        self._refuse_others()
         lock = FileLock(self.path / _LOCK)
         try:
+            for name in _FOLDERS:
+                (self.path / name).mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             raise OtherRun(
                 f"Another process is writing to {self.path} right now. Wait for it, or choose another folder."
             ) from None
+        except OSError as reason:
+            raise OutputUnwritable(self.path, reason.strerror or str(reason)) from reason
         return lock
 
     # Manifest --------------------------------------------------------------------------------------------------------
@@ -83,20 +90,12 @@ class RunFolder:
         return found
 
     def open(self, manifest: Mapping[str, Any]) -> None:
-        """Make the folder, or go on with one that was made with the same settings.
+        """Begin a run in a folder that is `locked`, or go on with one that was made with the same settings.
 
         Raises:
-            OtherRun: If it was made with others, which are named, or holds other files.
-            OutputUnwritable: If it cannot be made.
+            OtherRun: If it was made with others, which are named.
         """
-        self._make()
         if not (self.path / MANIFEST).exists():
-            others = sorted(entry.name for entry in self.path.iterdir() if entry.name not in _OURS)
-            if others:
-                raise OtherRun(
-                    f"{self.path} is not empty and not the folder of a run: it holds {_listed(others)}. Results would "
-                    "lie among other files; choose a new or empty folder."
-                )
             self.write_manifest(manifest)
             return
         there = self.manifest()
@@ -120,14 +119,24 @@ class RunFolder:
         for number in range(count):
             try:
                 footer = pq.read_metadata(self.shard(number))
-            except (OSError, pa.ArrowInvalid):
+            except (OSError, pa.ArrowException):
                 continue
-            found[number] = footer.num_rows, int(footer.metadata[b"contextmix.failed"])
+            found[number] = footer.num_rows, int((footer.metadata or {}).get(b"contextmix.failed", 0))
         return found
 
-    def read(self, number: int) -> pa.Table:
-        """One shard."""
-        return pq.read_table(self.shard(number))
+    def shards(self) -> list[Path]:
+        """The tables that are there, in the order of the data."""
+        return sorted((self.path / "shards").glob("[0-9]*.parquet"), key=lambda path: int(path.stem))
+
+    def read(self, number: int) -> pa.Table | None:
+        """One shard; None where it is not there, or damaged."""
+        return _read(self.shard(number))
+
+    def saved(self, count: int) -> int:
+        """Rows that are on the disk, in shards and in parts of others."""
+        there = self.finished(count)
+        rows = sum(rows for rows, _ in there.values())
+        return rows + sum(len(part) for number in range(count) if number not in there for part in self.parts(number))
 
     def write(self, number: int, tables: Sequence[pa.Table]) -> None:
         """Finish a shard: its rows, in any order, become one table in the order of the data."""
@@ -145,7 +154,7 @@ class RunFolder:
 
     def parts(self, number: int) -> list[pa.Table]:
         """What an interrupted process kept of a shard."""
-        return [pq.read_table(path) for path in self._parts(number)]
+        return [table for table in map(_read, self._parts(number)) if table is not None]
 
     def write_maps(self, number: int, maps: Mapping[str, Any]) -> None:
         """Keep maps: ``row/method`` → array. A row in two files has the same in both: a process was interrupted."""
@@ -159,12 +168,18 @@ class RunFolder:
     def _parts(self, number: int) -> list[Path]:
         return sorted((self.path / "parts").glob(f"{number:05}-*.parquet"))
 
-    def _make(self) -> None:
-        try:
-            for name in ("shards", "maps", "parts"):
-                (self.path / name).mkdir(parents=True, exist_ok=True)
-        except OSError as reason:
-            raise OutputUnwritable(self.path, reason.strerror or str(reason)) from reason
+    def _refuse_others(self) -> None:
+        """Without a manifest, whatever is there is not known to be ours."""
+        if not self.path.is_dir() or (self.path / MANIFEST).exists():
+            return
+        inside = [entry for name in _FOLDERS for entry in (self.path / name).glob("*")]
+        others = [entry for entry in self.path.iterdir() if entry.name not in _OURS]
+        if inside or others:
+            found = sorted(str(entry.relative_to(self.path)) for entry in [*inside, *others])
+            raise OtherRun(
+                f"{self.path} is not empty and not the folder of a run: it holds {_listed(found)} and no {MANIFEST}. "
+                "Results would lie among other files; choose a new or empty folder."
+            )
 
     def _write_table(self, path: Path, table: pa.Table) -> None:
         sink = pa.BufferOutputStream()
@@ -174,6 +189,13 @@ class RunFolder:
 
 DECIDES = ("schema", "settings", "data", "model", "versions")
 """The parts of a manifest that decide the numbers."""
+
+
+def _read(path: Path) -> pa.Table | None:
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException):
+        return None
 
 
 def _compared(part: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterable[str]:

@@ -6,6 +6,7 @@ same whichever process measures it, and whenever.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +14,14 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 
 from contextmix.datasets.rows import Problem, Row
 from contextmix.datasets.scores import Array, Draft, keep
 from contextmix.datasets.settings import GOLD, Settings
 from contextmix.datasets.table import Result
-from contextmix.errors import BadInput, BadOption, ContextMixError
+from contextmix.errors import AmbiguousToken, BadInput, BadOption, ContextMixError, NotFinite, UnknownToken
 from contextmix.model import MEMORY_BUDGET, TracedModel
 from contextmix.plan import Plan
 from contextmix.sequence_to_sequence import TracedEncoderDecoder
@@ -78,12 +80,19 @@ class Measurer:
         if not isinstance(batch_tokens, int) or batch_tokens < 1:
             raise BadOption(f"batch_tokens={batch_tokens!r} is a number of tokens, at least 1.")
         self.model, self.settings = model, settings
+        # The next texts are read in another thread while this one runs, and truncation is a state of the tokenizer.
+        self.tokenizer = copy.deepcopy(model.tokenizer)
         self.batch_tokens, self.memory_budget = batch_tokens, memory_budget
         self.mixing = [plan for plan in settings.plans if not plan.of_model]
         self.whole = [plan for plan in settings.plans if plan.of_model]
         self.count = len(model.anatomy().blocks)
         for plan in self.mixing:
             settings.shown(plan, self.count)  # refuses layers that the model lacks, before any work
+        if settings.query is not None and not self.mixing and not speaks(model.model):
+            raise BadOption(
+                f"{', '.join(settings.methods)} explain one score of the whole text, and query={settings.query!r} "
+                "chooses a token, which only a language model scores. Leave it out, or add a method such as globenc."
+            )
 
     def classes(self) -> list[str]:
         """The names of the model's classes."""
@@ -101,7 +110,7 @@ class Measurer:
                 place for place, row in enumerate(rows) if not row.problem and isinstance(row.text, str) is single
             ]
             texts: Any = [rows[place].text for place in places]
-            read = encode_all(self.model.tokenizer, texts, self.model.limit, truncate=self.settings.truncate)
+            read = encode_all(self.tokenizer, texts, self.model.limit, truncate=self.settings.truncate)
             for place, one in zip(places, read, strict=True):
                 row = rows[place]
                 failed = isinstance(one, ContextMixError)
@@ -119,7 +128,12 @@ class Measurer:
         return found
 
     def batch_size(self, length: int) -> int:
-        """How many texts of so many tokens run together: by tokens, and by what they would take of the memory."""
+        """How many texts of so many tokens run together: by tokens, and by what they would take of the memory.
+
+        Methods of the whole model take one text at a time, so that it costs nothing to be able to stop after each.
+        """
+        if not self.mixing:
+            return 1
         by_memory = self.memory_budget // self._bytes(length)
         return max(1, min(self.batch_tokens // length, by_memory))
 
@@ -139,6 +153,9 @@ class Measurer:
 
     def measure(self, batch: Sequence[Ready]) -> list[Outcome]:
         """Measure texts of equal length; where that fails, halves of them, down to the one at fault."""
+        size = self.batch_size(batch[0].inputs.length)
+        if len(batch) > size:  # another batch has shown since that so many do not fit
+            return [one for start in range(0, len(batch), size) for one in self.measure(batch[start : start + size])]
         try:
             return self._measured(batch)
         except (ContextMixError, MemoryError, RuntimeError) as failure:
@@ -157,14 +174,20 @@ class Measurer:
         """Measure the first text that can be: what is wrong with the model or the settings is told before the work.
 
         Raises:
-            ContextMixError: If none of the texts can be measured: what the first one said.
+            ContextMixError: If none of the texts can be measured, and not for want of a token or of memory, which the
+                next text may have: what the first one said.
         """
         first: ContextMixError | None = None
         for one in ready:
             try:
                 self._measured([one])
+            except (UnknownToken, AmbiguousToken):
+                continue
             except ContextMixError as refusal:
                 first = first or refusal
+            except (MemoryError, RuntimeError) as failure:
+                if problem_of(failure) is None:
+                    raise
             else:
                 return
         if first is not None:
@@ -172,7 +195,7 @@ class Measurer:
 
     def _take_less(self, failed: int) -> None:
         """After a batch that did not fit: no other one of so many tokens."""
-        self.batch_tokens = max(1, min(self.batch_tokens, failed) // 2)
+        self.batch_tokens = max(1, min(self.batch_tokens, failed // 2))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -213,8 +236,9 @@ class Measurer:
             if draft.row.label is None:
                 raise BadInput(f"target={GOLD!r} explains the label of each text, and this one has none.")
             target = draft.row.label
-        position = draft.places[-1] if speaks(self.model.model) else None
-        found = self.model.attribute(draft.inputs, plan, target, position)
+        asked = self.settings.query is not None and speaks(self.model.model)
+        position = draft.places[-1] if asked else None  # left out: the last token, or the only mask
+        found = self.model.attribute(draft.inputs, plan, target, position, self.memory_budget)
         notes = dict(found.provenance.notes)
         draft.prediction, draft.target = notes.pop("prediction", {}), notes.get("target")
         draft.scores[plan.name] = found.values
@@ -225,6 +249,12 @@ class Measurer:
         if self.settings.words:
             place = tokens.merged()[1].index(draft.places)
             tokens = draft.merge_words()
+        for name, values in draft.scores.items():
+            if not np.isfinite(values).all():
+                raise NotFinite(
+                    f"{name} gives NaN or infinite scores for this text, and nothing can be said with them. "
+                    "Measure it in dtype='float64', or look at the text: it may be degenerate."
+                )
         result = Result(
             draft.row,
             tokens,
@@ -246,6 +276,10 @@ def problem_of(failure: BaseException) -> Problem | None:
     if isinstance(failure, ContextMixError):
         kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(failure).__name__).lower()
         return Problem(kind, str(failure))
-    if isinstance(failure, MemoryError) or re.search(r"not enough memory|out of memory", str(failure), re.IGNORECASE):
+    if isinstance(failure, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY.search(str(failure)):
         return Problem(OUT_OF_MEMORY, f"Alone in its batch it did not fit into memory: {failure!s:.200}.")
     return None
+
+
+_NO_MEMORY = re.compile(r"not enough memory|out of memory|can(no|')t allocate memory|ALLOC_FAILED", re.IGNORECASE)
+"""What CUDA, MPS, the allocators of Windows and Linux, and cuBLAS say."""

@@ -52,7 +52,7 @@ class Run:
 
     def __len__(self) -> int:
         """Rows that are there, failures included."""
-        return int(self.dataset.count_rows())
+        return int(self.dataset.count_rows()) if self.folder.shards() else 0
 
     @property
     def total(self) -> int:
@@ -66,8 +66,8 @@ class Run:
 
     @cached_property
     def dataset(self) -> ds.Dataset:
-        """All finished shards as one pyarrow dataset, for filters, columns and batches of any size."""
-        paths = sorted((self.folder.path / "shards").glob("*.parquet"))
+        """The shards that were finished when it was first asked for, for filters, columns and batches of any size."""
+        paths = self.folder.shards()
         if not paths:
             raise BadFile(f"{self.folder.path} holds no finished shard yet. Run the same command again to go on.")
         return ds.dataset([str(path) for path in paths], format="parquet")

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from contextmix.datasets.folder import RunFolder
 from contextmix.datasets.identity import model_identity
 from contextmix.datasets.job import Job
 from contextmix.datasets.measure import BATCH_TOKENS, Measurer, Ready
 from contextmix.datasets.progress import Count, reporter
 from contextmix.datasets.results import Run
 from contextmix.datasets.scores import axes_of
-from contextmix.datasets.settings import Settings
+from contextmix.datasets.settings import GOLD, Settings
 from contextmix.datasets.source import open_source
 from contextmix.datasets.stopping import stoppable
 from contextmix.datasets.table import SCHEMA
@@ -120,23 +120,29 @@ def run(
     """
     names = [methods] if isinstance(methods, str) else methods
     asked = (query, target, layers, words, maps, truncate, shard_size)
-    settings = Settings(tuple(name.replace("-", "_") for name in names), dict(options or {}), *asked)
+    own = {name.replace("-", "_"): chosen for name, chosen in (options or {}).items()}
+    settings = Settings(tuple(name.replace("-", "_") for name in names), own, *asked)
     fields = {"text_field": text_field, "pair_field": pair_field, "label_field": label_field, "id_field": id_field}
     source = open_source(data, **fields, split=split, limit=limit)
+    if target == GOLD and source.fields.label is None:
+        raise BadOption("target='gold' explains the label of each text, and the data has none. Name its label_field.")
     reading = (batch_tokens, memory_budget, strict, retry_failed)
     job = Job(model, dtype, device, settings, source, Path(out), *reading)
     engines = _engine(job, engine, workers, address)
     work = job.work()
     manifest = described(work)
     folder = work.folder
-    folder.open(manifest)
     with folder.locked(), reporter(source.count, show=progress) as told, stoppable() as stopped:
+        folder.open(manifest)
         shards = _open_shards(work, told)
         _try(work, shards)
-        _finish(engines(work, manifest["model"], shards, told, stopped), folder, told)
-        folder.write_manifest({**manifest, "summary": told.summary()})
-    folder.tidy()
-    return Run(out)
+        with _resumable(work):
+            for _ in engines(work, manifest["model"], shards, told, stopped):
+                pass
+            if shards or "summary" not in folder.manifest():
+                folder.write_manifest({**manifest, "summary": told.summary()})
+        folder.tidy()
+    return Run(folder.path)
 
 
 def described(work: Work) -> dict[str, Any]:
@@ -209,18 +215,21 @@ def _open_shards(work: Work, told: Count) -> list[int]:
 def _try(work: Work, shards: Sequence[int]) -> None:
     for number in shards[:1]:
         rows = list(islice(work.window(number), TRIED))
-        work.measurer.try_one([one for one in work.measurer.read(rows) if isinstance(one, Ready)])
+        gold = work.measurer.settings.target == GOLD
+        ready = [one for one in work.measurer.read(rows) if isinstance(one, Ready)]
+        work.measurer.try_one([one for one in ready if not gold or one.row.label is not None])
 
 
-def _finish(shards: Iterator[int], folder: RunFolder, told: Count) -> None:
-    """Let the engine work; whatever ends it is told with what has been saved."""
+@contextmanager
+def _resumable(work: Work) -> Iterator[None]:
+    """Whatever ends the work is told with what has been saved."""
     try:
-        for _ in shards:
-            pass
+        yield
     except (Interrupted, OutputUnwritable) as end:
         full = isinstance(end, OutputUnwritable)
         why = f"The run ended: {end.path} cannot be written ({end.reason})." if full else str(end)  # type: ignore[union-attr]
+        rows, size = work.source.count, work.measurer.settings.shard_size
         raise Interrupted(
-            f"{why} What was written is valid: {told.texts:,} of {told.total:,} rows were measured. "
+            f"{why} What was written is valid: {work.folder.saved(-(-rows // size)):,} of {rows:,} rows are saved. "
             f"{'Make room, and r' if full else 'R'}un the same command again to go on."
         ) from end

@@ -83,9 +83,9 @@ def keep(batch: BatchMaps, which: int, settings: Settings, count: int, drafts: S
         _keep_rows(plan, maps, drafts)
         return
     combined = plan.combine(maps)
-    chosen = settings.shown(plan, count) if plan.aggregation is not None else slice(None)
+    measured = [layer for layer in range(count) if settings.wants(plan, layer, count)]
+    chosen = [measured.index(layer) for layer in settings.shown(plan, count)]  # in the order that was asked for
     kept = combined.values[chosen].cpu().numpy()
-    kept = kept if settings.layers is not None else kept[-1:]
     for row, draft in enumerate(drafts):
         own = kept[:, row] if settings.layers is not None else kept[0, row]
         draft.scores[plan.name] = own[..., draft.places, :].mean(-2)

@@ -23,6 +23,7 @@ class Settings:
         methods: Names of recipes, mixing maps or methods of the whole model.
         options: Method → its options.
         query: The token whose row is kept, by text or position; None for the first one, or the last of a causal model.
+            Of a language model also the one whose score methods of the whole model explain.
         target: What methods of the whole model explain, as for `TracedModel.explain`; ``"gold"`` for each row's label.
         layers: Blocks to keep, or ``"all"``; None for the last one.
         words: Whether sub-words are merged.
@@ -49,6 +50,8 @@ class Settings:
                 raise BadOption(f"Options were given for {name}, which is not among the methods of this run.")
         if not isinstance(self.shard_size, int) or self.shard_size < 1:
             raise BadOption(f"shard_size={self.shard_size!r} is a number of rows, at least 1.")
+        if isinstance(self.query, bool) or not isinstance(self.query, int | str | None):
+            raise BadOption(f"query={self.query!r} is a token by its text or its position.")
         self._refuse_unused()
 
     @cached_property
@@ -97,7 +100,7 @@ class Settings:
                 "representation is made of, not a score. Leave it out, or add a method such as gradient_inputs."
             )
         if len(whole) == len(self.plans):
-            for name, value in {"query": self.query, "layers": self.layers, "maps": self.maps or None}.items():
+            for name, value in {"layers": self.layers, "maps": self.maps or None}.items():
                 if value is not None:
                     raise BadOption(
                         f"{', '.join(whole)} give one number per token, for one score: there are no {name} to choose. "

@@ -84,8 +84,8 @@ class Work:
     def read(self, number: int) -> list[Ready | Result]:
         """The rows of one shard, tokenised; of a finished one those that failed."""
         rows = list(self.window(number))
-        if self.retry and self.folder.shard(number).exists():
-            table = self.folder.read(number)
+        table = self.folder.read(number) if self.retry else None
+        if table is not None:
             failed = set(table["row"].filter(table["problem"].is_valid()).to_pylist())
             rows = [row for row in rows if row.number in failed]
         return self.measurer.read(rows)
@@ -116,16 +116,15 @@ class _Shard:
 
     def __init__(self, work: Work, number: int) -> None:
         self.work, self.number, self.folder = work, number, work.folder
-        self.good: list[pa.Table] = []
-        if work.retry and self.folder.shard(number).exists():
-            table = self.folder.read(number)
-            self.good = [table.filter(table["problem"].is_null())]
+        found = self.folder.parts(number)
+        self.earlier = len(found)
+        shard = self.folder.read(number) if work.retry else None
+        self.kept = _once([*([] if shard is None else [shard]), *found], failures=not work.retry)
         self.tables: list[pa.Table] = []
         self.maps: dict[str, Any] = {}
         self.flushed = time.monotonic()
-        kept = [*self.good, *self.folder.parts(number)]
-        self.failed = sum(len(table) - table["problem"].null_count for table in kept)
-        self.done = {row: tokens for table in kept for row, tokens in _lengths(table)}
+        self.failed = sum(len(table) - table["problem"].null_count for table in self.kept)
+        self.done = {row: tokens for table in self.kept for row, tokens in _lengths(table)}
         """Rows that need no more work, with their tokens."""
 
     def add(self, outcomes: list[Outcome], report: Report) -> None:
@@ -156,12 +155,24 @@ class _Shard:
     def finish(self) -> None:
         """Write the shard."""
         self._write_maps()
-        self.folder.write(self.number, [*self.good, *self.folder.parts(self.number), *self.tables])
+        self.folder.write(self.number, [*self.kept, *self.folder.parts(self.number)[self.earlier :], *self.tables])
 
     def _write_maps(self) -> None:
         if self.maps:
             self.folder.write_maps(self.number, self.maps)
             self.maps = {}
+
+
+def _once(tables: Iterable[pa.Table], *, failures: bool) -> list[pa.Table]:
+    """Each row only where it stands first, with or without those that failed."""
+    found: list[pa.Table] = []
+    seen = pa.array([], pa.int64())
+    for table in tables:
+        kept = table if failures else table.filter(table["problem"].is_null())
+        kept = kept.filter(pa.compute.invert(pa.compute.is_in(kept["row"], seen)))
+        found.append(kept)
+        seen = pa.concat_arrays([seen, *kept["row"].chunks])
+    return found
 
 
 def _lengths(table: pa.Table) -> Iterator[tuple[int, int]]:
