@@ -1,0 +1,56 @@
+"""What tests of runs share: a few texts, tables that are compared, and what `explain` says of one text."""
+
+import functools
+
+import numpy as np
+import pyarrow as pa
+
+import contextmix as cm
+from contextmix.plan import METHODS, make_plan
+
+MIXING = tuple(name for name in METHODS if not make_plan(name).of_model)
+WHOLE = tuple(name for name in METHODS if make_plan(name).of_model)
+
+TEXTS = (
+    "a deep and meaningful film .",
+    "the plot is dull , but her face shines .",
+    "unforgettable",
+    "every line is warm and true , the rest is not .",
+    "good film",
+    "the film is bad , but every face is warm .",  # 12 tokens, as the second text: they run together
+)
+ROWS = tuple({"text": text, "label": number % 2} for number, text in enumerate(TEXTS))
+
+measured = functools.partial(cm.run, progress=False)
+
+
+def many(count, words=("good", "bad", "warm", "dull", "film")):
+    """Short rows of three lengths, each text another one."""
+    return [
+        {"text": " ".join(words[(number // 5**place) % 5] for place in range(2 + number % 3))} for number in range(count)
+    ]
+
+
+def table_of(run):
+    """All rows of a run, failures included."""
+    return run.dataset.to_table()
+
+
+def assert_same_content(one, other):
+    """The same rows, names, types and numbers, bit by bit."""
+    assert one.schema.equals(other.schema)
+    for name in one.column_names:
+        left, right = (table[name].combine_chunks() for table in (one, other))
+        assert left.equals(right), name
+
+
+def assert_close(found, expected):
+    """Equal to the rounding of float32, beside the largest number of a row."""
+    assert found.shape == expected.shape
+    largest = np.abs(expected).max(axis=-1, keepdims=True)
+    np.testing.assert_array_less(np.abs(found - expected), 2e-6 * np.maximum(largest, 1e-30))
+
+
+def rows_of(table: pa.Table, name: str = "row"):
+    """A column as a list."""
+    return table[name].to_pylist()
