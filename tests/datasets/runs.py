@@ -48,7 +48,8 @@ def assert_close(found, expected):
     """Equal to the rounding of float32, beside the largest number of a row."""
     assert found.shape == expected.shape
     largest = np.abs(expected).max(axis=-1, keepdims=True)
-    np.testing.assert_array_less(np.abs(found - expected), 2e-6 * np.maximum(largest, 1e-30))
+    error = np.abs(found - expected) / np.maximum(largest, 1e-30)
+    assert error.max() <= 2e-6, f"largest relative error {error.max():.3g}"
 
 
 def rows_of(table: pa.Table, name: str = "row"):

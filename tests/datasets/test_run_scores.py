@@ -43,25 +43,27 @@ def assert_same_map(found, expected):
     assert found.provenance.model == expected.provenance.model
 
 
+FOUR = ("globenc", "norm_encoder", "attention_flow", "value_zeroing")
+
+
 @pytest.mark.parametrize(
-    "settings",
+    ("methods", "settings"),
     [
-        {},
-        {"layers": "all"},
-        {"layers": [-1, 0]},
-        {"query": -2},
-        {"query": 1, "words": True},
-        {"query": -2, "words": True, "layers": "all"},
-        {"maps": True},
+        (MIXING, {}),
+        (MIXING, {"layers": [-1, 0], "words": True}),
+        (FOUR, {"layers": "all", "query": -2}),
+        (FOUR, {"query": 1, "words": True}),
+        (FOUR, {"query": 1, "words": True, "layers": [1]}),
+        (FOUR, {"maps": True, "layers": "all"}),
     ],
     ids=str,
 )
-def test_every_mixing_map_and_recipe_in_one_run(demo, tmp_path, settings):
-    texts = TEXTS[1:4] + TEXTS[5:]
-    found = measured([{"text": text} for text in texts], tmp_path, model=demo, methods=MIXING, **settings)
+def test_every_mixing_map_and_recipe_in_one_run(demo, tmp_path, methods, settings):
+    texts = TEXTS[1:3] + TEXTS[5:]
+    found = measured([{"text": text} for text in texts], tmp_path, model=demo, methods=methods, **settings)
     asked = {name: value for name, value in settings.items() if name != "maps"}
     for number, text in enumerate(texts):
-        for method in MIXING:
+        for method in methods:
             assert_same_map(found.row(number, method), row_of(demo, text, method, **asked))
 
 
@@ -113,9 +115,9 @@ def test_maps_are_those_of_explain(demo, tmp_path):
 @pytest.mark.parametrize("target", [None, "negative", 1, ("positive", "negative"), "gold"], ids=str)
 def test_methods_of_the_whole_model(demo, tmp_path, target):
     methods = [*WHOLE, "globenc"]  # one that is none of them beside them
-    found = measured(ROWS, tmp_path, model=demo, methods=methods, target=target)
+    found = measured(ROWS[:3], tmp_path, model=demo, methods=methods, target=target)
     table = found.to_pandas()
-    for number, row in enumerate(ROWS):
+    for number, row in enumerate(ROWS[:3]):
         asked = row["label"] if target == "gold" else target
         for method in WHOLE:
             expected, kept = demo.explain(row["text"], method, target=asked), found.row(number, method)
