@@ -128,7 +128,7 @@ def test_methods_of_the_whole_model(demo, tmp_path, target):
 
 
 def test_all_classes_at_once_and_words(demo, tmp_path):
-    methods = ("gradient_inputs", "decompx", "occlusion")
+    methods = ("decompx", "occlusion")
     found = measured(ROWS, tmp_path, model=demo, methods=methods, target="all", words=True)
     for number, text in enumerate(TEXTS):
         for method in methods:
@@ -161,7 +161,7 @@ def test_what_the_model_says_the_label_and_the_hash(demo, tmp_path):
         assert table.text_hash[number] == hashlib.sha256(row["text"].encode()).hexdigest()
         assert table.ids[number].tolist() == inputs["input_ids"][0].tolist()
         assert 0 < table.conservation[number] < 1e-4
-        assert 0 < table.block_equation[number] < 1e-4
+        assert 0 <= table.block_equation[number] < 1e-4
 
 
 # Other models --------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
@@ -159,7 +160,8 @@ class RunFolder:
     def write_maps(self, number: int, maps: Mapping[str, Any]) -> None:
         """Keep maps: ``row/method`` → array. A row in two files has the same in both: a process was interrupted."""
         path = self.path / "maps" / f"{number:05}-{len(self.maps(number)):03}.safetensors"
-        write_atomically(path, safetensors_bytes(dict(maps)))
+        # The map of one text is a slice of its batch, and safetensors writes memory as it lies, whatever the strides.
+        write_atomically(path, safetensors_bytes({name: np.ascontiguousarray(one) for name, one in maps.items()}))
 
     def tidy(self) -> None:
         """After the last shard: the folder of parts is empty and goes."""
