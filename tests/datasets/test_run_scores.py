@@ -128,8 +128,8 @@ def test_methods_of_the_whole_model(demo, tmp_path, target):
 
 
 def test_all_classes_at_once_and_words(demo, tmp_path):
-    methods = ("decompx", "occlusion")
-    found = measured(ROWS, tmp_path, model=demo, methods=methods, target="all", words=True)
+    methods = ("decompx",)
+    found = measured(ROWS, tmp_path, model=demo, methods=[*methods, "globenc"], target="all", words=True)
     for number, text in enumerate(TEXTS):
         for method in methods:
             expected, kept = demo.explain(text, method, target="all").words(), found.row(number, method)

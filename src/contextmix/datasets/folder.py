@@ -201,7 +201,13 @@ def _read(path: Path) -> pa.Table | None:
 
 
 def _compared(part: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterable[str]:
-    return differences({part: mine.get(part)}, {part: theirs.get(part)})
+    return differences({part: _content(mine.get(part))}, {part: _content(theirs.get(part))})
+
+
+def _content(part: Any) -> Any:
+    """A model without its name and revision: its hashes say what it is, wherever it was loaded from."""
+    is_model = isinstance(part, Mapping) and "weights" in part
+    return {name: value for name, value in part.items() if name not in ("name", "revision")} if is_model else part
 
 
 def _listed(names: Sequence[str]) -> str:

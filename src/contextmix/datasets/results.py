@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from safetensors import safe_open
@@ -52,7 +54,10 @@ class Run:
 
     def __len__(self) -> int:
         """Rows that are there, failures included."""
-        return int(self.dataset.count_rows()) if self.folder.shards() else 0
+        if not self.folder.shards():
+            return 0
+        with _readable():
+            return int(self.dataset.count_rows())
 
     @property
     def total(self) -> int:
@@ -70,7 +75,8 @@ class Run:
         paths = self.folder.shards()
         if not paths:
             raise BadFile(f"{self.folder.path} holds no finished shard yet. Run the same command again to go on.")
-        return ds.dataset([str(path) for path in paths], format="parquet")
+        with _readable():
+            return ds.dataset([str(path) for path in paths], format="parquet")
 
     def to_pandas(self, columns: list[str] | None = None) -> pd.DataFrame:
         """The rows with results as a DataFrame, indexed by row; all of them are loaded.
@@ -140,7 +146,8 @@ class Run:
             there = f"{len(self):,} of {self.total:,} rows, whole shards of {self.settings.shard_size}"
             raise UnknownPosition("row", number, [there])
         # Shards hold a window of the data in its order, so the place within one is known.
-        table = pq.read_table(shard, filters=ds.field("row") == number)
+        with _readable():
+            table = pq.read_table(shard, filters=ds.field("row") == number)
         found: dict[str, Any] = table.to_pylist()[0]
         if found["problem"] is not None:
             raise BadInput(f"Row {number} ({found['source']}) has no scores. {found['reason']}")
@@ -185,7 +192,8 @@ class Run:
             if name not in known:
                 raise UnknownName("column of this run", name, known)
         chosen = None if columns is None else ["row", *(name for name in columns if name != "row")]
-        return self.dataset.to_table(filter=where, columns=chosen).to_pandas().set_index("row")
+        with _readable():
+            return self.dataset.to_table(filter=where, columns=chosen).to_pandas().set_index("row")
 
 
 def open_run(path: Path | str) -> Run:
@@ -198,6 +206,17 @@ def open_run(path: Path | str) -> Run:
         BadFile: If it is not the folder of a run.
     """
     return Run(path)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Say as `BadFile` which shard is damaged."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as reason:
+        raise BadFile(
+            f"A shard cannot be read: {str(reason).rstrip('.')}. Run the same command again: it is measured anew."
+        ) from reason
 
 
 def _tokens(found: Mapping[str, Any]) -> Tokens:

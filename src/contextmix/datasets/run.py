@@ -152,7 +152,7 @@ def described(work: Work) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "settings": settings.to_dict(),
-        "data": {"rows": source.count, "fields": asdict(source.fields), **source.fingerprint},
+        "data": {**source.fingerprint, "rows": source.count, "fields": asdict(source.fields)},
         "model": model_identity(model),
         "versions": dict(model.origin.versions),
         "columns": {plan.name: _column(plan, measurer) for plan in settings.plans},
