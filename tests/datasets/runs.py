@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import pyarrow as pa
+from tests.tracing.tiny import build, word_pieces
 
 import contextmix as cm
 from contextmix.plan import METHODS, make_plan
@@ -29,6 +30,13 @@ def many(count, words=("good", "bad", "warm", "dull", "film")):
     return [
         {"text": " ".join(words[(number // 5**place) % 5] for place in range(2 + number % 3))} for number in range(count)
     ]
+
+
+def save_tiny(folder):
+    """A classifier that takes next to no time."""
+    build("bert", "ForSequenceClassification", vocab_size=len(word_pieces())).save_pretrained(folder)
+    word_pieces().save_pretrained(folder)
+    return folder
 
 
 def table_of(run):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +68,9 @@ class Run:
         """Whether all rows are there."""
         return len(self) == self.total
 
-    @cached_property
+    @property
     def dataset(self) -> ds.Dataset:
-        """The shards that were finished when it was first asked for, for filters, columns and batches of any size."""
+        """All shards that are finished by now as one pyarrow dataset, for filters, columns and batches of any size."""
         paths = self.folder.shards()
         if not paths:
             raise BadFile(f"{self.folder.path} holds no finished shard yet. Run the same command again to go on.")
@@ -92,7 +91,7 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """Rows, results and failures by problem, and what the manifest says about time."""
-        problems = self.failures()["problem"].value_counts().to_dict()
+        problems = self.failures()["problem"].value_counts().to_dict() if len(self) else {}
         failed = sum(problems.values())
         found = {"rows": self.total, "done": len(self), "results": len(self) - failed, "failed": failed}
         return {**found, "problems": problems, **self.manifest.get("summary", {})}

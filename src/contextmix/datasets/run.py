@@ -105,7 +105,7 @@ def run(
 
     Raises:
         OtherRun: If the folder belongs to a run with other settings, data or model, or is not empty.
-        Interrupted: If SIGTERM or Ctrl-C told it to stop.
+        Interrupted: If SIGTERM or Ctrl-C told it to stop, or the disk is full.
         BadRow: If a row fails and the run is strict.
         BadFile: If the data cannot be read.
         BadOption: If settings contradict each other.
@@ -225,9 +225,12 @@ def _resumable(work: Work) -> Iterator[None]:
     """Whatever ends the work is told with what has been saved."""
     try:
         yield
-    except (Interrupted, OutputUnwritable) as end:
+    except (Interrupted, OutputUnwritable, KeyboardInterrupt) as end:
         full = isinstance(end, OutputUnwritable)
-        why = f"The run ended: {end.path} cannot be written ({end.reason})." if full else str(end)  # type: ignore[union-attr]
+        if isinstance(end, OutputUnwritable):
+            why = f"The run ended: {end.path} cannot be written ({end.reason})."
+        else:
+            why = str(end) or "Stopped at once."  # a second Ctrl-C says nothing
         rows, size = work.source.count, work.measurer.settings.shard_size
         raise Interrupted(
             f"{why} What was written is valid: {work.folder.saved(-(-rows // size)):,} of {rows:,} rows are saved. "
