@@ -13,7 +13,15 @@ import contextmix as cm
 def rows(tmp_path):
     """Six rows in a table, one of them empty."""
     path = tmp_path / "rows.csv"
-    lines = ["name,words,gold", "a,a good film,1", "b,a bad film,0", "c,,1", "d,the plot shines,1", "e,film,0", "f,ok,1"]
+    lines = [
+        "name,words,gold",
+        "a,a good film,1",
+        "b,a bad film,0",
+        "c,,1",
+        "d,the plot shines,1",
+        "e,film,0",
+        "f,ok,1",
+    ]
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
 

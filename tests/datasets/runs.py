@@ -1,6 +1,8 @@
 """What tests of runs share: a few texts, tables that are compared, and what `explain` says of one text."""
 
 import functools
+import os
+import signal
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +30,8 @@ measured = functools.partial(cm.run, progress=False)
 def many(count, words=("good", "bad", "warm", "dull", "film")):
     """Short rows of three lengths, each text another one."""
     return [
-        {"text": " ".join(words[(number // 5**place) % 5] for place in range(2 + number % 3))} for number in range(count)
+        {"text": " ".join(words[(number // 5**place) % 5] for place in range(2 + number % 3))}
+        for number in range(count)
     ]
 
 
@@ -63,3 +66,25 @@ def assert_close(found, expected):
 def rows_of(table: pa.Table, name: str = "row"):
     """A column as a list."""
     return table[name].to_pylist()
+
+
+LONG = [*many(30), {"text": " "}, *many(9)]
+SETTINGS = {"shard_size": 8, "batch_tokens": 12, "methods": ["globenc", "norm"], "maps": True}
+
+
+def interrupt_after(count):
+    def before(batches):
+        if batches == count:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return before
+
+
+def assert_same_run(found, expected):
+    """The table bit by bit, and every map."""
+    assert_same_content(table_of(found), table_of(expected))
+    assert not (found.folder.path / "parts").exists()
+    for number in expected.to_pandas(["id"]).index:
+        for method in expected.settings.methods:
+            one, other = found.map(number, method), expected.map(number, method)
+            assert (one.values == other.values).all()

@@ -9,7 +9,8 @@ from tests.datasets.broken import FOUND_LATER, WAYS, write_broken
 from tests.datasets.runs import ROWS, TEXTS, assert_close, assert_same_content, many, measured, rows_of, table_of
 
 from contextmix.contracts import Measured
-from contextmix.datasets.measure import Measurer, problem_of
+from contextmix.datasets.measure import Measurer
+from contextmix.datasets.problems import problem_of
 from contextmix.datasets.settings import Settings
 from contextmix.datasets.source import open_source
 from contextmix.errors import BadRow, NotFinite, OtherRun, UnknownName

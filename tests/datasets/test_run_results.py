@@ -72,7 +72,9 @@ def test_a_row_is_a_token_map_with_all_that_belongs_to_it(run, demo, tmp_path, c
     assert found.provenance.title == expected.provenance.title
     assert found.provenance.versions == expected.provenance.versions
     assert found.provenance.notes["prediction"] == pytest.approx(expected.provenance.notes["prediction"])
-    assert found.provenance.checks["conservation"] == pytest.approx(expected.provenance.checks["conservation"], abs=1e-5)
+    assert found.provenance.checks["conservation"] == pytest.approx(
+        expected.provenance.checks["conservation"], abs=1e-5
+    )
     assert found.selected == {"query": 0, "layer": 2}
     assert found.tokens.spans[1] == (0, 3)
     assert found.words().tokens.pieces == expected.words().tokens.pieces

@@ -180,7 +180,12 @@ def test_a_decoder_keeps_the_row_of_the_last_token(tmp_path):
         for method in methods[:2]:
             assert_same_map(last.row(number, method), row_of(stories, text, method, query=-1))
             assert_same_map(second.row(number, method), row_of(stories, text, method, query=2))
-        for run, asked in ((last, {}), (second, {"position": 2}), (alone, {"position": 2}), (named, {"target": " the"})):
+        for run, asked in (
+            (last, {}),
+            (second, {"position": 2}),
+            (alone, {"position": 2}),
+            (named, {"target": " the"}),
+        ):
             expected, kept = stories.explain(text, "gradient_inputs", **asked), run.row(number, "gradient_inputs")
             assert_close(kept.values, expected.values.astype(np.float32))
             notes = dict(expected.provenance.notes)

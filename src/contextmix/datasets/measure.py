@@ -7,7 +7,6 @@ same whichever process measures it, and whenever.
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from contextmix.datasets.rows import Problem, Row
+from contextmix.datasets.problems import OUT_OF_MEMORY, problem_of
+from contextmix.datasets.rows import Row
 from contextmix.datasets.scores import Array, Draft, keep
 from contextmix.datasets.settings import GOLD, Settings
 from contextmix.datasets.table import Result
@@ -266,20 +266,3 @@ class Measurer:
             draft.notes,
         )
         return Outcome(result, draft.maps)
-
-
-OUT_OF_MEMORY = "out_of_memory"
-
-
-def problem_of(failure: BaseException) -> Problem | None:
-    """The reason that is recorded for a text, or None for what is no fault of a text or its size: a defect."""
-    if isinstance(failure, ContextMixError):
-        kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(failure).__name__).lower()
-        return Problem(kind, str(failure))
-    if isinstance(failure, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY.search(str(failure)):
-        return Problem(OUT_OF_MEMORY, f"Alone in its batch it did not fit into memory: {failure!s:.200}.")
-    return None
-
-
-_NO_MEMORY = re.compile(r"not enough memory|out of memory|can(no|')t allocate memory|ALLOC_FAILED", re.IGNORECASE)
-"""What CUDA, MPS, the allocators of Windows and Linux, and cuBLAS say."""
