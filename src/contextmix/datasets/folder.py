@@ -59,10 +59,9 @@ class RunFolder:
             OutputUnwritable: If it cannot be made.
         """
         self._refuse_others()
+        self._make()
         lock = FileLock(self.path / _LOCK)
         try:
-            for name in _FOLDERS:
-                (self.path / name).mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             raise OtherRun(
@@ -96,6 +95,7 @@ class RunFolder:
         Raises:
             OtherRun: If it was made with others, which are named.
         """
+        self._make()
         if not (self.path / MANIFEST).exists():
             self.write_manifest(manifest)
             return
@@ -169,6 +169,13 @@ class RunFolder:
 
     def _parts(self, number: int) -> list[Path]:
         return sorted((self.path / "parts").glob(f"{number:05}-*.parquet"))
+
+    def _make(self) -> None:
+        try:
+            for name in _FOLDERS:
+                (self.path / name).mkdir(parents=True, exist_ok=True)
+        except OSError as reason:
+            raise OutputUnwritable(self.path, reason.strerror or str(reason)) from reason
 
     def _refuse_others(self) -> None:
         """Without a manifest, whatever is there is not known to be ours."""
