@@ -135,7 +135,7 @@ def run(
         _try(work, shards)
         _finish(engines(work, manifest["model"], shards, told, stopped), folder, told)
         folder.write_manifest({**manifest, "summary": told.summary()})
-    folder.tidy()
+        folder.tidy()
     return Run(out)
 
 
