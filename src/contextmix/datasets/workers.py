@@ -210,7 +210,7 @@ def _device(device: str | None, place: int) -> str | None:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """A process that is started here does not import the script that began the run, as is usual: it needs nothing of it.
+    """A process that is started here does not import the script that began the run: it needs nothing of it.
 
     So a script need not guard its call by ``if __name__ == "__main__"``, and may come from the standard input.
     """
