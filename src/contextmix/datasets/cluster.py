@@ -6,19 +6,21 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 
 from contextmix.datasets.job import Job
 from contextmix.datasets.work import Advance, Report, Work
-from contextmix.datasets.workers import TRIES, WorkersDied
-from contextmix.errors import BadOption, ContextMixError, Interrupted
+from contextmix.datasets.workers import TRIES, WorkersDied, sendable
+from contextmix.errors import BadOption, Interrupted
 
 OBJECT_STORE = 100 * 2**20
 """Bytes of the object store of a cluster that is started here: results go to files, so little passes through it."""
@@ -77,7 +79,7 @@ def on_ray(
             num_gpus=1 if gpu else 0,
         )
         left = set(shards)
-        with _unwrapped(ray):
+        with _unwrapped(ray, desk):
             for row in results.iter_rows():
                 shard, finished = row.pop("shard"), row.pop("finished")
                 report(Advance(**row))
@@ -113,8 +115,9 @@ def _connected(ray: Any, address: str | None, workers: int) -> Iterator[None]:
     local = {"num_cpus": workers, "object_store_memory": OBJECT_STORE, "include_dashboard": False}
     before = signal.getsignal(signal.SIGTERM)
     try:
+        _knock(address)
         ray.init(address or "local", logging_level=logging.ERROR, log_to_driver=False, **({} if address else local))
-    except (ConnectionError, RuntimeError, ValueError, OSError) as reason:
+    except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as reason:
         where = f"The Ray cluster at {address!r} cannot be reached" if address else "Ray cannot be started here"
         raise BadOption(f"{where}: {str(reason).splitlines()[0]}") from reason
     finally:
@@ -124,6 +127,13 @@ def _connected(ray: Any, address: str | None, workers: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Refuse an address where nobody listens: Ray would try for minutes."""
+    place = urlsplit(f"//{(address or '').removeprefix('ray://')}")
+    if place.hostname and place.port:
+        socket.create_connection((place.hostname, place.port), timeout=10).close()
 
 
 @contextlib.contextmanager
@@ -164,18 +174,13 @@ def _desk(ray: Any, stopped: Callable[[], bool]) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _unwrapped(ray: Any) -> Iterator[None]:
-    """What an actor raised, as if it had been raised here."""
+def _unwrapped(ray: Any, desk: Any) -> Iterator[None]:
+    """What an actor raised, as if it had been raised here; what Ray raises holds only its text."""
     try:
         yield
-    except ray.exceptions.RayError as failure:
-        link: BaseException | None = failure
-        while link is not None:
-            cause = getattr(link, "cause", None)
-            for found in (cause, link):
-                if isinstance(found, ContextMixError) and not isinstance(found, ray.exceptions.RayError):
-                    raise found from failure
-            link = cause if isinstance(cause, BaseException) else link.__cause__
+    except ray.exceptions.RayError:
+        for failure in ray.get(desk.failed.remote()):
+            raise failure from None
         raise
 
 
@@ -183,15 +188,22 @@ def _unwrapped(ray: Any) -> Iterator[None]:
 
 
 class _Desk:
-    """What actors must know of each other: how often a shard was begun, and whether to stop."""
+    """What actors must know of each other: how often a shard was begun, what went wrong, whether to stop."""
 
     def __init__(self) -> None:
         self.begun: Counter[int] = Counter()
+        self.failures: list[Exception] = []
         self.told = False
 
     def begin(self, shard: int) -> int:
         self.begun[shard] += 1
         return self.begun[shard]
+
+    def fail(self, failure: list[Exception]) -> None:
+        self.failures += failure
+
+    def failed(self) -> list[Exception]:
+        return self.failures
 
     def stop(self) -> None:
         self.told = True
@@ -211,9 +223,17 @@ class _Actor:
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
         """A shard → what was done, by an earlier process and by this one."""
+        try:
+            return self.finish(int(batch["shard"][0]))
+        except Exception as failure:
+            self.ask("fail", [sendable(failure)])
+            raise
+
+    def finish(self, shard: int) -> dict[str, list[Any]]:
+        """The same, or an exception."""
         if self.work is None:  # not before: what is raised while an actor begins is not told
             self.work = self.job.work(self.identity)
-        shard, told = int(batch["shard"][0]), [Advance(0, 0, 0, earlier=True), Advance(0, 0, 0)]
+        told = [Advance(0, 0, 0, earlier=True), Advance(0, 0, 0)]
         if self.ask("begin", shard) > TRIES:  # Ray itself would try for ever
             raise WorkersDied(
                 f"{TRIES} actors died at shard {shard}. Memory that runs out is the usual cause: say a smaller "

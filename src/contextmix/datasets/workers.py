@@ -260,7 +260,7 @@ def _serve(pipe: Connection, threads: int) -> None:
                 for finished in work.run(shards, pipe.send, lambda: told() or end.is_set()):
                     pipe.send(finished)
         except Exception as failure:
-            pipe.send(_sendable(failure))
+            pipe.send(sendable(failure))
 
 
 def _listen(pipe: Connection, answers: queue.SimpleQueue[Any], end: threading.Event) -> None:
@@ -276,7 +276,7 @@ def _listen(pipe: Connection, answers: queue.SimpleQueue[Any], end: threading.Ev
             answers.put(message)
 
 
-def _sendable(failure: Exception) -> Exception:
+def sendable(failure: Exception) -> Exception:
     """An exception that survives the way through a pipe, with its traceback where it is no refusal but a defect."""
     if isinstance(failure, ContextMixError):
         return failure
