@@ -111,7 +111,6 @@ def _connected(ray: Any, address: str | None, workers: int) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     local = {"num_cpus": workers, "object_store_memory": OBJECT_STORE, "include_dashboard": False}
     before = signal.getsignal(signal.SIGTERM)
     try:
