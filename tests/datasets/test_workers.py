@@ -1,7 +1,6 @@
 """Several processes give what one gives, whichever of them dies, and end when they are told to or are alone."""
 
 import multiprocessing
-import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -50,15 +49,16 @@ def begun(data: Path, out: Path) -> tuple:
     return job, work, model_identity(work.measurer.model)
 
 
-def test_two_processes_of_which_one_is_killed_give_the_same_as_one(data, expected, tmp_path):
+def test_two_processes_that_are_killed_and_replaced_give_the_same_as_one(data, expected, tmp_path):
     job, work, identity = begun(data, tmp_path)
     told, killed = [], []
 
     def report(advance: Advance) -> None:
         told.append(advance)
         if advance.texts and not killed:
-            killed.append(multiprocessing.active_children()[0].pid)
-            os.kill(killed[0], signal.SIGKILL)
+            killed.extend(multiprocessing.active_children())
+            for process in killed:
+                process.kill()
 
     assert sorted(in_processes(job, 2, work, identity, SHARDS, report, lambda: False)) == list(SHARDS)
     work.folder.tidy()
