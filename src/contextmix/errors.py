@@ -9,10 +9,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 
 class ContextMixError(Exception):
     """Anything that contextmix refuses to do, with the reason and the way out."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it is sent to another process: by its sentence, as most constructors take other arguments."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[ContextMixError], args: tuple[Any, ...], state: Mapping[str, Any]) -> ContextMixError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 def suggestion(asked: str, known: Iterable[str]) -> str:

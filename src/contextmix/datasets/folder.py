@@ -164,8 +164,10 @@ class RunFolder:
         write_atomically(path, safetensors_bytes({name: np.ascontiguousarray(one) for name, one in maps.items()}))
 
     def tidy(self) -> None:
-        """After the last shard: the folder of parts is empty and goes."""
+        """After the last shard: the folder of parts is empty and goes, and what killed processes were writing too."""
         shutil.rmtree(self.path / "parts", ignore_errors=True)
+        for rest in self.path.rglob(".*.part"):
+            rest.unlink(missing_ok=True)
 
     def _parts(self, number: int) -> list[Path]:
         return sorted((self.path / "parts").glob(f"{number:05}-*.parquet"))

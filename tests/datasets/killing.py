@@ -1,0 +1,74 @@
+"""Runs to be killed: their texts, a process that makes one, and what lies in a folder afterwards, bit for bit."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+WORDS = ("the", "film", "is", "a", "warm", ",", "quiet", "and", "good", "story", "nobody", "asked", "for", "dull", ".")
+
+# Without `if __name__ == "__main__"`: a user's script may lack it too.
+SCRIPT = """
+import sys, contextmix as cm
+from contextmix.datasets import work
+data, out, workers, work.PART_SECONDS = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+cm.run(data, out, shard_size=8, batch_tokens=64, workers=workers, engine=sys.argv[5], progress=False)
+"""
+
+
+def write_texts(path: Path, count: int) -> Path:
+    """Texts of many lengths; each tenth is empty, which is a problem to be recorded."""
+    draw = random.Random(5)
+    texts = [" ".join(draw.choices(WORDS, k=draw.randint(2, 16))) if number % 10 else "" for number in range(count)]
+    path.write_text("".join(json.dumps({"text": text, "label": "x"}) + "\n" for text in texts), encoding="utf-8")
+    return path
+
+
+def start(data: Path, out: Path, workers: int = 1, part_seconds: float = 30, engine: str = "local") -> subprocess.Popen:
+    """A run in a process of its own, from a script."""
+    script = data.with_name("script.py")
+    script.write_text(SCRIPT, encoding="utf-8")
+    arguments = [sys.executable, script, data, out, str(workers), str(part_seconds), engine]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def content(out: Path) -> tuple[int, str]:
+    """Rows, and everything that the tables say: the digits of a number that Python prints identify its bits."""
+    tables = [pq.read_table(path) for path in sorted((out / "shards").glob("*.parquet"))]
+    shown = [(table.schema.to_string(), table.schema.metadata, table.to_pylist()) for table in tables]
+    return sum(map(len, tables)), repr(shown)
+
+
+def rest(out: Path) -> list[str]:
+    """Files that a finished run has no use for."""
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    used = {"manifest.json", ".lock", *(f"shards/{number:05}.parquet" for number in range(len(files)))}
+    return sorted(files - used)
+
+
+def children(pid: int) -> set[int]:
+    """The processes that a process started."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found.add(int(stat.parent.name))
+    return found
+
+
+def eventually(happened: Callable[[], bool], seconds: float = 120) -> bool:
+    """Whether something happens in time."""
+    end = time.monotonic() + seconds
+    while not happened() and time.monotonic() < end:
+        time.sleep(0.05)
+    return happened()

@@ -1,0 +1,71 @@
+"""Killed at random moments and taken up again each time, a run ends as if nothing had happened."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from tests.datasets.killing import content, eventually, rest, start, write_texts
+
+KILLS = int(os.environ.get("CONTEXTMIX_KILLS", "4"))
+ROWS = 200
+PART_SECONDS = 0.05
+
+
+def files(out: Path) -> set[str]:
+    """What lies in a folder."""
+    return {path.name for path in out.rglob("*.parquet")}
+
+
+def works(process: subprocess.Popen, out: Path, before: set[str]) -> bool:
+    """Whether a process has begun to write results, after it started and took up what was there."""
+    return eventually(lambda: files(out) != before or process.poll() is not None) and process.poll() is None
+
+
+def whole(data: Path, out: Path) -> float:
+    """Run to the end; the seconds from its first results on."""
+    process, before = start(data, out, part_seconds=PART_SECONDS), files(out)
+    works(process, out, before)
+    begun = time.monotonic()
+    said = process.communicate()[1]
+    assert process.returncode == 0, said
+    return time.monotonic() - begun
+
+
+def stage(out: Path) -> str:
+    """Where in a run it was killed."""
+    if not (out / "manifest.json").exists():
+        return "starting"
+    shards, parts = (len(list((out / name).glob("*.parquet"))) for name in ("shards", "parts"))
+    return f"{shards} shards, {parts} parts, {len(list(out.rglob('.*.part')))} half-written files"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_run_that_is_killed_again_and_again_gives_the_same(tmp_path):
+    data = write_texts(tmp_path / "texts.jsonl", ROWS)
+    seconds = whole(data, tmp_path / "whole")
+    expected = content(tmp_path / "whole")
+    assert expected[0] == ROWS
+    draw, killed, attempt = random.Random(11), [], 0
+    while len(killed) < KILLS:
+        out = tmp_path / f"killed-{attempt}"
+        before = files(out)
+        process = start(data, out, part_seconds=PART_SECONDS)
+        if len(killed) % 4 == 1:
+            time.sleep(draw.uniform(0, 5))  # while it starts, or just after
+        elif works(process, out, before):
+            time.sleep(draw.uniform(0, 2 * seconds / KILLS))
+        if process.poll() is None:
+            process.kill()
+            killed.append(stage(out))
+        else:  # it was faster: another folder for the next ones
+            assert content(out) == expected
+            attempt += 1
+        process.communicate()
+    print("Killed at:", *killed, sep="\n  ")
+    whole(data, out)
+    assert content(out) == expected
+    assert rest(out) == []
