@@ -107,7 +107,7 @@ def test_a_damaged_shard_is_measured_again(demo, tmp_path, calls, whole, damage)
         ({"query": 1}, [r"settings\.query: 1 now, null there"]),
         ({"layers": "all"}, [r'settings\.layers: "all" now']),
         ({"words": True}, [r"settings\.words: true now, false there"]),
-        ({"shard_size": 7}, [r"settings\.shard_size: 7 now, 4096 there"]),
+        ({"shard_size": 7}, [r"settings\.shard_size: 7 now, 1024 there"]),
         ({"limit": 3}, [r"data\.rows: 3 now, 6 there"]),
     ],
     ids=str,

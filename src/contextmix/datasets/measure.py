@@ -29,7 +29,7 @@ from contextmix.tracing.encode import Inputs, stacked
 from contextmix.tracing.targets import names_of, speaks
 from contextmix.tracing.texts import encode_all
 
-BATCH_TOKENS = 4096
+BATCH_TOKENS = 1024
 """Tokens that run together, unless told otherwise."""
 
 

@@ -16,7 +16,7 @@ from contextmix.datasets.measure import BATCH_TOKENS, Measurer, Ready
 from contextmix.datasets.progress import Count, reporter
 from contextmix.datasets.results import Run
 from contextmix.datasets.scores import axes_of
-from contextmix.datasets.settings import GOLD, Settings
+from contextmix.datasets.settings import GOLD, SHARD_SIZE, Settings
 from contextmix.datasets.source import open_source
 from contextmix.datasets.stopping import stoppable
 from contextmix.datasets.table import SCHEMA
@@ -51,7 +51,7 @@ def run(
     id_field: str | None = None,
     split: str | None = None,
     limit: int | None = None,
-    shard_size: int = 4096,
+    shard_size: int = SHARD_SIZE,
     batch_tokens: int = BATCH_TOKENS,
     memory_budget: int = MEMORY_BUDGET,
     device: str | None = None,
@@ -66,7 +66,8 @@ def run(
     """Measure every text of a data set into a folder. Killed at any moment, the same call goes on where it was.
 
     Texts of equal length run together, so that nothing is padded; memory follows one shard, not the data set. Results
-    are the same in every engine and after any number of interruptions.
+    are the same after any number of interruptions, and in every engine whose processes have as many threads each; other
+    numbers of threads or tokens per batch change the last bits.
 
     Args:
         data: A file, a glob, several files (JSONL, CSV, TSV, Parquet, a text per line), a name for the library

@@ -11,6 +11,8 @@ from contextmix.errors import BadOption
 from contextmix.plan import Plan, layer_numbers, make_plan
 from contextmix.tracing.targets import Asked
 
+SHARD_SIZE = 1024
+"""Rows per shard, unless told otherwise."""
 GOLD = "gold"
 """The target that stands for the label of each row."""
 
@@ -40,7 +42,7 @@ class Settings:
     words: bool = False
     maps: bool = False
     truncate: bool = False
-    shard_size: int = 4096
+    shard_size: int = SHARD_SIZE
 
     def __post_init__(self) -> None:
         if not self.methods or len(set(self.methods)) < len(self.methods):

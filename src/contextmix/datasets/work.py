@@ -13,6 +13,7 @@ import pyarrow.compute
 
 from contextmix.datasets.folder import RunFolder
 from contextmix.datasets.measure import Measurer, Outcome, Ready
+from contextmix.datasets.memory import Trimmer
 from contextmix.datasets.rows import Row
 from contextmix.datasets.scores import axes_of
 from contextmix.datasets.source import Source
@@ -60,7 +61,7 @@ class Work:
         self, measurer: Measurer, source: Source, folder: RunFolder, *, strict: bool = False, retry: bool = False
     ) -> None:
         self.measurer, self.source, self.folder = measurer, source, folder
-        self.strict, self.retry = strict, retry
+        self.strict, self.retry, self.trim = strict, retry, Trimmer()
         self.axes = {plan.name: len(axes_of(plan, measurer.settings)) for plan in measurer.settings.plans}
 
     def run(self, shards: Iterable[int], report: Report, stopped: Callable[[], bool]) -> Iterator[int]:
@@ -108,6 +109,7 @@ class Work:
                 shard.flush()
                 raise Interrupted(f"Stopped before {batch[0].row.where}; what was measured is kept.")
             shard.add(self.measurer.measure([one for one in batch if one.row.number not in done]), report)
+            self.trim()
         shard.finish()
 
 
