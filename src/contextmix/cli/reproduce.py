@@ -26,6 +26,15 @@ def reproduce(
     text_field: Annotated[str | None, typer.Option("--text-field", help="The column of the texts.")] = None,
     pair_field: Annotated[str | None, typer.Option("--pair-field", help="The column of the second texts.")] = None,
     label_field: Annotated[str | None, typer.Option("--label-field", help="The column of the labels.")] = None,
+    other_model: Annotated[
+        str | None, typer.Option("--other-model", help="A second model, for experiments that compare two.")
+    ] = None,
+    tags_field: Annotated[
+        str | None, typer.Option("--tags-field", help="The column with one part of speech per word.")
+    ] = None,
+    tagger: Annotated[
+        str | None, typer.Option("--tagger", help="The spaCy pipeline that finds parts of speech otherwise.")
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", help="Processes, each with its own model.")] = 1,
     dtype: given.DtypeOption = "float32",
     device: given.DeviceOption = None,
@@ -43,6 +52,9 @@ def reproduce(
         only=None if only is None else [name.strip() for name in only.split(",")],
         limit=limit,
         seed=seed,
+        other_model=other_model,
+        tags_field=tags_field,
+        tagger=tagger,
         workers=workers,
         dtype=dtype,
         device=device,

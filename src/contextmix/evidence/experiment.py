@@ -11,6 +11,7 @@ from typing import Any
 from contextmix.api import load
 from contextmix.datasets.results import Run
 from contextmix.datasets.run import run
+from contextmix.errors import BadOption
 from contextmix.evidence.report import Report
 from contextmix.model import TracedModel
 from contextmix.papers import Paper
@@ -29,6 +30,9 @@ class Setup:
         seed: Of all that is random.
         reading: Further arguments of `run`: names of fields, ``device``, ``workers``, ``batch_tokens`` …
         progress: Whether progress is shown.
+        other_model: A second model, for experiments that compare two, such as the same one before it was fine-tuned.
+        tags_field: The column of the data with one part of speech per word, for experiments that need them.
+        tagger: The spaCy pipeline that finds them otherwise, such as ``"en_core_web_sm"``.
     """
 
     model: Any
@@ -38,13 +42,30 @@ class Setup:
     seed: int = 0
     reading: Mapping[str, Any] = field(default_factory=dict)
     progress: bool = True
+    other_model: Any = None
+    tags_field: str | None = None
+    tagger: str | None = None
 
     @cached_property
     def traced(self) -> TracedModel:
         """The model, loaded once."""
-        if isinstance(self.model, TracedModel):
-            return self.model
-        return load(self.model, device=self.reading.get("device"), dtype=self.reading.get("dtype", "float32"))
+        return self._loaded(self.model)
+
+    @cached_property
+    def other(self) -> TracedModel:
+        """The second model, loaded once.
+
+        Raises:
+            BadOption: If there is none.
+        """
+        if self.other_model is None:
+            raise BadOption("This experiment compares two models: give the second one (other_model, --other-model).")
+        return self._loaded(self.other_model)
+
+    def _loaded(self, model: Any) -> TracedModel:
+        if isinstance(model, TracedModel):
+            return model
+        return load(model, device=self.reading.get("device"), dtype=self.reading.get("dtype", "float32"))
 
     def measured(self, name: str, **settings: Any) -> Run:
         """A run over the data, in the folder ``runs/NAME``; one that is there is gone on with.

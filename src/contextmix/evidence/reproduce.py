@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from contextmix.errors import UnknownName
+from contextmix.errors import BadInput, BadOption, ContextMixError, UnknownName
 from contextmix.evidence.experiment import EXPERIMENTS, Experiment, Setup
 from contextmix.evidence.report import Report
 
@@ -23,6 +23,9 @@ def reproduce(
     limit: int | None = None,
     seed: int = 0,
     progress: bool = True,
+    other_model: Any = None,
+    tags_field: str | None = None,
+    tagger: str | None = None,
     **reading: Any,
 ) -> list[Report]:
     """Do the experiments of a paper again; each report is written as soon as it is there.
@@ -36,18 +39,34 @@ def reproduce(
         limit: Only so many rows.
         seed: Of all that is random.
         progress: Show how far it has come.
+        other_model: A second model, for experiments that compare two.
+        tags_field: The column with one part of speech per word, for experiments that need them.
+        tagger: The spaCy pipeline that finds them otherwise, such as ``"en_core_web_sm"``.
         reading: Further arguments of `run`: names of fields, ``device``, ``workers`` …
 
     Returns:
-        One report per experiment.
+        One report per experiment. Where all are asked for, one that cannot be done here says why in its report.
 
     Raises:
         UnknownName: If there is no such study or experiment.
-        BadInput: If the data lacks what an experiment needs.
+        BadInput: If the data lacks what an experiment needs that was asked for by name, or what all of them need.
+        BadOption: The same of options.
     """
     chosen = experiments_of(study, only)
-    setup = Setup(model, data, Path(out), limit, seed, reading, progress)
-    return [_done(one, setup) for one in chosen]
+    setup = Setup(model, data, Path(out), limit, seed, reading, progress, other_model, tags_field, tagger)
+    reports: list[Report] = []
+    refusals: list[ContextMixError] = []
+    for one in chosen:
+        try:
+            reports.append(_done(one, setup))
+        except (BadInput, BadOption) as refusal:
+            if only is not None:
+                raise
+            refusals.append(refusal)
+            reports.append(Report(f"{one.study}_{one.name}", one.title, [f"Not done. {refusal}"]))
+    if len(refusals) == len(chosen):
+        raise refusals[0]
+    return reports
 
 
 def experiments_of(study: str, only: Sequence[str] | None = None) -> list[Experiment]:
@@ -73,6 +92,7 @@ def _done(experiment: Experiment, setup: Setup) -> Report:
         "experiment": f"{experiment.study}_{experiment.name}",
         "paper": experiment.paper.short,
         "model": setup.traced.origin.model,
+        "other_model": None if setup.other_model is None else setup.other.origin.model,
         "data": str(setup.data),
         "limit": setup.limit,
         "seed": setup.seed,
