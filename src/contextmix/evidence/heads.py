@@ -91,32 +91,34 @@ def stacked(streamed: Streamed, field: str) -> Array:
     return np.array([entry[field] for entry in streamed.entries], dtype=np.float64)
 
 
+OTHERS = " In the others effective attention is attention, as a rule."
+
 # In words ------------------------------------------------------------------------------------------------------------
 
 
-def number(value: float | None, found: Interval | None = None, *, sign: bool = False) -> str:
-    """``.123 [.110, .135]``; without an interval the number alone."""
-    if value is None or pd.isna(value):
-        return "–"
-    written = f"{value:{'+' if sign else ''}.3f}"
-    if found is None or found.low is None or found.high is None:
-        return written
-    low, high = (f"{bound:{'+' if sign else ''}.3f}" for bound in (found.low, found.high))
-    return f"{written} [{low}, {high}]"
+def number(value: float | None, *, sign: bool = False) -> str:
+    """``0.123``, or ``+0.123``; a dash where there is none."""
+    return "–" if value is None or pd.isna(value) else f"{value:{'+' if sign else ''}.3f}"
+
+
+def bounded(value: float, low: float | None, high: float | None, *, sign: bool = False) -> str:
+    """``0.123 [0.110, 0.135]``; without an interval the number alone."""
+    written = [number(one, sign=sign) for one in (value, low, high)]
+    return written[0] if "–" in written[1:] else f"{written[0]} [{written[1]}, {written[2]}]"
 
 
 def about_texts(tokens: Sequence[int], problems: Mapping[str, int], size: int) -> list[str]:
-    """What must be known of the texts to read the numbers: lengths, those left out, and whether there is an interval."""
+    """What must be known of the texts to read the numbers: lengths, those left out, why there is no interval."""
     longer = sum(one > size for one in tokens)
     said = [
         f"{len(tokens):,} texts of {min(tokens)} to {max(tokens)} tokens; a head has {size} dimensions, and {longer:,} "
-        "of the texts have more tokens than that. In the others effective attention is attention."
+        f"of the texts have more tokens than that.{OTHERS if longer < len(tokens) else ''}"
     ]
     if not longer:
         said = [
-            f"All {len(tokens):,} texts have at most {max(tokens)} tokens and a head has {size} dimensions, so effective "
-            "attention is attention (unless values of tokens are linearly dependent). Give longer texts to see them "
-            "differ."
+            f"All {len(tokens):,} texts have at most {max(tokens)} tokens and a head has {size} dimensions, so "
+            "effective attention is attention (unless values of tokens are linearly dependent). Give longer texts to "
+            "see them differ."
         ]
     if problems:
         said.append(f"Left out: {', '.join(f'{count:,} texts ({kind})' for kind, count in problems.items())}.")

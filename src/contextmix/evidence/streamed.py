@@ -85,9 +85,10 @@ def streamed(
     model, source = setup.traced, source_of(setup)
     _refuse_readers(model, *models)
     limit = min((one for one in (model.limit, most_tokens) if one is not None), default=None)
+    cut = bool(setup.reading.get("truncate", True))
     decides = {
         "schema": SCHEMA,
-        "asked": {**asked, "limit": limit, "truncate": setup.reading.get("truncate", True)},
+        "asked": {**asked, "limit": limit, "truncate": cut},
         "data": source.fingerprint,
         "fields": dict(zip(("text", "pair"), (source.fields.text, source.fields.pair), strict=True)),
         "models": [model_identity(one) for one in (model, *models)],
@@ -102,7 +103,7 @@ def streamed(
             for row in source.rows(0, source.count):
                 if row.number in done:
                     continue
-                entry = _measured(model, row, limit, measure, cut=decides["asked"]["truncate"])
+                entry = _measured(model, row, limit, measure, cut=cut)
                 done[row.number] = entry
                 _append(file, entry)
                 told(Advance(1, entry.get("tokens", 0), "problem" in entry))

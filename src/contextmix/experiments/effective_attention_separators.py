@@ -8,7 +8,7 @@ all absolute values, which is what compares with a share.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from contextmix.evidence.heads import (
     LONGEST,
     Array,
     about_texts,
+    bounded,
     decided,
     each_head,
     grid,
@@ -34,19 +35,13 @@ from contextmix.evidence.report import Figure, Report, Table
 from contextmix.evidence.streamed import Streamed, streamed
 from contextmix.model import TracedModel
 from contextmix.papers import SUN_2021
-from contextmix.statistics import interval
+from contextmix.statistics import Interval, interval
 from contextmix.tokens import Tokens
 from contextmix.tracing.encode import Inputs
 from contextmix.views.plots_panels import Panel, panels
 
 OTHER = "other special"
 COLUMNS = ("raw", "effective", "absolute", "part")
-HEADINGS = {
-    "raw": "raw attention",
-    "effective": "effective, signed",
-    "absolute": "effective, absolute",
-    "part": "part of absolute effective",
-}
 
 
 def run(setup: Setup) -> Report:
@@ -84,7 +79,8 @@ def run(setup: Setup) -> Report:
             Table(
                 "effective_attention_separators",
                 f"Mean attention that a token pays to special tokens, by layer, over {len(found.entries):,} texts and "
-                "all heads; change: effective less raw, with the 95 % bootstrap interval over texts.",
+                "all heads. effective: with signs; absolute: of absolute values; part: of all absolute values; change: "
+                "effective less raw, with the 95 % bootstrap interval over texts.",
                 table,
                 _shown(table),
             ),
@@ -119,8 +115,7 @@ def kinds_of(model: TracedModel) -> dict[str, int]:
             f"The tokenizer of {model.origin.model} has no separator (sep_token or eos_token), and attention to "
             "separators is what this experiment is about. Give a model that has one, such as BERT or RoBERTa."
         )
-    named = {name: int(tokenizer.convert_tokens_to_ids(name)) for name in (first, separator) if name is not None}
-    return named
+    return {name: int(tokenizer.convert_tokens_to_ids(name)) for name in (first, separator) if name is not None}
 
 
 def places_of(tokens: Tokens, names: Mapping[str, int]) -> dict[str, list[int]]:
@@ -171,12 +166,14 @@ def in_words(kind: str, values: Mapping[str, Array], frame: pd.DataFrame, setup:
     means = {name: values[name].mean() for name in COLUMNS}
     over = {name: interval(list(values[name].mean((1, 2))), seed=setup.seed) for name in ("change", "change of part")}
     fell, rose, heads = decided(frame)
-    found = f" ({fell} of {heads} heads pay clearly less, {rose} clearly more)" if over["change"].low is not None else ""
+    found = (
+        f" ({fell} of {heads} heads pay clearly less, {rose} clearly more)" if over["change"].low is not None else ""
+    )
     return [
         f"To {kind} goes {means['raw']:.3f} of raw attention and {means['effective']:.3f} of effective attention: "
-        f"change {number(values['change'].mean(), over['change'], sign=True)}{found}. In absolute values it is "
+        f"change {_with(values['change'], over['change'])}{found}. In absolute values it is "
         f"{means['absolute']:.3f}, a part of {means['part']:.3f} of all: change "
-        f"{number(values['change of part'].mean(), over['change of part'], sign=True)}."
+        f"{_with(values['change of part'], over['change of part'])}."
     ]
 
 
@@ -193,25 +190,20 @@ def draw(frame: pd.DataFrame, canvas: Any) -> None:
     panels(canvas, shown, list(map(str, rows)), list(map(str, columns)), ylabel="layer", xlabel="head")
 
 
+def _with(values: Array, over: Interval) -> str:
+    return bounded(float(values.mean()), over.low, over.high, sign=True)
+
+
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
-    lines = []
-    for line in table.to_dict("records"):
-        change = (line["change"], line["low"], line["high"])
-        part = (line["change of part"], line["low of part"], line["high of part"])
-        texts = {HEADINGS[name]: number(line[name]) for name in COLUMNS}
-        lines.append({**texts, "change": _bounded(change), "change of the part": _bounded(part)})
-    return pd.DataFrame(lines, index=pd.MultiIndex.from_frame(table[["tokens", "layer"]]))
-
-
-def _bounded(numbers: Sequence[float | None]) -> str:
-    value, low, high = (number(one, sign=True) for one in numbers)
-    return value if low == "–" else f"{value} [{low}, {high}]"
+    texts = {name: [number(one) for one in table[name]] for name in COLUMNS}
+    changes = [bounded(line["change"], line["low"], line["high"], sign=True) for line in table.to_dict("records")]
+    return pd.DataFrame({**texts, "change": changes}, index=pd.MultiIndex.from_frame(table[["tokens", "layer"]]))
 
 
 def _shown_heads(frame: pd.DataFrame) -> pd.DataFrame:
     """The heads that pay most to each kind of tokens."""
     top = frame.sort_values("raw", ascending=False).groupby("tokens", sort=False).head(5)
-    rows = [_bounded((line["change"], line["low"], line["high"])) for line in top.to_dict("records")]
+    rows = [bounded(line["change"], line["low"], line["high"], sign=True) for line in top.to_dict("records")]
     texts = {name: [number(one) for one in top[name]] for name in ("raw", "effective", "absolute")}
     index = pd.MultiIndex.from_frame(top[["tokens", "layer", "head"]])
     return pd.DataFrame({**texts, "change": rows}, index=index)
