@@ -58,7 +58,7 @@ def run(setup: Setup) -> Report:
             Table(
                 "effective_attention_length",
                 "Distance between raw and effective attention, ‖A_eff − A‖ / ‖A‖, by number of tokens: mean over "
-                "texts, layers and heads, with the 95 % bootstrap interval over texts; largest of any text, layer and head; "
+                "texts, layers and heads with the 95 % bootstrap interval over texts; largest of all of them; "
                 "output: largest relative change of what a head sends on.",
                 table,
                 _shown(table),
