@@ -11,27 +11,9 @@ import contextmix as cm
 D_HEAD = 8
 SHORT = "a good film ."
 LONG = "the deep and very meaningful film was unreal !"  # 14 tokens with [CLS] and [SEP]
-WORDS = [
-    "a",
-    "deep",
-    "and",
-    "good",
-    "film",
-    "the",
-    "bad",
-    "film",
-    "was",
-    "very",
-    "good",
-    "!",
-    "and",
-    "the",
-    "film",
-    "was",
-    "deep",
-    ".",
-]
-TEXTS = [" ".join(WORDS[start : start + 5 + start % 9]) for start in range(11)] + [LONG]
+WORDS = "a deep and good film the bad film was very good ! and the film was deep .".split()  # noqa: SIM905
+TEXTS = [" ".join((2 * WORDS)[start : start + 5 + start % 9]) for start in range(13)] + [LONG]
+"""Of 7 to 15 tokens; 10 of the 14 have more than 8."""
 
 
 def bert(seed: int = 0, **changes):

@@ -55,7 +55,7 @@ def test_over_texts(tmp_path):
 def test_models_that_are_no_pair_are_refused(tmp_path):
     with pytest.raises(BadOption, match="give the second one"):
         run(tmp_path, TEXTS, None)
-    with pytest.raises(BadOption, match="has 2 layers of 2 heads and .* 1 of 2"):
+    with pytest.raises(BadOption, match=r"has 2 layers of 2 heads and .* 1 of 2"):
         run(tmp_path, TEXTS, cm.load(bert(num_hidden_layers=1), word_pieces()))
     other = word_pieces()
     other.backend_tokenizer.normalizer = None  # tells The from the

@@ -53,12 +53,12 @@ def test_over_texts(tmp_path):
     assert (table.loc[[4, 8], "unchanged"] == 1).all()
     above = table.loc[[9, 10, 12]]
     assert (above["mean"] > 0).all()
-    assert list(above["texts"]) == [10, 8, 4]
+    assert list(above["texts"]) == [10, 8, 5]
     assert above["low"].isna().tolist() == [False, True, True]  # ten texts are enough for an interval, eight are not
     assert (table["output"] < 1e-10).all()  # what heads send on stays
     said = " ".join(report.summary)
     assert "With 8 tokens the distance is exactly zero in all 48 maps." in said
-    assert "No interval where there is 8 examples: at least 10 are needed for an interval." in said
+    assert "No interval for 8 examples: at least 10 are needed for an interval." in said
     names = {path.name for path in report.save(tmp_path / "report")}
     assert {"effective_attention_length.png", "effective_attention_length_heads.png"} <= names
 

@@ -72,7 +72,7 @@ def test_over_texts_there_are_intervals_and_pictures(tmp_path):
     assert set(table["texts"]) == {len(TEXTS)}
     names = {path.name for path in report.save(tmp_path / "report")}
     assert {"effective_attention_separators_sep.png", "effective_attention_separators_cls.svg"} <= names
-    assert report.summary[0].startswith("12 texts of 7 to 14 tokens; a head has 8 dimensions, and 10 of the texts have")
+    assert report.summary[0].startswith("14 texts of 7 to 15 tokens; a head has 8 dimensions, and 10 of the texts have")
 
 
 def test_one_text_has_no_interval_and_it_is_said(tmp_path):
@@ -128,10 +128,10 @@ def test_a_stopped_run_says_so_and_goes_on(tmp_path):
         return {"twice": 2 * inputs.length}
 
     seen = []
-    with pytest.raises(Interrupted, match="4 of 12 texts were measured"):
+    with pytest.raises(Interrupted, match="4 of 14 texts were measured"):
         streamed(setup(tmp_path, TEXTS), "twice", measure, asked={})
     found = streamed(setup(tmp_path, TEXTS), "twice", measure, asked={})
-    assert [entry["row"] for entry in found.entries] == list(range(12))
+    assert [entry["row"] for entry in found.entries] == list(range(14))
     assert all(entry["twice"] == 2 * entry["tokens"] for entry in found.entries)
 
 

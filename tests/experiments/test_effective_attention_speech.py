@@ -64,7 +64,7 @@ def test_tags_that_do_not_fit_are_counted_and_left_out(tmp_path):
 
 def test_what_cannot_be_tagged_is_refused(tmp_path, monkeypatch):
     rows = [{"text": LONG, "tags": TAGS, "second": "a film"}]
-    with pytest.raises(BadOption, match="no column 'tag'. Did you mean 'tags'"):
+    with pytest.raises(BadOption, match=r"no column 'tag'\. Did you mean 'tags'"):
         run(tmp_path, rows, tags_field="tag")
     with pytest.raises(BadOption, match="not both"):
         run(tmp_path, rows, tags_field="tags", tagger="en_core_web_sm")
@@ -78,8 +78,8 @@ def test_what_cannot_be_tagged_is_refused(tmp_path, monkeypatch):
 def test_spacy_tags_texts(tmp_path):
     spacy = pytest.importorskip("spacy")
     pipeline = spacy.blank("en")
+    pipeline.to_disk(tmp_path / "blank")
     with pytest.raises(BadOption, match="finds no parts of speech"):
-        pipeline.to_disk(tmp_path / "blank")
         run(tmp_path, [{"text": LONG}], tagger=str(tmp_path / "blank"))
     ruler = pipeline.add_pipe("attribute_ruler")
     for tag, words in (("NOUN", ["film"]), ("VERB", ["saw", "was"]), ("ADJ", ["deep", "meaningful", "unreal"])):
@@ -91,8 +91,5 @@ def test_spacy_tags_texts(tmp_path):
         run(tmp_path, [{"text": LONG}], tagger="no_such_pipeline")
 
 
-@pytest.mark.parametrize(
-    ("piece", "is_one"), [(".", True), ("##", True), ("##!", True), ("'s", False), ("film", False)]
-)
-def test_punctuation(piece, is_one):
-    assert is_punctuation(piece) == is_one
+def test_punctuation():
+    assert [is_punctuation(piece) for piece in (".", "##", "##!", "'s", "film", "##s")] == [True] * 3 + [False] * 3

@@ -68,7 +68,7 @@ def run(setup: Setup) -> Report:
         [*summary, *in_words(values, heads, names, setup)],
         [
             Table(
-                "effective_attention_finetuning",
+                "effective_attention_finetuning_layers",
                 f"Cosine similarity of the maps of {names}, mean over {len(found.entries):,} texts and all heads, with "
                 "95 % bootstrap intervals over texts; change: effective less raw.",
                 table,

@@ -56,7 +56,7 @@ def run(setup: Setup) -> Report:
         in_words(table, distances, size, found),
         [
             Table(
-                "effective_attention_length",
+                "effective_attention_length_tokens",
                 "Distance between raw and effective attention, ‖A_eff − A‖ / ‖A‖, by number of tokens: mean over "
                 "texts, layers and heads with the 95 % bootstrap interval over texts; largest of all of them; "
                 "output: largest relative change of what a head sends on.",
@@ -169,12 +169,12 @@ def _layers(distances: Mapping[int, Any]) -> pd.DataFrame:
 
 def in_words(table: pd.DataFrame, distances: Mapping[int, Any], size: int, found: Streamed) -> list[str]:
     """What was found."""
-    above, said = table[table["tokens"] > size], []
+    above, said = table[table["tokens"] > size], [f"A head has {size} dimensions."]
     for length, one in distances.items():
         if length <= size:
             same, heads = int((one == 0).sum()), one.size
             exact = f"in all {heads:,} maps" if same == heads else f"in {same:,} of {heads:,} maps"
-            said.append(f"A head has {size} dimensions. With {length} tokens the distance is exactly zero {exact}.")
+            said.append(f"With {length} tokens the distance is exactly zero {exact}.")
             if same < heads:
                 said.append("In the other ones the values of some tokens are linearly dependent up to rounding.")
     first, last = above.iloc[0], above.iloc[-1]
@@ -189,7 +189,7 @@ def in_words(table: pd.DataFrame, distances: Mapping[int, Any], size: int, found
     if found.problems:
         said.append(f"Left out: {', '.join(f'{count:,} texts ({kind})' for kind, count in found.problems.items())}.")
     reasons = {reason for one in distances.values() if (reason := interval([0.0] * len(one)).reason)}
-    return said + [f"No interval where there is {reason}." for reason in sorted(reasons)]
+    return said + [f"No interval for {reason}." for reason in sorted(reasons)]
 
 
 # Pictures ------------------------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def run(setup: Setup) -> Report:
         summary,
         [
             Table(
-                "effective_attention_separators",
+                "effective_attention_separators_layers",
                 f"Mean attention that a token pays to special tokens, by layer, over {len(found.entries):,} texts and "
                 "all heads. effective: with signs; absolute: of absolute values; part: of all absolute values; change: "
                 "effective less raw, with the 95 % bootstrap interval over texts.",

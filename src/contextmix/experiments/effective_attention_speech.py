@@ -58,7 +58,7 @@ def run(setup: Setup) -> Report:
         summary,
         [
             Table(
-                "effective_attention_speech",
+                "effective_attention_speech_kinds",
                 f"Largest weight that the usual query pays to a token of each kind in layer {layer}, mean over heads "
                 f"and {len(lengths):,} texts; change: effective (absolute) less raw, with 95 % bootstrap intervals.",
                 table,
