@@ -91,6 +91,7 @@ def stacked(streamed: Streamed, field: str) -> Array:
     return np.array([entry[field] for entry in streamed.entries], dtype=np.float64)
 
 
+UNCORRECTED = " by 95 % intervals, not corrected for their number"
 OTHERS = " In the others effective attention is attention, as a rule."
 
 # In words ------------------------------------------------------------------------------------------------------------

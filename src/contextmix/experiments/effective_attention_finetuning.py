@@ -18,6 +18,7 @@ from contextmix.errors import BadInput, BadOption
 from contextmix.evidence.experiment import Experiment, Setup
 from contextmix.evidence.heads import (
     LONGEST,
+    UNCORRECTED,
     Array,
     about_texts,
     bounded,
@@ -184,7 +185,7 @@ def in_words(values: Mapping[str, Array], heads: pd.DataFrame, names: str, setup
     over = interval(list(values["change"].mean((1, 2))), seed=setup.seed)
     change = bounded(float(values["change"].mean()), over.low, over.high, sign=True)
     lower, higher, count = decided(heads)
-    found = "" if over.low is None else f" ({lower} of {count} heads less alike, {higher} more, by their intervals)"
+    found = "" if over.low is None else f" ({lower} of {count} heads are less alike, {higher} more{UNCORRECTED})"
     return [
         f"Maps of {names} have a similarity of {values['raw'].mean():.3f} in raw and {values['effective'].mean():.3f} "
         f"in effective attention: change {change}{found}.",

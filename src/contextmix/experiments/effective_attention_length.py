@@ -17,7 +17,7 @@ import pandas as pd
 from contextmix.datasets.rows import Row
 from contextmix.errors import BadInput
 from contextmix.evidence.experiment import Experiment, Setup
-from contextmix.evidence.heads import Maps, bounded, head_size, maps_of
+from contextmix.evidence.heads import Array, Maps, bounded, head_size, maps_of
 from contextmix.evidence.report import Figure, Report, Table
 from contextmix.evidence.streamed import Streamed, streamed
 from contextmix.model import TracedModel
@@ -95,7 +95,7 @@ def measured(model: TracedModel, lengths: Sequence[int], row: Row, inputs: Input
     return {"lengths": found}
 
 
-def distance_of(maps: Maps) -> np.ndarray[Any, np.dtype[np.float64]]:
+def distance_of(maps: Maps) -> Array:
     """‖A_eff − A‖ / ‖A‖ of each head; the weights of a row sum to one, so ‖A‖ is never zero."""
     axes = (-2, -1)
     return np.asarray(np.linalg.norm(maps.effective - maps.raw, axis=axes) / np.linalg.norm(maps.raw, axis=axes))
@@ -112,12 +112,12 @@ def output_change(maps: Maps) -> float:
 # Over texts ----------------------------------------------------------------------------------------------------------
 
 
-def distances_at(found: Streamed, length: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def distances_at(found: Streamed, length: int) -> Array:
     """(text, layer, head) of the texts that have so many tokens."""
     return np.array([one["lengths"][str(length)]["distance"] for one in found.entries if str(length) in one["lengths"]])
 
 
-def _line(length: int, one: Any, found: Streamed, setup: Setup) -> dict[str, Any]:
+def _line(length: int, one: Array, found: Streamed, setup: Setup) -> dict[str, Any]:
     over = interval(list(one.mean((1, 2))), seed=setup.seed)
     outputs = [entry["lengths"][str(length)]["output"] for entry in found.entries if str(length) in entry["lengths"]]
     return {
@@ -144,30 +144,24 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
     ).set_index(table["tokens"])
 
 
-def _heads(distances: Mapping[int, Any]) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                "tokens": length,
-                "layer": layer + 1,
-                "head": head + 1,
-                "mean": value,
-                "largest": one[:, layer, head].max(),
-            }
-            for length, one in distances.items()
-            for (layer, head), value in np.ndenumerate(one.mean(0))
-        ]
-    )
+def _heads(distances: Mapping[int, Array]) -> pd.DataFrame:
+    lines = [
+        {"tokens": length, "layer": layer + 1, "head": head + 1, "mean": values.mean(), "largest": values.max()}
+        for length, one in distances.items()
+        for layer, head in np.ndindex(one.shape[1:])
+        for values in [one[:, layer, head]]
+    ]
+    return pd.DataFrame(lines)
 
 
-def _layers(distances: Mapping[int, Any]) -> pd.DataFrame:
+def _layers(distances: Mapping[int, Array]) -> pd.DataFrame:
     means = {length: one.mean((0, 2)) for length, one in distances.items()}
     frame = pd.DataFrame(means).T.map("{:.2f}".format)
     frame.columns = [f"layer {number + 1}" for number in frame.columns]
     return frame.rename_axis("tokens")
 
 
-def in_words(table: pd.DataFrame, distances: Mapping[int, Any], size: int, found: Streamed) -> list[str]:
+def in_words(table: pd.DataFrame, distances: Mapping[int, Array], size: int, found: Streamed) -> list[str]:
     """What was found."""
     above, said = table[table["tokens"] > size], [f"A head has {size} dimensions."]
     for length, one in distances.items():
@@ -195,7 +189,7 @@ def in_words(table: pd.DataFrame, distances: Mapping[int, Any], size: int, found
 # Pictures ------------------------------------------------------------------------------------------------------------
 
 
-def _figures(distances: Mapping[int, Any], size: int, setup: Setup) -> list[Figure]:
+def _figures(distances: Mapping[int, Array], size: int, setup: Setup) -> list[Figure]:
     texts = len(next(iter(distances.values())))
     about = f"of up to {texts:,} texts that are cut to each length; the dashed line is the size of a head."
     return [
@@ -214,7 +208,7 @@ def _figures(distances: Mapping[int, Any], size: int, setup: Setup) -> list[Figu
     ]
 
 
-def _draw_lines(distances: Mapping[int, Any], size: int, seed: int, canvas: Any) -> None:
+def _draw_lines(distances: Mapping[int, Array], size: int, seed: int, canvas: Any) -> None:
     axes = canvas.subplots()
     layers = next(iter(distances.values())).shape[1]
     shown = sorted({round(place) for place in np.linspace(0, layers - 1, min(LINES, layers))})
@@ -228,7 +222,7 @@ def _draw_lines(distances: Mapping[int, Any], size: int, seed: int, canvas: Any)
     axes.set_ylim(bottom=0)
 
 
-def _band(distances: Mapping[int, Any], layer: int, seed: int) -> tuple[list[float], list[float], list[float]]:
+def _band(distances: Mapping[int, Array], layer: int, seed: int) -> tuple[list[float], list[float], list[float]]:
     lines: tuple[list[float], list[float], list[float]] = ([], [], [])
     for one in distances.values():
         values = one[:, layer].mean(1)
@@ -239,7 +233,7 @@ def _band(distances: Mapping[int, Any], layer: int, seed: int) -> tuple[list[flo
     return lines
 
 
-def _draw_heads(one: Any, canvas: Any) -> None:
+def _draw_heads(one: Array, canvas: Any) -> None:
     rows, columns = (list(map(str, range(1, count + 1))) for count in one.shape[1:])
     panels(canvas, [Panel("‖A_eff − A‖ / ‖A‖", one.mean(0))], rows, columns, ylabel="layer", xlabel="head")
 

@@ -20,6 +20,7 @@ from contextmix.errors import BadInput, BadOption
 from contextmix.evidence.experiment import Experiment, Setup
 from contextmix.evidence.heads import (
     LONGEST,
+    UNCORRECTED,
     Array,
     about_texts,
     bounded,
@@ -70,27 +71,11 @@ def run(setup: Setup) -> Report:
         lines += by_layer(kind, values, setup)
         figures.append(Figure(_file(kind), _caption(kind, values), partial(draw, frame), (9.0, 6.5)))
         summary += in_words(kind, values, frame, setup)
-    table = pd.DataFrame(lines)
     return Report(
         "effective_attention_separators",
         EXPERIMENT.title,
         summary,
-        [
-            Table(
-                "effective_attention_separators_layers",
-                f"Mean attention that a token pays to special tokens, by layer, over {len(found.entries):,} texts and "
-                "all heads. effective: with signs; absolute: of absolute values; part: of all absolute values; change: "
-                "effective less raw, with the 95 % bootstrap interval over texts.",
-                table,
-                _shown(table),
-            ),
-            Table(
-                "effective_attention_separators_heads",
-                "The same of each head, with the normal 95 % interval of the change.",
-                pd.concat(heads, ignore_index=True),
-                _shown_heads(pd.concat(heads, ignore_index=True)),
-            ),
-        ],
+        tables(pd.DataFrame(lines), pd.concat(heads, ignore_index=True), len(found.entries)),
         figures,
         {"longest": LONGEST, "head_size": size, "texts": len(found.entries), "problems": dict(found.problems)},
     )
@@ -122,9 +107,9 @@ def places_of(tokens: Tokens, names: Mapping[str, int]) -> dict[str, list[int]]:
     """Where the special tokens of each kind stand; kinds that do not occur are left out."""
     known = {number: name for name, number in names.items()}
     found: dict[str, list[int]] = {}
-    for place, (number_, special) in enumerate(zip(tokens.ids or (), tokens.special, strict=True)):
+    for place, (token, special) in enumerate(zip(tokens.ids or (), tokens.special, strict=True)):
         if special:
-            found.setdefault(known.get(number_, OTHER), []).append(place)
+            found.setdefault(known.get(token, OTHER), []).append(place)
     return found
 
 
@@ -135,9 +120,11 @@ def measured(model: TracedModel, names: Mapping[str, int], row: Row, inputs: Inp
     found: dict[str, list[Array]] = {kind: [] for kind in places}
     for maps in maps_of(model, inputs):
         sizes = np.abs(maps.effective)
+        total = sizes.sum((1, 2))
+        total[total == 0] = 1.0  # values that are all zero: nothing is left, and nothing is a part of it
         for kind, own in places.items():
             to = [one[:, :, own].sum(-1).mean(-1) for one in (maps.raw, maps.effective, sizes)]
-            found[kind].append(np.stack([*to, sizes[:, :, own].sum((1, 2)) / sizes.sum((1, 2))]))
+            found[kind].append(np.stack([*to, sizes[:, :, own].sum((1, 2)) / total]))
     return {"kinds": {kind: np.stack(layers, axis=1).tolist() for kind, layers in found.items()}}
 
 
@@ -166,9 +153,7 @@ def in_words(kind: str, values: Mapping[str, Array], frame: pd.DataFrame, setup:
     means = {name: values[name].mean() for name in COLUMNS}
     over = {name: interval(list(values[name].mean((1, 2))), seed=setup.seed) for name in ("change", "change of part")}
     fell, rose, heads = decided(frame)
-    found = (
-        f" ({fell} of {heads} heads pay clearly less, {rose} clearly more)" if over["change"].low is not None else ""
-    )
+    found = "" if over["change"].low is None else f" ({fell} of {heads} heads pay less, {rose} more{UNCORRECTED})"
     return [
         f"To {kind} goes {means['raw']:.3f} of raw attention and {means['effective']:.3f} of effective attention: "
         f"change {_with(values['change'], over['change'])}{found}. In absolute values it is "
@@ -188,6 +173,27 @@ def draw(frame: pd.DataFrame, canvas: Any) -> None:
     ]
     rows, columns = (sorted(map(int, frame[name].unique())) for name in ("layer", "head"))
     panels(canvas, shown, list(map(str, rows)), list(map(str, columns)), ylabel="layer", xlabel="head")
+
+
+def tables(layers: pd.DataFrame, heads: pd.DataFrame, texts: int) -> list[Table]:
+    """By layer and by head."""
+    return [
+        Table(
+            "effective_attention_separators_layers",
+            f"Mean attention that a token pays to special tokens, by layer, over {texts:,} texts and all heads. "
+            "effective: with signs; absolute: of absolute values; part: of all absolute values; change: effective less "
+            "raw, with the 95 % bootstrap interval over texts.",
+            layers,
+            _shown(layers),
+        ),
+        Table(
+            "effective_attention_separators_heads",
+            "The same of the five heads that pay most to each (the CSV file has all of them), with the normal 95 % "
+            "interval of the change.",
+            heads,
+            _shown_heads(heads),
+        ),
+    ]
 
 
 def _with(values: Array, over: Interval) -> str:
