@@ -16,7 +16,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from contextmix.datasets.identity import differences, model_identity
-from contextmix.datasets.measure import problem_of
+from contextmix.datasets.problems import problem_of
 from contextmix.datasets.progress import reporter
 from contextmix.datasets.rows import Problem, Row
 from contextmix.datasets.source import Source, open_source
