@@ -9,14 +9,15 @@ ratios are of total times. Every program tokenises its texts itself.
   run       contextmix.run with its tables written to the disk
   authors   one text at a time, the vectors of all heads and pairs of tokens in memory, as in the released code of
             GlobEnc; on a few texts per part only, scaled to the part
-Memory: the peak of a fresh process for each number of texts.
+Memory: the peak of the command for each number of texts, in growing order (it is the largest child so far).
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -124,15 +125,12 @@ def speed(source: Source, model: str, methods: Sequence[str], parts: int) -> dic
 
 
 def peak_mib(data: str, model: str, methods: Sequence[str], limit: int) -> float:
-    """Peak memory of a process that runs over so many texts."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak_here, (data, model, methods, limit))
-
-
-def _peak_here(data: str, model: str, methods: Sequence[str], limit: int) -> float:
+    """Peak memory of the command for so many texts, in MiB."""
     with tempfile.TemporaryDirectory() as folder:
-        contextmix.run(data, f"{folder}/out", model=model, methods=list(methods), limit=limit, progress=False)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        command = ["run", data, "--model", model, "--method", ",".join(methods), "--limit", str(limit)]
+        start = [sys.executable, "-m", "contextmix", *command, "--out", f"{folder}/out"]
+        subprocess.run(start, check=True, capture_output=True)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
 
 
 def main() -> None:
@@ -155,7 +153,7 @@ def main() -> None:
     console.print(f"\n{chosen.model}, {chosen.method}, {source.count:,} texts, {torch.get_num_threads()} threads")
     console.print(table)
     console.print(f"run is {found['run'] / found['authors']:.0f} times as fast as the authors' way\n")
-    for size in map(int, chosen.sizes.split(",")) if chosen.sizes else []:
+    for size in sorted(map(int, chosen.sizes.split(","))) if chosen.sizes else []:
         console.print(f"{size:,} texts: {peak_mib(chosen.data, chosen.model, methods, size):.0f} MiB at the peak")
 
 

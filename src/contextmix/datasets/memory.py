@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-GROWN = 32 * 2**20
+GROWN = 8 * 2**20
 """So many bytes more than after the last time, and it is done again."""
 
 _STATUS = Path("/proc/self/statm")
