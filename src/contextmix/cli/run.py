@@ -51,6 +51,9 @@ def run(
     pair_field: Annotated[str | None, typer.Option("--pair-field", help="The column of the second texts.")] = None,
     label_field: Annotated[str | None, typer.Option("--label-field", help="The column of the labels.")] = None,
     id_field: Annotated[str | None, typer.Option("--id-field", help="The column of the ids.")] = None,
+    query_field: Annotated[
+        str | None, typer.Option("--query-field", help="The column of each row's own query, instead of --query.")
+    ] = None,
     split: Annotated[str | None, typer.Option("--split", help="Of a data set by name.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Only the first so many rows.")] = None,
     shard_size: Annotated[int, typer.Option("--shard-size", help="Rows that are sorted and written together.")] = 1024,
@@ -89,6 +92,7 @@ def run(
         pair_field=pair_field,
         label_field=label_field,
         id_field=id_field,
+        query_field=query_field,
         split=split,
         limit=limit,
         shard_size=shard_size,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from contextmix.datasets.rows import Fields
 from contextmix.datasets.tables import HEAD, Table
@@ -56,12 +56,13 @@ def _resolved(table: Table, asked: Fields) -> Fields:
             raise BadOption(f"{table.name} has no column {name!r}.{suggestion(name, table.columns)}{_header(table)}")
     label = asked.label or ("label" if "label" in table.columns else None)
     identity = asked.id or ("id" if "id" in table.columns else None)
-    return Fields(asked.text or _text(table, asked.pair, label, identity), asked.pair, label, identity)
+    known = {asked.pair, asked.query, label, identity}
+    return Fields(asked.text or _text(table, asked.pair, known), asked.pair, label, identity, asked.query)
 
 
-def _text(table: Table, pair: str | None, label: str | None, identity: str | None) -> str:
+def _text(table: Table, pair: str | None, known: Collection[str | None]) -> str:
     """The column of texts that nobody named."""
-    others = [name for name in table.columns if name not in (pair, label, identity)]
+    others = [name for name in table.columns if name not in known]
     text = next((name for name in TEXTS if name in others), None)
     if text is not None and pair is None and PAIRED.get(text) in others:
         raise BadOption(

@@ -209,8 +209,8 @@ class Measurer:
 
     def _draft(self, one: Ready) -> Draft:
         tokens = self.model.labels(one.inputs, one.inputs.length)
-        query = self.model.usual_query if self.settings.query is None else self.settings.query
-        place = tokens.position(query)
+        asked = self.settings.query if one.row.query is None else one.row.query
+        place = tokens.position(self.model.usual_query if asked is None else asked)
         places: tuple[int, ...] = (place,)
         if self.settings.words:
             places = next(group for group in tokens.merged()[1] if place in group)

@@ -21,7 +21,8 @@ class Problem:
         kind: A short word to count by. Of a whole row: ``empty_line``, ``invalid_utf8``, ``broken_json``,
             ``not_an_object``, ``broken_csv``, ``open_quote``, ``wrong_columns``, ``oversized_row``. Of one field:
             ``missing_field``, ``missing_text``, ``wrong_type``, ``empty_text``, ``lone_surrogate``, ``wrong_label``,
-            ``missing_id``, ``wrong_id``, ``duplicate_id``.
+            ``missing_id``, ``wrong_id``, ``duplicate_id``,
+            ``missing_query``, ``wrong_query``.
         reason: What was found and what to do.
     """
 
@@ -41,11 +42,13 @@ class Fields:
     pair: str | None = None
     label: str | None = None
     id: str | None = None
+    query: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every column that is read, each once."""
-        return tuple(dict.fromkeys(name for name in (self.text, self.pair, self.label, self.id) if name is not None))
+        own = (self.text, self.pair, self.label, self.id, self.query)
+        return tuple(dict.fromkeys(name for name in own if name is not None))
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Row:
         label: As given; None where there is none. True and false are 1 and 0, and digits are a number in files that
             know only texts.
         problem: Why it cannot be explained, or None.
+        query: The token whose row is kept, by text or position; None where there is no such field.
     """
 
     number: int
@@ -69,6 +73,7 @@ class Row:
     text: str | tuple[str, str] | None
     label: str | int | None
     problem: Problem | None = None
+    query: str | int | None = None
 
 
 def judged(
@@ -95,7 +100,7 @@ def judged(
 
     Example:
         >>> judged(3, "a.tsv:5", {"text": "Good.", "label": "1"}, Fields("text", label="label"), typed=False)
-        Row(number=3, id='3', where='a.tsv:5', text='Good.', label=1, problem=None)
+        Row(number=3, id='3', where='a.tsv:5', text='Good.', label=1, problem=None, query=None)
         >>> judged(4, "a.tsv:6", {"text": " "}, Fields("text")).problem.kind
         'empty_text'
     """
@@ -103,16 +108,18 @@ def judged(
         return Row(number, str(number), where, None, None, found)
     text, pair = _text(found, fields.text), _text(found, fields.pair)
     label, name = _label(found, fields.label, typed), identity(found, fields.id)
+    query = _query(found, fields.query, typed)
     if first is not None:
         repeated = f"Row {first} (counted from 0) has the id {_short(name)} already. Give every row its own id."
         problem: Problem | None = Problem("duplicate_id", repeated)
     else:
-        problem = next((value for value in (text, pair, label, name) if isinstance(value, Problem)), None)
+        problem = next((value for value in (text, pair, label, name, query) if isinstance(value, Problem)), None)
     known = str(number) if name is None or isinstance(name, Problem) else name
     said = None if isinstance(label, Problem) else label
+    asked = None if isinstance(query, Problem) else query
     if problem is not None or isinstance(text, Problem) or isinstance(pair, Problem) or text is None:
         return Row(number, known, where, None, said, problem)
-    return Row(number, known, where, text if pair is None else (text, pair), said)
+    return Row(number, known, where, text if pair is None else (text, pair), said, query=asked)
 
 
 def identity(found: Mapping[str, object], field: str | None) -> str | Problem | None:
@@ -162,6 +169,18 @@ def _label(found: Mapping[str, object], field: str | None, typed: bool) -> str |
         return None if value is None else int(value)
     said = f"The label {field!r} is {_type(value)}, {_short(value)}. A label is a name or a whole number, or null."
     return Problem("wrong_label", said)
+
+
+def _query(found: Mapping[str, object], field: str | None, typed: bool) -> str | int | Problem | None:
+    """The token whose row is kept: a position or a piece, read as labels are."""
+    if field is None:
+        return None
+    value = _label(found, field, typed)
+    if value is None or value == "":
+        return Problem("missing_query", f"The row names no token in {field!r}. Give its position or its text.")
+    if isinstance(value, Problem):
+        return Problem("wrong_query", f"The query {field!r} is {_short(found.get(field))}. Give a position or a text.")
+    return value
 
 
 def _plain(value: object) -> object:

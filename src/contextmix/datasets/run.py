@@ -49,6 +49,7 @@ def run(
     pair_field: str | None = None,
     label_field: str | None = None,
     id_field: str | None = None,
+    query_field: str | None = None,
     split: str | None = None,
     limit: int | None = None,
     shard_size: int = SHARD_SIZE,
@@ -87,6 +88,7 @@ def run(
         pair_field: Column of the second texts.
         label_field: Column of the labels.
         id_field: Column of the ids.
+        query_field: Column of each row's own query, by text or position; instead of ``query``.
         split: Of a data set by name.
         limit: Only so many rows.
         shard_size: Rows that are bucketed and written together.
@@ -123,8 +125,10 @@ def run(
     asked = (query, target, layers, words, maps, truncate, shard_size)
     own = {name.replace("-", "_"): chosen for name, chosen in (options or {}).items()}
     settings = Settings(tuple(name.replace("-", "_") for name in names), own, *asked)
+    if query is not None and query_field is not None:
+        raise BadOption(f"query={query!r} is one for all rows, query_field={query_field!r} one for each. Give one.")
     fields = {"text_field": text_field, "pair_field": pair_field, "label_field": label_field, "id_field": id_field}
-    source = open_source(data, **fields, split=split, limit=limit)
+    source = open_source(data, **fields, query_field=query_field, split=split, limit=limit)
     if target == GOLD and source.fields.label is None:
         raise BadOption("target='gold' explains the label of each text, and the data has none. Name its label_field.")
     reading = (batch_tokens, memory_budget, strict, retry_failed)

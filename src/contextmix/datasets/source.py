@@ -78,6 +78,7 @@ def open_source(
     pair_field: str | None = None,
     label_field: str | None = None,
     id_field: str | None = None,
+    query_field: str | None = None,
     split: str | None = None,
     limit: int | None = None,
 ) -> Source:
@@ -93,6 +94,7 @@ def open_source(
         pair_field: The column of second texts; never guessed.
         label_field: The column of labels. Left out: label, if it exists.
         id_field: The column of ids. Left out: id, if it exists; without ids, rows are known by their number.
+        query_field: The column of the tokens whose rows are kept, by text or position; never guessed.
         split: Which part of a `datasets` data set.
         limit: Read the first rows only, at least one.
 
@@ -114,7 +116,7 @@ def open_source(
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise BadOption(f"The limit is {limit!r}, and it is a number of rows, at least 1. Leave it out to read all.")
     opened, portable = _opened(data, split)
-    fields = resolve(opened, Fields(text_field, pair_field, label_field, id_field))
+    fields = resolve(opened, Fields(text_field, pair_field, label_field, id_field, query_field))
     tables = tuple(table.scanned(fields.names) for table in opened)
     count = sum(table.count for table in tables)
     if count == 0:
