@@ -67,17 +67,19 @@ class Setup:
             return model
         return load(model, device=self.reading.get("device"), dtype=self.reading.get("dtype", "float32"))
 
-    def measured(self, name: str, **settings: Any) -> Run:
+    def measured(self, name: str, *, data: Any = None, **settings: Any) -> Run:
         """A run over the data, in the folder ``runs/NAME``; one that is there is gone on with.
 
         Args:
             name: Of its folder: experiments that ask for the same name and settings share it.
+            data: Instead of the data of all experiments: what one made of it.
             settings: Further arguments of `run`, such as ``methods`` and ``layers``.
         """
         spread = self.reading.get("workers", 1) > 1 or self.reading.get("engine", "local") != "local"
         given = {"limit": self.limit, "truncate": True, **self.reading, **settings}
         model = self.model if spread else self.traced
-        return run(self.data, self.out / "runs" / name, model=model, progress=self.progress, **given)
+        source = self.data if data is None else data
+        return run(source, self.out / "runs" / name, model=model, progress=self.progress, **given)
 
 
 @dataclass(frozen=True)
