@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from contextmix.errors import BadInput, BadOption, ContextMixError, UnknownName
+from contextmix.errors import BadInput, BadOption, ContextMixError, UnknownName, UnsupportedModel
 from contextmix.evidence.experiment import EXPERIMENTS, Experiment, Setup
 from contextmix.evidence.report import Report
 
@@ -35,7 +35,8 @@ def reproduce(
         out: The folder of tables, figures, records and runs; what an interrupted call left there is gone on with.
         model: What `load` takes, or a model that it gave.
         data: What `run` takes.
-        only: Names of experiments of the study; left out, all.
+        only: Names of experiments of the study; left out, all: then one that does not fit model or data is passed
+            over, and its report, which is not written, says why.
         limit: Only so many rows.
         seed: Of all that is random.
         progress: Show how far it has come.
@@ -51,6 +52,7 @@ def reproduce(
         UnknownName: If there is no such study or experiment.
         BadInput: If the data lacks what an experiment needs that was asked for by name, or what all of them need.
         BadOption: The same of options.
+        UnsupportedModel: The same of the model.
     """
     chosen = experiments_of(study, only)
     setup = Setup(model, data, Path(out), limit, seed, reading, progress, other_model, tags_field, tagger)
@@ -59,7 +61,7 @@ def reproduce(
     for one in chosen:
         try:
             reports.append(_done(one, setup))
-        except (BadInput, BadOption) as refusal:
+        except (BadInput, BadOption, UnsupportedModel) as refusal:
             if only is not None:
                 raise
             refusals.append(refusal)
