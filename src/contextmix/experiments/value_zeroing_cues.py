@@ -142,7 +142,10 @@ def _draw(canvas: Canvas, layers: pd.DataFrame) -> None:
             axes.axhline(chance, color="#7F7F7F", linestyle="--", linewidth=1, label=CHANCE)
             bands(axes, places, lines, xlabel="layer", ylabel=WORDS[measure])
             axes.set_ylim(bottom=0)
-            axes.set_title(family, fontsize="medium")
+            axes.set_title(family if row == 0 else "", fontsize="medium")
+            axes.get_legend().remove()
+            if row == 1:  # under both, where no line is
+                axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize="small", frameon=False)
 
 
 EXPERIMENT = Experiment(
