@@ -111,7 +111,8 @@ def test_the_rules_agree_with_the_fields_of_the_real_data(shared):
     found = read_pairs(folder)
     assert len(found.kept) == 5000
     assert found.dropped == {}
-    own = {name: [json.loads(line) for line in (folder / f"{name}.jsonl").open()] for name in PARADIGMS}
+    texts = {name: (folder / f"{name}.jsonl").read_text(encoding="utf-8") for name in PARADIGMS}
+    own = {name: [json.loads(line) for line in text.splitlines()] for name, text in texts.items()}
     plural = Counter()
     for pair in found.kept:
         told, cue = own[pair.paradigm][pair.number], pair.good[slice(*pair.cue)]
