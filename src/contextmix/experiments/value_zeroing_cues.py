@@ -143,7 +143,8 @@ def _draw(canvas: Canvas, layers: pd.DataFrame) -> None:
             bands(axes, places, lines, xlabel="layer", ylabel=WORDS[measure])
             axes.set_ylim(bottom=0)
             axes.set_title(family if row == 0 else "", fontsize="medium")
-            axes.get_legend().remove()
+            if legend := axes.get_legend():
+                legend.remove()
             if row == 1:  # under both, where no line is
                 axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize="small", frameon=False)
 
@@ -154,5 +155,5 @@ EXPERIMENT = Experiment(
     title="Value Zeroing, cue alignment: how much of a target's row lies on the word that it agrees with?",
     paper=MOHEBBI_2023,
     run=run,
-    needs="The folder of BLiMP's data; an encoder. A mask token for the masked input.",
+    needs="The folder of BLiMP's data (a limit is per paradigm), an encoder; a mask token for the masked input.",
 )
