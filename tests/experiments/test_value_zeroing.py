@@ -83,6 +83,9 @@ def test_value_zeroing_is_tested_against_the_other_methods_and_chance(reports):
     assert set(own.index) == {*SINGLE[1:], CHANCE}
     for method, difference in own["difference"].items():
         assert difference == pytest.approx(means["value_zeroing"] - means[method])
+    last = numbers(reports["cues"], "cues_masked_layers").loc["dot_product"]["mean"].xs(2, level="layer")
+    for method, difference in tests.loc[("dot_product", "value_zeroing_rollout")]["difference"].drop(CHANCE).items():
+        assert difference == pytest.approx(last["value_zeroing_rollout"] - last[method])
     assert (tests["p_holm"] >= tests["p"]).all()
 
 

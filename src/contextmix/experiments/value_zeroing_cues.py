@@ -25,7 +25,9 @@ Aligned = Mapping[str, NDArray[np.float64]]
 """Method → (measure, pair, layer); see `alignments`."""
 
 FAMILIES = {"single layers": SINGLE, "rolled out": ROLLED}
-WORDS = dict(zip(MEASURES, ("dot product", "average precision", "dot product, others"), strict=True))
+WORDS = dict(zip(MEASURES, ("dot product", "average precision", "dot product of others"), strict=True))
+
+_ONE_EACH = "maps of single layers in mean over layers, rolled-out maps at the last"
 
 
 def run(setup: Setup) -> Report:
@@ -77,8 +79,8 @@ def _layer_table(layers: pd.DataFrame, name: str, what: str) -> Table:
 
 
 def _paradigm_table(aligned: Aligned, paradigms: NDArray[np.str_], name: str, what: str, seed: int) -> Table:
-    """The dot product of each paradigm, averaged over layers."""
-    means = {method: values[0].mean(-1) for method, values in aligned.items()}
+    """The dot product of each paradigm, one number per pair."""
+    means = {method: _one_each(method, values[0]) for method, values in aligned.items()}
     rows = {
         (method, str(paradigm)): estimated(outcomes_of(values[paradigms == paradigm]), seed=seed)
         for method, values in means.items()
@@ -88,15 +90,20 @@ def _paradigm_table(aligned: Aligned, paradigms: NDArray[np.str_], name: str, wh
     shown = (
         numbers.apply(short, axis="columns").unstack("paradigm").rename(columns=ABBREVIATIONS).reindex(list(aligned))
     )
-    caption = f"Dot product by paradigm, mean over layers [95 %], {what}"
+    caption = f"Dot product by paradigm with 95 %, {_ONE_EACH}; {what}"
     return Table(f"value_zeroing_cues_{name}_paradigms", caption, numbers, shown)
 
 
+def _one_each(method: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(pair, layer) → (pair,): a rolled-out map says it in the last layer, maps of single layers in their mean."""
+    return values[:, -1] if method in ROLLED else values.mean(-1)
+
+
 def _tests(aligned: Aligned, seed: int) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
-    """Measure, family, its Value Zeroing, and this one against the others: pair by pair, means over layers."""
+    """Measure, family, its Value Zeroing, and this one against the others, pair by pair."""
     for which, measure in enumerate(MEASURES):
         for family, methods in FAMILIES.items():
-            means = {method: outcomes_of(aligned[method][which].mean(-1)) for method in (*methods, CHANCE)}
+            means = {method: outcomes_of(_one_each(method, aligned[method][which])) for method in (*methods, CHANCE)}
             yield measure, family, methods[0], against(methods[0], means, seed=seed)
 
 
@@ -105,7 +112,7 @@ def _test_table(tests: list[tuple[str, str, str, pd.DataFrame]], name: str, what
     numbers = pd.concat(whole, names=["measure", "first", "method"])
     shown = numbers.apply(tested, axis="columns").unstack("measure")[list(MEASURES)].rename(columns=WORDS)
     order = numbers.index.droplevel("measure").unique()
-    caption = f"First method less the other, means over layers (p of paired permutation tests, Holm), {what}"
+    caption = f"First method less the other (p of paired permutation tests, Holm), {_ONE_EACH}; {what}"
     return Table(f"value_zeroing_cues_{name}_tests", caption, numbers, shown.reindex(order))
 
 
