@@ -88,10 +88,19 @@ class Measurer:
         self.count = len(model.anatomy().blocks)
         for plan in self.mixing:
             settings.shown(plan, self.count)  # refuses layers that the model lacks, before any work
-        if settings.query is not None and not self.mixing and not speaks(model.model):
+        if settings.query is not None:
+            self.refuse_query(f"query={settings.query!r}")
+
+    def refuse_query(self, said: str) -> None:
+        """A query that would change nothing is a mistake.
+
+        Raises:
+            BadOption: If all methods explain one score, which is not that of a token.
+        """
+        if not self.mixing and not speaks(self.model.model):
             raise BadOption(
-                f"{', '.join(settings.methods)} explain one score of the whole text, and query={settings.query!r} "
-                "chooses a token, which only a language model scores. Leave it out, or add a method such as globenc."
+                f"{', '.join(self.settings.methods)} explain one score of the whole text, and {said} chooses a token, "
+                "which only a language model scores. Leave it out, or add a method such as globenc."
             )
 
     def classes(self) -> list[str]:
@@ -236,8 +245,10 @@ class Measurer:
             if draft.row.label is None:
                 raise BadInput(f"target={GOLD!r} explains the label of each text, and this one has none.")
             target = draft.row.label
-        asked = self.settings.query is not None and speaks(self.model.model)
-        position = draft.places[-1] if asked else None  # left out: the last token, or the only mask
+        asked = self.settings.query is not None or draft.row.query is not None
+        position = (
+            draft.places[-1] if asked and speaks(self.model.model) else None
+        )  # left out: the last token, or the only mask
         found = self.model.attribute(draft.inputs, plan, target, position, self.memory_budget)
         notes = dict(found.provenance.notes)
         draft.prediction, draft.target = notes.pop("prediction", {}), notes.get("target")

@@ -135,6 +135,8 @@ def run(
     job = Job(model, dtype, device, settings, source, Path(out), *reading)
     engines = _engine(job, engine, workers, address)
     work = job.work()
+    if query_field is not None:
+        work.measurer.refuse_query(f"query_field={query_field!r}")
     manifest = described(work)
     folder = work.folder
     with folder.locked(), reporter(source.count, show=progress) as told, stoppable() as stopped:
