@@ -103,7 +103,7 @@ def test_files_are_written_and_an_experiment_that_does_not_fit_says_so(reports, 
     assert {"value_zeroing_cues.md", "value_zeroing_cues_masked.png", "value_zeroing_probing.svg"} <= names
     assert json.loads((out / "value_zeroing_probing.json").read_text())["used"] == 192
     (said,) = reports["faithfulness"].summary
-    assert said.startswith("Not done. Needed: Texts for a classifier")
+    assert said.startswith("Not done. Blanking out asks what a classifier makes of texts")
     assert "value_zeroing_faithfulness.md" not in names
     for report in reports.values():
         assert "nan" not in report.text()
