@@ -1,6 +1,6 @@
 # The one front door. `make demo` and `make test` need nothing but Python ≥ 3.11: they set up .venv themselves, once.
 PYTHON ?= python3
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n auto --dist loadfile
 
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
