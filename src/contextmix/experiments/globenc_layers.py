@@ -142,11 +142,7 @@ def _rolling(measured: Agreement, seed: int) -> list[str]:
         if test.difference is None:
             continue
         does = "raises" if test.difference > 0 else "lowers"
-        chance = (
-            test.reason
-            if test.p_value is None
-            else f"p {'< .001' if test.p_value < 0.001 else f'= {test.p_value:.3f}'}"
-        )
+        chance = test.reason or p_words(test.p_value)
         found.append(
             f"At the last layer, rolling out {does} the agreement of {name} by {abs(test.difference):.2f} ({chance})."
         )

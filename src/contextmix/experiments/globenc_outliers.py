@@ -132,9 +132,16 @@ def _drawing(
         scatter(left, points, xlabel=f"weight of LN1, layer {layer}", ylabel=f"weight of LN2, layer {layer}")
         for number, (name, words) in enumerate(SETS.items()):
             values = [found[place, name][0].value for place in range(1, layers + 1)]
-            drawn = [(place, value) for place, value in enumerate(values, 1) if value is not None]
-            x, y = zip(*drawn, strict=True) if drawn else ((), ())
-            right.plot(x, y, color=COLOURS[number], marker=MARKERS[number], markersize=4, linewidth=1.2, label=words)
+            gaps = [np.nan if value is None else value for value in values]  # no line through what is not defined
+            right.plot(
+                range(1, layers + 1),
+                gaps,
+                color=COLOURS[number],
+                marker=MARKERS[number],
+                markersize=4,
+                linewidth=1.2,
+                label=words,
+            )
         right.axhline(0, color="#999999", linewidth=0.6, zorder=0)
         right.set(xlabel="layer", ylabel="Pearson's r of LN1 and LN2", ylim=(-1.05, 1.05), xticks=range(1, layers + 1))
         right.spines[["top", "right"]].set_visible(False)
@@ -149,11 +156,8 @@ def _sentences(found: Mapping[tuple[int, str], tuple[Scored, int]], layers: int,
         values = {layer: found[layer, name][0].value for layer in range(1, layers + 1)}
         there = [value for value in values.values() if value is not None]
         reasons = {found[layer, name][0].reason for layer, value in values.items() if value is None}
-        without = (
-            f" In {layers - len(there)} there is no correlation ({', '.join(sorted(reasons)).replace('tokens', 'dimensions')})."
-            if reasons
-            else ""
-        )
+        why = ", ".join(sorted(reasons)).replace("tokens", "dimensions")
+        without = f" In {layers - len(there)} there is no correlation ({why})." if reasons else ""
         negative = sum(value < 0 for value in there)
         extent = f", from {short(min(there))} to {short(max(there))}" if there else ""
         said.append(f"On {SETS[name]}, r is negative in {negative} of {len(there)} layers{extent}.{without}")
