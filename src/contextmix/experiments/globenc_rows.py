@@ -69,7 +69,8 @@ def by_largest(rows: Values) -> Values:
         rows: (layer, key), ≥ 0.
     """
     largest = rows.max(-1, keepdims=True)
-    return np.divide(rows, largest, out=np.zeros_like(rows), where=largest > 0)
+    found: Values = np.divide(rows, largest, out=np.zeros_like(rows), where=largest > 0)
+    return found
 
 
 def _rows_of(found: TokenMap, query: int) -> Values:
