@@ -94,12 +94,8 @@ def _done(experiment: Experiment, setup: Setup) -> Report:
         "experiment": f"{experiment.study}_{experiment.name}",
         "paper": experiment.paper.short,
         "model": setup.traced.origin.model,
-<<<<<<< HEAD
         "other_model": None if setup.other_model is None else setup.other.origin.model,
-        "data": str(setup.data),
-=======
         "data": _named(setup.data),
->>>>>>> 08271c8 (experiments: tests; runs keep the maps of batches as they are, and count a limit on rows in memory)
         "limit": setup.limit,
         "seed": setup.seed,
         "versions": dict(setup.traced.origin.versions),

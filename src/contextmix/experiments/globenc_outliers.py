@@ -18,7 +18,7 @@ from contextmix.evidence.report import Figure, Report, Table
 from contextmix.papers import MODARRESSI_2022
 from contextmix.scoring import score
 from contextmix.tracing.resolve import parameters, part
-from contextmix.views.plots import COLOURS, MARKERS, scatter
+from contextmix.views.plots import COLOURS, MARKERS, names_above, scatter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -145,7 +145,7 @@ def _drawing(
         right.axhline(0, color="#999999", linewidth=0.6, zorder=0)
         right.set(xlabel="layer", ylabel="Pearson's r of LN1 and LN2", ylim=(-1.05, 1.05), xticks=range(1, layers + 1))
         right.spines[["top", "right"]].set_visible(False)
-        right.legend(fontsize="small", frameon=False)
+        names_above(right, 2)
 
     return draw
 

@@ -55,6 +55,11 @@ def names_below(axes: Axes, columns: int = 4) -> None:
     axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False)
 
 
+def names_above(axes: Axes, columns: int = 3) -> None:
+    """The names above the axes, where they cover no point."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize="small", frameon=False)
+
+
 def scatter(
     axes: Axes,
     groups: Mapping[str, tuple[Sequence[float], Sequence[float]]],
@@ -84,7 +89,7 @@ def scatter(
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize="small", frameon=False)
+    names_above(axes, 2)
     return axes
 
 
