@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from contextmix.datasets.results import Run
-from contextmix.datasets.source import open_source
 from contextmix.errors import BadInput, UnknownName, UnsupportedModel
 from contextmix.evidence.experiment import Setup
+from contextmix.evidence.streamed import source_of
 from contextmix.tracing.targets import class_number, names_of, speaks
-
-FIELDS = ("text_field", "pair_field", "label_field", "id_field", "split")
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,7 @@ def labelled(setup: Setup) -> Labelled:
     if setup.data is None:
         raise BadInput("This experiment measures labelled texts, and no data were given. Name them with data (--data).")
     classes = _classes(setup)
-    fields = {name: setup.reading[name] for name in FIELDS if name in setup.reading}
-    source = open_source(setup.data, **fields, limit=setup.limit)
+    source = source_of(setup)
     counts: Counter[Any] = Counter(row.label for row in source.rows() if row.problem is None)
     if not set(counts) - {None}:
         raise BadInput(
