@@ -57,7 +57,11 @@ JSON_LINES = [
     ('{"text": NaN}', "missing_text"),
     ('{"text": 3}', "wrong_type"),
     ('{"text": true}', "wrong_type"),
-    ('{"text": ["good"]}', "wrong_type"),
+    ('{"text": ["a", "good", "film"]}', "a good film"),  # words, as HateXplain has them
+    ('{"text": ["a", 3]}', "wrong_type"),
+    ('{"text": ["a", null]}', "wrong_type"),
+    ('{"text": []}', "empty_text"),
+    ('{"text": [" "]}', "empty_text"),
     ('{"text": {"en": "good"}}', "wrong_type"),
     ('{"text": ""}', "empty_text"),
     ('{"text": " \\u3000\\n"}', "empty_text"),

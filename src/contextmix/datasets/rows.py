@@ -85,7 +85,7 @@ def judged(
     typed: bool = True,
     first: int | None = None,
 ) -> Row:
-    """A row with every check that needs no tokenizer.
+    """A row with every check that needs no tokenizer. A list of words is a text: they are joined by blanks.
 
     Args:
         number: Its position in the data set.
@@ -103,6 +103,8 @@ def judged(
         Row(number=3, id='3', where='a.tsv:5', text='Good.', label=1, problem=None, query=None)
         >>> judged(4, "a.tsv:6", {"text": " "}, Fields("text")).problem.kind
         'empty_text'
+        >>> judged(5, "a.jsonl:7", {"tokens": ["So", "good", "."]}, Fields("tokens")).text
+        'So good .'
     """
     if isinstance(found, Problem):
         return Row(number, str(number), where, None, None, found)
@@ -141,7 +143,7 @@ def _text(found: Mapping[str, object], field: str | None) -> str | Problem | Non
         return None
     if field not in found:
         return Problem("missing_field", f"The row has no field {field!r}. {MISSING}")
-    value = _plain(found[field])
+    value = _joined(_plain(found[field]))
     if value is None:
         return Problem("missing_text", f"The field {field!r} holds no text but null. {MISSING}")
     if not isinstance(value, str):
@@ -153,6 +155,14 @@ def _text(found: Mapping[str, object], field: str | None) -> str | Problem | Non
         said = f"The field {field!r} holds half a character (a lone surrogate), and no tokenizer reads it. Repair it."
         return Problem("lone_surrogate", said)
     return value
+
+
+def _joined(value: object) -> object:
+    """A list of words as one text with a blank between them, as HateXplain's authors read their data."""
+    words = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(words, list) and all(isinstance(word, str) for word in words):
+        return " ".join(words)
+    return words
 
 
 def _label(found: Mapping[str, object], field: str | None, typed: bool) -> str | int | Problem | None:

@@ -90,7 +90,7 @@ def open_source(
             name or folder for the library `datasets`; a DataFrame, a `datasets.Dataset` or a sequence of dictionaries.
         text_field: The column of texts. Left out: the first of text, sentence, sentence1, premise and question that
             exists, or the only column beside label and id, if its type is text (CSV and TSV have no types).
-            A column that is half of a well-known pair must be named.
+            A column that is half of a well-known pair must be named. Lists of words are joined by blanks.
         pair_field: The column of second texts; never guessed.
         label_field: The column of labels. Left out: label, if it exists.
         id_field: The column of ids. Left out: id, if it exists; without ids, rows are known by their number.

@@ -95,7 +95,7 @@ def _done(experiment: Experiment, setup: Setup) -> Report:
         "paper": experiment.paper.short,
         "model": setup.traced.origin.model,
         "other_model": None if setup.other_model is None else setup.other.origin.model,
-        "data": str(setup.data),
+        "data": _named(setup.data),
         "limit": setup.limit,
         "seed": setup.seed,
         "versions": dict(setup.traced.origin.versions),
@@ -104,3 +104,11 @@ def _done(experiment: Experiment, setup: Setup) -> Report:
     report = replace(found, record={**record, **found.record})
     report.save(setup.out)
     return report
+
+
+def _named(data: Any) -> Any:
+    """What the data are called, as a JSON value; rows in memory have no name."""
+    if data is None or isinstance(data, str | Path):
+        return None if data is None else str(data)
+    named = isinstance(data, Sequence) and all(isinstance(one, str | Path) for one in data)
+    return list(map(str, data)) if named else f"in memory: {type(data).__name__}"

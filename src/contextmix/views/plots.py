@@ -24,15 +24,17 @@ def bands(
     *,
     xlabel: str,
     ylabel: str,
+    legend: bool = True,
 ) -> Axes:
     """Lines with a shaded band each, such as means over layers with their confidence intervals.
 
     Args:
         axes: Where to draw.
         x: Places on the horizontal axis.
-        lines: Name → (middle, lower, upper), each as long as ``x``.
+        lines: Name → (middle, lower, upper), each as long as ``x``; NaN leaves a gap.
         xlabel: What the horizontal axis is.
         ylabel: What the vertical axis is, with its unit.
+        legend: Whether the names stand in the axes; else `names_below` writes them once for several axes.
     """
     for number, (name, (middle, lower, upper)) in enumerate(lines.items()):
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
@@ -43,7 +45,51 @@ def bands(
     if all(float(place).is_integer() for place in x):
         axes.set_xticks(list(x))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize="small", frameon=False)
+    if legend:
+        axes.legend(fontsize="small", frameon=False)
+    return axes
+
+
+def names_below(axes: Axes, columns: int = 4) -> None:
+    """The names of the lines of these axes once, below the whole figure."""
+    axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False)
+
+
+def names_above(axes: Axes, columns: int = 3) -> None:
+    """The names above the axes, where they cover no point."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize="small", frameon=False)
+
+
+def scatter(
+    axes: Axes,
+    groups: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+) -> Axes:
+    """Points of several groups, the first one quiet, as the crowd that the others are seen against.
+
+    Args:
+        axes: Where to draw.
+        groups: Name → (x, y), each as many as there are points.
+        xlabel: What the horizontal axis is, with its unit.
+        ylabel: What the vertical axis is, with its unit.
+    """
+    for number, (name, (x, y)) in enumerate(groups.items()):
+        crowd = number == 0
+        axes.scatter(
+            x,
+            y,
+            s=8 if crowd else 26,
+            color="#B0B0B0" if crowd else COLOURS[(number - 1) % len(COLOURS)],
+            marker="." if crowd else MARKERS[(number - 1) % len(MARKERS)],
+            linewidths=0,
+            label=f"{name} ({len(x)})",
+        )
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.spines[["top", "right"]].set_visible(False)
+    names_above(axes, 2)
     return axes
 
 
