@@ -1,3 +1,4 @@
+import warnings
 from math import comb, fsum, sqrt
 
 import numpy as np
@@ -149,3 +150,12 @@ def test_a_confidence_that_is_none_is_refused(confidence):
 
 def test_the_fewest_examples_have_many_different_resamples():
     assert comb(2 * FEWEST_FOR_INTERVAL - 1, FEWEST_FOR_INTERVAL) > 9999
+
+
+def test_values_that_differ_by_rounding_have_an_interval_and_no_warning():
+    """Correlations of a thing with itself: BCa divides zero by zero."""
+    values = [1.0, 1.0 - 1e-16 * 2, *[1.0 - 1.1e-16] * 3, *[1.0] * 15]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = interval(values)
+    assert (round(found.low, 12), round(found.high, 12)) == (1.0, 1.0)

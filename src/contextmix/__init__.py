@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from contextmix.datasets.run import run
     from contextmix.encoderdecoder import EncoderDecoderTrace, source_and_target
     from contextmix.errors import ContextMixError
+    from contextmix.evidence.evaluate import evaluate
     from contextmix.evidence.reproduce import reproduce
     from contextmix.model import CheckReport, TracedModel
     from contextmix.provenance import Provenance, Quantity
@@ -47,6 +48,7 @@ __all__ = [
     "aggregate",
     "aggregations",
     "compare",
+    "evaluate",
     "load",
     "measure",
     "methods",
@@ -75,6 +77,7 @@ _HOMES = (
 _APART = {  # these load pyarrow too
     "Run": "datasets.results",
     "open_run": "datasets.results",
+    "evaluate": "evidence.evaluate",
     "reproduce": "evidence.reproduce",
     "run": "datasets.run",
 }

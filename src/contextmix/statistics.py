@@ -6,13 +6,14 @@ a reason, never NaN. Random draws start from ``seed``: the same input gives the 
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, norm
+from scipy.stats import DegenerateDataWarning, bootstrap, norm
 
 from contextmix.contracts import Scored
 from contextmix.errors import BadOption, NotFinite
@@ -88,7 +89,7 @@ def interval(outcomes: Outcomes, confidence: float = 0.95, *, resamples: int = 9
     """Bootstrap confidence interval of the mean.
 
     Bias-corrected and accelerated (BCa); the percentile interval where BCa does not exist because all values are the
-    same (both bounds are that value), and above 10,000 examples. ``method`` says which.
+    same (both bounds are that value) or nearly so, and above 10,000 examples. ``method`` says which.
 
     Args:
         outcomes: One per example; undefined ones are left out.
@@ -115,18 +116,29 @@ def interval(outcomes: Outcomes, confidence: float = 0.95, *, resamples: int = 9
         return Interval(None, None, confidence, "bootstrap", reason)
     if (values == values[0]).all():  # scipy warns and gives NaN
         return Interval(float(values[0]), float(values[0]), confidence, "bootstrap, percentile")
-    method = "BCa" if len(values) <= MOST_FOR_BCA else "percentile"
-    found = bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=resamples,
-        confidence_level=confidence,
-        batch=max(1, BATCH // len(values)),
-        vectorized=True,
-        method=method,
-        random_state=np.random.default_rng(seed),
-    ).confidence_interval
-    return Interval(float(found.low), float(found.high), confidence, f"bootstrap, {method}")
+    for method in ("BCa", "percentile") if len(values) <= MOST_FOR_BCA else ("percentile",):
+        low, high = _bootstrap(values, confidence, resamples, seed, method)
+        if np.isfinite([low, high]).all():  # BCa does not exist where values differ by rounding alone
+            break
+    return Interval(low, high, confidence, f"bootstrap, {method}")
+
+
+def _bootstrap(
+    values: NDArray[np.float64], confidence: float, resamples: int, seed: int, method: str
+) -> tuple[float, float]:
+    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # it gives NaN, which the caller sees
+        found = bootstrap(
+            (values,),
+            np.mean,
+            n_resamples=resamples,
+            confidence_level=confidence,
+            batch=max(1, BATCH // len(values)),
+            vectorized=True,
+            method=method,
+            random_state=np.random.default_rng(seed),
+        ).confidence_interval
+    return float(found.low), float(found.high)
 
 
 def normal_interval(outcomes: Outcomes, confidence: float = 0.99) -> Interval:

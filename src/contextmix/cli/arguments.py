@@ -55,6 +55,27 @@ OptionOption = Annotated[
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the full result to this file.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite the output file if it exists.")]
 
+MetricOptionOption = Annotated[
+    list[str] | None, typer.Option("--metric-option", help="Of a metric, such as token_f1.top=5; repeatable.")
+]
+ReferenceOption = Annotated[
+    str, typer.Option("--reference", help="The method that metrics such as spearman compare with; it is measured too.")
+]
+RemovalOption = Annotated[
+    str | None,
+    typer.Option(
+        "--removal",
+        help="What replaces a token that metrics take away: mask, delete, unknown or pad. [default: mask; delete where "
+        "there is no mask]",
+    ),
+]
+RationaleFieldOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rationale-field", help="The column of what people marked: 0 or 1 per word, or [start, end) of characters."
+    ),
+]
+
 
 def read_text(text: str | None, file: Path | None) -> str:
     """The text that was given, in whichever way."""
@@ -146,3 +167,23 @@ def load_model(model: str, dtype: str, device: str | None) -> TracedModel:
     hide_loading()
     with Console(stderr=True).status(f"Loading {model} …"):
         return contextmix.load(model, dtype=dtype, device=device)
+
+
+def names_of(text: str) -> list[str]:
+    """Names with commas, as plug-ins write them."""
+    return [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
+
+
+def options_by_owner(texts: list[str], names: list[str], flag: str = "--option") -> dict[str, dict[str, Any]]:
+    """``name.option=value`` texts; where there is one name it may be left out."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        owner, dot, rest = text.partition("=")[0].partition(".")
+        if dot:
+            own = options_of([rest + text[len(owner) + 1 + len(rest) :]])
+        elif len(names) == 1:
+            owner, own = names[0], options_of([text])
+        else:
+            raise BadOption(f"{flag} {text!r} does not say whose it is; say NAME.{text}, of {', '.join(names)}.")
+        found.setdefault(owner.replace("-", "_"), {}).update(own)
+    return found

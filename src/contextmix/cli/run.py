@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,7 +12,6 @@ from rich.text import Text
 
 from contextmix.cli import arguments as given
 from contextmix.cli.app import app
-from contextmix.errors import BadOption
 
 if TYPE_CHECKING:
     from contextmix import Run
@@ -47,6 +46,13 @@ def run(
     words: Annotated[bool, typer.Option("--words", help="Merge sub-words into words.")] = False,
     maps: Annotated[bool, typer.Option("--maps", help="Keep the whole token × token maps too.")] = False,
     truncate: given.TruncateOption = False,
+    metrics: Annotated[
+        str, typer.Option("--metrics", help="Names from 'contextmix metrics', with commas: columns 'metric:method'.")
+    ] = "",
+    metric_option: given.MetricOptionOption = None,
+    reference: given.ReferenceOption = "gradient_inputs",
+    removal: given.RemovalOption = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the random weights of randomised_weights.")] = 0,
     text_field: Annotated[str | None, typer.Option("--text-field", help="The column of the texts.")] = None,
     pair_field: Annotated[str | None, typer.Option("--pair-field", help="The column of the second texts.")] = None,
     label_field: Annotated[str | None, typer.Option("--label-field", help="The column of the labels.")] = None,
@@ -54,6 +60,7 @@ def run(
     query_field: Annotated[
         str | None, typer.Option("--query-field", help="The column of each row's own query, instead of --query.")
     ] = None,
+    rationale_field: given.RationaleFieldOption = None,
     split: Annotated[str | None, typer.Option("--split", help="Of a data set by name.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Only the first so many rows.")] = None,
     shard_size: Annotated[int, typer.Option("--shard-size", help="Rows that are sorted and written together.")] = 1024,
@@ -68,8 +75,8 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed rows of this run again.")] = False,
 ) -> None:
     """Measure every text of a data set into a folder. Killed at any moment, the same command goes on where it was."""
-    names = [name.strip().replace("-", "_") for name in method.split(",") if name.strip()]
-    options = _per_method(option or [], names)
+    names, judges = given.names_of(method), given.names_of(metrics)
+    options = given.options_by_owner(option or [], names)
     for name in names:
         given.planned(name, options.get(name, {}))
     blocks, place = given.layers_of(layers), given.query_of(query)
@@ -88,11 +95,17 @@ def run(
         words=words,
         maps=maps,
         truncate=truncate,
+        metrics=judges,
+        metric_options=given.options_by_owner(metric_option or [], judges, "--metric-option"),
+        reference=reference,
+        removal=removal or "mask",  # type: ignore[arg-type]
+        seed=seed,
         text_field=text_field,
         pair_field=pair_field,
         label_field=label_field,
         id_field=id_field,
         query_field=query_field,
+        rationale_field=rationale_field,
         split=split,
         limit=limit,
         shard_size=shard_size,
@@ -107,21 +120,6 @@ def run(
         retry_failed=retry_failed,
     )
     _print_summary(found)
-
-
-def _per_method(texts: list[str], names: list[str]) -> dict[str, dict[str, Any]]:
-    """``method.name=value`` texts; with one method its name may be left out."""
-    found: dict[str, dict[str, Any]] = {}
-    for text in texts:
-        owner, dot, rest = text.partition("=")[0].partition(".")
-        if dot:
-            own = given.options_of([rest + text[len(owner) + 1 + len(rest) :]])
-        elif len(names) == 1:
-            owner, own = names[0], given.options_of([text])
-        else:
-            raise BadOption(f"--option {text!r} does not say whose it is; say METHOD.{text}, of {', '.join(names)}.")
-        found.setdefault(owner.replace("-", "_"), {}).update(own)
-    return found
 
 
 def _print_summary(found: Run) -> None:

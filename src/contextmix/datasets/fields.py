@@ -31,6 +31,11 @@ def resolve(tables: Sequence[Table], asked: Fields) -> Fields:
         BadOption: If a column that was asked for does not exist, or the column of texts is not clear.
         BadInput: If two tables differ in their columns.
     """
+    if asked.rationale is not None and asked.pair is not None:
+        raise BadOption(
+            f"A rationale ({asked.rationale!r}) marks words of one text, and with pair_field={asked.pair!r} there are "
+            "two. Leave one of them out."
+        )
     if asked.text is not None and asked.text == asked.pair:
         raise BadOption(f"The two texts of a pair cannot both be the column {asked.text!r}. Name two columns.")
     filled = [table for table in tables if table.columns]
@@ -56,13 +61,13 @@ def _resolved(table: Table, asked: Fields) -> Fields:
             raise BadOption(f"{table.name} has no column {name!r}.{suggestion(name, table.columns)}{_header(table)}")
     label = asked.label or ("label" if "label" in table.columns else None)
     identity = asked.id or ("id" if "id" in table.columns else None)
-    known = {asked.pair, asked.query, label, identity}
-    return Fields(asked.text or _text(table, asked.pair, known), asked.pair, label, identity, asked.query)
+    known = (label, identity, asked.query, asked.rationale)
+    return Fields(asked.text or _text(table, asked.pair, known), asked.pair, *known)
 
 
 def _text(table: Table, pair: str | None, known: Collection[str | None]) -> str:
     """The column of texts that nobody named."""
-    others = [name for name in table.columns if name not in known]
+    others = [name for name in table.columns if name != pair and name not in known]
     text = next((name for name in TEXTS if name in others), None)
     if text is not None and pair is None and PAIRED.get(text) in others:
         raise BadOption(

@@ -9,23 +9,24 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 import torch
 
+from contextmix.datasets.filling import Filler
+from contextmix.datasets.judge import Judge, with_random_weights
 from contextmix.datasets.problems import OUT_OF_MEMORY, problem_of
 from contextmix.datasets.rows import Row
-from contextmix.datasets.scores import Array, Draft, keep
-from contextmix.datasets.settings import GOLD, Settings
+from contextmix.datasets.scores import Array, Draft
+from contextmix.datasets.settings import RANDOMISED, Settings
 from contextmix.datasets.table import Result
-from contextmix.errors import AmbiguousToken, BadInput, BadOption, ContextMixError, NotFinite, UnknownToken
+from contextmix.errors import AmbiguousToken, BadOption, ContextMixError, NotFinite, UnknownToken
 from contextmix.model import MEMORY_BUDGET, TracedModel
-from contextmix.plan import Plan
 from contextmix.sequence_to_sequence import TracedEncoderDecoder
-from contextmix.tracing.encode import Inputs, stacked
+from contextmix.tracing.encode import Inputs
 from contextmix.tracing.targets import names_of, speaks
 from contextmix.tracing.texts import encode_all
 
@@ -83,9 +84,9 @@ class Measurer:
         # The next texts are read in another thread while this one runs, and truncation is a state of the tokenizer.
         self.tokenizer = copy.deepcopy(model.tokenizer)
         self.batch_tokens, self.memory_budget = batch_tokens, memory_budget
-        self.mixing = [plan for plan in settings.plans if not plan.of_model]
-        self.whole = [plan for plan in settings.plans if plan.of_model]
-        self.count = len(model.anatomy().blocks)
+        self.filler = Filler(model, settings, memory_budget)
+        self.mixing, self.count = self.filler.mixing, self.filler.count
+        self.judge = Judge(model, settings)
         for plan in self.mixing:
             settings.shown(plan, self.count)  # refuses layers that the model lacks, before any work
         if settings.query is not None:
@@ -209,51 +210,29 @@ class Measurer:
             torch.cuda.empty_cache()
 
     def _measured(self, batch: Sequence[Ready]) -> list[Outcome]:
-        drafts = [self._draft(one) for one in batch]
-        checks = self._mix(drafts) if self.mixing else {}
-        for draft in drafts:
-            for plan in self.whole:
-                self._attribute(draft, plan)
+        drafts = [self.filler.draft(one.row, one.inputs) for one in batch]
+        checks = self.filler.fill(drafts)
+        if self.settings.metrics:
+            self._judge(batch, drafts)
         return [self._outcome(draft, checks) for draft in drafts]
 
-    def _draft(self, one: Ready) -> Draft:
-        tokens = self.model.labels(one.inputs, one.inputs.length)
-        asked = self.settings.query if one.row.query is None else one.row.query
-        place = tokens.position(self.model.usual_query if asked is None else asked)
-        places: tuple[int, ...] = (place,)
-        if self.settings.words:
-            places = next(group for group in tokens.merged()[1] if place in group)
-        return Draft(one.row, replace(one.inputs, tokens=tokens), tokens, places)
+    def _judge(self, batch: Sequence[Ready], drafts: Sequence[Draft]) -> None:
+        """Metrics; the model with random weights explains the same class as the trained one."""
+        others: list[Draft | None] = [None] * len(batch)
+        if self.untrained is not None:
+            own = [self.untrained.draft(one.row, one.inputs) for one in batch]
+            own = [replace(other, asked=draft.explained) for other, draft in zip(own, drafts, strict=True)]
+            self.untrained.fill(own)
+            others = list(own)
+        for draft, other in zip(drafts, others, strict=True):
+            draft.metrics = self.judge.judged(draft, other)
 
-    def _mix(self, drafts: Sequence[Draft]) -> dict[str, float]:
-        """All mixing maps in one run of the model; returns how well it proved itself."""
-        tensors = stacked([draft.inputs for draft in drafts])
-        found = self.model.measure_batch(tensors, self.mixing, partial(self.settings.wants, count=self.count))
-        for draft, said in zip(drafts, self._predictions(found.outputs, drafts), strict=True):
-            draft.prediction = said
-        for which in range(len(self.mixing)):
-            keep(found, which, self.settings, self.count, drafts)
-        return {"conservation": found.checks.conservation, "block_equation": found.checks.block_equation}
-
-    def _predictions(self, outputs: Any, drafts: Sequence[Draft]) -> list[dict[str, Any]]:
-        return [self.model.prediction(outputs, row, draft.tokens) for row, draft in enumerate(drafts)]
-
-    def _attribute(self, draft: Draft, plan: Plan) -> None:
-        """One method of the whole model, of one text."""
-        target = self.settings.target
-        if target == GOLD:
-            if draft.row.label is None:
-                raise BadInput(f"target={GOLD!r} explains the label of each text, and this one has none.")
-            target = draft.row.label
-        asked = self.settings.query is not None or draft.row.query is not None
-        position = (
-            draft.places[-1] if asked and speaks(self.model.model) else None
-        )  # left out: the last token, or the only mask
-        found = self.model.attribute(draft.inputs, plan, target, position, self.memory_budget)
-        notes = dict(found.provenance.notes)
-        draft.prediction, draft.target = notes.pop("prediction", {}), notes.get("target")
-        draft.scores[plan.name] = found.values
-        draft.notes[plan.name] = notes
+    @cached_property
+    def untrained(self) -> Filler | None:
+        """The same methods on the model with random weights, if a metric compares with it."""
+        if RANDOMISED not in self.settings.metrics:
+            return None
+        return Filler(with_random_weights(self.model, self.settings.seed), self.settings, self.memory_budget)
 
     def _outcome(self, draft: Draft, checks: Mapping[str, float]) -> Outcome:
         place, tokens = draft.places[0], draft.tokens
@@ -275,5 +254,6 @@ class Measurer:
             draft.target,
             checks,
             draft.notes,
+            metrics=draft.metrics,
         )
         return Outcome(result, draft.maps)

@@ -15,9 +15,10 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from safetensors import safe_open
 
+from contextmix.contracts import Scored
 from contextmix.datasets.folder import RunFolder
 from contextmix.datasets.settings import Settings
-from contextmix.datasets.table import SCHEMA
+from contextmix.datasets.table import METRICS, SCHEMA
 from contextmix.errors import BadFile, BadInput, BadOption, UnknownName, UnknownPosition
 from contextmix.provenance import Provenance, Quantity
 from contextmix.tokenmap import TokenMap
@@ -84,6 +85,20 @@ class Run:
             columns: Only these, such as ``["id", "prediction", "globenc"]``; left out, all.
         """
         return self._frame(ds.field("problem").is_null(), columns)
+
+    def outcomes(self) -> dict[tuple[str, str], list[Scored]]:
+        """What the metrics say: (metric, method) → one `Scored` per row with results, in order; without curves."""
+        names = [(metric, method) for metric in self.settings.metrics for method in self.settings.methods]
+        frame = self.to_pandas([*self.settings.metric_columns, "notes"])
+        notes = [json.loads(text or "{}").get(METRICS, {}) for text in frame["notes"]]
+        found = {}
+        for metric, method in names:
+            column = f"{metric}:{method}"
+            found[metric, method] = [
+                Scored(None, own[column]["reason"]) if np.isnan(value) else Scored(float(value))
+                for value, own in zip(frame[column], notes, strict=True)
+            ]
+        return found
 
     def failures(self) -> pd.DataFrame:
         """The rows without results: id, source, problem and reason, indexed by row."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from contextmix.datasets.rationales import Spans, spans_of
+
 MISSING = "Fill it in, or leave the row out."
 _WHOLE_NUMBER = re.compile(r"-?[1-9][0-9]{0,17}|0")  # what int() and back leaves as it was, and 64 bits hold
 
@@ -22,7 +24,7 @@ class Problem:
             ``not_an_object``, ``broken_csv``, ``open_quote``, ``wrong_columns``, ``oversized_row``. Of one field:
             ``missing_field``, ``missing_text``, ``wrong_type``, ``empty_text``, ``lone_surrogate``, ``wrong_label``,
             ``missing_id``, ``wrong_id``, ``duplicate_id``,
-            ``missing_query``, ``wrong_query``.
+            ``missing_query``, ``wrong_query``, ``wrong_rationale``.
         reason: What was found and what to do.
     """
 
@@ -43,11 +45,12 @@ class Fields:
     label: str | None = None
     id: str | None = None
     query: str | None = None
+    rationale: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every column that is read, each once."""
-        own = (self.text, self.pair, self.label, self.id, self.query)
+        own = (self.text, self.pair, self.label, self.id, self.query, self.rationale)
         return tuple(dict.fromkeys(name for name in own if name is not None))
 
 
@@ -65,6 +68,7 @@ class Row:
             know only texts.
         problem: Why it cannot be explained, or None.
         query: The token whose row is kept, by text or position; None where there is no such field.
+        rationale: What people marked in the text, as [start, end) of characters; None where nobody was asked.
     """
 
     number: int
@@ -74,6 +78,7 @@ class Row:
     label: str | int | None
     problem: Problem | None = None
     query: str | int | None = None
+    rationale: Spans | None = None
 
 
 def judged(
@@ -100,7 +105,7 @@ def judged(
 
     Example:
         >>> judged(3, "a.tsv:5", {"text": "Good.", "label": "1"}, Fields("text", label="label"), typed=False)
-        Row(number=3, id='3', where='a.tsv:5', text='Good.', label=1, problem=None, query=None)
+        Row(number=3, id='3', where='a.tsv:5', text='Good.', label=1, problem=None, query=None, rationale=None)
         >>> judged(4, "a.tsv:6", {"text": " "}, Fields("text")).problem.kind
         'empty_text'
         >>> judged(5, "a.jsonl:7", {"tokens": ["So", "good", "."]}, Fields("tokens")).text
@@ -111,17 +116,19 @@ def judged(
     text, pair = _text(found, fields.text), _text(found, fields.pair)
     label, name = _label(found, fields.label, typed), identity(found, fields.id)
     query = _query(found, fields.query, typed)
+    marks = None if fields.rationale is None or not isinstance(text, str) else _rationale(found, fields.rationale, text)
     if first is not None:
         repeated = f"Row {first} (counted from 0) has the id {_short(name)} already. Give every row its own id."
         problem: Problem | None = Problem("duplicate_id", repeated)
     else:
-        problem = next((value for value in (text, pair, label, name, query) if isinstance(value, Problem)), None)
+        problem = next((value for value in (text, pair, label, name, query, marks) if isinstance(value, Problem)), None)
     known = str(number) if name is None or isinstance(name, Problem) else name
     said = None if isinstance(label, Problem) else label
     asked = None if isinstance(query, Problem) else query
     if problem is not None or isinstance(text, Problem) or isinstance(pair, Problem) or text is None:
         return Row(number, known, where, None, said, problem)
-    return Row(number, known, where, text if pair is None else (text, pair), said, query=asked)
+    spans = None if isinstance(marks, Problem) else marks
+    return Row(number, known, where, text if pair is None else (text, pair), said, query=asked, rationale=spans)
 
 
 def identity(found: Mapping[str, object], field: str | None) -> str | Problem | None:
@@ -193,9 +200,17 @@ def _query(found: Mapping[str, object], field: str | None, typed: bool) -> str |
     return value
 
 
+def _rationale(found: Mapping[str, object], field: str, text: str) -> Spans | Problem | None:
+    try:
+        return spans_of(_plain(found.get(field)), text)
+    except ValueError as reason:
+        return Problem("wrong_rationale", f"The rationale {field!r} {reason}")
+
+
 def _plain(value: object) -> object:
-    """NumPy's numbers as Python's own; None for NaN, which is how tables say that a cell is empty."""
+    """NumPy's numbers and arrays as Python's own; None for NaN, which is how tables say that a cell is empty."""
     value = value.item() if isinstance(value, np.generic) else value
+    value = value.tolist() if isinstance(value, np.ndarray) else value
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

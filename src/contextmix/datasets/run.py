@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from contextmix.datasets.identity import model_identity
 from contextmix.datasets.job import Job
-from contextmix.datasets.measure import BATCH_TOKENS, Measurer, Ready
+from contextmix.datasets.manifest import described
+from contextmix.datasets.measure import BATCH_TOKENS, Ready
 from contextmix.datasets.progress import Count, reporter
 from contextmix.datasets.results import Run
-from contextmix.datasets.scores import axes_of
-from contextmix.datasets.settings import GOLD, SHARD_SIZE, Settings
+from contextmix.datasets.settings import GOLD, RANDOMISED, REFERENCE, SHARD_SIZE, Settings
 from contextmix.datasets.source import open_source
 from contextmix.datasets.stopping import stoppable
-from contextmix.datasets.table import SCHEMA
 from contextmix.datasets.work import Advance, Report, Work
 from contextmix.datasets.workers import in_processes
 from contextmix.errors import BadOption, Interrupted, OutputUnwritable
 from contextmix.model import MEMORY_BUDGET
-from contextmix.plan import Plan
-from contextmix.trace import Checks
+from contextmix.predictor import Removal
+from contextmix.scoring import METRICS
 from contextmix.tracing.targets import Asked
 
 TRIED = 16
@@ -45,11 +42,17 @@ def run(
     words: bool = False,
     maps: bool = False,
     truncate: bool = False,
+    metrics: str | Sequence[str] = (),
+    metric_options: Mapping[str, Mapping[str, Any]] | None = None,
+    reference: str = REFERENCE,
+    removal: Removal = "mask",
+    seed: int = 0,
     text_field: str | None = None,
     pair_field: str | None = None,
     label_field: str | None = None,
     id_field: str | None = None,
     query_field: str | None = None,
+    rationale_field: str | None = None,
     split: str | None = None,
     limit: int | None = None,
     shard_size: int = SHARD_SIZE,
@@ -84,11 +87,20 @@ def run(
         words: Merge sub-words.
         maps: Keep the whole maps too: n² numbers per text and method.
         truncate: Cut texts that are too long; otherwise they are recorded as failures.
+        metrics: Computed for every method on every text, in columns ``metric:method``; see `contextmix.metrics`. Where
+            one is not defined for a text there is no number but a reason, in the notes.
+        metric_options: Metric → its options.
+        reference: The method that metrics against a reference compare with; it is measured too.
+        removal: What stands in the place of a token that is taken away, for metrics that ask the model; see
+            `contextmix.predictor`.
+        seed: Of the random weights of the metric ``randomised_weights``.
         text_field: Column of the texts; left out, see `open_source`.
         pair_field: Column of the second texts.
         label_field: Column of the labels.
         id_field: Column of the ids.
         query_field: Column of each row's own query, by text or position; instead of ``query``.
+        rationale_field: Column of what people marked, for metrics against a rationale: 0 or 1 per word, [start, end)
+            of characters, or such lists of several annotators.
         split: Of a data set by name.
         limit: Only so many rows.
         shard_size: Rows that are bucketed and written together.
@@ -121,14 +133,24 @@ def run(
         ...     found.row(1).top(1)[0][0]
         'bad'
     """
-    names = [methods] if isinstance(methods, str) else methods
+    names, judges = _names(methods), _names(metrics)
+    if reference not in names and any(METRICS[one].against == "reference" and one != RANDOMISED for one in judges):
+        names = (*names, reference)
     asked = (query, target, layers, words, maps, truncate, shard_size)
     own = {name.replace("-", "_"): chosen for name, chosen in (options or {}).items()}
-    settings = Settings(tuple(name.replace("-", "_") for name in names), own, *asked)
+    theirs = {name.replace("-", "_"): chosen for name, chosen in (metric_options or {}).items()}
+    judging = (judges, theirs, reference, removal, seed)
+    settings = Settings(names, own, *asked, *judging)
     if query is not None and query_field is not None:
         raise BadOption(f"query={query!r} is one for all rows, query_field={query_field!r} one for each. Give one.")
+    if settings.needs("rationale") and rationale_field is None:
+        raise BadOption(
+            f"{', '.join(judges)}: at least one of these compares scores with what people marked. Name the column that "
+            "holds it with rationale_field (--rationale-field), or leave such metrics out."
+        )
     fields = {"text_field": text_field, "pair_field": pair_field, "label_field": label_field, "id_field": id_field}
-    source = open_source(data, **fields, query_field=query_field, split=split, limit=limit)
+    more = {"query_field": query_field, "rationale_field": rationale_field}
+    source = open_source(data, **fields, **more, split=split, limit=limit)
     if target == GOLD and source.fields.label is None:
         raise BadOption("target='gold' explains the label of each text, and the data has none. Name its label_field.")
     reading = (batch_tokens, memory_budget, strict, retry_failed)
@@ -152,29 +174,8 @@ def run(
     return Run(folder.path)
 
 
-def described(work: Work) -> dict[str, Any]:
-    """The manifest of a run: everything that decides its numbers, and how to read its columns."""
-    measurer, source = work.measurer, work.source
-    model, settings = measurer.model, measurer.settings
-    return {
-        "schema": SCHEMA,
-        "settings": settings.to_dict(),
-        "data": {**source.fingerprint, "rows": source.count, "fields": asdict(source.fields)},
-        "model": model_identity(model),
-        "versions": dict(model.origin.versions),
-        "columns": {plan.name: _column(plan, measurer) for plan in settings.plans},
-    }
-
-
-def _column(plan: Plan, measurer: Measurer) -> dict[str, Any]:
-    made = measurer.model.origin.provenance(Checks(), **plan.describe())
-    return {
-        "dims": axes_of(plan, measurer.settings),
-        "quantity": str(plan.quantity),
-        "layers": measurer.settings.shown(plan, measurer.count),
-        "targets": measurer.classes() if measurer.settings.target == "all" else None,
-        "provenance": {**made.to_dict(), "checks": {}},
-    }
+def _names(asked: str | Sequence[str]) -> tuple[str, ...]:
+    return tuple(name.replace("-", "_") for name in ([asked] if isinstance(asked, str) else asked))
 
 
 Engine = Callable[[Work, Mapping[str, Any], Sequence[int], Report, Callable[[], bool]], Iterator[int]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +11,13 @@ from torch import Tensor
 
 from contextmix import labels
 from contextmix.batch import BatchMaps
-from contextmix.contracts import Measured
+from contextmix.contracts import Measured, Scored
 from contextmix.datasets.rows import Row
 from contextmix.datasets.settings import Settings
 from contextmix.plan import Plan
 from contextmix.tokens import Tokens
 from contextmix.tracing.encode import Inputs
+from contextmix.tracing.targets import Asked
 
 Array = NDArray[Any]
 
@@ -35,6 +36,9 @@ class Draft:
         notes: Method → its report.
         prediction: What the model says, and its probability.
         target: What methods of the whole model explain.
+        explained: The same as a target that another model can be asked for.
+        asked: What they are asked for, where it is not the settings' target.
+        metrics: ``metric:method`` → what the metric says of the scores.
     """
 
     row: Row
@@ -46,6 +50,9 @@ class Draft:
     notes: dict[str, Any] = field(default_factory=dict)
     prediction: dict[str, Any] = field(default_factory=dict)
     target: str | None = None
+    explained: Asked = None
+    asked: Asked = None
+    metrics: Mapping[str, Scored] = field(default_factory=dict)
 
     def merge_words(self) -> Tokens:
         """Merge sub-words as `TokenMap.words` does: sum over keys, mean over queries."""

@@ -79,6 +79,7 @@ def open_source(
     label_field: str | None = None,
     id_field: str | None = None,
     query_field: str | None = None,
+    rationale_field: str | None = None,
     split: str | None = None,
     limit: int | None = None,
 ) -> Source:
@@ -95,6 +96,7 @@ def open_source(
         label_field: The column of labels. Left out: label, if it exists.
         id_field: The column of ids. Left out: id, if it exists; without ids, rows are known by their number.
         query_field: The column of the tokens whose rows are kept, by text or position; never guessed.
+        rationale_field: The column of what people marked; never guessed. See `contextmix.datasets.rationales`.
         split: Which part of a `datasets` data set.
         limit: Read the first rows only, at least one.
 
@@ -116,7 +118,7 @@ def open_source(
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise BadOption(f"The limit is {limit!r}, and it is a number of rows, at least 1. Leave it out to read all.")
     opened, portable = _opened(data, split)
-    fields = resolve(opened, Fields(text_field, pair_field, label_field, id_field, query_field))
+    fields = resolve(opened, Fields(text_field, pair_field, label_field, id_field, query_field, rationale_field))
     tables = tuple(table.scanned(fields.names) for table in opened)
     count = sum(table.count for table in tables)
     if count == 0:

@@ -16,8 +16,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from contextmix.contracts import Scored
 from contextmix.datasets.rows import Problem, Row
 from contextmix.tokens import Tokens
+
+METRICS = "metrics"
+"""Where the notes of a row hold what its metrics say beside a number."""
 
 SCHEMA = 1
 """The version of these columns."""
@@ -40,7 +44,7 @@ _COLUMNS = (
     ("target", pa.string(), "what methods of the whole model explain"),
     ("conservation", pa.float64(), "largest relative error in the batch that it ran in"),
     ("block_equation", pa.float64(), "largest relative error in the batch that it ran in"),
-    ("notes", pa.string(), "JSON: method → its report, where it gives one"),
+    ("notes", pa.string(), "JSON: method → its report, where it gives one; metrics → reasons and curves"),
     ("problem", pa.string(), "why there are no scores, in one word; missing where all is well"),
     ("reason", pa.string(), "the same in a sentence"),
 )
@@ -62,6 +66,7 @@ class Result:
         checks: Name → largest relative error.
         notes: Method → its report.
         problem: Why there is nothing more than the row; None where all is well.
+        metrics: ``metric:method`` → what the metric says of the scores.
     """
 
     row: Row
@@ -73,19 +78,21 @@ class Result:
     checks: Mapping[str, float] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
     problem: Problem | None = None
+    metrics: Mapping[str, Scored] = field(default_factory=dict)
 
 
-def schema(axes: Mapping[str, int]) -> pa.Schema:
+def schema(axes: Mapping[str, int], metrics: Sequence[str] = ()) -> pa.Schema:
     """The columns of a run.
 
     Args:
         axes: Method → number of axes of its scores.
+        metrics: The columns of its metrics, ``metric:method``.
     """
     scores = [pa.field(name, _nested_type(count)) for name, count in axes.items()]
-    return pa.schema([*FIELDS, *scores])
+    return pa.schema([*FIELDS, *scores, *(pa.field(name, pa.float64()) for name in metrics)])
 
 
-def as_table(results: Sequence[Result], axes: Mapping[str, int]) -> pa.Table:
+def as_table(results: Sequence[Result], axes: Mapping[str, int], metrics: Sequence[str] = ()) -> pa.Table:
     """Results as rows of the table, in the order given."""
     rows = [one.row for one in results]
     tokens = [one.tokens for one in results]
@@ -108,13 +115,15 @@ def as_table(results: Sequence[Result], axes: Mapping[str, int]) -> pa.Table:
         "target": [_maybe(one.target) for one in results],
         "conservation": [one.checks.get("conservation") for one in results],
         "block_equation": [one.checks.get("block_equation") for one in results],
-        "notes": [json.dumps(one.notes) if one.notes else None for one in results],
+        "notes": [_noted(one) for one in results],
         "problem": [one.problem and one.problem.kind for one in results],
         "reason": [one.problem and _encodable(one.problem.reason) for one in results],
     }
     arrays = [pa.array(columns[each.name], type=each.type) for each in FIELDS]
     scores = [nested([one.scores.get(name) for one in results], count) for name, count in axes.items()]
-    return pa.Table.from_arrays([*arrays, *scores], schema=schema(axes))
+    values = [[one.metrics[name].value if name in one.metrics else None for one in results] for name in metrics]
+    judged = [pa.array(each, type=pa.float64()) for each in values]
+    return pa.Table.from_arrays([*arrays, *scores, *judged], schema=schema(axes, metrics))
 
 
 def nested(values: Sequence[NDArray[Any] | None], axes: int) -> pa.Array:
@@ -142,6 +151,18 @@ def text_hash(text: str | tuple[str, str] | None) -> str | None:
         return None
     whole = text if isinstance(text, str) else "\x1f".join(text)
     return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _noted(one: Result) -> str | None:
+    """The reports of the methods and, under ``metrics``, what a number alone does not say: reasons and curves."""
+    curves = {name: {step: round(value, 6) for step, value in said.curve.items()} for name, said in one.metrics.items()}
+    more = {
+        name: {"reason": said.reason} if said.value is None else {"curve": curves[name]}
+        for name, said in one.metrics.items()
+        if said.value is None or said.curve
+    }
+    notes = {**one.notes, **({METRICS: more} if more else {})}
+    return json.dumps(notes) if notes else None
 
 
 def _offsets(lengths: NDArray[np.int64]) -> pa.Array:

@@ -158,5 +158,5 @@ def _item(item: object) -> dict[str, object] | Problem:
 
 
 def _hashable(value: object) -> object:
-    """What JSON has no word for: only that it is there counts, since it can be neither a text nor a label."""
-    return value.item() if isinstance(value, np.generic) else type(value).__name__
+    """What JSON has no word for: arrays as lists; of the rest only that it is there counts, as it cannot be read."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else type(value).__name__

@@ -138,7 +138,7 @@ class _Shard:
             row, reason = failed[0].row, failed[0].problem.reason  # type: ignore[union-attr]
             raise BadRow(f"{row.where} (id {row.id!r}) cannot be explained, and this run is strict. {reason}")
         if results:
-            self.tables.append(as_table(results, self.work.axes))
+            self.tables.append(as_table(results, self.work.axes, self.work.measurer.settings.metric_columns))
         for one in outcomes:
             self.maps |= {f"{one.result.row.number}/{name}": values for name, values in one.maps.items()}
         report(Advance(len(results), sum(len(one.tokens or ()) for one in results), len(failed)))

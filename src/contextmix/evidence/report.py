@@ -30,12 +30,14 @@ class Table:
         caption: One sentence: what it shows, of what, of how many.
         numbers: Everything that was measured, for the CSV file: one line per entry.
         shown: The same as people read it, with short texts such as ``".77 ±.12"``; left out, the numbers rounded.
+        aside: Whether it is too long for a terminal and the report, and is only written to files of its own.
     """
 
     name: str
     caption: str
     numbers: pd.DataFrame
     shown: pd.DataFrame | None = None
+    aside: bool = False
 
     @property
     def texts(self) -> pd.DataFrame:
@@ -85,14 +87,14 @@ class Report:
         """Print title, tables and summary."""
         console = console or Console()
         console.print(Text(self.title, "bold"))
-        for table in self.tables:
+        for table in (one for one in self.tables if not one.aside):
             console.print()
             console.print(Text(table.caption, "dim"))
-            texts = table.texts
-            grid = Grid(*map(str, texts.columns), box=None, pad_edge=False)
-            for line in texts.itertuples(index=False, name=None):
-                grid.add_row(*map(Text, line))
-            console.print(grid)
+            for texts in folded(table, console.width):
+                grid = Grid(*map(str, texts.columns), box=None, pad_edge=False)
+                for line in texts.itertuples(index=False, name=None):
+                    grid.add_row(*map(Text, line))
+                console.print(grid)
         console.print()
         for sentence in self.summary:
             console.print(Text(f"- {sentence}"))
@@ -128,9 +130,27 @@ class Report:
     def text(self) -> str:
         """The whole report in Markdown, with its figures beside it."""
         parts = [f"# {self.title}", "\n".join(f"- {sentence}" for sentence in self.summary)]
-        parts += [f"{table.caption}\n\n{markdown(table.texts)}" for table in self.tables]
+        parts += [f"{table.caption}\n\n{markdown(table.texts)}" for table in self.tables if not table.aside]
         parts += [f"![{figure.caption}]({figure.name}.png)\n\n{figure.caption}" for figure in self.figures]
         return "\n\n".join(parts) + "\n"
+
+
+def folded(table: Table, width: int) -> list[pd.DataFrame]:
+    """A table of texts in pieces that fit beside each other's place: the first columns again, then as many as fit.
+
+    Args:
+        table: Its index stands in the first columns.
+        width: Of the terminal, in characters.
+    """
+    texts = table.texts
+    index = (table.numbers if table.shown is None else table.shown).index.nlevels
+    sizes = [2 + max(len(str(name)), *map(len, texts.iloc[:, place])) for place, name in enumerate(texts.columns)]
+    pieces: list[list[int]] = [[]]
+    for place in range(index, len(sizes)):
+        if pieces[-1] and sum(sizes[:index]) + sum(sizes[one] for one in pieces[-1]) + sizes[place] > width + 2:
+            pieces.append([])
+        pieces[-1].append(place)
+    return [texts.iloc[:, [*range(index), *piece]] for piece in pieces]
 
 
 def markdown(texts: pd.DataFrame) -> str:
@@ -141,7 +161,8 @@ def markdown(texts: pd.DataFrame) -> str:
 
 def latex(table: Table) -> str:
     """A table in LaTeX, for the package booktabs."""
-    return str(table.texts.style.hide(axis="index").to_latex(hrules=True, caption=table.caption, label=table.name))
+    texts = table.texts.map(_tex).rename(columns=_tex)
+    return str(texts.style.hide(axis="index").to_latex(hrules=True, caption=_tex(table.caption), label=table.name))
 
 
 def drawn(figure: Figure) -> dict[str, bytes]:
@@ -163,6 +184,18 @@ def drawn(figure: Figure) -> dict[str, bytes]:
         canvas.savefig(data, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else None)
         found[kind] = data.getvalue()
     return found
+
+
+_SIGNS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_SIGNS |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+_MATHS = {"↑": r"\uparrow", "↓": r"\downarrow", "★": r"\star", "†": r"\dagger", "−": "-", "≥": r"\ge", "≤": r"\le"}
+_MATHS |= {"±": r"\pm", "ρ": r"\rho", "ξ": r"\xi", "∞": r"\infty", "×": r"\times"}
+_SIGNS |= {sign: f"${command}$" for sign, command in _MATHS.items()}
+
+
+def _tex(text: Any) -> str:
+    """A text in LaTeX, which gives some signs a meaning of their own and lacks others."""
+    return "".join(_SIGNS.get(sign, sign) for sign in str(text))
 
 
 def _text(value: Any) -> str:

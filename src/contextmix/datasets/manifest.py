@@ -1,0 +1,49 @@
+"""The manifest of a run: everything that decides its numbers, and how to read its columns."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from contextmix.contracts import Metric
+from contextmix.datasets.identity import model_identity
+from contextmix.datasets.measure import Measurer
+from contextmix.datasets.scores import axes_of
+from contextmix.datasets.settings import Settings
+from contextmix.datasets.table import SCHEMA
+from contextmix.datasets.work import Work
+from contextmix.plan import Plan
+from contextmix.trace import Checks
+
+
+def described(work: Work) -> dict[str, Any]:
+    """The manifest of a run: everything that decides its numbers, and how to read its columns."""
+    measurer, source = work.measurer, work.source
+    model, settings = measurer.model, measurer.settings
+    return {
+        "schema": SCHEMA,
+        "settings": settings.to_dict(),
+        "data": {**source.fingerprint, "rows": source.count, "fields": asdict(source.fields)},
+        "model": model_identity(model),
+        "versions": dict(model.origin.versions),
+        "columns": {plan.name: _column(plan, measurer) for plan in settings.plans},
+        "metrics": {one.name: _judging(one, settings) for one in settings.judges},
+    }
+
+
+def _judging(metric: Metric, settings: Settings) -> dict[str, Any]:
+    """How to read the columns of a metric."""
+    options = settings.metric_options.get(metric.name, {})
+    better = "higher" if metric.prefers_higher(options) else "lower"
+    return {"against": metric.against, "better": better, "formula": metric.formula, "paper": metric.paper.short}
+
+
+def _column(plan: Plan, measurer: Measurer) -> dict[str, Any]:
+    made = measurer.model.origin.provenance(Checks(), **plan.describe())
+    return {
+        "dims": axes_of(plan, measurer.settings),
+        "quantity": str(plan.quantity),
+        "layers": measurer.settings.shown(plan, measurer.count),
+        "targets": measurer.classes() if measurer.settings.target == "all" else None,
+        "provenance": {**made.to_dict(), "checks": {}},
+    }

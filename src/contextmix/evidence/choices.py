@@ -1,0 +1,116 @@
+"""What "all" means in a comparison: which methods and metrics take part, and why the others do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from contextmix.datasets.settings import RANDOMISED, Settings
+from contextmix.errors import BadOption
+from contextmix.plan import METHODS
+from contextmix.scoring import METRICS
+
+SLOW_OR_ALIKE = {
+    "attention_flow": "slow: a maximum flow for every token",
+    "hta": "slow: a backward pass for every number of the first block's output",
+    "hta_inputs": "slow: a backward pass for every number of the embeddings",
+    "attention_residual": "one step of attention_rollout",
+    "attention_fixed_residual": "one step of attention_rollout with fixed weights",
+    "norm_residual": "norm_encoder without layer norms",
+    "norm_fixed_residual": "norm with a fixed share for the residual",
+    "norm_attention_block": "norm_encoder without its last layer norm",
+    "norm_encoder_ffn": "norm_encoder with an approximation of the feed-forward part",
+}
+"""Methods that ``"all"`` leaves out: by name they take part."""
+
+ALIKE = {
+    "kendall": "asks what spearman asks",
+    "pearson": "asks what spearman asks, of the numbers instead of their ranks",
+    "average_precision": "asks what auprc asks",
+    "probes_needed": "asks for the first marked token only; auprc looks at all",
+    "reciprocal_rank": "asks for the first marked token only; auprc looks at all",
+    "cue_dot_product": "needs scores without signs; for cues of a grammatical form",
+}
+"""Metrics that ``"all"`` leaves out: by name they take part."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Names that take part, and name → why it does not."""
+
+    names: tuple[str, ...]
+    left_out: Mapping[str, str]
+
+    def without(self, refused: Mapping[str, str]) -> Choice:
+        """Fewer of them."""
+        kept = tuple(name for name in self.names if name not in refused)
+        return Choice(kept, {**self.left_out, **refused})
+
+
+def methods_of(asked: str | Sequence[str]) -> Choice:
+    """The methods of a comparison; random scores are always one of them.
+
+    Raises:
+        UnknownName: If there is no such method.
+
+    Example:
+        >>> methods_of(["globenc"]).names
+        ('globenc', 'random')
+    """
+    names = _names(asked)
+    if names == ("all",):
+        return Choice(tuple(name for name in METHODS if name not in SLOW_OR_ALIKE), SLOW_OR_ALIKE)
+    return Choice(names if "random" in names else (*names, "random"), {})
+
+
+def metrics_of(asked: str | Sequence[str], *, rationales: bool) -> Choice:
+    """The metrics of a comparison.
+
+    Args:
+        asked: Names, or ``"all"``.
+        rationales: Whether the data say what people marked.
+
+    Raises:
+        UnknownName: If there is no such metric.
+        BadOption: If one was named for which the data lack what it needs.
+
+    Example:
+        >>> metrics_of("all", rationales=False).left_out["token_f1"]
+        'the data have no rationales; name their column with rationale_field (--rationale-field)'
+    """
+    names = _names(asked)
+    found = Choice(tuple(METRICS), {}).without(ALIKE)
+    if names != ("all",):
+        found = Choice(tuple(METRICS[name].name for name in names), {})
+    reason = "the data have no rationales; name their column with rationale_field (--rationale-field)"
+    lacking = {name: reason for name in found.names if METRICS[name].against == "rationale" and not rationales}
+    if lacking and names != ("all",):
+        raise BadOption(f"{', '.join(lacking)} cannot be computed: {reason}.")
+    return found.without(lacking)
+
+
+def by_construction(metric: str, method: str, settings: Settings) -> str:
+    """Why a metric says nothing of a method; empty where it does.
+
+    Example:
+        >>> asked = Settings(("gradient_inputs", "occlusion"), metrics=("spearman",))
+        >>> by_construction("spearman", "gradient_inputs", asked), by_construction("spearman", "occlusion", asked)
+        ('it is the reference', '')
+    """
+    if metric == RANDOMISED:
+        return "it reads no weights" if method == "random" else ""
+    if METRICS[metric].against == "reference" and method == settings.reference:
+        return "it is the reference"
+    return "it asks the same question" if metric == "blank_out" and _asks_the_same(method, settings) else ""
+
+
+def _asks_the_same(method: str, settings: Settings) -> bool:
+    """Whether it is occlusion, by the same replacement and for the class that metrics look at."""
+    options = settings.options.get(method, {})
+    replacement, score = options.get("replace", "auto"), options.get("score", "probability")
+    alike = replacement in ("auto", settings.removal) and settings.removal in ("mask", "delete")
+    return method == "occlusion" and alike and score == "probability" and settings.target is None
+
+
+def _names(asked: str | Sequence[str]) -> tuple[str, ...]:
+    return tuple(name.replace("-", "_") for name in ([asked] if isinstance(asked, str) else asked))

@@ -1,0 +1,155 @@
+"""Before a comparison: what can take part with this model and these data, tried out on a few texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, get_args
+
+from contextmix.datasets.measure import Measurer, Ready
+from contextmix.datasets.settings import RANDOMISED, Settings
+from contextmix.datasets.source import Source, open_source
+from contextmix.errors import BadInput, BadOption, ContextMixError
+from contextmix.evidence.choices import Choice, methods_of, metrics_of
+from contextmix.evidence.cost import Costs, measured_costs, typical
+from contextmix.evidence.experiment import Setup
+from contextmix.predictor import Removal, predictor
+from contextmix.scoring import METRICS
+from contextmix.tracing.targets import Asked
+
+LOOKED_AT = 64
+"""Rows from which texts of middling length are chosen to try methods on."""
+_READING = ("text_field", "pair_field", "label_field", "id_field", "rationale_field", "split")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `evaluate` was asked for; see there."""
+
+    methods: str | Sequence[str]
+    metrics: str | Sequence[str]
+    options: Mapping[str, Mapping[str, Any]]
+    metric_options: Mapping[str, Mapping[str, Any]]
+    reference: str
+    removal: Removal | None
+    target: Asked
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Who takes part.
+
+    Attributes:
+        settings: Of the run; its methods also hold the reference.
+        methods: Those that are compared.
+        metrics: Those that compare them.
+        costs: Of the methods.
+        classes: Names of the model's classes.
+    """
+
+    settings: Settings
+    methods: Choice
+    metrics: Choice
+    costs: Costs
+    classes: Sequence[str]
+
+
+def planned(setup: Setup, request: Request) -> Plan:
+    """Choose methods and metrics, and leave out what the model does not support.
+
+    Raises:
+        BadOption: If something was named that cannot be, or options contradict each other.
+        BadInput: If no text can be measured, or nothing is left to compare.
+    """
+    removal = request.removal or _usual_removal(setup)
+    if removal not in get_args(Removal):
+        raise BadOption(f"removal={removal!r} is none of {', '.join(get_args(Removal))}.")
+    source = _source(setup)
+    methods = methods_of(request.methods)
+    metrics = metrics_of(request.metrics, rationales=source.fields.rationale is not None)
+    options = {"random": {"seed": setup.seed}, **request.options}
+    extra = () if request.reference in methods.names or not any(map(_refers, metrics.names)) else (request.reference,)
+    settings = Settings((*methods.names, *extra), options, target=request.target, truncate=True, seed=setup.seed)
+    texts = _texts(setup, settings, source)
+    costs = measured_costs(setup.traced, settings, texts)
+    methods = _supported("method", methods, costs.refused, by_name=request.methods != "all")
+    refused = _refused(setup, metrics, costs, request.reference, texts[0], removal)
+    metrics = _supported("metric", metrics, refused, by_name=request.metrics != "all")
+    areas: dict[str, Mapping[str, Any]] = {
+        name: {"steps": 10} for name in ("deletion_area", "insertion_area") if name in metrics.names
+    }
+    names = (*methods.names, *(name for name in extra if name not in costs.refused))
+    final = Settings(
+        names,
+        {name: one for name, one in options.items() if name in names},
+        target=request.target,
+        truncate=True,
+        metrics=metrics.names,
+        metric_options={**areas, **request.metric_options},
+        reference=request.reference,
+        removal=removal,
+        seed=setup.seed,
+    )
+    return Plan(final, methods, metrics, costs, Measurer(setup.traced, final).classes())
+
+
+def _source(setup: Setup) -> Source:
+    fields = {name: setup.reading[name] for name in _READING if name in setup.reading}
+    return open_source(setup.data, **fields, limit=setup.limit)
+
+
+def _texts(setup: Setup, settings: Settings, source: Source) -> list[Ready]:
+    """Texts to try methods on.
+
+    Raises:
+        BadInput: If none of the first rows can be read.
+    """
+    read = Measurer(setup.traced, settings).read(list(islice(source.rows(), LOOKED_AT)))
+    label = setup.traced.labels
+    ready = [
+        replace(one, inputs=replace(one.inputs, tokens=label(one.inputs, one.inputs.length)))
+        for one in read
+        if isinstance(one, Ready)
+    ]
+    if not ready:
+        problem = read[0].problem  # type: ignore[union-attr]
+        raise BadInput(f"None of the first {len(read)} rows can be measured. {problem.reason if problem else ''}")
+    return typical(ready)
+
+
+def _usual_removal(setup: Setup) -> Removal:
+    return "delete" if getattr(setup.traced.tokenizer, "mask_token_id", None) is None else "mask"
+
+
+def _supported(what: str, choice: Choice, refused: Mapping[str, str], *, by_name: bool) -> Choice:
+    """What is left; a name that the user gave is never left out silently."""
+    own = {name: reason for name, reason in refused.items() if name in choice.names}
+    if own and (by_name and set(own) - {"random"}):
+        name, reason = next((name, reason) for name, reason in own.items() if name != "random")
+        raise BadOption(f"The {what} {name} cannot take part here. {reason}")
+    left = choice.without(own)
+    if not set(left.names) - {"random"}:
+        raise BadInput(f"No {what} is left to compare. " + " ".join(f"{name}: {why}" for name, why in own.items()))
+    return left
+
+
+def _refused(
+    setup: Setup, metrics: Choice, costs: Costs, reference: str, text: Ready, removal: Removal
+) -> dict[str, str]:
+    """Metric → why it cannot be computed here."""
+    found = {}
+    if reference in costs.refused:
+        reason = f"The reference {reference} is not possible: {costs.refused[reference]}"
+        found = {name: reason for name in metrics.names if _refers(name)}
+    asking = [name for name in metrics.names if METRICS[name].against == "model"]
+    try:
+        if asking:
+            predictor(setup.traced, text.inputs, removal=removal)
+    except ContextMixError as refusal:
+        found |= dict.fromkeys(asking, str(refusal))
+    return found
+
+
+def _refers(metric: str) -> bool:
+    return METRICS[metric].against == "reference" and metric != RANDOMISED

@@ -1,0 +1,161 @@
+"""Comparisons from the data to the files, and what is said where something is missing."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import image
+from tests.tracing.tiny import build, one_thread, word_pieces
+
+import contextmix as cm
+from contextmix.errors import BadInput, BadOption, UnknownName
+from contextmix.evidence.contest import contest
+from contextmix.evidence.evaluate import evaluate
+from contextmix.evidence.words import labels_said
+
+WORDS = ["good", "bad", "deep", "film", "the", "and", "was", "very"]
+TEXTS = [f"a {one} {two} film" for one in WORDS for two in WORDS if one != two][:14]
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A tiny classifier of the classes 0 and 1, called LABEL_0 and LABEL_1."""
+    with one_thread():
+        tokenizer = word_pieces()
+        tokenizer.mask_token = "[MASK]"
+        yield cm.load(build("bert", "ForSequenceClassification"), tokenizer)
+
+
+def compared(model, tmp_path, rows=None, **more):
+    rows = [{"text": text, "label": number % 2} for number, text in enumerate(TEXTS)] if rows is None else rows
+    known = {"methods": ["globenc", "occlusion"], "metrics": ["aopc", "spearman"], "progress": False}
+    return evaluate(rows, tmp_path / "out", model=model, **{**known, **more})
+
+
+@pytest.fixture(scope="module")
+def found(model, tmp_path_factory):
+    place = tmp_path_factory.mktemp("evaluation")
+    rows = [{"text": text, "label": 0, "why": [0, 1, 0, 0]} for text in TEXTS]
+    rows[3]["why"] = None
+    methods = ["globenc", "occlusion", "attention_rollout"]
+    metrics = ["aopc", "blank_out", "spearman", "token_f1", "randomised_weights"]
+    report = compared(model, place, rows, methods=methods, metrics=metrics, rationale_field="why", sanity=10, seed=2)
+    return report, place / "out"
+
+
+def test_all_files_are_written_and_hold_the_same_numbers(found):
+    _, out = found
+    endings = {"evaluation": ("csv", "md", "tex", "png", "svg", "json"), "evaluation_tests": ("csv", "md", "tex")}
+    endings["evaluation_cost"] = ("csv", "md", "tex")
+    assert all((out / f"{name}.{ending}").stat().st_size for name, kinds in endings.items() for ending in kinds)
+    written = pd.read_csv(out / "evaluation.csv", index_col=["metric", "method"])
+    run = cm.open_run(out / "runs" / "metrics")
+    for (metric, method), said in run.outcomes().items():
+        if (metric, method) in written.index:
+            values = [one.value for one in said if one.value is not None]
+            assert written.loc[(metric, method), "mean"] == pytest.approx(np.mean(values))
+            assert written.loc[(metric, method), "texts"] == len(values)
+    own = {name: run.outcomes()["aopc", name] for name in ("globenc", "occlusion", "attention_rollout", "random")}
+    again = contest("aopc", own, higher=True, seed=2)
+    assert written.loc[("aopc", again.best.method), "rank"] == "best"
+    assert written.loc[("aopc", "globenc"), "low"] == pytest.approx(again["globenc"].interval.low)
+    assert image.imread(out / "evaluation.png").std() > 0.01
+    record = json.loads((out / "evaluation.json").read_text())
+    assert record["settings"]["methods"]["random"] == {"seed": 2}
+    assert record["model"]["weights"]
+
+
+def test_the_table_has_methods_as_rows_and_metrics_as_columns(found):
+    report, _ = found
+    shown = report.tables[0].shown
+    assert list(shown.index) == ["globenc", "occlusion", "attention_rollout", "random"]
+    assert list(shown.columns) == ["aopc ↑", "blank_out ↑", "spearman ↑", "token_f1 ↑", "randomised_weights ↓"]
+    assert shown.loc["occlusion", "blank_out ↑"].startswith("1.00 [1.00, 1.00]†")
+    assert shown.loc["random", "randomised_weights ↓"].endswith("†")
+
+
+def test_what_has_no_number_is_said(found):
+    report, _ = found
+    text = "\n".join(report.summary)
+    assert "No number for some texts, by token_f1: 1 × no rationale" in text
+    assert "No text has the label LABEL_1" in text
+    assert "nan" not in text
+    assert "nan" not in report.text()
+
+
+def test_costs_are_of_each_method(found):
+    costs = found[0].tables[2].numbers
+    assert (costs["seconds"] > 0).all()
+    assert costs.loc["occlusion", "forward passes"] > costs.loc["random", "forward passes"]
+
+
+def test_an_interrupted_comparison_goes_on(found, model, monkeypatch):
+    """What is there is not measured again."""
+    report, out = found
+    monkeypatch.setattr("contextmix.datasets.work.Work._finish", None)
+    rows = [{"text": text, "label": 0, "why": [0, 1, 0, 0]} for text in TEXTS]
+    rows[3]["why"] = None
+    again = evaluate(
+        rows, out, model=model, methods=["globenc", "occlusion", "attention_rollout"], rationale_field="why",
+        metrics=["aopc", "blank_out", "spearman", "token_f1", "randomised_weights"], sanity=10, seed=2, progress=False,
+    )  # fmt: skip
+    assert again.tables[0].shown.equals(report.tables[0].shown)
+
+
+def test_all_leaves_out_by_name_what_is_slow_and_what_the_data_lack(model, tmp_path):
+    report = compared(model, tmp_path, methods=["globenc"], metrics="all", sanity=4)
+    (said,) = [line for line in report.summary if line.startswith("Metrics that took no part")]
+    assert "auprc, token_f1 and token_iou (the data have no rationales" in said
+    assert {name.split()[0] for name in report.tables[0].shown.columns} >= {"aopc", "deletion_area", "spearman"}
+
+
+def test_too_few_texts_name_no_winner(model, tmp_path):
+    report = compared(model, tmp_path, [{"text": text} for text in TEXTS[:5]], metrics=["aopc"])
+    assert "aopc: no method has a number for at least 10 of the 5 texts" in report.summary[0]
+    assert "The data have no labels" in "\n".join(report.summary)
+    assert report.tables[1].numbers.empty
+    assert not report.tables[0].numbers["low"].notna().any()
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "said"),
+    [
+        ({"metrics": ["token_f1"]}, BadOption, "rationale_field"),
+        ({"methods": ["globank"]}, UnknownName, "globenc"),
+        ({"metrics": ["aopk"]}, UnknownName, "aopc"),
+        ({"removal": "unknwon"}, BadOption, "removal"),
+        ({"options": {"decompx": {}}}, BadOption, "decompx"),
+        ({"target": "joyful"}, BadOption, "joyful"),
+    ],
+)
+def test_what_cannot_be_is_refused(model, tmp_path, more, error, said):
+    with pytest.raises(error, match=said):
+        compared(model, tmp_path, **more)
+
+
+def test_rows_that_cannot_be_measured(model, tmp_path):
+    with pytest.raises(BadInput, match="None of the first 2 rows"):
+        compared(model, tmp_path, [{"text": ""}, {"text": None}])
+
+
+def test_labels_that_the_model_does_not_have_an_empty_class_and_none():
+    frame = pd.DataFrame({"label": ["joy", "0"], "prediction": ["bad", "bad"]})
+    assert labels_said(frame, ["bad", "good"])[0].startswith("The labels joy are no classes of the model")
+    named = pd.DataFrame({"label": ["bad", "0", None], "prediction": ["bad", "good", "good"]})
+    right, empty = labels_said(named, ["bad", "good"])
+    assert right == "The model predicts the label of 50 % of the 2 labelled texts (bad 2, good 0)."
+    assert "No text has the label good" in empty
+    assert labels_said(pd.DataFrame({"label": [None], "prediction": ["x"]}), []) == []
+
+
+def test_random_scores_are_worse_than_occlusion_on_the_demo(tmp_path):
+    texts = ["a deep and moving film .", "dull and far too long .", "a warm , funny story", "an awful mess", "pure joy"]
+    texts += ["the worst film of the year", "a clever and charming comedy", "tedious", "a great cast", "nobody laughed",
+              "simply wonderful", "it is a bore ."]  # fmt: skip
+    report = evaluate(
+        [{"text": text} for text in texts], tmp_path, methods=["occlusion"], metrics=["aopc"], progress=False
+    )
+    assert "It beats random scores" in report.summary[0]
+    means = report.tables[0].numbers["mean"]
+    assert means["aopc", "occlusion"] > means["aopc", "random"] + 0.05
