@@ -64,6 +64,10 @@ def test_every_option_reaches_the_run(measure, tmp_path):
         "maps": True,
         "truncate": True,
         "shard_size": 3,
+        "metrics": {},
+        "reference": "gradient_inputs",
+        "removal": "mask",
+        "seed": 0,
     }
     assert found.manifest["model"]["dtype"] == "float64"
     assert (found.total, len(found.folder.shards())) == (4, 2)
@@ -83,7 +87,7 @@ def test_with_one_method_its_name_may_be_left_out(measure, tmp_path):
     ("asked", "said"),
     [
         (("--method", "globnec"), "There is no method 'globnec'. Did you mean 'globenc'"),
-        (("--method", "globenc,norm", "--option", "heads=each"), "does not say whose it is; say METHOD.heads=each"),
+        (("--method", "globenc,norm", "--option", "heads=each"), "does not say whose it is; say NAME.heads=each"),
         (("--option", "normalise"), "--option takes name=value"),
         (("--option", "norm.heads=each"), "norm, which is not among the methods"),
         (("--option", "globenc.distance=euclidean"), "no option of globenc 'distance'"),
