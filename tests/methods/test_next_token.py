@@ -165,7 +165,8 @@ def test_the_next_token_of_a_story_is_explained(stories, method):
     assert notes["prediction"]["after"] == " named"
     assert 0.9 < notes["prediction"]["probability"] < 0.95
     assert found.dims == ("key",)
-    assert found.top(1)[0][0] in {" named", " a"}
+    if method != "random":  # the baseline without an idea: its order changes with the text alone
+        assert found.top(1)[0][0] in {" named", " a"}
 
 
 @pytest.mark.parametrize("target", ["Lily", " Lily", "▁Lily", 317, "317"])
