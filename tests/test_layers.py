@@ -81,13 +81,15 @@ MAY_IMPORT = {  # a folder that lacks its own name: its files never import each 
     "evidence": {ROOT, "api", "datasets", "evidence", *BELOW_API},
     "experiments": {ROOT, "api", "datasets", "evidence", *BELOW_API},
     "datasets": {ROOT, "api", "datasets", *BELOW_API},
-    "cli": {ROOT, "api", "cli", "datasets", "evidence", "experiments", *BELOW_API},
+    "serve": {ROOT, "api", "serve", *BELOW_API},
+    "cli": {ROOT, "api", "cli", "datasets", "evidence", "experiments", "serve", *BELOW_API},
     "__main__": {"cli"},
 }
 WHEN_CALLED = {("tokenmap", "views")}  # the one exception: TokenMap.show() and _repr_html_ look for a view when called
 ONLY_IN = {
     "transformers": {"tracing", "attribution", "generation", "model", "api"},
     "torch": MAY_IMPORT.keys() - {"views"},
+    **dict.fromkeys(("fastapi", "pydantic", "starlette", "uvicorn"), {"serve"}),
 }
 TAP_ONLY = {"AttentionInterface", "AttentionMaskInterface"}
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from contextmix.cli import about, evaluate, explain, reproduce, run  # each brings its verbs  # noqa: F401
+from contextmix.cli import about, evaluate, explain, reproduce, run, serve  # each brings its verbs  # noqa: F401
 from contextmix.cli.app import app
 
 __all__ = ["app", "main"]

@@ -51,11 +51,20 @@ def load_pretrained(
         model = _model_class(config, place).from_pretrained(place, dtype=_dtype(dtype), **options)
     except (OSError, ValueError, KeyError, RuntimeError) as reason:
         raise ModelNotFound(_not_found(str(name), reason)) from reason
+    return model, load_tokenizer(name, **options), _processor(modality(model), place, options)
+
+
+def load_tokenizer(name: str | Path, **options: Any) -> Any | None:
+    """The tokenizer of a model alone; None if it has none.
+
+    Args:
+        name: As for `load_pretrained`.
+        options: Of ``from_pretrained``.
+    """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, **options)
+        return AutoTokenizer.from_pretrained(_place(str(name)), **options)
     except (OSError, ValueError, KeyError, TypeError):
-        tokenizer = None  # models of images and sound have none; token ids can be passed instead of a text
-    return model, tokenizer, _processor(modality(model), place, options)
+        return None  # models of images and sound have none; token ids can be passed instead of a text
 
 
 def _processor(reads: str, place: str, options: dict[str, Any]) -> Any | None:

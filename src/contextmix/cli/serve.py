@@ -1,0 +1,60 @@
+"""The verb that opens a page in the browser: serve."""
+
+from __future__ import annotations
+
+import webbrowser
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from contextmix.cli import arguments as given
+from contextmix.cli.app import app
+from contextmix.errors import BadOption
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="'demo', 'demo-decoder', a folder, or a hub name; repeatable. [default: demo]"),
+    ] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 for any free port.")] = 8000,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="The most tokens that a text may have.")] = 512,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds that one answer may take.")] = 120.0,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=64, help="Processes that compute; each loads every model.")
+    ] = 2,
+    dtype: given.DtypeOption = "float32",
+    device: given.DeviceOption = None,
+    open_browser: Annotated[bool, typer.Option("--open/--no-browser", help="Open the page in the browser.")] = False,
+) -> None:
+    """Open a page on this machine to type texts on and look into a model's mixing.
+
+    The server listens on this machine only (127.0.0.1), and no option changes that: it has no passwords. To use it from
+    elsewhere, tunnel the same port through ssh: ssh -L 8000:127.0.0.1:8000 THAT-MACHINE, then open
+    http://127.0.0.1:8000 here.
+    """
+    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
+        raise BadOption('The page needs FastAPI and uvicorn: pip install "contextmix[serve]".')
+    given.hide_loading()
+    from contextmix.serve.limits import Limits
+    from contextmix.serve.server import serve as run
+
+    console = Console()
+
+    def ready(address: str) -> None:
+        console.print(Text(f"contextmix is at {address} (Ctrl-C ends it)"), soft_wrap=True)
+        if open_browser:
+            webbrowser.open(address)
+
+    with Console(stderr=True).status("Loading the models …") as loading:
+
+        def shown(address: str) -> None:
+            loading.stop()
+            ready(address)
+
+        limits = Limits(tokens=max_tokens, seconds=timeout)
+        run(model or ["demo"], port=port, workers=workers, limits=limits, dtype=dtype, device=device, ready=shown)

@@ -1,0 +1,202 @@
+"""The FastAPI application: what can be asked, and how it is answered."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from contextmix import __version__
+from contextmix.errors import ContextMixError
+from contextmix.serve.asking import Asking, NotAcceptable
+from contextmix.serve.documents import Asked, Exhibit, Exploration, Health, MethodFacts, ModelFacts, Refusal
+from contextmix.serve.jobs import Job, Shelf
+from contextmix.serve.pool import Full, Pool
+
+_PAGE = {  # the whole of what is served from files: address → file of the package, and what it is
+    "/": ("serve/static/index.html", "text/html; charset=utf-8"),
+    "/page.css": ("serve/static/page.css", "text/css; charset=utf-8"),
+    "/page.js": ("serve/static/page.js", "text/javascript; charset=utf-8"),
+    "/explorer.js": ("views/explorer/explorer.js", "text/javascript; charset=utf-8"),
+}
+_SAID = {
+    400: "Not HTTP, or not JSON.",
+    403: "Of another site, or under another name than this machine's.",
+    404: "There is no such exploration: it was cancelled, or is too old, or never was.",
+    408: "The request took too long to arrive.",
+    409: "There is no answer (yet).",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+    422: "What is asked for does not exist or cannot be done.",
+    503: "Too many wait; the header Retry-After says in how many seconds to try again.",
+}
+
+
+def application(pool: Pool, asking: Asking, shelf: Shelf) -> FastAPI:
+    """The application, without the guard around it.
+
+    Args:
+        pool: Started.
+        asking: What can be asked for.
+        shelf: For explorations.
+    """
+    app = FastAPI(
+        title="contextmix",
+        version=__version__,
+        description="Which tokens made this? Explorations of texts by a server on this machine.",
+        docs_url=None,  # these pages would load scripts from elsewhere
+        redoc_url=None,
+        responses=_said(400, 403, 408, 413, 503),
+    )
+    _add_refusals(app)
+    _add_page(app)
+    _add_facts(app, asking)
+    _add_explorations(app, pool, asking, shelf)
+    app.openapi_schema = _described(app, asking)
+    return app
+
+
+def _said(*codes: int) -> dict[int | str, dict[str, Any]]:
+    return {code: {"model": Refusal, "description": _SAID[code]} for code in codes}
+
+
+def refusal(status: int, reason: str, about: str | None = None, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer that says why there is none. Half a surrogate pair in a quoted text is escaped, as it is no UTF-8."""
+    content = Refusal(reason=reason.encode("utf-8", "backslashreplace").decode(), field=about)
+    return JSONResponse(content.model_dump(), status, headers)
+
+
+def _add_refusals(app: FastAPI) -> None:
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return refusal(400, "The body is not JSON.")
+        place = [str(part) for part in first["loc"] if part != "body"]
+        where = ".".join(place)
+        return refusal(422, f"{where or 'The body'}: {first['msg']}.", place[0] if place else None)
+
+    @app.exception_handler(NotAcceptable)
+    async def not_acceptable(_: Request, error: NotAcceptable) -> Response:
+        return refusal(422, error.reason, error.field)
+
+    @app.exception_handler(Full)
+    async def full(_: Request, error: Full) -> Response:
+        reason = f"As many texts wait as this server lets wait. Try again in {error.seconds} s."
+        return refusal(503, reason, headers={"Retry-After": str(error.seconds)})
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> Response:
+        sentences = {404: "There is nothing at this address.", 405: "This address does not take this method."}
+        return refusal(error.status_code, sentences.get(error.status_code, str(error.detail)), None, error.headers)
+
+    @app.exception_handler(Exception)
+    async def defect(_: Request, error: Exception) -> Response:
+        logging.getLogger("uvicorn.error").error("A defect of contextmix:", exc_info=error)
+        return refusal(500, "Something went wrong inside contextmix. The terminal of the server says what.")
+
+
+def _add_page(app: FastAPI) -> None:
+    def sends(file: str, kind: str) -> Any:
+        async def send() -> Response:
+            content = files("contextmix").joinpath(file).read_bytes()
+            return Response(content, headers={"content-type": kind, "cache-control": "no-cache"})
+
+        return send
+
+    for address, (file, kind) in _PAGE.items():
+        app.add_api_route(address, sends(file, kind), include_in_schema=False)
+
+
+def _add_facts(app: FastAPI, asking: Asking) -> None:
+    @app.get("/health", tags=["server"])
+    async def health() -> Health:
+        """Whether the server is there."""
+        return Health(version=__version__)
+
+    @app.get("/api/models", tags=["server"])
+    async def models() -> list[ModelFacts]:
+        """The models that the server was started with."""
+        return asking.models
+
+    @app.get("/api/methods", tags=["server"])
+    async def methods() -> list[MethodFacts]:
+        """All methods, with formula, paper and cost."""
+        return asking.methods
+
+
+def _add_explorations(app: FastAPI, pool: Pool, asking: Asking, shelf: Shelf) -> None:
+    def found(name: str) -> Job:
+        job = shelf.get(name)
+        if job is None:
+            raise Missing
+        return job
+
+    def status(job: Job) -> Exploration:
+        state = job.state  # read first: whoever sees "done" finds the rest
+        ahead = pool.ahead(job) if state == "queued" else 0
+        told = {"progress": job.progress, "what": job.what, "reason": job.reason, "field": job.field}
+        return Exploration(id=job.id, state=state, ahead=ahead, **told)  # type: ignore[arg-type]
+
+    @app.exception_handler(Missing)
+    async def missing(_: Request, __: Missing) -> Response:
+        return refusal(404, _SAID[404])
+
+    @app.post("/api/explorations", status_code=202, responses=_said(415, 422), tags=["explorations"])
+    async def explore(asked: Asked, response: Response) -> Exploration:
+        """Begin to explore a text. What is asked for is checked first; the answer says where to look for progress."""
+        job = Job(await asking.accepted(asked))
+        pool.submit(job)
+        shelf.put(job)
+        response.headers["Location"] = f"/api/explorations/{job.id}"
+        return status(job)
+
+    @app.get("/api/explorations/{id}", responses=_said(404), tags=["explorations"])
+    async def progress(id: str) -> Exploration:
+        """Where an exploration stands."""
+        return status(found(id))
+
+    @app.delete("/api/explorations/{id}", status_code=204, responses=_said(404), tags=["explorations"])
+    async def cancel(id: str) -> None:
+        """Stop an exploration, or forget a finished one."""
+        pool.cancel(found(id))
+        shelf.drop(id)
+
+    def answer(name: str) -> bytes:
+        job = found(name)
+        if job.answer is None:
+            raise NoAnswer(job.reason or "The exploration is not done yet.")
+        return job.answer
+
+    @app.exception_handler(NoAnswer)
+    async def no_answer(_: Request, error: NoAnswer) -> Response:
+        return refusal(409, str(error))
+
+    @app.get("/api/explorations/{id}/exhibit", response_model=Exhibit, responses=_said(404, 409), tags=["explorations"])
+    async def exhibit(id: str) -> Response:
+        """The answer, as the explorer shows it."""
+        return Response(answer(id), media_type="application/json")
+
+
+class Missing(Exception):
+    """No exploration of that id."""
+
+
+class NoAnswer(ContextMixError):
+    """An exploration that has no answer."""
+
+
+def _described(app: FastAPI, asking: Asking) -> dict[str, Any]:
+    """The OpenAPI description, with the names that exist here in place of any text."""
+    described = app.openapi()
+    asked = described["components"]["schemas"]["Asked"]["properties"]
+    asked["model"]["enum"] = [model.name for model in asking.models]
+    asked["methods"]["items"]["enum"] = [method.name for method in asking.methods]
+    asked["methods"]["uniqueItems"] = True
+    return described

@@ -1,0 +1,133 @@
+"""What goes in and out of the API: pydantic models, of which the OpenAPI description is made."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Part = Literal["model", "text", "pair", "methods", "query", "target", "against", "heads"]
+
+
+class Refusal(BaseModel):
+    """Why a request was not answered."""
+
+    reason: str = Field(description="A sentence for people.")
+    field: str | None = Field(default=None, description="The part of the request that it is about, if it is about one.")
+
+
+class Health(BaseModel):
+    """The server is there."""
+
+    status: Literal["ok"] = "ok"
+    version: str = Field(description="Of contextmix.")
+
+
+class ModelFacts(BaseModel):
+    """A model that the server was started with."""
+
+    name: str
+    type: str = Field(description="Its class in transformers.")
+    labels: list[str] = Field(description="The classes that it tells apart; empty for a language model.")
+    limit: int = Field(description="The most tokens that a text may have here, special ones included.")
+    causal: bool = Field(description="Whether a token sees only what stands before it.")
+    layers: int
+
+
+class MethodFacts(BaseModel):
+    """A method that can be asked for."""
+
+    name: str
+    formula: str
+    paper: str
+    quantity: str = Field(description="What its numbers are.")
+    cost: str
+    needs: str = Field(description="What the model must have.")
+    slow: bool = Field(description="Whether it takes many times as long as running the model once.")
+    of_model: bool = Field(description="Whether it explains a score of the whole model, not a token's representation.")
+
+
+class Asked(BaseModel):
+    """A text to explore."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str = Field(description="A name from /api/models.")
+    text: str = Field(min_length=1, description="The text, or the first of a pair.")
+    pair: Annotated[str, Field(min_length=1)] | None = Field(default=None, description="The second text of a pair.")
+    methods: list[str] = Field(min_length=1, max_length=32, description="Names from /api/methods, each once.")
+    query: int | str | None = Field(
+        default=None,
+        description="The token to look at first, by position or text. Left out: the first, or a decoder's last.",
+    )
+    target: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="The class or next token whose score is explained. Left out: the predicted one."
+    )
+    against: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="Explain how far the target's score is above this one's."
+    )
+    heads: bool = Field(default=False, description="Each head of its own, for methods that have heads.")
+
+
+class Exploration(BaseModel):
+    """Where an exploration stands."""
+
+    id: str
+    state: Literal["queued", "running", "done", "failed"]
+    progress: float = Field(ge=0, le=1)
+    what: str = Field(description="What is being computed.")
+    ahead: int = Field(ge=0, description="How many wait before it.")
+    reason: str | None = Field(description="Why it failed.")
+    field: str | None = Field(description="The part of the request that the reason is about.")
+
+
+class Axis(BaseModel):
+    """Tokens along one side of a map."""
+
+    pieces: list[str]
+    gaps: list[str] = Field(description="What to write before each piece so that the text reads as written.")
+    special: list[int] = Field(description="Positions of special tokens.")
+    words: list[int | None] | None = Field(description="The word that each piece belongs to.")
+    places: list[list[float]] | None = None
+
+
+class MapData(BaseModel):
+    """The numbers of a map: value = stored / limit · scale of its row; the limit is the largest number of these bits."""
+
+    bits: Literal[8, 16]
+    columns: int
+    scales: str = Field(description="base64 of float32, little-endian, one per row.")
+    values: str = Field(description="base64 of gzip of (unsigned, if not signed) integers, little-endian.")
+    error: float = Field(description="Largest difference to the true values.")
+
+
+class Map(BaseModel):
+    """One method's numbers."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    title: str
+    quantity: str
+    signed: bool
+    cumulative: bool
+    dims: list[Literal["layer", "target", "head", "query", "key"]]
+    shape: list[int]
+    data: MapData
+
+
+class Exhibit(BaseModel):
+    """What the explorer shows: a text and the maps of several methods."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: Literal["contextmix/exhibit"]
+    version: Literal[1]
+    title: str
+    model: str
+    prediction: dict[str, Any] | None
+    target: dict[str, Any] | None
+    keys: Axis
+    queries: Axis | None
+    start: dict[str, int | None]
+    maps: list[Map]
