@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c const
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 .DELETE_ON_ERROR:
-.PHONY: demo test check bench sweep clean
+.PHONY: demo test check bench sweep explorer clean
 
 demo: .venv/.runtime
 	@$(BIN)/contextmix explain "a deep and meaningful film ."
@@ -32,8 +32,16 @@ bench: .venv/.dev
 sweep: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m scripts.sweep
 
+# Needs Node 20 or newer. The bundle is committed, so that nobody needs it to use contextmix.
+explorer: explorer/node_modules
+	npm --prefix explorer run check
+	npm --prefix explorer run build
+
+explorer/node_modules: explorer/package-lock.json
+	npm --prefix explorer ci && touch $@
+
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis explorer/build explorer/node_modules
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; old = sys.version_info < (3, 11); sys.exit("contextmix needs Python 3.11 or newer; $(PYTHON) is " \

@@ -1,0 +1,111 @@
+// The document that Python writes and the explorer shows, and the refusal of anything else.
+
+export type Direction = "draws" | "gives";
+export type AxisName = "layer" | "target" | "head" | "query" | "key";
+
+/** The tokens of one side of the maps: printable labels and how to write them as the text reads. */
+export interface Axis {
+  readonly pieces: readonly string[];
+  readonly gaps: readonly string[];
+  readonly special: readonly number[];
+  /** The word of each piece; null: unknown, or belongs to no word. */
+  readonly words: readonly (number | null)[] | null;
+  /** Per token [left, top, width, height] as fractions of the image, or [start, end] in seconds. */
+  readonly places: readonly (readonly number[] | null)[] | null;
+}
+
+export interface Encoded {
+  readonly bits: 8 | 16;
+  readonly columns: number;
+  /** base64 of float32, little-endian: the largest |value| of each row. */
+  readonly scales: string;
+  /** base64 of gzip of unsigned (or, for signed maps, signed) integers, row by row. */
+  readonly values: string;
+  /** The largest |decoded - true|, in units of the map. */
+  readonly error: number;
+}
+
+/** One method's numbers. */
+export interface MapEntry {
+  readonly name: string;
+  readonly title: string;
+  readonly formula: string;
+  readonly paper: string;
+  readonly quantity: string;
+  readonly meaning: string;
+  readonly unit: string;
+  readonly signed: boolean;
+  readonly cumulative: boolean;
+  readonly dims: readonly AxisName[];
+  readonly shape: readonly number[];
+  readonly layers: readonly number[] | null;
+  readonly targets: readonly string[] | null;
+  readonly selected: Readonly<Partial<Record<AxisName, number>>>;
+  readonly facts: readonly (readonly [string, string])[];
+  readonly data: Encoded;
+}
+
+export type Media =
+  | { readonly kind: "image"; readonly source: string; readonly width: number; readonly height: number }
+  | { readonly kind: "sound"; readonly seconds: number; readonly wave: readonly (readonly [number, number])[] };
+
+export interface Exhibit {
+  readonly format: "contextmix/exhibit";
+  readonly version: 1;
+  readonly title: string;
+  readonly model: string;
+  readonly prediction: {
+    readonly label: string;
+    readonly probability: number | null;
+    readonly after?: string;
+    readonly at?: string;
+  } | null;
+  readonly target: { readonly label: string; readonly foil: string | null } | null;
+  readonly keys: Axis;
+  /** null: the same tokens as the keys. */
+  readonly queries: Axis | null;
+  readonly start: { readonly map: number; readonly layer: number; readonly query: number };
+  readonly media: Media | null;
+  readonly maps: readonly MapEntry[];
+}
+
+const AXES: readonly AxisName[] = ["layer", "target", "head", "query", "key"];
+
+/** The document as an exhibit; throws with the reason if it is anything else. */
+export function checked(document: unknown): Exhibit {
+  const exhibit = document as Exhibit;
+  if (typeof exhibit !== "object" || exhibit === null || exhibit.format !== "contextmix/exhibit")
+    throw new Error("These data are no exhibit of contextmix.");
+  if (exhibit.version !== 1)
+    throw new Error(`This exhibit has version ${String(exhibit.version)}; this explorer reads version 1.`);
+  refuseAxis("keys", exhibit.keys);
+  if (exhibit.queries) refuseAxis("queries", exhibit.queries);
+  if (!Array.isArray(exhibit.maps) || exhibit.maps.length === 0) throw new Error("This exhibit holds no map.");
+  for (const map of exhibit.maps) refuseMap(map, exhibit);
+  return exhibit;
+}
+
+function refuseAxis(name: string, axis: Axis): void {
+  const count = axis?.pieces?.length;
+  if (!count) throw new Error(`The exhibit has no ${name}.`);
+  for (const field of ["gaps", "words", "places"] as const)
+    if (axis[field] && axis[field].length !== count)
+      throw new Error(`${count} ${name} came with ${axis[field].length} ${field}.`);
+}
+
+function refuseMap(map: MapEntry, exhibit: Exhibit): void {
+  const lengths: Partial<Record<AxisName, number>> = {
+    key: exhibit.keys.pieces.length,
+    query: (exhibit.queries ?? exhibit.keys).pieces.length,
+  };
+  if (map.layers) lengths.layer = map.layers.length;
+  if (map.targets) lengths.target = map.targets.length;
+  const inOrder = AXES.filter((axis) => map.dims.includes(axis));
+  if (map.dims[map.dims.length - 1] !== "key" || inOrder.join() !== map.dims.join())
+    throw new Error(`The map ${map.name} has the axes ${map.dims.join(", ")}, which cannot be shown.`);
+  map.dims.forEach((axis, place) => {
+    const length = lengths[axis] ?? map.shape[place];
+    if (map.shape[place] !== length)
+      throw new Error(`The map ${map.name} has ${map.shape[place]} numbers along ${axis}, where ${length} fit.`);
+  });
+}
