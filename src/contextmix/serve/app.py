@@ -141,7 +141,7 @@ def _add_explorations(app: FastAPI, pool: Pool, asking: Asking, shelf: Shelf) ->
     def status(job: Job) -> Exploration:
         state = job.state  # read first: whoever sees "done" finds the rest
         ahead = pool.ahead(job) if state == "queued" else 0
-        told = {"progress": job.progress, "what": job.what, "reason": job.reason, "field": job.field}
+        told = {"progress": job.progress, "what": job.what, "reason": job.reason, "field": job.about}
         return Exploration(id=job.id, state=state, ahead=ahead, **told)  # type: ignore[arg-type]
 
     @app.exception_handler(Missing)

@@ -27,7 +27,7 @@ class Job:
         what: What is being computed.
         answer: The exhibit as JSON, once it is done.
         reason: Why it failed, in a sentence.
-        field: The part of the request that the reason is about; None if it is about none.
+        about: The part of the request that the reason is about; None if it is about none.
         stop: Set when nobody wants it any more.
         seconds: How long it computed.
     """
@@ -39,7 +39,7 @@ class Job:
     what: str = ""
     answer: bytes | None = None
     reason: str | None = None
-    field: str | None = None
+    about: str | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     seconds: float | None = None
 
@@ -51,7 +51,7 @@ class Job:
     def fail(self, reason: str, about: str | None = None) -> None:
         """It came to nothing, unless it is over already."""
         if self.state not in ("done", "failed"):
-            self.reason, self.field = reason, about
+            self.reason, self.about = reason, about
             self.state = "failed"
 
 
