@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import importlib
-import json
 import sys
 from functools import lru_cache
 from typing import Any
@@ -13,10 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from contextmix.errors import ContextMixError
-from contextmix.provenance import Provenance
 from contextmix.tokenmap import TokenMap
-from contextmix.tokens import printable
 from contextmix.views.colours import background, foreground
+from contextmix.views.facts import facts
 from contextmix.views.picture import Picture, picture, spelled
 from contextmix.views.scene import elsewhere, refuse_no_place, strongest
 from contextmix.views.vector import drawing
@@ -50,6 +48,7 @@ def to_html(token_map: TokenMap, query: int | str | None = None, over: Any = Non
         BadOption: If one is given and the tokens have no place in it.
 
     Example:
+        >>> from contextmix.provenance import Provenance
         >>> from contextmix.tokens import Tokens
         >>> result = TokenMap([0.25, 0.75], ("key",), Tokens(("<b>", "film")), "share", Provenance("example"))
         >>> "<b>" in to_html(result), "&lt;b&gt;" in to_html(result)
@@ -59,7 +58,7 @@ def to_html(token_map: TokenMap, query: int | str | None = None, over: Any = Non
     if over is not None:
         refuse_no_place(drawn)
     paints = [[_paint(score, drawn.signed) for score in row.round(3).tolist()] for row in drawn.scores]
-    template = _environment().get_template("tokenmap.html.j2")
+    template = templates().get_template("tokenmap.html.j2")
     return template.render(
         drawn=drawn,
         paints=paints,
@@ -68,7 +67,7 @@ def to_html(token_map: TokenMap, query: int | str | None = None, over: Any = Non
         elsewhere=elsewhere(drawn),
         spelled=spelled(drawn.keys),
         numbers_fit=len(drawn.columns) <= NUMBERS_LIMIT,
-        facts=_facts(token_map.provenance),
+        facts=facts(token_map.provenance),
     )
 
 
@@ -119,19 +118,8 @@ def _listed(drawn: Picture) -> list[int]:
     return sorted({*strongest(drawn, PLACED_LIMIT), *elsewhere(drawn)})
 
 
-def _facts(made: Provenance) -> list[tuple[str, str]]:
-    """What is known about the origin, as pairs of name and printable text."""
-    said = {
-        name: value if isinstance(value, str) else _compact(value) for name, value in made.to_dict().items() if value
-    }
-    return [(name.replace("_", " "), printable(text)) for name, text in said.items()]
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def templates() -> Environment:
+    """What pages are made of; every text that is put in is escaped."""
     loader = PackageLoader("contextmix", "views/templates")
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -138,12 +138,27 @@ def _refuse_other_axes(token_map: TokenMap) -> None:
         )
 
 
-def _default_query(token_map: TokenMap) -> tuple[int, str]:
+def usual_query(token_map: TokenMap) -> tuple[int, bool]:
+    """The row that is shown where none was chosen: the first token, or the last where none draws from a later one.
+
+    Args:
+        token_map: Any map with a key axis.
+
+    Returns:
+        Its position, and whether it is the last for that reason. A map without queries has none: then 0.
+    """
+    if "query" not in token_map.dims:
+        return token_map.selected.get("query", 0), False
     values = token_map.values
     rows, columns = values.shape[-2:]
     causal = rows == columns > 1 and not np.triu(values, 1).any()
-    position, which = (rows - 1, "last") if causal else (0, "first")
+    return (rows - 1, True) if causal else (0, False)
+
+
+def _default_query(token_map: TokenMap) -> tuple[int, str]:
+    position, causal = usual_query(token_map)
     cause = ", as no token draws from a later one" if causal else ""
+    which = "last" if causal else "first"
     return position, f" No query was chosen, so this is the {which} token{cause}; choose one with query=…"
 
 

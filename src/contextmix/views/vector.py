@@ -66,7 +66,7 @@ def _of_image(drawn: Picture, places: Patches, over: Any) -> Drawing:
         width,
         height,
         tuple(_rectangle(mark, mark.box, _fill(mark, drawn.signed, over is not None)) for mark in marks(drawn)),
-        image="" if over is None else _data_uri(image_for(places, over)),
+        image="" if over is None else data_uri(image_for(places, over)),
         unseen=f"M0 0H{width}V{height}H0Z{inner}" if cropped else "",
     )
 
@@ -103,7 +103,8 @@ def _fill(mark: Mark, signed: bool, over: bool) -> str:
     return f"fill:{light};fill:light-dark({light},{dark})"
 
 
-def _data_uri(image: Any) -> str:
+def data_uri(image: Any) -> str:
+    """The image in grey, at most 640 pixels in either direction, as text that a page can hold."""
     grey = image.convert("L")
     grey.thumbnail((LARGEST, LARGEST))
     data = io.BytesIO()
