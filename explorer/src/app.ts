@@ -9,7 +9,8 @@ import { PanelView } from "./panel";
 import { question } from "./sentences";
 import { initial, reduce, type Action, type State } from "./state";
 import sheet from "./style.css";
-import { TokenText, type Strip } from "./tokens";
+import { Strips } from "./strips";
+import { NumberTable } from "./table";
 
 const STEP = 900;
 const CALM_STEP = 1800;
@@ -25,7 +26,8 @@ export class App {
   private readonly live = h("p", { class: "live", role: "status", "aria-live": "polite" });
   private readonly header: Header;
   private readonly controls: Controls;
-  private readonly asker: TokenText | null;
+  private readonly asker: Strips | null;
+  private readonly numbers = new NumberTable();
   private panels: PanelView[] = [];
   private shown: readonly number[] = [];
   private waiting = 0;
@@ -51,14 +53,17 @@ export class App {
     this.header = new Header(dispatch, exhibit);
     this.controls = new Controls(dispatch, model);
     this.asker = exhibit.queries
-      ? new TokenText({
-          point: (unit) => unit && !this.state.pinned && dispatch({ type: "ask", token: unit.pieces[0]! }),
-          pick: (unit) => dispatch({ type: "pin", token: unit.pieces[0]! }),
-        })
+      ? new Strips(
+          {
+            point: (unit) => unit && !this.state.pinned && dispatch({ type: "ask", token: unit.pieces[0]! }),
+            pick: (unit) => dispatch({ type: "pin", token: unit.pieces[0]! }),
+          },
+          exhibit.media,
+        )
       : null;
     this.frame.append(this.header.element, this.controls.element, this.question);
     if (this.asker) this.frame.append(this.asker.element);
-    this.frame.append(this.panelBox, this.live);
+    this.frame.append(this.panelBox, this.numbers.element, this.live);
     this.frame.addEventListener("keydown", (event) => this.key(event));
     this.dark.addEventListener("change", this.onScheme);
     root.replaceChildren(this.frame);
@@ -71,6 +76,7 @@ export class App {
     clearTimeout(this.announcing);
     this.dark.removeEventListener("change", this.onScheme);
     this.panels.forEach((panel) => panel.destroy());
+    this.asker?.destroy();
     this.root.replaceChildren();
   }
 
@@ -118,6 +124,7 @@ export class App {
     this.controls.update(model);
     this.updateAsker(model);
     this.updatePanels(model);
+    this.numbers.update(model);
     this.announceLater();
   }
 
@@ -144,8 +151,8 @@ export class App {
           new PanelView(
             (action) => this.dispatch(action),
             (text) => this.announce(text),
-            (events): Strip[] => [new TokenText(events)],
             panel,
+            model,
           ),
       );
       this.panelBox.replaceChildren(...this.panels.map(({ element }) => element));

@@ -52,8 +52,10 @@ export class Header {
 function about({ title, model, keys, prediction, target }: Exhibit): HTMLElement[] {
   const parts: HTMLElement[] = [];
   // The text itself stands below; only another title says something new.
-  const text = keys.pieces.map((piece, place) => (keys.special.includes(place) ? "" : keys.gaps[place]! + piece)).join("");
-  if (title.trim() !== text.trim()) parts.push(h("h1", { title }, shortened(visible(title), 120)));
+  const letters = (text: string): string => text.toLowerCase().replace(/[^\p{L}\p{N}]/gu, "");
+  const text = keys.pieces.filter((_, place) => !keys.special.includes(place)).join("");
+  const known = [text, keys.pieces.join("")].map(letters);
+  if (!known.includes(letters(title))) parts.push(h("h1", { title }, shortened(visible(title), 120)));
   if (model) parts.push(fact("model", visible(model)));
   if (prediction) parts.push(fact("prediction", quoted(visible(prediction.label)), chance(prediction)));
   if (target) {

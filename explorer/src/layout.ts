@@ -41,7 +41,7 @@ export interface Layout {
 }
 
 const LABEL = 14;
-const WIDEST = 40;
+const WIDEST = 34;
 
 /** Cells are whole device pixels, so that none looks larger than its neighbour. */
 export function layout(view: MapView, width: number, density: number): Layout {
@@ -51,7 +51,9 @@ export function layout(view: MapView, width: number, density: number): Layout {
   ) as [string[], string[]];
   const rowWidth = view.bare ? 0 : widest(rowLabels, font) + 8;
   const slant = view.bare ? 0 : (widest(columnLabels, font) + view.font) * Math.SQRT1_2 + 4;
-  const whole = (space: number): number => Math.max(1, Math.floor((space * density) / view.columns)) / density;
+  const least = Math.ceil(1.5 * density);
+  const whole = (space: number): number =>
+    view.bare ? space / view.columns : Math.max(least, Math.floor((space * density) / view.columns)) / density;
   const labelled = Math.min(WIDEST, whole(width - rowWidth - slant));
   const fits = !view.bare && labelled >= view.font * 0.85;
   const left = view.lastOnTop || fits ? rowWidth : 0;

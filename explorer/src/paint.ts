@@ -36,7 +36,8 @@ export function drawCells(context: CanvasRenderingContext2D, view: MapView, plan
   const small = document.createElement("canvas");
   [small.width, small.height] = [columns, rows];
   small.getContext("2d")!.putImageData(image, 0, 0);
-  context.imageSmoothingEnabled = false;
+  // Where a cell is smaller than a pixel, neighbours must blend or some would vanish.
+  context.imageSmoothingEnabled = plan.cellWidth * (window.devicePixelRatio || 1) < 1;
   const [width, height] = [columns * plan.cellWidth, rows * plan.cellHeight];
   context.drawImage(small, plan.left, plan.top, width, height);
   context.strokeStyle = theme === "light" ? "#d5dae2" : "#343a45";

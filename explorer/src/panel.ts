@@ -1,183 +1,186 @@
 // One method: its answer as coloured text, layers × tokens, tokens × tokens, and what the numbers are.
-import { ramp } from "./colours";
 import { h, say, set } from "./dom";
-import { HeatMap } from "./map";
+import { Figure, HeadFigures, type Look } from "./figure";
+import { factsOf, Legend } from "./legend";
+import type { MapEvents } from "./map";
 import { has, type Model, type Panel, type Table } from "./model";
-import { amount, named, pair, question, readout, scaling, strongest, subject, whereabouts } from "./sentences";
+import { amount, answer, pair, question, readout, scaling, subject, whereabouts, named } from "./sentences";
 import type { Action } from "./state";
-import { line, TokenText, type Strip } from "./tokens";
-import { number, shortened } from "./words";
+import { Strips } from "./strips";
+import { number } from "./words";
 
-const SHOWN = 4;
+export const HINT = "Point at a token or a cell to read its number.";
+
+interface Cell {
+  row: number;
+  column: number;
+}
 
 export class PanelView {
   readonly element = h("section", { class: "panel" });
   private readonly title = h("h3");
-  private readonly meaning = line("meaning");
-  private readonly subject = line("subject");
-  private readonly answer = line("answer");
-  private readonly readout = line("readout");
-  private readonly scaling = line("scaling");
-  private readonly legend = h("div", { class: "legend", role: "img" });
-  private readonly low = h("span");
-  private readonly high = h("span");
-  private readonly bar = h("span", { class: "bar" });
-  private readonly strips: Strip[];
+  private readonly meaning = h("p", { class: "meaning" });
+  private readonly subject = h("p", { class: "subject" });
+  private readonly answer = h("p", { class: "answer" });
+  private readonly readout = h("p", { class: "readout" });
+  private readonly scaling = h("p", { class: "scaling" });
+  private readonly legend = new Legend();
+  private readonly strips: Strips;
   private readonly layers: Figure;
   private readonly grid: Figure;
-  private readonly facts: HTMLElement;
+  private readonly heads: HeadFigures;
   private model!: Model;
   private panel!: Panel;
 
   constructor(
     private readonly dispatch: (action: Action) => void,
-    announce: (text: string) => void,
-    strips: (events: ConstructorParameters<typeof TokenText>[0]) => Strip[],
+    private readonly announce: (text: string) => void,
     panel: Panel,
+    model: Model,
   ) {
-    this.strips = strips({
-      point: (unit) => dispatch({ type: "point", token: unit ? unit.pieces[0]! : null }),
-      pick: (unit) => dispatch({ type: "pin", token: unit.pieces[0]! }),
-    });
-    this.layers = new Figure("Layers × tokens", {
-      point: (cell) => dispatch({ type: "look", token: cell ? this.model.coloured[cell.column]!.pieces[0]! : null }),
-      pick: ({ row }) => dispatch({ type: "layer", layer: this.panel.entry.layers![row]! }),
-      describe: (row, column) => this.describeLayer(row, column),
-      announce,
-    });
-    this.grid = new Figure("Tokens × tokens", {
-      point: (cell) => this.pointCell(cell),
-      pick: ({ row, column }) => {
-        const unit = this.model.state.direction === "draws" ? this.model.queries[row]! : this.model.keys[column]!;
-        dispatch({ type: "pin", token: unit.pieces[0]! });
-      },
-      describe: (row, column) => this.describeCell(row, column),
-      announce,
-    });
-    this.facts = factsOf(panel);
-    this.legend.append(this.low, this.bar, this.high);
+    const strip = {
+      point: (unit: Model["keys"][number] | null) => dispatch({ type: "point", token: unit ? unit.pieces[0]! : null }),
+      pick: (unit: Model["keys"][number]) => dispatch({ type: "pin", token: unit.pieces[0]! }),
+    };
+    this.strips = new Strips(strip, model.exhibit.media);
+    this.layers = new Figure("Layers × tokens", this.layerEvents());
+    this.grid = new Figure("Tokens × tokens", this.gridEvents(() => this.panel.grid!, (cell) => this.pin(cell)));
+    this.heads = new HeadFigures((head) =>
+      this.gridEvents(() => this.panel.heads[head]!, () => dispatch({ type: "set", change: { head } })),
+    );
     this.element.append(
       h("header", {}, this.title, this.meaning),
       this.subject,
-      ...this.strips.map(({ element }) => element),
-      this.answer,
+      this.strips.element,
+      h("div", { class: "said" }, this.answer, this.legend.element),
       this.readout,
-      this.legend,
-      h("div", { class: "figures" }, this.layers.element, this.grid.element),
+      h("div", { class: "figures" }, this.layers.element, this.grid.element, this.heads.element),
       this.scaling,
-      this.facts,
+      factsOf(panel.entry),
     );
   }
 
   destroy(): void {
-    this.layers.destroy();
-    this.grid.destroy();
+    for (const part of [this.strips, this.layers, this.grid, this.heads]) part.destroy();
   }
 
   update(panel: Panel, model: Model): void {
     [this.panel, this.model] = [panel, model];
     const { entry } = panel;
+    set(this.element, "aria-busy", panel.numbers || panel.failure !== null ? null : "true");
+    set(this.element, "aria-label", entry.title || entry.name);
     say(this.title, entry.title || entry.name);
     say(this.meaning, [entry.meaning, whereabouts(panel, model)].filter(Boolean).join(" · "));
     const own = subject(entry, model);
     say(this.subject, own === question(model) ? "" : own);
-    set(this.element, "aria-busy", panel.numbers || panel.failure ? null : "true");
+    say(this.answer, answer(panel, model));
+    set(this.answer, "data-failed", panel.failure !== null);
+    say(this.readout, readout(panel, model) ?? (panel.line ? HINT : ""));
+    set(this.readout, "data-hint", readout(panel, model) === null);
+    say(this.scaling, panel.numbers ? scaling(panel, model) : "");
+    this.legend.update(panel, model.theme);
     this.updateStrips();
-    this.updateWords();
-    this.updateLegend();
     this.updateFigures();
   }
 
   private updateStrips(): void {
     const { panel, model } = this;
-    const backwards = !has(panel.entry, "query") && model.state.direction === "gives";
-    for (const strip of this.strips)
-      strip.update({
-        units: backwards ? model.keys : model.coloured,
-        scores: panel.line?.scores ?? null,
-        signed: panel.entry.signed,
-        theme: model.theme,
-        active: model.exhibit.queries || backwards ? -1 : model.active,
-        pointed: model.pointed,
-        pinned: model.state.pinned,
-        label: `${subject(panel.entry, model)}: tokens`,
-        describe: (place) => this.describeToken(place),
-      });
-  }
-
-  private updateWords(): void {
-    const { panel, model } = this;
-    const shown = panel.line;
-    if (panel.failure !== null) say(this.answer, panel.failure);
-    else if (!panel.numbers) say(this.answer, "Unpacking numbers …");
-    else if (!shown) say(this.answer, `This map has no layer ${model.state.layer}.`);
-    else {
-      const units = has(panel.entry, "query") ? model.coloured : model.keys;
-      const most = strongest(shown.values, SHOWN).map(
-        (place) => `${named(units, place)} ${number(shown.values[place]!, shown.limits[0]!)}`,
-      );
-      say(this.answer, most.length > 0 ? `Most: ${most.join(", ")}` : "All numbers are 0.");
-    }
-    set(this.answer, "data-failed", panel.failure !== null);
-    say(this.readout, readout(panel, model) ?? "\u00a0");
-    say(this.scaling, panel.numbers ? scaling(panel, model) : "");
-  }
-
-  private updateLegend(): void {
-    const { panel, model } = this;
-    const largest = panel.line?.limits[0] ?? 0;
-    const { signed, unit } = panel.entry;
-    const { hexes } = ramp(signed, model.theme);
-    const stops = Array.from({ length: 9 }, (_, stop) => hexes[Math.round((stop / 8) * (hexes.length - 1))]);
-    this.bar.style.backgroundImage = `linear-gradient(to right, ${stops.join(", ")})`;
-    say(this.low, signed ? number(-largest, largest) : "0");
-    say(this.high, number(largest) + (unit && unit !== "1" ? ` ${unit}` : ""));
-    set(this.legend, "aria-label", `Colours of the text run from ${this.low.textContent} to ${this.high.textContent}`);
-    this.legend.hidden = !panel.line;
+    // A map of one score has no other side: its keys are coloured whichever way one asks.
+    const own = !has(panel.entry, "query");
+    this.strips.update({
+      units: own ? model.keys : model.coloured,
+      scores: panel.line?.scores ?? null,
+      signed: panel.entry.signed,
+      theme: model.theme,
+      active: model.exhibit.queries ? -1 : model.active,
+      pointed: own && model.exhibit.queries && model.state.direction === "gives" ? -1 : model.pointed,
+      pinned: model.state.pinned,
+      label: `${subject(panel.entry, model)}: tokens`,
+      describe: (place) => this.describeToken(place),
+    });
   }
 
   private updateFigures(): void {
     const { panel, model } = this;
-    const { entry } = panel;
-    const font = model.state.large ? 15 : 11;
-    const rows = has(entry, "query");
-    const columns = rows ? model.coloured : model.keys;
-    const shared = { signed: entry.signed, theme: model.theme, font, bare: false };
-    this.layers.update(
-      panel.layers,
-      panel.layers && {
-        ...shared,
-        rowLabels: entry.layers!.map(String),
-        columnLabels: columns.map(({ name }) => name),
-        lastOnTop: true,
-        row: entry.layers!.indexOf(model.state.layer),
-        column: model.pointed,
-        label: `${subject(entry, model)}: one row per layer, the last on top. Arrow keys move, Enter chooses the layer.`,
-      },
-      `one row per layer, the last on top: ${subject(entry, model)}`,
-    );
-    const draws = model.state.direction === "draws";
-    this.grid.update(
-      panel.grid,
-      panel.grid && {
-        ...shared,
-        rowLabels: model.queries.map(({ name }) => name),
-        columnLabels: model.keys.map(({ name }) => name),
-        lastOnTop: false,
-        row: draws ? model.active : model.pointed,
-        column: draws ? model.pointed : model.active,
-        label: "Rows receive, columns are what they draw from. Arrow keys move, Enter pins.",
-      },
-      "rows receive, columns are what they draw from",
-    );
+    const own = !has(panel.entry, "query");
+    const what = subject(panel.entry, model);
+    this.layers.update(panel.layers, () => this.layersLook(own, what), "one row per layer, the last on top");
+    const [note, alone] = ["rows receive, columns are what they draw from", panel.heads.length === 0];
+    this.grid.update(alone ? panel.grid : null, () => this.gridLook(false), note);
+    this.heads.update(panel.heads, () => this.gridLook(true));
+    set(this.element, "data-figures", [panel.layers, panel.grid].filter(Boolean).length);
   }
 
-  private pointCell(cell: { row: number; column: number } | null): void {
+  private layersLook(own: boolean, what: string): Look {
+    const { panel, model } = this;
+    return {
+      ...this.look(),
+      rowLabels: panel.entry.layers!.map(String),
+      columnLabels: (own ? model.keys : model.coloured).map(({ name }) => name),
+      lastOnTop: true,
+      row: panel.entry.layers!.indexOf(model.state.layer),
+      column: model.pointed,
+      label: `${what}: one row per layer, the last on top. Arrow keys move, Enter chooses the layer.`,
+    };
+  }
+
+  private gridLook(bare: boolean): Look {
     const { model } = this;
+    const draws = model.state.direction === "draws";
+    return {
+      ...this.look(),
+      bare,
+      rowLabels: model.queries.map(({ name }) => name),
+      columnLabels: model.keys.map(({ name }) => name),
+      lastOnTop: false,
+      row: draws ? model.active : model.pointed,
+      column: draws ? model.pointed : model.active,
+      label: "Rows receive, columns are what they draw from. Arrow keys move, Enter pins.",
+    };
+  }
+
+  private look() {
+    const font = this.model.state.large ? 15 : 11;
+    return { signed: this.panel.entry.signed, theme: this.model.theme, font, bare: false };
+  }
+
+  private layerEvents(): MapEvents {
+    return {
+      point: (cell) => {
+        const { panel, model } = this;
+        const units = has(panel.entry, "query") ? model.coloured : model.keys;
+        this.dispatch({ type: "look", token: cell ? units[cell.column]!.pieces[0]! : null });
+      },
+      pick: ({ row }) => this.dispatch({ type: "layer", layer: this.panel.entry.layers![row]! }),
+      describe: (row, column) => this.describeLayer(row, column),
+      announce: this.announce,
+    };
+  }
+
+  private gridEvents(table: () => Table, pick: (cell: Cell) => void): MapEvents {
+    return {
+      point: (cell) => this.pointCell(cell),
+      pick,
+      describe: (row, column) => this.describeCell(table(), row, column),
+      announce: this.announce,
+    };
+  }
+
+  private pointCell(cell: Cell | null): void {
     if (!cell) return this.dispatch({ type: "look", token: null });
-    const [query, key] = [model.queries[cell.row]!.pieces[0]!, model.keys[cell.column]!.pieces[0]!];
-    const [token, other] = model.state.direction === "draws" ? [query, key] : [key, query];
+    const [token, other] = this.asked(cell);
     this.dispatch({ type: "pair", token, other });
+  }
+
+  private pin(cell: Cell): void {
+    this.dispatch({ type: "pin", token: this.asked(cell)[0] });
+  }
+
+  /** The tokens of a cell: the one in question, and the other. */
+  private asked({ row, column }: Cell): [number, number] {
+    const { model } = this;
+    const [query, key] = [model.queries[row]!.pieces[0]!, model.keys[column]!.pieces[0]!];
+    return model.state.direction === "draws" ? [query, key] : [key, query];
   }
 
   private describeToken(place: number): string {
@@ -187,8 +190,7 @@ export class PanelView {
     return `${units[place]!.name}${value === undefined ? "" : `, ${number(value, panel.line!.limits[0]!)}`}`;
   }
 
-  private describeCell(row: number, column: number): string {
-    const { values, limits, columns } = this.panel.grid!;
+  private describeCell({ values, limits, columns }: Table, row: number, column: number): string {
     return pair(this.model, row, column, amount(values[row * columns + column]!, this.panel, limits[row]!));
   }
 
@@ -201,43 +203,4 @@ export class PanelView {
     const [query, key] = model.state.direction === "draws" ? [model.active, column] : [column, model.active];
     return `${layer}, ${pair(model, query, key, text)}`;
   }
-}
-
-type Given = Omit<Parameters<HeatMap["update"]>[0], "key" | "scores" | "rows" | "columns">;
-
-/** A heat map with its name. */
-class Figure {
-  readonly element = h("figure");
-  private readonly caption = h("figcaption");
-  private readonly note = h("span");
-  private readonly map: HeatMap;
-
-  constructor(title: string, events: ConstructorParameters<typeof HeatMap>[0]) {
-    this.map = new HeatMap(events);
-    this.caption.append(h("strong", {}, title), " ", this.note);
-    this.element.append(this.caption, this.map.element);
-  }
-
-  update(table: Table | null, view: Given | null, note: string): void {
-    this.element.hidden = table === null;
-    if (!table || !view) return;
-    say(this.note, note);
-    this.map.update({ ...view, ...table, rows: table.values.length / table.columns });
-  }
-
-  destroy(): void {
-    this.map.destroy();
-  }
-}
-
-function factsOf({ entry }: Panel): HTMLElement {
-  const facts: [string, string][] = [
-    ["formula", entry.formula],
-    ["source", entry.paper],
-    ["numbers", `${entry.data.bits} bits each, off by at most ${entry.data.error.toPrecision(2)} ${entry.unit === "1" ? "" : entry.unit}`],
-    ...entry.facts.map(([name, value]): [string, string] => [name, value]),
-  ];
-  const list = h("dl");
-  for (const [name, value] of facts) if (value) list.append(h("dt", {}, name), h("dd", {}, shortened(value, 2000)));
-  return h("details", { class: "facts" }, h("summary", {}, "How it was made"), list);
 }

@@ -4,6 +4,8 @@ import { has, lengthAlong, type Model, type Panel } from "./model";
 import type { Unit } from "./units";
 import { margin, number, percent, quoted } from "./words";
 
+const MOST = 4;
+
 /** The name of a token; with its place where the name alone would not tell which. */
 export function named(units: readonly Unit[], place: number): string {
   const unit = units[place];
@@ -49,23 +51,27 @@ export function whereabouts({ entry }: Panel, { state }: Model): string {
 
 /** How numbers become colours. */
 export function scaling({ entry, line }: Panel, { state, panels }: Model): string {
-  const many = state.shared && panels.length > 1 ? " over the methods with this unit" : "";
-  const size = line ? ` (${number(line.limits[0]!)})` : "";
-  const full =
+  const many = state.shared && panels.length > 1 ? ", over all methods shown with this unit" : "";
+  const size = line ? ` (text: ${number(line.limits[0]!)})` : "";
+  const sentences = [
     state.scale === "row"
-      ? `Each row has its own scale: full colour is its largest number${many}; in the text ${size.slice(2, -1) || "0"}.`
-      : `One scale per picture: full colour is the largest number of the layer’s map${size}, or of the layers’ picture${many}.`;
-  const signs = entry.signed ? " Red adds, blue removes." : "";
-  const below = state.threshold > 0 ? ` Below ${percent(state.threshold)} of full colour nothing is coloured.` : "";
-  const words = state.words ? " Words: sum over the tokens that give, mean over those that receive." : "";
-  const special = state.special ? "" : " Special tokens are hidden.";
-  return full + signs + below + words + special;
+      ? `Each row has its own scale: full colour is its largest number${many}${size}.`
+      : `One scale per picture: full colour is its largest number${many}; the text has that of its layer’s map${size}.`,
+    entry.signed ? "Red adds, blue removes." : "",
+    state.threshold > 0 ? `Below ${percent(state.threshold)} of full colour nothing is coloured.` : "",
+    state.words ? "Words: the sum over tokens that give, the mean over tokens that receive." : "",
+    state.special ? "" : "Special tokens are hidden.",
+  ];
+  return sentences.filter(Boolean).join(" ");
+}
+
+export function unitOf({ unit }: MapEntry): string {
+  return unit && unit !== "1" ? ` ${unit}` : "";
 }
 
 /** One number with its unit and what rounding may have changed. */
 export function amount(value: number, { entry }: Panel, largest: number): string {
-  const unit = entry.unit && entry.unit !== "1" ? ` ${entry.unit}` : "";
-  return `${number(value, Math.max(largest, Math.abs(value)))}${margin(entry.data.error)}${unit}`;
+  return `${number(value, Math.max(largest, Math.abs(value)))}${margin(entry.data.error)}${unitOf(entry)}`;
 }
 
 /** Who receives ← who gives: number. */
@@ -88,6 +94,19 @@ export function readout(panel: Panel, model: Model): string | null {
   if (pointed < 0) return null;
   const [query, key] = state.direction === "draws" ? [active, pointed] : [pointed, active];
   return pair(model, query, key, amount(panel.line.values[pointed]!, panel, largest));
+}
+
+/** The strongest tokens, or why there are none. */
+export function answer(panel: Panel, model: Model): string {
+  const { line, failure, numbers, entry } = panel;
+  if (failure !== null) return failure;
+  if (!numbers) return "Unpacking numbers …";
+  if (!line) return `This map has no layer ${model.state.layer}.`;
+  const units = has(entry, "query") ? model.coloured : model.keys;
+  const most = strongest(line.values, MOST).map(
+    (place) => `${named(units, place)} ${number(line.values[place]!, line.limits[0]!)}`,
+  );
+  return most.length > 0 ? `Most: ${most.join(", ")}` : "All numbers are 0.";
 }
 
 /** The strongest of a line, by absolute value; equal ones in order of the text. */

@@ -1,6 +1,6 @@
 // The text as coloured tokens: reads as it was written; point at, focus, or click a token to ask about it.
 import { ramp, step } from "./colours";
-import { h, say, set } from "./dom";
+import { h, set } from "./dom";
 import type { Theme } from "./model";
 import type { Unit } from "./units";
 import { directionOf, shortened } from "./words";
@@ -53,6 +53,7 @@ export class TokenText implements Strip {
   update(view: StripView): void {
     const before = this.view;
     this.view = view;
+    this.element.hidden = view.units.length === 0;
     if (before?.units !== view.units) this.build(view);
     set(this.element, "aria-label", view.label);
     this.colour(view);
@@ -135,11 +136,4 @@ export class TokenText implements Strip {
     else return;
     event.preventDefault();
   }
-}
-
-/** A line that says its text; kept apart so that other strips look the same. */
-export function line(className: string, text = ""): HTMLElement {
-  const element = h("p", { class: className });
-  say(element, text);
-  return element;
 }

@@ -50,7 +50,7 @@ export function quoted(label: string, limit = 40): string {
  */
 export function number(value: number, largest = Math.abs(value)): string {
   const exponent = largest > 0 ? Math.floor(Math.log10(largest)) : 0;
-  if (exponent <= -4 || exponent >= 6) return value.toExponential(2).replace(/-/g, "−");
+  if (exponent <= -4 || exponent >= 6) return value.toExponential(2).replace("e+", "e").replace(/-/g, "−");
   const text = value.toFixed(Math.max(2 - exponent, largest <= 1 ? 3 : 0));
   return /^-0\.?0*$/.test(text) ? text.slice(1) : text.replace("-", "−");
 }
