@@ -72,10 +72,12 @@ def exhibit(
 
     Example:
         >>> from contextmix.provenance import Provenance
-        >>> one = TokenMap([[1.0, 0.0], [0.0, 1.0]], ("query", "key"), Tokens(("a", "b")), "share", Provenance("example"))
+        >>> one = TokenMap(
+        ...     [[1.0, 0.0], [0.0, 1.0]], ("query", "key"), Tokens(("a", "b")), "share", Provenance("example")
+        ... )
         >>> found = exhibit({"example": one})
         >>> found["keys"]["pieces"], found["start"], found["maps"][0]["data"]["bits"]
-        (['a', 'b'], {'map': 0, 'layer': None, 'query': 0}, 16)
+        (['a', 'b'], {'map': 0, 'layer': None, 'query': 1}, 16)
     """
     shown = {name: one if isinstance(one, Shown) else Shown(one) for name, one in maps.items()}
     found = [one.token_map for one in shown.values()]
@@ -87,7 +89,7 @@ def exhibit(
         "format": FORMAT,
         "version": VERSION,
         "title": printable(title or keys.text or _named(keys)),
-        "model": printable(found[0].provenance.model),
+        "model": _line(" and ".join(dict.fromkeys(one.provenance.model for one in found if one.provenance.model))),
         "prediction": next((_prediction(each["prediction"]) for each in notes if each.get("prediction")), None),
         "target": _target(shown),
         "keys": axis(keys),
@@ -124,8 +126,8 @@ def _map(name: str, one: Shown, bits: Bits) -> dict[str, Any]:
     return {
         "name": printable(name),
         "title": printable(made.title),
-        "formula": printable(one.formula) if one.formula else "",
-        "paper": printable(one.paper) if one.paper else "",
+        "formula": _line(one.formula),
+        "paper": _line(one.paper),
         "quantity": str(found.quantity),
         "meaning": found.quantity.meaning,
         "unit": found.quantity.unit,
@@ -237,6 +239,10 @@ def _media(tokens: Tokens, over: Any) -> dict[str, Any] | None:
 
 def _rounded(*numbers: float) -> list[float]:
     return [round(float(number), 5) for number in numbers]
+
+
+def _line(text: str) -> str:
+    return printable(text) if text else ""
 
 
 def _named(tokens: Tokens) -> str:

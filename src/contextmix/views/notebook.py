@@ -48,6 +48,7 @@ def to_html(token_map: TokenMap, query: int | str | None = None, over: Any = Non
         BadOption: If one is given and the tokens have no place in it.
 
     Example:
+        >>> from contextmix.provenance import Provenance
         >>> from contextmix.tokens import Tokens
         >>> result = TokenMap([0.25, 0.75], ("key",), Tokens(("<b>", "film")), "share", Provenance("example"))
         >>> "<b>" in to_html(result), "&lt;b&gt;" in to_html(result)

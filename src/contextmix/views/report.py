@@ -80,11 +80,11 @@ def report(sections: Sequence[Section], title: str = "") -> str:
 
 
 def embedded(document: Mapping[str, Any]) -> Markup:
-    """JSON that can stand in a script element: whatever a text holds, it does not end there.
+    r"""JSON that can stand in a script element: whatever a text holds, it does not end there.
 
     Example:
         >>> str(embedded({"text": "</script>"}))
-        '{"text":"\\\\u003c/script\\\\u003e"}'
+        '{"text":"\\u003c/script\\u003e"}'
     """
     text = json.dumps(document, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return Markup(text.translate(_ESCAPES))
