@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from importlib.resources import files
@@ -9,7 +10,8 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 from contextmix import __version__
@@ -18,6 +20,7 @@ from contextmix.serve.asking import Asking, NotAcceptable
 from contextmix.serve.documents import Asked, Exhibit, Exploration, Health, MethodFacts, ModelFacts, Refusal
 from contextmix.serve.jobs import Job, Shelf
 from contextmix.serve.pool import Full, Pool
+from contextmix.views.report import Section, report
 
 _PAGE = {  # the whole of what is served from files: address → file of the package, and what it is
     "/": ("serve/static/index.html", "text/html; charset=utf-8"),
@@ -168,11 +171,11 @@ def _add_explorations(app: FastAPI, pool: Pool, asking: Asking, shelf: Shelf) ->
         pool.cancel(found(id))
         shelf.drop(id)
 
-    def answer(name: str) -> bytes:
+    def answered(name: str) -> tuple[Job, bytes]:
         job = found(name)
         if job.answer is None:
             raise NoAnswer(job.reason or "The exploration is not done yet.")
-        return job.answer
+        return job, job.answer
 
     @app.exception_handler(NoAnswer)
     async def no_answer(_: Request, error: NoAnswer) -> Response:
@@ -181,7 +184,20 @@ def _add_explorations(app: FastAPI, pool: Pool, asking: Asking, shelf: Shelf) ->
     @app.get("/api/explorations/{id}/exhibit", response_model=Exhibit, responses=_said(404, 409), tags=["explorations"])
     async def exhibit(id: str) -> Response:
         """The answer, as the explorer shows it."""
-        return Response(answer(id), media_type="application/json")
+        return Response(answered(id)[1], media_type="application/json")
+
+    @app.get(
+        "/api/explorations/{id}/report",
+        response_class=HTMLResponse,
+        responses=_said(404, 409),
+        tags=["explorations"],
+    )
+    async def page(id: str) -> Response:
+        """The answer as a page that stands alone, to be saved."""
+        job, answer = answered(id)
+        text = await run_in_threadpool(lambda: report([Section(json.loads(answer), job.still)]))
+        content = text.encode("utf-8", "backslashreplace")
+        return HTMLResponse(content, headers={"content-disposition": 'attachment; filename="contextmix.html"'})
 
 
 class Missing(Exception):

@@ -26,6 +26,7 @@ class Job:
         progress: From 0 to 1.
         what: What is being computed.
         answer: The exhibit as JSON, once it is done.
+        still: What a saved page shows where no script runs, as HTML.
         reason: Why it failed, in a sentence.
         about: The part of the request that the reason is about; None if it is about none.
         stop: Set when nobody wants it any more.
@@ -38,10 +39,16 @@ class Job:
     progress: float = 0.0
     what: str = ""
     answer: bytes | None = None
+    still: str = ""
     reason: str | None = None
     about: str | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     seconds: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its answer."""
+        return len(self.answer or b"") + len(self.still)
 
     def finish(self, answer: bytes) -> None:
         """It is done; the state comes last, so that whoever sees it finds the answer."""
@@ -94,10 +101,10 @@ class Shelf:
 
     def _tidy(self) -> None:
         finished = [(name, job, seen) for name, (job, seen) in self._jobs.items() if job.state in ("done", "failed")]
-        count, size = len(finished), sum(len(job.answer or b"") for _, job, _ in finished)
+        count, size = len(finished), sum(job.size for _, job, _ in finished)
         for name, job, seen in finished:
             old = self._clock() - seen > self._limits.kept_seconds
             if not old and count <= self._limits.kept and size <= self._limits.kept_bytes:
                 continue
             del self._jobs[name]
-            count, size = count - 1, size - len(job.answer or b"")
+            count, size = count - 1, size - job.size

@@ -16,7 +16,7 @@ from typing import Any
 from contextmix.errors import ContextMixError
 from contextmix.serve.jobs import Job
 from contextmix.serve.limits import Limits
-from contextmix.serve.worker import ANSWER, FAILURE, PROGRESS, READY, STOP, STOPPED, Load, work
+from contextmix.serve.worker import ANSWER, FAILURE, PROGRESS, READY, STILL, STOP, STOPPED, Load, work
 
 _TICK = 0.05
 """Seconds between two looks at whether a running job is still wanted; its messages are read at once."""
@@ -241,6 +241,8 @@ class _Slot(threading.Thread):
         if letter == PROGRESS:
             told = json.loads(content)
             job.progress, job.what = told["progress"], told["what"]
+        elif letter == STILL:
+            job.still = json.loads(content)
         elif letter == ANSWER and job.state == "running":
             job.finish(content)
         elif letter == FAILURE:

@@ -25,7 +25,7 @@ from contextmix.errors import (
 )
 
 STOP = b"!"
-READY, PROGRESS, ANSWER, FAILURE, STOPPED = b"Y", b"P", b"A", b"F", b"S"
+READY, PROGRESS, STILL, ANSWER, FAILURE, STOPPED = b"Y", b"P", b"T", b"A", b"F", b"S"
 
 Load = Callable[[str], Any]
 """From the name of a model to a `TracedModel`. A function of a module, so that another process can find it."""
@@ -60,6 +60,9 @@ def work(connection: Connection, load: Load, places: Mapping[str, str], answer_b
     try:
         import torch
 
+        from contextmix.tracing.load import hide_progress_bars
+
+        hide_progress_bars()
         torch.set_num_threads(threads)
         models = {name: _named(load(place), name) for name, place in places.items()}
         _send(connection, READY, {name: facts(model) for name, model in models.items()})
@@ -100,6 +103,8 @@ def about(refusal: ContextMixError) -> str | None:
 
 
 def _explore(connection: Connection, models: Mapping[str, Any], request: Any, answer_bytes: int) -> None:
+    from contextmix.views import pages
+
     def progress(fraction: float, what: str) -> None:
         if connection.poll():
             connection.recv_bytes()  # STOP, or the end of the server, which raises EOFError
@@ -118,6 +123,7 @@ def _explore(connection: Connection, models: Mapping[str, Any], request: Any, an
                 f"The answer would have {len(answer) / 2**20:.0f} MiB, and this server gives at most "
                 f"{answer_bytes / 2**20:.0f}. Ask for fewer methods, without heads, or for a shorter text."
             )
+        still = pages.still(found)
     except _Stop:
         connection.send_bytes(STOPPED)
     except ContextMixError as refusal:
@@ -133,6 +139,7 @@ def _explore(connection: Connection, models: Mapping[str, Any], request: Any, an
         reason = "Something went wrong inside contextmix. The terminal of the server says what."
         _send(connection, FAILURE, {"reason": reason})
     else:
+        _send(connection, STILL, still)
         connection.send_bytes(ANSWER + answer)
 
 

@@ -1,0 +1,117 @@
+// What is asked for: the fields of the page, and refusals beside the field that they are about.
+import type { Asked, Method, Model } from "./client";
+import { h, say, set } from "./dom";
+
+const USUAL = ["globenc", "alti_rollout", "attention_rollout", "norm_encoder", "attention"];
+const EXAMPLES: Record<"classes" | "words", readonly string[]> = {
+  classes: ["a deep and meaningful film .", "the plot is thin , but the acting is superb .", "never dull , never long"],
+  words: [
+    "Once upon a time, there was a little girl named",
+    "Tom saw a big red ball. He wanted to play with the",
+    "The sun was hot, so Lily drank some cold",
+  ],
+};
+
+export function byId<T extends HTMLElement>(id: string): T {
+  const found = document.getElementById(id);
+  if (!found) throw new Error(`The page has no #${id}.`);
+  return found as T;
+}
+
+export class Form {
+  private readonly text = byId<HTMLTextAreaElement>("text");
+  private readonly pair = byId<HTMLTextAreaElement>("pair");
+  private readonly model = byId<HTMLSelectElement>("model");
+  private readonly heads = byId<HTMLInputElement>("heads");
+  private readonly boxes: HTMLInputElement[] = [];
+
+  constructor(
+    private readonly models: readonly Model[],
+    methods: readonly Method[],
+  ) {
+    this.model.replaceChildren(...models.map((model) => h("option", { value: model.name }, model.name)));
+    this.model.addEventListener("change", () => this.suit());
+    const toggle = byId<HTMLInputElement>("two");
+    toggle.addEventListener("change", () => {
+      byId("pair-field").hidden = !toggle.checked;
+      if (toggle.checked) this.pair.focus();
+    });
+    for (const slow of [false, true]) this.list(slow ? "slow" : "quick", methods.filter((one) => one.slow === slow));
+    this.suit();
+    this.summarise();
+  }
+
+  /** The request, as the fields say it. */
+  read(): Asked {
+    const filled = (id: string): string | null => byId<HTMLInputElement>(id).value.trim() || null;
+    const query = filled("query");
+    return {
+      model: this.model.value,
+      text: this.text.value,
+      pair: byId<HTMLInputElement>("two").checked ? this.pair.value : null,
+      methods: this.boxes.filter((box) => box.checked).map((box) => box.value),
+      query: query !== null && /^-?\d{1,9}$/.test(query) ? Number(query) : query,
+      target: filled("target"),
+      against: filled("against"),
+      heads: this.heads.checked,
+    };
+  }
+
+  /** Say what is wrong, beside the field if it is one of the page's, and go there. */
+  refuse(reason: string, field: string | null): void {
+    this.clear();
+    const place = document.getElementById(`${field ?? ""}-error`) ?? byId("error");
+    say(place, reason);
+    const input = field === null ? null : document.getElementById(field);
+    input?.closest("details")?.setAttribute("open", "");
+    if (input === null) return;
+    set(input, "aria-invalid", "true");
+    input.focus();
+  }
+
+  clear(): void {
+    for (const place of document.querySelectorAll<HTMLElement>(".error")) say(place, "");
+    for (const input of document.querySelectorAll("[aria-invalid]")) set(input, "aria-invalid", null);
+  }
+
+  private list(id: string, methods: readonly Method[]): void {
+    const items = methods.map((method) => {
+      const box = h("input", { type: "checkbox", value: method.name, name: "method" });
+      box.checked = USUAL.includes(method.name);
+      box.addEventListener("change", () => this.summarise());
+      this.boxes.push(box);
+      const needs = method.needs === "nothing more" ? "" : ` \u00b7 needs ${method.needs}`;
+      return h(
+        "label",
+        { class: "method" },
+        box,
+        h("span", { class: "name" }, method.name),
+        h("span", { class: "formula" }, method.formula),
+        h("span", { class: "cost" }, `${method.paper} \u00b7 ${method.cost}${needs}`),
+      );
+    });
+    byId(id).replaceChildren(...items);
+  }
+
+  private summarise(): void {
+    const chosen = this.boxes.filter((box) => box.checked).map((box) => box.value);
+    say(byId("chosen"), chosen.join(", ") || "none");
+  }
+
+  /** Examples, classes and limits of the chosen model. */
+  private suit(): void {
+    const model = this.models.find((one) => one.name === this.model.value);
+    if (!model) return;
+    const examples = EXAMPLES[model.labels.length > 0 ? "classes" : "words"].map((text) => {
+      const button = h("button", { type: "button" }, text);
+      button.addEventListener("click", () => {
+        this.text.value = text;
+        this.text.focus();
+      });
+      return button;
+    });
+    byId("examples").replaceChildren(...examples);
+    byId("classes").replaceChildren(...model.labels.map((label) => h("option", { value: label })));
+    say(byId("limit"), `${model.name} is given up to ${model.limit} tokens.`);
+  }
+}
