@@ -7,6 +7,8 @@ export type AxisName = "layer" | "target" | "head" | "query" | "key";
 export interface Axis {
   readonly pieces: readonly string[];
   readonly gaps: readonly string[];
+  /** The tokens as the tokenizer cut them, such as ##ly; left out, the pieces. */
+  readonly tokens?: readonly string[];
   readonly special: readonly number[];
   /** The word of each piece; null: unknown, or belongs to no word. */
   readonly words: readonly (number | null)[] | null;
@@ -64,7 +66,7 @@ export interface Exhibit {
   readonly keys: Axis;
   /** null: the same tokens as the keys. */
   readonly queries: Axis | null;
-  readonly start: { readonly map: number; readonly layer: number; readonly query: number };
+  readonly start: { readonly map: number; readonly layer: number | null; readonly query: number };
   readonly media: Media | null;
   readonly maps: readonly MapEntry[];
 }
@@ -88,7 +90,7 @@ export function checked(document: unknown): Exhibit {
 function refuseAxis(name: string, axis: Axis): void {
   const count = axis?.pieces?.length;
   if (!count) throw new Error(`The exhibit has no ${name}.`);
-  for (const field of ["gaps", "words", "places"] as const)
+  for (const field of ["gaps", "tokens", "words", "places"] as const)
     if (axis[field] && axis[field].length !== count)
       throw new Error(`${count} ${name} came with ${axis[field].length} ${field}.`);
 }

@@ -1,12 +1,76 @@
-// The skeleton of the explorer; mount() follows.
-import type { Exhibit } from "./exhibit";
+// The module's front door: mount() for pages, a default export for anywidget, and reports mount themselves.
+import { App } from "./app";
+import { background } from "./colours";
+import { h } from "./dom";
+import { checked, type Exhibit } from "./exhibit";
+
+export { background };
 
 export interface Mounted {
   update(exhibit: Exhibit): void;
   destroy(): void;
 }
 
-export function mount(element: HTMLElement, exhibit: Exhibit): Mounted {
-  element.textContent = exhibit.title;
-  return { update: (next) => void (element.textContent = next.title), destroy: () => element.replaceChildren() };
+/** Show an exhibit inside an element. What cannot be shown is said there, not thrown. */
+export function mount(element: HTMLElement, exhibit: unknown): Mounted {
+  const host = h("div", { class: "contextmix-explorer" });
+  const root = host.attachShadow({ mode: "open" });
+  let app: App | null = null;
+  element.append(host);
+  const update = (document: unknown): void => {
+    app?.destroy();
+    app = null;
+    try {
+      app = new App(root, checked(document));
+    } catch (error) {
+      root.replaceChildren(h("p", { role: "alert" }, `The explorer cannot show this: ${(error as Error).message}`));
+    }
+  };
+  update(exhibit);
+  return {
+    update,
+    destroy: () => {
+      app?.destroy();
+      host.remove();
+    },
+  };
 }
+
+interface WidgetModel {
+  get(name: string): unknown;
+  on(event: string, callback: () => void): void;
+  off(event: string, callback: () => void): void;
+}
+
+/** What anywidget calls for each output cell; what it returns cleans up. */
+function render({ model, el }: { model: WidgetModel; el: HTMLElement }): () => void {
+  const mounted = mount(el, model.get("exhibit"));
+  const changed = (): void => mounted.update(model.get("exhibit") as Exhibit);
+  model.on("change:exhibit", changed);
+  return () => {
+    model.off("change:exhibit", changed);
+    mounted.destroy();
+  };
+}
+
+export default { render };
+
+/** A report is its data and this module: each block of data becomes an explorer right after it. */
+function mountAll(): void {
+  for (const data of document.querySelectorAll<HTMLElement>('script[type="application/json"][data-contextmix]')) {
+    if (data.dataset["contextmix"] === "mounted") continue;
+    data.dataset["contextmix"] = "mounted";
+    const place = h("div");
+    data.after(place);
+    let exhibit: unknown = null;
+    try {
+      exhibit = JSON.parse(data.textContent ?? "");
+    } catch {
+      // mount() says that this is no exhibit.
+    }
+    mount(place, exhibit);
+  }
+}
+
+if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", mountAll);
+else mountAll();

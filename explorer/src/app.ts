@@ -1,0 +1,189 @@
+// The explorer as a whole: holds the state, unpacks maps when they are looked at, and redraws once per frame.
+import { Controls } from "./controls";
+import { decode } from "./decode";
+import { h, same, say, set } from "./dom";
+import type { Exhibit } from "./exhibit";
+import { Header } from "./header";
+import { Modeller, type Loaded, type Model, type Theme } from "./model";
+import { PanelView } from "./panel";
+import { question } from "./sentences";
+import { initial, reduce, type Action, type State } from "./state";
+import sheet from "./style.css";
+import { Strips } from "./strips";
+import { NumberTable } from "./table";
+
+const STEP = 900;
+const CALM_STEP = 1800;
+
+export class App {
+  private state: State;
+  private readonly loaded: Loaded[];
+  private readonly asked = new Set<number>();
+  private readonly modeller: Modeller;
+  private readonly frame = h("div", { class: "explorer" });
+  private readonly question = h("h2", { class: "question" });
+  private readonly panelBox = h("div", { class: "panels" });
+  private readonly live = h("p", { class: "live", role: "status", "aria-live": "polite" });
+  private readonly header: Header;
+  private readonly controls: Controls;
+  private readonly asker: Strips | null;
+  private readonly numbers = new NumberTable();
+  private panels: PanelView[] = [];
+  private shown: readonly number[] = [];
+  private waiting = 0;
+  private timer = 0;
+  private announcing = 0;
+  private readonly dark = matchMedia("(prefers-color-scheme: dark)");
+  private readonly calm = matchMedia("(prefers-reduced-motion: reduce)");
+  private readonly onScheme = (): void => this.schedule();
+
+  constructor(
+    private readonly root: ShadowRoot,
+    private readonly exhibit: Exhibit,
+    state?: State,
+  ) {
+    this.state = state ?? initial(exhibit);
+    this.loaded = exhibit.maps.map(() => undefined);
+    this.modeller = new Modeller(exhibit);
+    const style = new CSSStyleSheet();
+    style.replaceSync(sheet);
+    root.adoptedStyleSheets = [style];
+    const model = this.model();
+    const dispatch = (action: Action): void => this.dispatch(action);
+    this.header = new Header(dispatch, exhibit);
+    this.controls = new Controls(dispatch, model);
+    this.asker = exhibit.queries
+      ? new Strips(
+          {
+            point: (unit) => unit && !this.state.pinned && dispatch({ type: "ask", token: unit.pieces[0]! }),
+            pick: (unit) => dispatch({ type: "pin", token: unit.pieces[0]! }),
+          },
+          exhibit.media,
+        )
+      : null;
+    this.frame.append(this.header.element, this.controls.element, this.question);
+    if (this.asker) this.frame.append(this.asker.element);
+    this.frame.append(this.panelBox, this.numbers.element, this.live);
+    this.frame.addEventListener("keydown", (event) => this.key(event));
+    this.dark.addEventListener("change", this.onScheme);
+    root.replaceChildren(this.frame);
+    this.render();
+  }
+
+  destroy(): void {
+    cancelAnimationFrame(this.waiting);
+    clearInterval(this.timer);
+    clearTimeout(this.announcing);
+    this.dark.removeEventListener("change", this.onScheme);
+    this.panels.forEach((panel) => panel.destroy());
+    this.asker?.destroy();
+    this.root.replaceChildren();
+  }
+
+  get choices(): State {
+    return this.state;
+  }
+
+  private dispatch(action: Action): void {
+    const before = this.state;
+    this.state = reduce(before, action, this.exhibit);
+    if (this.state === before) return;
+    if (this.state.playing !== before.playing) this.switchPlay();
+    this.schedule();
+  }
+
+  /** Many events may come in one frame; only the last state is drawn. */
+  private schedule(): void {
+    if (this.waiting) return;
+    this.waiting = requestAnimationFrame(() => {
+      this.waiting = 0;
+      this.render();
+    });
+  }
+
+  private switchPlay(): void {
+    clearInterval(this.timer);
+    const step = this.calm.matches ? CALM_STEP : STEP;
+    if (this.state.playing) this.timer = window.setInterval(() => this.dispatch({ type: "tick" }), step);
+  }
+
+  private model(): Model {
+    const { theme } = this.state;
+    const seen: Theme = theme === "auto" ? (this.dark.matches ? "dark" : "light") : theme;
+    return this.modeller.make(this.state, this.loaded, seen);
+  }
+
+  private render(): void {
+    this.state.maps.forEach((index) => this.load(index));
+    const model = this.model();
+    set(this.frame, "data-theme", model.theme);
+    set(this.frame, "data-large", this.state.large);
+    set(this.frame, "data-panels", model.panels.length);
+    say(this.question, question(model) + (this.state.pinned ? " · pinned" : ""));
+    this.header.update(model);
+    this.controls.update(model);
+    this.updateAsker(model);
+    this.updatePanels(model);
+    this.numbers.update(model);
+    this.announceLater();
+  }
+
+  private updateAsker(model: Model): void {
+    this.asker?.update({
+      units: model.asked,
+      scores: null,
+      signed: false,
+      theme: model.theme,
+      active: model.active,
+      pointed: -1,
+      pinned: model.state.pinned,
+      label: model.state.direction === "draws" ? "Tokens that receive" : "Tokens that give",
+      describe: (place) => model.asked[place]!.name,
+    });
+  }
+
+  private updatePanels(model: Model): void {
+    if (!same(this.shown, this.state.maps)) {
+      this.shown = this.state.maps;
+      this.panels.forEach((panel) => panel.destroy());
+      this.panels = model.panels.map(
+        (panel) =>
+          new PanelView(
+            (action) => this.dispatch(action),
+            (text) => this.announce(text),
+            panel,
+            model,
+          ),
+      );
+      this.panelBox.replaceChildren(...this.panels.map(({ element }) => element));
+    }
+    this.panels.forEach((view, place) => view.update(model.panels[place]!, model));
+  }
+
+  private load(index: number): void {
+    if (this.asked.has(index)) return;
+    this.asked.add(index);
+    decode(this.exhibit.maps[index]!)
+      .then((numbers) => (this.loaded[index] = numbers))
+      .catch((error: unknown) => (this.loaded[index] = error instanceof Error ? error : new Error(String(error))))
+      .finally(() => this.schedule());
+  }
+
+  /** What changed, for screen readers, once the reader rests. */
+  private announceLater(): void {
+    clearTimeout(this.announcing);
+    this.announcing = window.setTimeout(() => {
+      const answers = [...this.panelBox.querySelectorAll(".answer")].map(({ textContent }) => textContent);
+      this.announce(`${this.question.textContent}. ${answers.join(" ")}`);
+    }, 400);
+  }
+
+  private announce(text: string): void {
+    say(this.live, text);
+  }
+
+  private key(event: KeyboardEvent): void {
+    if (event.key === "Escape") this.dispatch({ type: "unpin" });
+    if (event.key === "?") this.header.toggleHelp();
+  }
+}

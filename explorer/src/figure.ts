@@ -1,0 +1,61 @@
+// A heat map with its name, and a row of small ones, one per head.
+import { h, say } from "./dom";
+import { HeatMap, type MapEvents } from "./map";
+import type { MapView } from "./layout";
+import type { Table } from "./model";
+
+export type Look = Omit<MapView, "key" | "scores" | "rows" | "columns">;
+
+export class Figure {
+  readonly element = h("figure");
+  private readonly note = h("span");
+  private readonly map: HeatMap;
+
+  constructor(title: string, events: MapEvents) {
+    this.map = new HeatMap(events);
+    this.element.append(h("figcaption", {}, h("strong", {}, title), " ", this.note), this.map.element);
+  }
+
+  update(table: Table | null, look: (() => Look) | null, note: string): void {
+    this.element.hidden = table === null;
+    if (!table || !look) return;
+    say(this.note, note);
+    this.map.update({ ...look(), ...table, rows: table.values.length / table.columns });
+  }
+
+  destroy(): void {
+    this.map.destroy();
+  }
+}
+
+export class HeadFigures {
+  readonly element = h("figure", { class: "wide" });
+  private readonly box = h("div", { class: "heads" });
+  private maps: HeatMap[] = [];
+
+  constructor(private readonly eventsOf: (head: number) => MapEvents) {
+    const caption = h("strong", {}, "Tokens × tokens of each head");
+    this.element.append(h("figcaption", {}, caption, " click one to see it alone"), this.box);
+  }
+
+  update(tables: readonly Table[], look: () => Look): void {
+    this.element.hidden = tables.length === 0;
+    if (tables.length !== this.maps.length) {
+      this.destroy();
+      this.maps = tables.map((_, head) => new HeatMap(this.eventsOf(head)));
+      this.box.replaceChildren(
+        ...this.maps.map(({ element }, head) => h("div", { class: "head" }, h("span", {}, `head ${head}`), element)),
+      );
+    }
+    if (tables.length === 0) return;
+    const shared = look();
+    this.maps.forEach((map, head) => {
+      const table = tables[head]!;
+      map.update({ ...shared, ...table, rows: table.values.length / table.columns, label: `head ${head}. ${shared.label}` });
+    });
+  }
+
+  destroy(): void {
+    this.maps.forEach((map) => map.destroy());
+  }
+}

@@ -1,0 +1,87 @@
+// Where the cells and labels of a heat map lie; plain arithmetic.
+import type { Theme } from "./model";
+import { shortened } from "./words";
+
+export interface MapView {
+  /** Changes exactly when cells or labels do. */
+  readonly key: string;
+  readonly rows: number;
+  readonly columns: number;
+  readonly scores: Float32Array;
+  readonly signed: boolean;
+  readonly theme: Theme;
+  readonly rowLabels: readonly string[];
+  readonly columnLabels: readonly string[];
+  /** Rows are layers: numbered from below, and lower than wide. */
+  readonly lastOnTop: boolean;
+  /** The marked row and column; -1: none. */
+  readonly row: number;
+  readonly column: number;
+  readonly label: string;
+  readonly font: number;
+  /** Small multiples go without labels. */
+  readonly bare: boolean;
+}
+
+export interface Layout {
+  readonly width: number;
+  readonly height: number;
+  readonly left: number;
+  readonly top: number;
+  readonly cellWidth: number;
+  readonly cellHeight: number;
+  readonly font: string;
+  /** Every how many rows and columns have a label; 0: none. */
+  readonly rowEvery: number;
+  readonly columnEvery: number;
+  readonly rowLabels: readonly string[];
+  readonly columnLabels: readonly string[];
+  /** The row that is drawn on a line, and the line of a row. */
+  readonly lineOf: (row: number) => number;
+}
+
+const LABEL = 14;
+const WIDEST = 34;
+
+/** Cells are whole device pixels, so that none looks larger than its neighbour. */
+export function layout(view: MapView, width: number, density: number): Layout {
+  const font = `${view.font}px system-ui, sans-serif`;
+  const [rowLabels, columnLabels] = [view.rowLabels, view.columnLabels].map((labels) =>
+    labels.map((label) => shortened(label, LABEL)),
+  ) as [string[], string[]];
+  const rowWidth = view.bare ? 0 : widest(rowLabels, font) + 8;
+  const slant = view.bare ? 0 : (widest(columnLabels, font) + view.font) * Math.SQRT1_2 + 4;
+  const least = Math.ceil(1.5 * density);
+  const whole = (space: number): number =>
+    view.bare ? space / view.columns : Math.max(least, Math.floor((space * density) / view.columns)) / density;
+  const labelled = Math.min(WIDEST, whole(width - rowWidth - slant));
+  const fits = !view.bare && labelled >= view.font * 0.85;
+  const left = view.lastOnTop || fits ? rowWidth : 0;
+  const right = fits ? slant : 0;
+  const cellWidth = fits ? labelled : Math.min(WIDEST, whole(width - left));
+  const cellHeight = view.lastOnTop ? Math.min(22, Math.max(10, Math.round(260 / view.rows))) : cellWidth;
+  const above = fits && !view.lastOnTop ? slant : 0;
+  const below = fits && view.lastOnTop ? slant : 0;
+  return {
+    left,
+    top: above,
+    width: left + view.columns * cellWidth + right,
+    height: above + view.rows * cellHeight + below,
+    cellWidth,
+    cellHeight,
+    font,
+    rowEvery: view.bare || left === 0 ? 0 : Math.ceil((view.font * 0.85) / cellHeight),
+    columnEvery: fits ? 1 : 0,
+    rowLabels,
+    columnLabels,
+    lineOf: view.lastOnTop ? (row) => view.rows - 1 - row : (row) => row,
+  };
+}
+
+let ruler: CanvasRenderingContext2D | null = null;
+
+function widest(labels: readonly string[], font: string): number {
+  ruler ??= document.createElement("canvas").getContext("2d")!;
+  ruler.font = font;
+  return Math.max(0, ...labels.map((label) => ruler!.measureText(label).width));
+}

@@ -1,0 +1,144 @@
+// What is drawn, as plain data: from the exhibit, the numbers that are there, and the reader's choices.
+import { Cache } from "./cache";
+import type { Numbers } from "./decode";
+import type { AxisName, Exhibit, MapEntry } from "./exhibit";
+import { scaledTables, type Raw } from "./scaling";
+import type { State } from "./state";
+import { grid, line, type Place } from "./tables";
+import { unitAt, unitsOf, type Unit } from "./units";
+
+export type Loaded = Numbers | Error | undefined;
+export type Theme = "light" | "dark";
+
+/** A picture: numbers, the limit of each row (its full colour), and numbers divided by limits. */
+export interface Table {
+  readonly values: Float32Array;
+  readonly scores: Float32Array;
+  readonly limits: Float32Array;
+  readonly columns: number;
+  /** Changes exactly when the picture does. */
+  readonly key: string;
+}
+
+/** One method's panel; its pictures are null while the numbers are not there, or where the map lacks the axis. */
+export interface Panel {
+  readonly index: number;
+  readonly entry: MapEntry;
+  readonly numbers: Numbers | null;
+  readonly failure: string | null;
+  readonly line: Table | null;
+  readonly layers: Table | null;
+  readonly grid: Table | null;
+  /** One picture per head, where each head is asked for. */
+  readonly heads: readonly Table[];
+}
+
+export interface Model {
+  readonly exhibit: Exhibit;
+  readonly state: State;
+  readonly theme: Theme;
+  readonly queries: readonly Unit[];
+  readonly keys: readonly Unit[];
+  /** The side that is asked about, and the side that is coloured. */
+  readonly asked: readonly Unit[];
+  readonly coloured: readonly Unit[];
+  /** The unit in question among those asked, and the one pointed at among those coloured (-1: none). */
+  readonly active: number;
+  readonly pointed: number;
+  readonly panels: readonly Panel[];
+}
+
+export function has(entry: MapEntry, axis: AxisName): boolean {
+  return entry.dims.includes(axis);
+}
+
+export function lengthAlong(entry: MapEntry, axis: AxisName): number {
+  return has(entry, axis) ? entry.shape[entry.dims.indexOf(axis)]! : 0;
+}
+
+/** Whether one scale may serve both. */
+export function sameUnit(one: MapEntry, other: MapEntry): boolean {
+  return one.quantity === other.quantity && one.unit === other.unit && one.signed === other.signed;
+}
+
+/** Makes models of one exhibit, and keeps what the next one may need again. */
+export class Modeller {
+  private readonly units = new Cache<Unit[]>(8);
+  private readonly grids = new Cache<Float32Array>(64);
+  private readonly tables = new Cache<Table>(64);
+
+  constructor(private readonly exhibit: Exhibit) {}
+
+  make(state: State, loaded: readonly Loaded[], theme: Theme): Model {
+    const queries = this.unitsOn("queries", state);
+    const keys = this.unitsOn("keys", state);
+    const [asked, coloured] = state.direction === "draws" ? [queries, keys] : [keys, queries];
+    const active = Math.max(0, unitAt(asked, state.token));
+    const pointed = state.pointed === null ? -1 : unitAt(coloured, state.pointed);
+    const raw = state.maps.map((index) => this.raw(state, loaded[index], index, queries, keys, active));
+    const panels = raw.map((each) => ({
+      index: each.index,
+      entry: each.entry,
+      numbers: each.numbers,
+      failure: each.failure,
+      ...scaledTables(each, raw, state, active, this.tables),
+    }));
+    return { exhibit: this.exhibit, state, theme, queries, keys, asked, coloured, active, pointed, panels };
+  }
+
+  private unitsOn(side: "queries" | "keys", { words, special }: State): Unit[] {
+    const axis = (side === "queries" ? this.exhibit.queries : null) ?? this.exhibit.keys;
+    const name = axis === this.exhibit.keys ? "keys" : "queries";
+    return this.units.get(`${name} ${words} ${special}`, () => unitsOf(axis, words, special));
+  }
+
+  private raw(
+    state: State,
+    found: Loaded,
+    index: number,
+    queries: readonly Unit[],
+    keys: readonly Unit[],
+    active: number,
+  ): Raw {
+    const entry = this.exhibit.maps[index]!;
+    const numbers = found instanceof Error || !found ? null : found;
+    const failure = found instanceof Error ? found.message : null;
+    const rows = has(entry, "query");
+    const direction = rows ? state.direction : "draws";
+    const [asked, coloured] = direction === "draws" ? [queries, keys] : [keys, queries];
+    const here = entry.layers ? entry.layers.indexOf(state.layer) : 0;
+    const places = (entry.layers ?? [0]).map((_, layer) => placeOf(entry, state, layer));
+    const place = places[here];
+    const nothing = { index, entry, numbers, failure, columns: coloured.length, keys: keys.length };
+    if (!numbers) return { ...nothing, line: null, layers: null, grid: null, heads: [] };
+    const ask = (at: Place): Float32Array => line(numbers, at, direction, asked[active] ?? asked[0]!, coloured);
+    const whole = (heads: readonly number[]): Float32Array =>
+      this.grids.get(`${index} ${state.layer} ${state.words} ${state.special} ${state.target} ${heads.join()}`, () =>
+        grid(numbers, { ...place!, heads }, queries, keys),
+      );
+    return {
+      ...nothing,
+      line: place ? ask(place) : null,
+      layers: places.length > 1 ? joined(places.map(ask)) : null,
+      grid: place && rows ? whole(place.heads) : null,
+      heads: place && rows && state.head === "each" ? allHeads(entry).map((head) => whole([head])) : [],
+    };
+  }
+}
+
+function placeOf(entry: MapEntry, state: State, layer: number): Place {
+  const target = Math.min(state.target, Math.max(0, lengthAlong(entry, "target") - 1));
+  const one = typeof state.head === "number" && state.head < lengthAlong(entry, "head");
+  return { layer, target, heads: one ? [state.head as number] : allHeads(entry) };
+}
+
+function allHeads(entry: MapEntry): number[] {
+  return Array.from({ length: lengthAlong(entry, "head") }, (_, head) => head);
+}
+
+function joined(rows: readonly Float32Array[]): Float32Array {
+  const width = rows[0]!.length;
+  const table = new Float32Array(rows.length * width);
+  rows.forEach((row, place) => table.set(row, place * width));
+  return table;
+}

@@ -1,0 +1,206 @@
+// One method: its answer as coloured text, layers × tokens, tokens × tokens, and what the numbers are.
+import { h, say, set } from "./dom";
+import { Figure, HeadFigures, type Look } from "./figure";
+import { factsOf, Legend } from "./legend";
+import type { MapEvents } from "./map";
+import { has, type Model, type Panel, type Table } from "./model";
+import { amount, answer, pair, question, readout, scaling, subject, whereabouts, named } from "./sentences";
+import type { Action } from "./state";
+import { Strips } from "./strips";
+import { number } from "./words";
+
+export const HINT = "Point at a token or a cell to read its number.";
+
+interface Cell {
+  row: number;
+  column: number;
+}
+
+export class PanelView {
+  readonly element = h("section", { class: "panel" });
+  private readonly title = h("h3");
+  private readonly meaning = h("p", { class: "meaning" });
+  private readonly subject = h("p", { class: "subject" });
+  private readonly answer = h("p", { class: "answer" });
+  private readonly readout = h("p", { class: "readout" });
+  private readonly scaling = h("p", { class: "scaling" });
+  private readonly legend = new Legend();
+  private readonly strips: Strips;
+  private readonly layers: Figure;
+  private readonly grid: Figure;
+  private readonly heads: HeadFigures;
+  private model!: Model;
+  private panel!: Panel;
+
+  constructor(
+    private readonly dispatch: (action: Action) => void,
+    private readonly announce: (text: string) => void,
+    panel: Panel,
+    model: Model,
+  ) {
+    const strip = {
+      point: (unit: Model["keys"][number] | null) => dispatch({ type: "point", token: unit ? unit.pieces[0]! : null }),
+      pick: (unit: Model["keys"][number]) => dispatch({ type: "pin", token: unit.pieces[0]! }),
+    };
+    this.strips = new Strips(strip, model.exhibit.media);
+    this.layers = new Figure("Layers × tokens", this.layerEvents());
+    this.grid = new Figure("Tokens × tokens", this.gridEvents(() => this.panel.grid!, (cell) => this.pin(cell)));
+    this.heads = new HeadFigures((head) =>
+      this.gridEvents(() => this.panel.heads[head]!, () => dispatch({ type: "set", change: { head } })),
+    );
+    this.element.append(
+      h("header", {}, this.title, this.meaning),
+      this.subject,
+      this.strips.element,
+      h("div", { class: "said" }, this.answer, this.legend.element),
+      this.readout,
+      h("div", { class: "figures" }, this.layers.element, this.grid.element, this.heads.element),
+      this.scaling,
+      factsOf(panel.entry),
+    );
+  }
+
+  destroy(): void {
+    for (const part of [this.strips, this.layers, this.grid, this.heads]) part.destroy();
+  }
+
+  update(panel: Panel, model: Model): void {
+    [this.panel, this.model] = [panel, model];
+    const { entry } = panel;
+    set(this.element, "aria-busy", panel.numbers || panel.failure !== null ? null : "true");
+    set(this.element, "aria-label", entry.title || entry.name);
+    say(this.title, entry.title || entry.name);
+    say(this.meaning, [entry.meaning, whereabouts(panel, model)].filter(Boolean).join(" · "));
+    const own = subject(entry, model);
+    say(this.subject, own === question(model) ? "" : own);
+    say(this.answer, answer(panel, model));
+    set(this.answer, "data-failed", panel.failure !== null);
+    say(this.readout, readout(panel, model) ?? (panel.line ? HINT : ""));
+    set(this.readout, "data-hint", readout(panel, model) === null);
+    say(this.scaling, panel.numbers ? scaling(panel, model) : "");
+    this.legend.update(panel, model.theme);
+    this.updateStrips();
+    this.updateFigures();
+  }
+
+  private updateStrips(): void {
+    const { panel, model } = this;
+    // A map of one score has no other side: its keys are coloured whichever way one asks.
+    const own = !has(panel.entry, "query");
+    this.strips.update({
+      units: own ? model.keys : model.coloured,
+      scores: panel.line?.scores ?? null,
+      signed: panel.entry.signed,
+      theme: model.theme,
+      active: model.exhibit.queries ? -1 : model.active,
+      pointed: own && model.exhibit.queries && model.state.direction === "gives" ? -1 : model.pointed,
+      pinned: model.state.pinned,
+      label: `${subject(panel.entry, model)}: tokens`,
+      describe: (place) => this.describeToken(place),
+    });
+  }
+
+  private updateFigures(): void {
+    const { panel, model } = this;
+    const own = !has(panel.entry, "query");
+    const what = subject(panel.entry, model);
+    this.layers.update(panel.layers, () => this.layersLook(own, what), "one row per layer, the last on top");
+    const [note, alone] = ["rows receive, columns are what they draw from", panel.heads.length === 0];
+    this.grid.update(alone ? panel.grid : null, () => this.gridLook(false), note);
+    this.heads.update(panel.heads, () => this.gridLook(true));
+    set(this.element, "data-figures", [panel.layers, panel.grid].filter(Boolean).length);
+  }
+
+  private layersLook(own: boolean, what: string): Look {
+    const { panel, model } = this;
+    return {
+      ...this.look(),
+      rowLabels: panel.entry.layers!.map(String),
+      columnLabels: (own ? model.keys : model.coloured).map(({ name }) => name),
+      lastOnTop: true,
+      row: panel.entry.layers!.indexOf(model.state.layer),
+      column: model.pointed,
+      label: `${what}: one row per layer, the last on top. Arrow keys move, Enter chooses the layer.`,
+    };
+  }
+
+  private gridLook(bare: boolean): Look {
+    const { model } = this;
+    const draws = model.state.direction === "draws";
+    return {
+      ...this.look(),
+      bare,
+      rowLabels: model.queries.map(({ name }) => name),
+      columnLabels: model.keys.map(({ name }) => name),
+      lastOnTop: false,
+      row: draws ? model.active : model.pointed,
+      column: draws ? model.pointed : model.active,
+      label: "Rows receive, columns are what they draw from. Arrow keys move, Enter pins.",
+    };
+  }
+
+  private look() {
+    const font = this.model.state.large ? 15 : 11;
+    return { signed: this.panel.entry.signed, theme: this.model.theme, font, bare: false };
+  }
+
+  private layerEvents(): MapEvents {
+    return {
+      point: (cell) => {
+        const { panel, model } = this;
+        const units = has(panel.entry, "query") ? model.coloured : model.keys;
+        this.dispatch({ type: "look", token: cell ? units[cell.column]!.pieces[0]! : null });
+      },
+      pick: ({ row }) => this.dispatch({ type: "layer", layer: this.panel.entry.layers![row]! }),
+      describe: (row, column) => this.describeLayer(row, column),
+      announce: this.announce,
+    };
+  }
+
+  private gridEvents(table: () => Table, pick: (cell: Cell) => void): MapEvents {
+    return {
+      point: (cell) => this.pointCell(cell),
+      pick,
+      describe: (row, column) => this.describeCell(table(), row, column),
+      announce: this.announce,
+    };
+  }
+
+  private pointCell(cell: Cell | null): void {
+    if (!cell) return this.dispatch({ type: "look", token: null });
+    const [token, other] = this.asked(cell);
+    this.dispatch({ type: "pair", token, other });
+  }
+
+  private pin(cell: Cell): void {
+    this.dispatch({ type: "pin", token: this.asked(cell)[0] });
+  }
+
+  /** The tokens of a cell: the one in question, and the other. */
+  private asked({ row, column }: Cell): [number, number] {
+    const { model } = this;
+    const [query, key] = [model.queries[row]!.pieces[0]!, model.keys[column]!.pieces[0]!];
+    return model.state.direction === "draws" ? [query, key] : [key, query];
+  }
+
+  private describeToken(place: number): string {
+    const { panel, model } = this;
+    const units = has(panel.entry, "query") ? model.coloured : model.keys;
+    const value = panel.line?.values[place];
+    return `${units[place]!.name}${value === undefined ? "" : `, ${number(value, panel.line!.limits[0]!)}`}`;
+  }
+
+  private describeCell({ values, limits, columns }: Table, row: number, column: number): string {
+    return pair(this.model, row, column, amount(values[row * columns + column]!, this.panel, limits[row]!));
+  }
+
+  private describeLayer(row: number, column: number): string {
+    const { panel, model } = this;
+    const { values, limits, columns } = panel.layers!;
+    const text = amount(values[row * columns + column]!, panel, limits[row]!);
+    const layer = `layer ${panel.entry.layers![row]}`;
+    if (!has(panel.entry, "query")) return `${layer}, ${named(model.keys, column)}: ${text}`;
+    const [query, key] = model.state.direction === "draws" ? [model.active, column] : [column, model.active];
+    return `${layer}, ${pair(model, query, key, text)}`;
+  }
+}

@@ -1,0 +1,38 @@
+// The same answer as a table: for reading aloud, copying, and whoever wants numbers.
+import { h, set } from "./dom";
+import { has, type Model } from "./model";
+import { question } from "./sentences";
+import { number } from "./words";
+
+export class NumberTable {
+  readonly element = h("details", { class: "numbers" }, h("summary", {}, "Numbers as a table"));
+  private readonly box = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Numbers as a table" });
+  private model: Model | null = null;
+
+  constructor() {
+    this.element.append(this.box);
+    this.element.addEventListener("toggle", () => this.fill());
+  }
+
+  update(model: Model): void {
+    this.model = model;
+    this.fill();
+  }
+
+  private fill(): void {
+    if (!this.element.open || !this.model) return;
+    const { model } = this;
+    const panels = model.panels.filter(({ entry, line }) => line && (has(entry, "query") || model.coloured === model.keys));
+    const caption = h("caption", {}, question(model));
+    const head = h("tr", {}, h("th", { scope: "col" }, "token"));
+    for (const { entry } of panels) head.append(h("th", { scope: "col" }, entry.name));
+    const body = h("tbody");
+    model.coloured.forEach(({ name }, place) => {
+      const row = h("tr", {}, h("th", { scope: "row" }, h("bdi", {}, name)));
+      for (const { line } of panels) row.append(h("td", {}, number(line!.values[place]!, line!.limits[0]!)));
+      set(row, "data-active", model.pointed === place);
+      body.append(row);
+    });
+    this.box.replaceChildren(h("table", {}, caption, h("thead", {}, head), body));
+  }
+}
