@@ -49,7 +49,7 @@ export class Form {
       model: this.model.value,
       text: this.text.value,
       pair: byId<HTMLInputElement>("two").checked ? this.pair.value : null,
-      methods: this.boxes.filter((box) => box.checked).map((box) => box.value),
+      methods: this.chosen(),
       query: query !== null && /^-?\d{1,9}$/.test(query) ? Number(query) : query,
       target: filled("target"),
       against: filled("against"),
@@ -93,9 +93,14 @@ export class Form {
     byId(id).replaceChildren(...items);
   }
 
+  /** The usual ones first: the first one is shown first. */
+  private chosen(): string[] {
+    const names = this.boxes.filter((box) => box.checked).map((box) => box.value);
+    return [...USUAL.filter((name) => names.includes(name)), ...names.filter((name) => !USUAL.includes(name))];
+  }
+
   private summarise(): void {
-    const chosen = this.boxes.filter((box) => box.checked).map((box) => box.value);
-    say(byId("chosen"), chosen.join(", ") || "none");
+    say(byId("chosen"), this.chosen().join(", ") || "none");
   }
 
   /** Examples, classes and limits of the chosen model. */

@@ -11,6 +11,7 @@ import anyio.to_thread
 
 import contextmix
 from contextmix.errors import ContextMixError
+from contextmix.exploring import plans_to_explore, refuse_idle_target
 from contextmix.plan import make_plan
 from contextmix.serve.documents import Asked, MethodFacts, ModelFacts
 from contextmix.serve.limits import Limits
@@ -64,15 +65,9 @@ class Asking:
                     part.encode()
         except UnicodeEncodeError:
             raise NotAcceptable("The text holds half of a surrogate pair, which is no character.", "text") from None
-        if len(set(asked.methods)) < len(asked.methods):
-            raise NotAcceptable("A method is named twice.", "methods")
         if asked.against is not None and asked.target is None:
             raise NotAcceptable("It needs a target that it is compared with.", "against")
-        for name in asked.methods:
-            try:
-                make_plan(name)
-            except ContextMixError as refusal:
-                raise NotAcceptable(str(refusal), "methods") from None
+        _refuse_methods(asked)
         model = next((model for model in self.models if model.name == asked.model), None)
         if model is None:
             known = ", ".join(model.name for model in self.models)
@@ -92,6 +87,20 @@ class Asking:
         if inputs.length > model.limit:
             told = f"The text has {inputs.length} tokens, and {model.name} is given at most {model.limit} here. Shorten it."
             raise NotAcceptable(told, "text")
+
+
+def _refuse_methods(asked: Asked) -> None:
+    if len(set(asked.methods)) < len(asked.methods):
+        raise NotAcceptable("A method is named twice.", "methods")
+    try:
+        about_field = "methods"
+        plans_to_explore(asked.methods, heads=False)
+        about_field = "heads"
+        plans = plans_to_explore(asked.methods, asked.heads)
+        about_field = "target"
+        refuse_idle_target(plans, asked.target)
+    except ContextMixError as refusal:
+        raise NotAcceptable(str(refusal), about_field) from None
 
 
 def method_facts() -> list[MethodFacts]:
