@@ -93,7 +93,7 @@ WHEN_CALLED = {("tokenmap", "views"), ("exploration", "views")}  # the exception
 ONLY_IN = {
     "transformers": {"tracing", "attribution", "generation", "model", "api"},
     "torch": MAY_IMPORT.keys() - {"views"},
-    **dict.fromkeys(("fastapi", "pydantic", "starlette", "uvicorn"), {"serve"}),
+    **{name: {"serve"} for name in ("fastapi", "pydantic", "starlette", "uvicorn")},
 }
 TAP_ONLY = {"AttentionInterface", "AttentionMaskInterface"}
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

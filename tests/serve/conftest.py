@@ -91,4 +91,5 @@ def served() -> Iterator[Served]:
     beneath = children(process.pid)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
+    process.stdout.close()
     wait_for(lambda: not any(command_line(child) for child in beneath), "the workers to end")

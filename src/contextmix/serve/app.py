@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from contextmix import __version__
 from contextmix.errors import ContextMixError
@@ -55,6 +56,7 @@ def application(pool: Pool, asking: Asking, shelf: Shelf) -> FastAPI:
         description="Which tokens made this? Explorations of texts by a server on this machine.",
         docs_url=None,  # these pages would load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         responses=_said(400, 403, 408, 413, 503),
     )
     _add_refusals(app)
@@ -95,14 +97,23 @@ def _add_refusals(app: FastAPI) -> None:
         return refusal(503, reason, headers={"Retry-After": str(error.seconds)})
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> Response:
+    async def http(request: Request, error: HTTPException) -> Response:
         sentences = {404: "There is nothing at this address.", 405: "This address does not take this method."}
-        return refusal(error.status_code, sentences.get(error.status_code, str(error.detail)), None, error.headers)
+        headers = {"Allow": _allowed(app, request)} if error.status_code == 405 else error.headers
+        return refusal(error.status_code, sentences.get(error.status_code, str(error.detail)), None, headers)
 
     @app.exception_handler(Exception)
     async def defect(_: Request, error: Exception) -> Response:
         logging.getLogger("uvicorn.error").error("A defect of contextmix:", exc_info=error)
         return refusal(500, "Something went wrong inside contextmix. The terminal of the server says what.")
+
+
+def _allowed(app: FastAPI, request: Request) -> str:
+    """The methods of all routes of an address; Starlette names those of the first one only."""
+    routes = [
+        route for route in app.routes if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE
+    ]
+    return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
 
 
 def _add_page(app: FastAPI) -> None:
@@ -151,7 +162,13 @@ def _add_explorations(app: FastAPI, pool: Pool, asking: Asking, shelf: Shelf) ->
     async def missing(_: Request, __: Missing) -> Response:
         return refusal(404, _SAID[404])
 
-    @app.post("/api/explorations", status_code=202, responses=_said(415, 422), tags=["explorations"])
+    @app.post(
+        "/api/explorations",
+        status_code=202,
+        responses=_said(415, 422),
+        dependencies=[Depends(only_json)],
+        tags=["explorations"],
+    )
     async def explore(asked: Asked, response: Response) -> Exploration:
         """Begin to explore a text. What is asked for is checked first; the answer says where to look for progress."""
         job = Job(await asking.accepted(asked))
@@ -188,8 +205,8 @@ def _add_explorations(app: FastAPI, pool: Pool, asking: Asking, shelf: Shelf) ->
 
     @app.get(
         "/api/explorations/{id}/report",
-        response_class=HTMLResponse,
-        responses=_said(404, 409),
+        response_class=Response,
+        responses={**_said(404, 409), 200: {"content": {"text/html": {"schema": {"type": "string"}}}}},
         tags=["explorations"],
     )
     async def page(id: str) -> Response:
@@ -206,6 +223,12 @@ class Missing(Exception):
 
 class NoAnswer(ContextMixError):
     """An exploration that has no answer."""
+
+
+async def only_json(request: Request) -> None:
+    """Any site can send a form or a plain text without asking, but not JSON."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415, "Send JSON, with the header Content-Type: application/json.")
 
 
 def _described(app: FastAPI, asking: Asking) -> dict[str, Any]:

@@ -85,8 +85,8 @@ class Asking:
         except ContextMixError as refusal:
             raise NotAcceptable(str(refusal), about(refusal)) from None
         if inputs.length > model.limit:
-            told = f"The text has {inputs.length} tokens, and {model.name} is given at most {model.limit} here. Shorten it."
-            raise NotAcceptable(told, "text")
+            found = f"The text has {inputs.length} tokens, and {model.name} is given at most {model.limit} here."
+            raise NotAcceptable(f"{found} Shorten it.", "text")
 
 
 def _refuse_methods(asked: Asked) -> None:

@@ -92,7 +92,7 @@ class Axis(BaseModel):
 
 
 class MapData(BaseModel):
-    """The numbers of a map: value = stored / limit · scale of its row; the limit is the largest number of these bits."""
+    """The numbers of a map: value = stored / limit · scale of the row, where the limit is what these bits hold."""
 
     bits: Literal[8, 16]
     columns: int

@@ -15,8 +15,9 @@ class Limits:
         queue: Explorations that may wait for a worker.
         body_bytes: The largest request body.
         connections: Connections at a time.
-        request_seconds: The longest that a client may take to send one request and to read its answer, and the
-            longest that it may keep an idle connection.
+        request_seconds: The longest that a client may take to send one request, and then to take the answer.
+        idle_seconds: How long a connection may wait for its next request; longer than clients keep theirs (5 s is
+            usual), or both ends of one may cross.
         answer_bytes: The largest answer.
         kept: Finished explorations that are kept; the one that was looked at longest ago goes first.
         kept_bytes: Bytes of all kept answers.
@@ -30,6 +31,7 @@ class Limits:
     body_bytes: int = 64 * 2**10
     connections: int = 400
     request_seconds: float = 10.0
+    idle_seconds: int = 15
     answer_bytes: int = 64 * 2**20
     kept: int = 512
     kept_bytes: int = 512 * 2**20

@@ -72,7 +72,7 @@ class Pool:
             raise
         for slot in self._slots:
             slot.start()
-        return facts[0]
+        return dict(facts[0])
 
     def submit(self, job: Job) -> None:
         """Put a job at the end of the queue.
@@ -157,7 +157,9 @@ class _Slot(threading.Thread):
         try:
             letter, content = self._read()
         except (EOFError, OSError):
-            raise ContextMixError("A worker process ended while it loaded its models; is there enough memory?") from None
+            raise ContextMixError(
+                "A worker process ended while it loaded its models; is there enough memory?"
+            ) from None
         if letter != READY:
             raise ContextMixError(json.loads(content)["reason"])
         return json.loads(content)
@@ -232,7 +234,9 @@ class _Slot(threading.Thread):
             if last is None and (job.stop.is_set() or now > deadline):
                 if now > deadline:
                     limit = self.pool.limits.seconds
-                    job.fail(f"It took longer than the {limit:g} s that this server allows. Ask for less, or a shorter text.")
+                    job.fail(
+                        f"It took longer than the {limit:g} s that this server allows. Ask for less, or a shorter text."
+                    )
                 self.connection.send_bytes(STOP)
                 last = now + self.pool.limits.stop_seconds
 

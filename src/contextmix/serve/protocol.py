@@ -44,7 +44,7 @@ class _Bounded(H11Protocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._deadline: asyncio.TimerHandle | None = None
-        self._begun = self._extended = self._too_many = False
+        self._begun = self._idle = self._extended = self._too_many = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client connected."""
@@ -63,18 +63,22 @@ class _Bounded(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Something of a request came."""
-        self._begun = True
         if self.transport.is_closing():
             return
+        if self._idle:
+            self._idle = False
+            self._until(self.limits.request_seconds)
+        self._begun = True
         if self._too_many:
             self._end(503, "Service Unavailable", "Too many connections at a time.", "Retry-After: 1")
         else:
             super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """One request is answered; there is as much time again for taking the answer and sending the next one."""
+        """One request is answered; uvicorn ends what is idle for long, this what does not take the answer."""
         self._begun = self._extended = False
-        self._until(self.limits.request_seconds)
+        self._idle = True
+        self._until(self.limits.idle_seconds + self.limits.request_seconds)
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:

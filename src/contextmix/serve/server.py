@@ -84,6 +84,7 @@ def serve(
             access_log=False,  # texts are nobody's business, and ids open answers
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=limits.idle_seconds,
             timeout_graceful_shutdown=3,
         )
         server = _Server(config, functools.partial(ready, f"http://{HOST}:{port}"))

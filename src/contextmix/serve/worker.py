@@ -31,7 +31,7 @@ Load = Callable[[str], Any]
 """From the name of a model to a `TracedModel`. A function of a module, so that another process can find it."""
 
 _ABOUT = {
-    UnknownName: "methods",
+    UnknownName: "target",  # of a class: names of methods were looked up before
     UnknownToken: "query",
     AmbiguousToken: "query",
     NotInVocabulary: "target",
