@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-SECONDS = 4.0
+SECONDS = 5.0
 """The time limit of the server."""
 LONG = "a deep and meaningful film . " * 40
 """So long that the slow methods take far longer than the limit."""
@@ -90,6 +90,6 @@ def served() -> Iterator[Served]:
     yield Served(address[0], process)
     beneath = children(process.pid)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(90) == 0  # torch takes long to leave a busy machine
     process.stdout.close()
     wait_for(lambda: not any(command_line(child) for child in beneath), "the workers to end")

@@ -1,0 +1,159 @@
+"""The page in a real browser: type, choose, wait, cancel, look, save; and nothing that it should not do."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from tests.serve.conftest import LONG, Served, wait_for
+
+HOSTILE = "<img src=x onerror=alert(1)> </textarea></script><script>alert(2)</script> \u202egnp.exe \U0001f469\u200d\U0001f52c '\"&amp;"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("needs Debian's chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A page that is open, and what went wrong in it."""
+
+    def __init__(self, browser: Browser, served: Served, **options: Any) -> None:
+        self.context = browser.new_context(accept_downloads=True, **options)
+        self.page: Page = self.context.new_page()
+        self.wrong: list[str] = []
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.wrong.append(dialog.message))
+        self.page.on("console", lambda said: self._heard(said.type, said.text))
+        self.page.on("request", lambda request: self._asked(request.url, served.address))
+        self.page.goto(served.address)
+        expect(self.page.get_by_role("button", name="Explain")).to_be_enabled(timeout=30_000)
+
+    def _heard(self, kind: str, text: str) -> None:
+        if kind == "error" and "422" not in text:  # a refusal is no error of the page
+            self.wrong.append(text)
+
+    def _asked(self, url: str, address: str) -> None:
+        if not url.startswith((address, "data:", "blob:")):
+            self.wrong.append(f"asked {url}")
+
+    def explain(self, text: str, *methods: str) -> None:
+        self.page.get_by_label("Text", exact=True).fill(text)
+        if methods:
+            self.choose(*methods)
+        self.page.get_by_role("button", name="Explain").click()
+
+    def choose(self, *methods: str) -> None:
+        self.page.locator("#choice").evaluate("(choice) => choice.open = true")
+        for box in self.page.locator("[name=method]").all():
+            box.set_checked(box.get_attribute("value") in methods)
+
+    def answer(self) -> Any:
+        found = self.page.locator("#explorer .contextmix-explorer")
+        expect(found).to_be_visible(timeout=60_000)
+        return found
+
+
+@pytest.fixture
+def visit(browser: Browser, served: Served) -> Iterator[Any]:
+    made: list[Visit] = []
+
+    def opened(**options: Any) -> Visit:
+        made.append(Visit(browser, served, **options))
+        return made[-1]
+
+    yield opened
+    for one in made:
+        assert one.wrong == []
+        one.context.close()
+
+
+def test_a_text_is_typed_and_the_answer_is_shown_and_saved(visit: Any, tmp_path: Path):
+    one = visit()
+    one.explain("a deep and meaningful film .", "globenc", "attention", "gradient_inputs")
+    answer = one.answer()
+    expect(answer).to_contain_text("positive")
+    expect(answer).to_contain_text("meaningful")
+    for name in ("globenc", "attention", "gradient_inputs"):
+        expect(answer.get_by_role("button", name=name, exact=True)).to_be_visible()
+    expect(one.page.get_by_label("Text", exact=True)).to_have_value("a deep and meaningful film .")
+    with one.page.expect_download() as saved:
+        one.page.get_by_role("button", name="Save as HTML").click()
+    assert saved.value.suggested_filename == "contextmix.html"
+    saved.value.save_as(tmp_path / "x.html")
+    assert "meaningful" in (tmp_path / "x.html").read_text(encoding="utf-8")
+
+
+def test_the_keyboard_is_enough(visit: Any):
+    one = visit(color_scheme="dark", viewport={"width": 320, "height": 700})
+    one.page.keyboard.type("never dull")  # the box has the focus
+    one.page.keyboard.press("Control+Enter")
+    expect(one.answer()).to_contain_text("dull")
+    assert one.page.evaluate("document.documentElement.scrollWidth") == 320
+    light = one.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert light == "rgb(15, 17, 21)"
+
+
+def test_a_slow_answer_shows_progress_and_can_be_cancelled(visit: Any, served: Served):
+    one = visit()
+    one.explain(LONG, "value_zeroing", "occlusion")
+    expect(one.page.locator("#what")).to_contain_text("layer", timeout=60_000)
+    expect(one.page.get_by_role("progressbar")).to_be_visible()
+    one.page.get_by_role("button", name="Cancel").click()
+    expect(one.page.get_by_role("status")).to_have_text("Cancelled.")
+    expect(one.page.get_by_role("progressbar")).to_be_hidden()
+    expect(one.page.get_by_label("Text", exact=True)).to_have_value(LONG)
+    one.explain("a good film", "globenc")
+    expect(one.answer()).to_contain_text("good")
+
+
+def test_what_is_wrong_is_said_beside_its_field(visit: Any):
+    one = visit()
+    page = one.page
+    one.explain("  ")
+    expect(page.locator("#text-error")).to_contain_text("Type a text")
+    one.explain(LONG * 2)
+    expect(page.locator("#text-error")).to_contain_text("at most 256")
+    expect(page.get_by_label("Text", exact=True)).to_be_focused()
+    page.locator("#more summary").click()
+    page.get_by_label("Token to look at first").fill("flm")
+    one.explain("a good film")
+    expect(page.locator("#query-error")).to_contain_text("Did you mean 'film'")
+    expect(page.locator("#text-error")).to_be_empty()
+    page.get_by_label("Token to look at first").fill("film")
+    page.get_by_label("Target").fill("neutral")
+    one.explain("a good film", "gradient_inputs")
+    expect(page.locator("#target-error")).to_contain_text("neutral", timeout=30_000)
+    one.choose()
+    page.get_by_role("button", name="Explain").click()
+    expect(page.locator("#methods-error")).to_contain_text("one method")
+
+
+def test_hostile_text_is_text(visit: Any):
+    one = visit()
+    one.explain(HOSTILE, "globenc")
+    expect(one.answer()).to_contain_text("onerror")
+    assert one.page.locator("img").count() == 0
+    assert one.page.locator("script").count() == 1
+
+
+def test_a_decoder_and_a_pair(visit: Any):
+    one = visit()
+    one.page.get_by_label("Model").select_option("demo-decoder")
+    one.page.get_by_role("button", name="Once upon a time").click()
+    one.page.keyboard.press("Control+Enter")
+    expect(one.answer()).to_contain_text("Lily")
+    one.page.get_by_label("Model").select_option("demo")
+    one.page.locator("#more summary").click()
+    one.page.get_by_label("A pair of texts").check()
+    one.page.get_by_label("Second text").fill("a bad one")
+    one.explain("a good film", "attention")
+    expect(one.answer()).to_contain_text("bad")
