@@ -31,6 +31,8 @@ export class App {
   private panels: PanelView[] = [];
   private shown: readonly number[] = [];
   private waiting = 0;
+  private gone = false;
+  private theme: Theme | null = null;
   private timer = 0;
   private announcing = 0;
   private readonly dark = matchMedia("(prefers-color-scheme: dark)");
@@ -40,9 +42,10 @@ export class App {
   constructor(
     private readonly root: ShadowRoot,
     private readonly exhibit: Exhibit,
-    state?: State,
+    kept: Partial<State>,
+    private readonly onTheme: (theme: Theme) => void,
   ) {
-    this.state = state ?? initial(exhibit);
+    this.state = { ...initial(exhibit), ...kept };
     this.loaded = exhibit.maps.map(() => undefined);
     this.modeller = new Modeller(exhibit);
     const style = new CSSStyleSheet();
@@ -71,6 +74,7 @@ export class App {
   }
 
   destroy(): void {
+    this.gone = true;
     cancelAnimationFrame(this.waiting);
     clearInterval(this.timer);
     clearTimeout(this.announcing);
@@ -80,8 +84,10 @@ export class App {
     this.root.replaceChildren();
   }
 
-  get choices(): State {
-    return this.state;
+  /** What a reader wants to find again when the exhibit changes. */
+  get habits(): Partial<State> {
+    const { theme, large, words, special, threshold, scale, shared } = this.state;
+    return { theme, large, words, special, threshold, scale, shared };
   }
 
   private dispatch(action: Action): void {
@@ -94,7 +100,7 @@ export class App {
 
   /** Many events may come in one frame; only the last state is drawn. */
   private schedule(): void {
-    if (this.waiting) return;
+    if (this.waiting || this.gone) return;
     this.waiting = requestAnimationFrame(() => {
       this.waiting = 0;
       this.render();
@@ -117,6 +123,7 @@ export class App {
     this.state.maps.forEach((index) => this.load(index));
     const model = this.model();
     set(this.frame, "data-theme", model.theme);
+    if (model.theme !== this.theme) this.onTheme((this.theme = model.theme));
     set(this.frame, "data-large", this.state.large);
     set(this.frame, "data-panels", model.panels.length);
     say(this.question, question(model) + (this.state.pinned ? " · pinned" : ""));
