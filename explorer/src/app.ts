@@ -14,6 +14,7 @@ import { NumberTable } from "./table";
 
 const STEP = 900;
 const CALM_STEP = 1800;
+const REST = 400;
 
 export class App {
   private state: State;
@@ -35,6 +36,7 @@ export class App {
   private theme: Theme | null = null;
   private timer = 0;
   private announcing = 0;
+  private saidAt = -Infinity;
   private readonly dark = matchMedia("(prefers-color-scheme: dark)");
   private readonly calm = matchMedia("(prefers-reduced-motion: reduce)");
   private readonly onScheme = (): void => this.schedule();
@@ -176,16 +178,18 @@ export class App {
       .finally(() => this.schedule());
   }
 
-  /** What changed, for screen readers, once the reader rests. */
+  /** What changed, for screen readers, once the reader rests; not over what was just said, nor while it plays. */
   private announceLater(): void {
     clearTimeout(this.announcing);
     this.announcing = window.setTimeout(() => {
+      if (this.state.playing || performance.now() - this.saidAt < 2 * REST) return;
       const answers = [...this.panelBox.querySelectorAll(".answer")].map(({ textContent }) => textContent);
-      this.announce(`${this.question.textContent}. ${answers.join(" ")}`);
-    }, 400);
+      say(this.live, `${this.question.textContent}. ${answers.join(" ")}`);
+    }, REST);
   }
 
   private announce(text: string): void {
+    this.saidAt = performance.now();
     say(this.live, text);
   }
 

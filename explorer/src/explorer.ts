@@ -1,12 +1,12 @@
 // The module's front door: mount() for pages, a default export for anywidget, and reports mount themselves.
 import { App } from "./app";
-import { background } from "./colours";
+import { background, ink } from "./colours";
 import { h } from "./dom";
 import { checked, type Exhibit } from "./exhibit";
 import type { Theme } from "./model";
 import type { State } from "./state";
 
-export { background };
+export { background, ink };
 
 export interface Mounted {
   update(exhibit: Exhibit): void;
