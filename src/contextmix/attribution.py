@@ -7,6 +7,7 @@ ones cannot matter, and get exact zeros.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,7 +48,13 @@ class Subject:
 
 
 def attributed(
-    subject: Subject, one: Inputs, plan: Plan, target: Asked, position: int | str | None, memory_budget: int
+    subject: Subject,
+    one: Inputs,
+    plan: Plan,
+    target: Asked,
+    position: int | str | None,
+    memory_budget: int,
+    tick: Callable[[], None] | None = None,
 ) -> TokenMap:
     """The attribution of one score, or of all classes where the method has them.
 
@@ -58,6 +65,7 @@ def attributed(
         target: The class or token, two to contrast, ``"all"`` classes, or None for the predicted one.
         position: The token whose scores are explained, for a model with scores at each; None for the usual one.
         memory_budget: Bytes that the method may use for its own tensors.
+        tick: Called before the method runs the model, each time; what it raises ends the work.
 
     Returns:
         Dims (key,), or (target, key) for all classes.
@@ -87,7 +95,7 @@ def attributed(
     if tokens is None:  # patches and frames are counted by the run
         tokens = one.labels(subject.model, subject.anatomy, len(run.embeddings))
         run = replace(run, tokens=tokens)
-    found = plan.attribute(run)
+    found = plan.attribute(run if tick is None else ticking(run, tick))
     notes = {name: value.tolist() for name, value in found.notes.items()} | _notes(subject, run, tokens, place)
     made = subject.origin.provenance(Checks(), **plan.describe()).noting(**notes)
     values = found.values.detach().cpu()
@@ -98,6 +106,19 @@ def attributed(
     values = torch.nn.functional.pad(values, (0, len(tokens) - len(values)))
     names = run.targets or None
     return TokenMap(values.numpy(), ("key",), tokens, plan.quantity, made, targets=names, selected=selected)
+
+
+def ticking(run: ModelRun, tick: Callable[[], None]) -> ModelRun:
+    """The same run, which says so whenever the model is asked again."""
+
+    def told(ask: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(*arguments: Any) -> Any:
+            tick()
+            return ask(*arguments)
+
+        return asked
+
+    return replace(run, scores_from=told(run.scores_from), scores_of=told(run.scores_of), layers=told(run.layers))
 
 
 def _of_all_classes(values: Tensor, run: ModelRun, plan: Plan, made: Provenance) -> TokenMap:
@@ -144,7 +165,7 @@ def said(subject: Subject, scores: Tensor, tokens: Tokens, place: int | None) ->
 
 def _labels(subject: Subject, one: Inputs) -> Tokens | None:
     """The labels, where they are known before the run or needed for it: a position is one of them."""
-    if one.tokens is not None or not _scores_tokens(subject.model):
+    if one.tokens is not None or not scores_tokens(subject.model):
         return one.tokens
     tensors = _batched(subject, one)
     count = len(Rerunner(subject.model, subject.anatomy, tensors, 0).clean()[0])
@@ -164,7 +185,7 @@ def scored_position(subject: Subject, tokens: Tokens | None, position: int | str
         UnknownToken: If there is no such token.
         BadOption: If a masked language model has not exactly one mask, or the model scores the whole input.
     """
-    if not _scores_tokens(subject.model):
+    if not scores_tokens(subject.model):
         if position is not None:
             raise BadOption(
                 f"position={position!r} asks for the scores at one token, and {type(subject.model).__name__} is no "
@@ -191,7 +212,7 @@ def masks(tokenizer: Any, tokens: Tokens) -> list[int]:
     return [] if mask is None else [place for place, number in enumerate(tokens.ids or ()) if number == mask]
 
 
-def _scores_tokens(model: PreTrainedModel) -> bool:
+def scores_tokens(model: PreTrainedModel) -> bool:
     """Whether a model has scores at each token: of its vocabulary, or of classes."""
     return speaks(model) or type(model).__name__.endswith("ForTokenClassification")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,12 @@ class Comparison:
         with np.errstate(invalid="ignore"):
             table = centred @ centred.T / np.outer(lengths, lengths)
         return pd.DataFrame(table, index=list(self.rows), columns=list(self.rows))
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write an ``.html`` file with the rows in the explorer; see `Exploration.save`."""
+        from contextmix.exploration import Exploration
+
+        Exploration(self.rows).save(path, overwrite)
 
     def to_dataframe(self) -> pd.DataFrame:
         """Tokens as lines, methods as columns."""

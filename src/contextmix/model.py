@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from contextmix import exploring
 from contextmix.anatomy import Anatomy
-from contextmix.attribution import Subject, attributed, masks, said, until
+from contextmix.attribution import Subject, attributed, masks, said, scores_tokens, until
 from contextmix.batch import BatchMaps, Measuring, Wanted
 from contextmix.comparison import Comparison
 from contextmix.contracts import Method, ModelMethod
 from contextmix.errors import BadInput, BadOption
+from contextmix.exploration import Exploration
 from contextmix.generation import of_maps, of_steps, refuse_contrast, refuse_other_models, steps_of
 from contextmix.plan import Plan, make_plan, plans_to_compare
 from contextmix.tokenmap import TokenMap
@@ -382,6 +384,71 @@ class TracedModel:
         rows = whole | {plan.name: one.layer(-1) for plan, one in zip(mixing, found, strict=True)}
         return Comparison({plan.name: rows[plan.name] for plan in plans})
 
+    def explore(
+        self,
+        source: Any,
+        methods: Sequence[str] | None = None,
+        *,
+        heads: bool = False,
+        query: int | str | None = None,
+        target: Asked = None,
+        layers: Literal["all"] | Sequence[int] = "all",
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        truncate: bool = False,
+        sampling_rate: int | None = None,
+        memory_budget: int = MEMORY_BUDGET,
+        progress: exploring.Progress | None = None,
+    ) -> Any:
+        """The full maps of several methods, to look into: in a notebook, or as an HTML file with ``.save("x.html")``.
+
+        One run of the model serves all mixing maps and recipes; each method of the whole model runs it again.
+
+        Args:
+            source: A text, a pair of texts, an image, a sound, model inputs, or a list of these.
+            methods: Recipes, mixing maps, and methods of the whole model; the first one is shown first. Left out, what
+                one run gives (GlobEnc, ALTI's and attention rollout, and the maps of N_Enc and attention), and
+                gradient × input where the model has a score to explain.
+            heads: Whether attention, norm and effective attention keep heads apart.
+            query: The token that is looked at first, whose scores methods of the whole model explain if the model has
+                scores at each token. Left out, the first one, the last of a causal model, or the only mask.
+            target: The class or token that methods of the whole model explain; left out, the predicted one.
+            layers: Blocks to keep; left out, all.
+            options: Method → its options, such as ``{"value_zeroing": {"distance": "euclidean"}}``.
+            truncate: Cut texts and sounds that are too long instead of refusing them.
+            sampling_rate: Samples per second, for a sound that does not say it.
+            memory_budget: Bytes that a method of the whole model may use for its own tensors.
+            progress: Called as ``progress(done, what)`` before each step, with ``done`` from 0 to 1. What it raises
+                ends the work, and leaves the model as it was.
+
+        Returns:
+            An `Exploration`; for a list or a batch of model inputs, a list of them in order.
+
+        Raises:
+            UnknownName: If a method or an option does not exist.
+            UnknownToken: If there is no such query.
+            BadOption: If a target is given that no method explains, or heads that no method keeps apart.
+            UnsupportedModel: If the model cannot be read, or by a method.
+
+        Example:
+            >>> import contextmix
+            >>> found = contextmix.load("demo").explore("a good film", ["value_zeroing", "attention"], heads=True)
+            >>> {name: one.dims for name, one in found.maps.items()}
+            {'value_zeroing': ('layer', 'query', 'key'), 'attention': ('layer', 'head', 'query', 'key')}
+        """
+        plans = exploring.plans_to_explore(exploring.USUAL if methods is None else methods, heads, options)
+        if_scored = [make_plan(exploring.OF_SCORE)] if methods is None else []
+        exploring.refuse_idle_target([*plans, *if_scored], target)
+        inputs = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
+        _refuse_query(inputs, query)
+        depth = len(self._subject(inputs[0]).anatomy)
+        steps = exploring.Steps(len(inputs) * len([*plans, *if_scored]), depth, progress)
+        asked = exploring.Request(plans, if_scored, query, target, layers, memory_budget, steps)
+        many = _is_many(source)
+        sources = [None] * len(inputs) if many and isinstance(source, Mapping) else source if many else [source]
+        found = [self._explored(one, over, asked) for one, over in zip(inputs, sources, strict=True)]
+        steps.end()
+        return found if many else found[0]
+
     def check(self, source: Any = None) -> CheckReport:
         """Prove that this model can be read: anatomy, conservation, block equation and parity.
 
@@ -416,11 +483,17 @@ class TracedModel:
         return BatchMaps(plans, visit.found, outputs, checks)
 
     def attribute(
-        self, one: Inputs, plan: Plan, target: Asked, position: int | str | None, memory_budget: int = MEMORY_BUDGET
+        self,
+        one: Inputs,
+        plan: Plan,
+        target: Asked,
+        position: int | str | None,
+        memory_budget: int = MEMORY_BUDGET,
+        tick: Callable[[], None] | None = None,
     ) -> TokenMap:
         """One attribution of the whole model; see `contextmix.attribution`."""
         with self._lock, refusals(self.model):
-            return attributed(self._subject(one), one, plan, target, position, memory_budget)
+            return attributed(self._subject(one), one, plan, target, position, memory_budget, tick)
 
     def labels(self, one: Inputs, count: int) -> Tokens:
         """The labels of an input, of which a run has shown ``count`` tokens."""
@@ -448,17 +521,43 @@ class TracedModel:
 
     # Private ---------------------------------------------------------------------------------------------------------
 
+    def _explored(self, one: Inputs, over: Any, asked: exploring.Request) -> Exploration:
+        """One input: all mixing maps first, in one run, then the attributions of the whole model."""
+        maps: dict[str, TokenMap] = {}
+        if asked.mixing:
+            (found,) = self._explained([one], asked.mixing, None, asked.layers, 1, asked.steps)
+            maps = {plan.name: each for plan, each in zip(asked.mixing, found, strict=True)}
+        position = asked.query if scores_tokens(self.model) else None
+        for plan in asked.whole(any("prediction" in each.provenance.notes for each in maps.values())):
+            asked.steps.whole(plan)
+            tick = partial(asked.steps.still, plan.name)
+            maps[plan.name] = self.attribute(one, plan, asked.target, position, asked.memory_budget, tick)
+        tokens = next(iter(maps.values())).tokens
+        row = self._first_query(tokens) if asked.query is None else tokens.position(asked.query)
+        return asked.gathered(maps, row, over)
+
+    def _first_query(self, tokens: Tokens) -> int:
+        """The token that is looked at first: the only mask, or the usual one."""
+        found = masks(self.tokenizer, tokens) if speaks(self.model) and not self.is_causal else []
+        return found[0] if len(found) == 1 else self.usual_query % len(tokens)
+
     def _explained(
-        self, inputs: Sequence[Inputs], plans: Sequence[Plan], query: int | str | None, layers: Any, batch_size: int
+        self,
+        inputs: Sequence[Inputs],
+        plans: Sequence[Plan],
+        query: int | str | None,
+        layers: Any,
+        batch_size: int,
+        steps: exploring.Steps | None = None,
     ) -> list[list[TokenMap]]:
         """For each sequence one result per plan; the model runs once per batch, whatever the number of plans."""
-        for one in inputs:
-            if query is not None and one.tokens is not None:
-                one.tokens.position(query)  # refuse before the work, not after it
+        _refuse_query(inputs, query)
         results: list[list[TokenMap]] = [[] for _ in inputs]
         for positions, tensors in batches(inputs, batch_size):
-            found = self.measure_batch(tensors, plans)
+            found = self.measure_batch(tensors, plans, None if steps is None else steps.layer)
             for which, plan in enumerate(plans):
+                if steps is not None and plan.aggregation is not None:
+                    steps.still(f"{plan.name}, all layers")
                 maps = found.maps(which)
                 for row, position in enumerate(positions):
                     tokens = self.labels(inputs[position], maps.shape[-1])
@@ -507,6 +606,13 @@ def _is_many(source: Any) -> bool:
             else torch.as_tensor(ids).ndim > (1 if "input_ids" in source else 2)
         )
     return not isinstance(source, str) and not is_pair(source) and not is_one_medium(source)
+
+
+def _refuse_query(inputs: Sequence[Inputs], query: int | str | None) -> None:
+    """Before the work, not after it; tokens of images and sounds are known only then."""
+    for one in inputs:
+        if query is not None and one.tokens is not None:
+            one.tokens.position(query)
 
 
 def _refuse_axes(name: str, **given: Any) -> None:

@@ -108,6 +108,17 @@ class Provenance:
         steps = f"{self.method} + {self.aggregation}" if self.aggregation else self.method
         return f"{self.notes['recipe']} ({steps})" if "recipe" in self.notes else steps
 
+    @property
+    def short(self) -> str:
+        """The name that was asked for: of the recipe, or of the method, with what combined its layers.
+
+        Example:
+            >>> Provenance("norm", aggregation="rollout").short
+            'norm+rollout'
+        """
+        steps = f"{self.method}+{self.aggregation}" if self.aggregation else self.method
+        return str(self.notes.get("recipe", steps))
+
     def derive(self, **changes: Any) -> Provenance:
         """A copy with some fields changed.
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from contextmix import exploring
 from contextmix.anatomy import Anatomy
 from contextmix.comparison import Comparison
 from contextmix.encoderdecoder import EncoderDecoderAnatomy, EncoderDecoderTrace, Target
@@ -142,7 +143,7 @@ class TracedEncoderDecoder(TracedModel):
         for _, one in pairs:
             if query is not None:
                 one.written.position(query)  # refuse before the work, not after it
-        return _one_or_all(source, [self._joint(*pair, plan, query, layers) for pair in pairs])
+        return _one_or_all(source, [self._joint(*pair, [plan], query, layers)[0] for pair in pairs])
 
     def explain_generation(
         self,
@@ -216,8 +217,61 @@ class TracedEncoderDecoder(TracedModel):
         if len(pairs) != 1 or target is not None:
             raise BadInput("A comparison is of one source and no class; give them one by one, and no target.")
         chosen = 0 if query is None else query
-        found = {plan.name: self._joint(*pairs[0], plan, chosen, None) for plan in plans}
+        found = dict(zip((plan.name for plan in plans), self._joint(*pairs[0], plans, chosen, None), strict=True))
         return Comparison({name: one.layer(-1) if "layer" in one.dims else one for name, one in found.items()})
+
+    def explore(
+        self,
+        source: Any,
+        methods: Sequence[str] | None = None,
+        *,
+        heads: bool = False,
+        query: int | str | None = None,
+        target: Any = None,
+        layers: Literal["all"] | Sequence[int] = "all",
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        truncate: bool = False,
+        sampling_rate: int | None = None,
+        memory_budget: int = MEMORY_BUDGET,
+        progress: exploring.Progress | None = None,
+        output: Any = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+    ) -> Any:
+        """The full joint maps of several methods, to look into; see `TracedModel.explore`.
+
+        Args:
+            source: A text, an image, a sound, model inputs, or a list of these.
+            methods: Recipes and mixing maps that can be joined; left out, GlobEnc, ALTI+ and ALTI's map of each layer.
+            heads: Not for these models: maps of single heads cannot be joined.
+            query: The written token that is looked at first; left out, the first.
+            target: Not for these models: their outputs are the rows.
+            layers: Decoder blocks to keep; left out, all.
+            options: Method → its options.
+            truncate: Cut sources that are too long instead of refusing them.
+            sampling_rate: Samples per second, for a sound that does not say it.
+            memory_budget: Changes nothing.
+            progress: Called as ``progress(done, what)`` before each step.
+            output: What the decoder is to have written; see `trace`.
+            max_new_tokens: The most that the model writes itself.
+
+        Returns:
+            An `Exploration`, or a list of them: queries are the written tokens, keys the source and what was read.
+        """
+        if heads or target is not None:
+            raise BadOption("Maps of two stacks join all heads and explain no score: leave heads and target out.")
+        plans = exploring.plans_to_explore(exploring.USUAL_JOINT if methods is None else methods, False, options)
+        for plan in plans:
+            refuse_joint(plan)
+        pairs = self._pairs(source, output, max_new_tokens, truncate=truncate, sampling_rate=sampling_rate)
+        rows = [0 if query is None else target.written.position(query) for _, target in pairs]
+        steps = exploring.Steps(len(pairs) * len(plans), len(self.anatomy().decoder), progress)
+        asked = exploring.Request(plans, (), query, None, layers, memory_budget, steps)
+        found = []
+        for (one, written), row, over in zip(pairs, rows, source if _is_list(source) else [source], strict=True):
+            maps = self._joint(one, written, plans, None, layers, steps)
+            found.append(asked.gathered({plan.name: each for plan, each in zip(plans, maps, strict=True)}, row, over))
+        steps.end()
+        return _one_or_all(source, found)
 
     def check(self, source: Any = None) -> CheckReport:
         """Prove that this model can be read: anatomy, conservation, block equation and parity of both stacks.
@@ -303,13 +357,32 @@ class TracedEncoderDecoder(TracedModel):
             origin=self.origin,
         )
 
-    def _joint(self, one: Inputs, target: Target, plan: Plan, query: int | str | None, layers: Any) -> TokenMap:
-        maps = JointMaps(plan)
-        _, checks, count = self._run(
-            encoder_inputs(self.model, one.tensors), _ids(target), maps.see_encoder, maps.see_decoder
-        )
-        made = self.origin.provenance(checks, **plan.describe())
-        return maps.result(self.labels(one, count), target, made, query, layers)
+    def _joint(
+        self,
+        one: Inputs,
+        target: Target,
+        plans: Sequence[Plan],
+        query: int | str | None,
+        layers: Any,
+        steps: exploring.Steps | None = None,
+    ) -> list[TokenMap]:
+        """The joint map of each plan; one run of both stacks serves them all."""
+        joints = [JointMaps(plan) for plan in plans]
+
+        def see_encoder(layer: LayerTrace) -> None:
+            for joint in joints:
+                joint.see_encoder(layer)
+
+        def see_decoder(own: LayerTrace, cross: LayerTrace) -> None:
+            for joint in joints:
+                if steps is not None:
+                    steps.layer(joint.plan, cross.index)
+                joint.see_decoder(own, cross)
+
+        _, checks, count = self._run(encoder_inputs(self.model, one.tensors), _ids(target), see_encoder, see_decoder)
+        source = self.labels(one, count)
+        made = [self.origin.provenance(checks, **plan.describe()) for plan in plans]
+        return [joint.result(source, target, each, query, layers) for joint, each in zip(joints, made, strict=True)]
 
 
 def _ids(target: Target) -> Tensor:

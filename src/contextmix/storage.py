@@ -23,6 +23,8 @@ FORMAT = "contextmix.tokenmap"
 SCHEMA = 2
 """The newest schema. A file says the oldest one that holds it all: 2 added the places of images and sounds."""
 SUFFIXES = (".json", ".safetensors")
+PAGES = (".html", ".htm")
+"""Endings of pages to look at, which cannot be read back."""
 
 
 def write_map(token_map: TokenMap, path: Path | str, overwrite: bool = False) -> None:
@@ -47,7 +49,9 @@ def write_map(token_map: TokenMap, path: Path | str, overwrite: bool = False) ->
     """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        raise OutputUnwritable(path, f"its name ends in {suffix!r}, and maps are written as {' or '.join(SUFFIXES)}")
+        raise OutputUnwritable(
+            path, f"its name ends in {suffix!r}, and maps are written as {', '.join(SUFFIXES)} or {PAGES[0]}"
+        )
     encode = _json_lines if suffix == ".json" else _safetensors
     write_atomically(path, encode(token_map), overwrite)
 

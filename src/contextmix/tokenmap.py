@@ -207,14 +207,21 @@ class TokenMap:
 
         return from_document(document)
 
-    def save(self, path: str | Path, overwrite: bool = False) -> None:
-        """Write a ``.json`` file (readable) or a ``.safetensors`` file (compact); both keep every bit.
+    def save(self, path: str | Path, overwrite: bool = False, *, over: Any = None) -> None:
+        """Write a ``.json`` file (readable) or ``.safetensors`` (compact), which keep every bit, or an ``.html``.
 
+        The page holds the explorer (``over`` the image or the sound that was explained) and is not for reading back.
         Raises `OutputExists`, or `OutputUnwritable` also for another ending.
         """
-        from contextmix.storage import write_map
+        from contextmix.exploration import Exploration
+        from contextmix.storage import PAGES, write_map
 
-        write_map(self, path, overwrite)
+        if Path(path).suffix.lower() in PAGES:
+            Exploration({self.provenance.short: self}, over=over).save(path, overwrite)
+        elif over is not None:
+            raise BadOption(f"An image or a sound belongs into a page, and {path} is a file of numbers. Leave it out.")
+        else:
+            write_map(self, path, overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> TokenMap:

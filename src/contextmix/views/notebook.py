@@ -71,14 +71,15 @@ def to_html(token_map: TokenMap, query: int | str | None = None, over: Any = Non
     )
 
 
-def preview(token_map: TokenMap) -> str:
+def preview(token_map: TokenMap, over: Any = None) -> str:
     """HTML for the last line of a notebook cell: the picture, or a sentence where none can be drawn.
 
     Args:
         token_map: Any map.
+        over: See `to_html`.
     """
     try:
-        return to_html(token_map)
+        return to_html(token_map, over=over)
     except ContextMixError as reason:
         return f"<p><code>{html.escape(repr(token_map))}</code><br>{html.escape(str(reason))}</p>"
 

@@ -1,0 +1,161 @@
+"""Exploration: the full maps of several methods on one input, to look into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from contextmix.comparison import Comparison
+from contextmix.errors import OutputUnwritable, WrongShape
+from contextmix.storage import PAGES, refuse_place, write_atomically
+from contextmix.tokenmap import TokenMap
+from contextmix.tokens import Tokens
+
+
+@dataclass(frozen=True, eq=False)
+class Exploration:
+    """One input, the full maps of several methods, and what the model says; made by `TracedModel.explore`.
+
+    In a notebook, the last line of a cell shows it as the explorer: hover over tokens, scrub through layers, compare
+    methods. `save` writes the same into one HTML file.
+
+    Attributes:
+        maps: Method → its map: dims (layer, query, key), with a head axis where heads were asked for, or (key,) for
+            methods of the whole model.
+        query: Position of the token that is looked at first; None for the first one, or the last where no token draws
+            from a later one.
+        about: Method → its formula and its paper in short.
+        over: The image or the sound that was explained; None for texts.
+
+    Example:
+        >>> import contextmix
+        >>> found = contextmix.load("demo").explore("a deep and meaningful film .", ["globenc", "attention"])
+        >>> found
+        <Exploration of 'demo': globenc, attention; 8 tokens>
+        >>> found.maps["globenc"].shape
+        (3, 8, 8)
+        >>> found.prediction["label"]
+        'positive'
+    """
+
+    maps: Mapping[str, TokenMap]
+    query: int | None = None
+    about: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    over: Any = None
+
+    def __repr__(self) -> str:
+        first = next(iter(self.maps.values()))
+        model = f" of {first.provenance.model!r}" if first.provenance.model else ""
+        return f"<Exploration{model}: {', '.join(self.maps)}; {len(first.tokens)} tokens>"
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens that are drawn from: the columns of all maps."""
+        return next(iter(self.maps.values())).tokens
+
+    @property
+    def prediction(self) -> Mapping[str, Any]:
+        """What the model says: ``label``, ``probability``, and where it says it; empty where it says nothing."""
+        said = (one.provenance.notes.get("prediction") for one in self.maps.values())
+        return next((one for one in said if one), {})
+
+    def comparison(self, query: int | str | None = None) -> Comparison:
+        """The row of one token by each method, in the last layer, with their rank correlations.
+
+        Args:
+            query: Left out, the token that is looked at first. Methods of the whole model have one row, and it stays.
+
+        Raises:
+            UnknownToken: If there is no such query.
+            WrongShape: If a map keeps heads apart: their rows are not one row.
+        """
+        for name, one in self.maps.items():
+            if "head" in one.dims:
+                raise WrongShape(
+                    f"A comparison is of one row per method, and {name} has one per head. Explore without heads=True, "
+                    f"or look at one: exploration.maps[{name!r}].head(0)."
+                )
+        return Comparison({name: self.row(name, query) for name, one in self.maps.items()})
+
+    def row(self, method: str, query: int | str | None = None) -> TokenMap:
+        """What one token draws from each token in the last layer, by one method; with heads, (head, key).
+
+        Args:
+            method: One of those that were explored.
+            query: Left out, the token that is looked at first.
+        """
+        found = self.maps[method]
+        found = found.layer(-1) if "layer" in found.dims else found
+        if "query" not in found.dims:
+            return found
+        return found.row(self._first() if query is None else query)
+
+    def to_exhibit(self, bits: Any = None) -> dict[str, Any]:
+        """The document that the explorer shows, as JSON values; see `contextmix.views.exhibit`.
+
+        Args:
+            bits: 8 or 16 per number; left out, as many as keep a page small.
+        """
+        from contextmix.views.exhibit import Shown, exhibit
+
+        shown = {name: Shown(one, *self.about.get(name, ())) for name, one in self.maps.items()}
+        return exhibit(shown, query=self.query, over=self.over, bits=bits)
+
+    def save(
+        self, path: str | Path, overwrite: bool = False, *, beside: Sequence[Exploration] = (), title: str = ""
+    ) -> None:
+        """Write an ``.html`` file with the explorer and its data: it needs no network and runs nothing else.
+
+        Args:
+            path: A name that ends in ``.html``.
+            overwrite: Whether an existing file may be replaced.
+            beside: Further explorations for the same page, below this one.
+            title: Of the page; left out, the text.
+
+        Raises:
+            OutputExists: If the file exists and may not be replaced.
+            OutputUnwritable: If it cannot be written, or has another ending.
+        """
+        from contextmix.views.pages import page
+
+        if Path(path).suffix.lower() not in PAGES:
+            raise OutputUnwritable(path, f"explorations are written as pages, so its name must end in {PAGES[0]}")
+        refuse_place(path, overwrite)  # before the work, not after it
+        write_atomically(path, page([self, *beside], title).encode("utf-8", "backslashreplace"), overwrite)
+
+    def show(self) -> None:
+        """Show it: in a notebook as the explorer, in a terminal as the rows of the token that is looked at first."""
+        from contextmix.views import notebook, pages, summary
+
+        (pages if notebook.is_running() else summary).show(self)
+
+    def widget(self) -> Any:
+        """The explorer as a widget for Jupyter, VS Code and Colab (needs anywidget: ``contextmix[notebook]``).
+
+        Raises:
+            BadInput: If anywidget is not installed.
+        """
+        from contextmix.views.pages import widget
+
+        return widget(self)
+
+    def _first(self) -> int:
+        if self.query is not None:
+            return self.query
+        from contextmix.views.picture import usual_query
+
+        return usual_query(
+            next((one for one in self.maps.values() if "query" in one.dims), self.maps[next(iter(self.maps))])
+        )[0]
+
+    def _repr_html_(self) -> str:
+        from contextmix.views.pages import still
+
+        return still(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> Any:
+        from contextmix.views.pages import mimebundle
+
+        return mimebundle(self)
