@@ -256,7 +256,7 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(open_report: Any, large: bo
     page.locator("summary", has_text="How it was made").click()
     page.locator("summary", has_text="Numbers").click()
     if large:
-        page.get_by_role("button", name="A+").click()
+        page.get_by_role("button", name="Larger type").click()
     frame(page)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 320
 

@@ -119,10 +119,10 @@ def test_a_widget_follows_its_model_and_cleans_up(module: Any):
     )
     module.get_by_text("Most: “").wait_for()
     assert module.locator(".token").first.inner_text() == "first"
-    module.get_by_role("button", name="A+").click()
+    module.get_by_role("button", name="Larger type").click()
     module.evaluate("change()")
     assert module.locator(".token").first.inner_text() == "second"
-    assert module.get_by_role("button", name="A+").get_attribute("aria-pressed") == "true"
+    assert module.get_by_role("button", name="Larger type").get_attribute("aria-pressed") == "true"
     module.evaluate("stop()")
     assert module.evaluate("[listening(), document.querySelector('main').childElementCount]") == [0, 0]
 
