@@ -23,6 +23,7 @@ export class App {
   private readonly modeller: Modeller;
   private readonly frame = h("div", { class: "explorer" });
   private readonly question = h("h2", { class: "question" });
+  private readonly pinned = h("p", { class: "pinned" }, "pinned · Esc lets go");
   private readonly panelBox = h("div", { class: "panels" });
   private readonly live = h("p", { class: "live", role: "status", "aria-live": "polite" });
   private readonly header: Header;
@@ -66,7 +67,8 @@ export class App {
           exhibit.media,
         )
       : null;
-    this.frame.append(this.header.element, this.controls.element, this.question);
+    this.frame.append(this.header.element, this.controls.element);
+    this.frame.append(h("div", { class: "asked" }, this.question, this.pinned));
     if (this.asker) this.frame.append(this.asker.element);
     this.frame.append(this.panelBox, this.numbers.element, this.live);
     this.frame.addEventListener("keydown", (event) => this.key(event));
@@ -128,7 +130,8 @@ export class App {
     if (model.theme !== this.theme) this.onTheme((this.theme = model.theme));
     set(this.frame, "data-large", this.state.large);
     set(this.frame, "data-panels", model.panels.length);
-    say(this.question, question(model) + (this.state.pinned ? " · pinned" : ""));
+    say(this.question, question(model));
+    this.pinned.hidden = !this.state.pinned;
     this.header.update(model);
     this.controls.update(model);
     this.updateAsker(model);

@@ -57,7 +57,7 @@ export class Controls {
     set(this.several, "aria-pressed", String(this.compare));
     set(this.draws, "aria-pressed", String(state.direction === "draws"));
     set(this.gives, "aria-pressed", String(state.direction === "gives"));
-    this.draws.parentElement!.hidden = !exhibit.maps.some(({ dims }) => dims.includes("query"));
+    this.draws.parentElement!.hidden = !state.maps.some((map) => exhibit.maps[map]!.dims.includes("query"));
     this.layers = layersOf(exhibit, state.maps);
     this.layerBox.hidden = this.layers.length < 2;
     set(this.slider, "max", this.layers.length - 1);

@@ -60,7 +60,7 @@ export function layout(view: MapView, width: number, density: number): Layout {
     return (view.bare ? pixels : Math.max(1, pixels < 4 ? pixels : Math.floor(pixels))) / density;
   };
   const labelled = Math.min(WIDEST, cell(width - rowWidth - across));
-  const fits = !view.bare && labelled * Math.sin(SLANT) >= view.font * 0.85;
+  const fits = !view.bare && labelled * Math.sin(SLANT) >= view.font;
   const left = view.lastOnTop || fits ? rowWidth : 0;
   const right = fits ? across : 0;
   const cellWidth = fits ? labelled : Math.min(WIDEST, cell(width - left));

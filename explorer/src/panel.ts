@@ -120,6 +120,7 @@ export class PanelView {
     this.grid.update(alone ? panel.grid : null, () => this.gridLook(false), note);
     this.heads.update(panel.heads, () => this.gridLook(true));
     this.bars.update(panel, model);
+    set(this.element, "data-heads", panel.heads.length > 0);
     set(this.element, "data-many", Math.max(model.keys.length, model.queries.length) > MANY);
   }
 

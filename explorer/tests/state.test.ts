@@ -14,6 +14,13 @@ test("it starts where the exhibit says", () => {
   assert.equal(initial(exhibit([deep], { start: { map: 0, layer: 3, query: 0 } })).layer, 5);
 });
 
+test("of several outputs the explained one is shown first, else the predicted one", () => {
+  const targets = entry(["target", "key"], [2, 4], counting(8), { targets: ["yes", "no"] });
+  const prediction = { label: "no", probability: 0.9 };
+  assert.equal(initial(exhibit([flat, targets], { prediction })).target, 1);
+  assert.equal(initial(exhibit([flat, targets], { prediction, target: { label: "yes", foil: null } })).target, 0);
+});
+
 test("pointing asks, until a token is pinned: then it asks about a pair", () => {
   assert.equal(after({ type: "point", token: 3 }).token, 3);
   const pinned = after({ type: "pin", token: 1 }, { type: "point", token: 3 });

@@ -119,7 +119,7 @@ def test_slider_and_play_go_through_the_layers(open_report: Any):
 def test_methods_one_or_several_with_their_own_or_one_scale(open_report: Any):
     page = open_report(MAPS, query="film")
     page.get_by_role("button", name="score").click()
-    assert "What each token did" in text_of(page, ".subject")
+    assert question(page) == "What each token did for the output"
     assert_same(colours(page), expected(SCORE, signed=True))
     assert "Red adds, blue removes" in text_of(page, ".scaling")
     page.get_by_role("button", name="norm").click()
@@ -161,6 +161,7 @@ def test_heads_mean_one_or_each(open_report: Any):
     page.locator("summary", has_text="View").click()
     assert strongest(page) == pytest.approx(HEADS[1, :, 4].mean(0).max(), abs=0.1)
     assert "mean of 3 heads" in text_of(page, ".meaning")
+    token(page, "film").click()
     page.get_by_role("combobox", name="Heads").select_option("each")
     frame(page)
     assert page.locator(".head").count() == 3
