@@ -1,5 +1,6 @@
 """Explorations: the same maps as one by one, in one run, told step by step; and what they are written and shown as."""
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -248,8 +249,10 @@ def test_a_notebook_gets_the_widget_and_the_picture(classifier, monkeypatch):
     found = classifier.explore(FILM, ["attention"])
     assert found.widget().exhibit == found.to_exhibit()
     monkeypatch.setattr("contextmix.views.notebook.is_running", lambda: True)
-    cell, _ = found._repr_mimebundle_()
+    formatter = importlib.import_module("IPython.core.formatters").DisplayFormatter()
+    cell, _ = formatter.format(found)  # what a kernel sends
     assert "application/vnd.jupyter.widget-view+json" in cell
+    assert cell["text/plain"] == repr(found)
     assert cell["text/html"] == pages.still(found)
     monkeypatch.setattr("contextmix.views.pages.has_widgets", lambda: False)
     assert "application/vnd.jupyter.widget-view+json" not in found._repr_mimebundle_()[0]
