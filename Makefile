@@ -14,6 +14,7 @@ demo: .venv/.runtime
 
 test: .venv/.dev
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=300 $(PYTEST_ARGS) examples/*.ipynb
 
 check: .venv/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -27,6 +28,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/cost_hta.py
 	$(BIN)/python benchmarks/cost_decompx.py
 	$(BIN)/python benchmarks/peak_memory.py
+	$(BIN)/python benchmarks/report.py
 
 # Ten minutes on two cores: a tiny model of every model type of the installed transformers, each in its own process.
 sweep: .venv/.dev

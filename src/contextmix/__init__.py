@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from contextmix.errors import ContextMixError
     from contextmix.evidence.evaluate import evaluate
     from contextmix.evidence.reproduce import reproduce
+    from contextmix.exploration import Exploration
     from contextmix.model import CheckReport, TracedModel
     from contextmix.provenance import Provenance, Quantity
     from contextmix.sequence_to_sequence import TracedEncoderDecoder
@@ -34,6 +35,7 @@ __all__ = [
     "Comparison",
     "ContextMixError",
     "EncoderDecoderTrace",
+    "Exploration",
     "LayerTrace",
     "NormPlace",
     "Provenance",
@@ -67,6 +69,7 @@ _HOMES = (
     "sequence_to_sequence",
     "encoderdecoder",
     "comparison",
+    "exploration",
     "trace",
     "anatomy",
     "tokenmap",

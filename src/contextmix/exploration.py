@@ -96,7 +96,7 @@ class Exploration:
         """The document that the explorer shows, as JSON values; see `contextmix.views.exhibit`.
 
         Args:
-            bits: 8 or 16 per number; left out, 16 where all maps together hold at most 400,000 numbers.
+            bits: 8 or 16 per number; left out, as many as keep a page small.
         """
         from contextmix.views.exhibit import Shown, exhibit
 

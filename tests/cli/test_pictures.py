@@ -1,5 +1,6 @@
 """Images and sounds on the command line: a file goes in, numbers and a picture come out."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,27 +36,29 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def test_a_photo_is_explained_and_drawn(run: Run, place: Path, tmp_path: Path):
-    picture, numbers = tmp_path / "out.png", tmp_path / "out.json"
+    picture, numbers, page = tmp_path / "out.png", tmp_path / "out.json", tmp_path / "out.html"
     given = ("explain", place / "photo.png", "--model", place / "vit")
-    result = run(*given, "--method", "globenc", "--picture", picture, "--json", numbers)
+    result = run(*given, "--method", "globenc", "--picture", picture, "--json", numbers, "--html", page)
     assert result.exit_code == 0
     assert "says: LABEL_" in result.stdout
     assert "What “[CLS]” (position 0) draws from each token" in " ".join(result.stdout.split())
     expected = cm.TokenMap.load(numbers).row("[CLS]").overlay(place / "photo.png")
     assert np.array_equal(pixels(picture), np.asarray(expected))
     assert pixels(picture).shape == (60, 100, 3)
+    assert '"media":{"kind":"image","source":"data:image/jpeg;base64,' in page.read_text(encoding="utf-8")
     assert run(*given, "--picture", picture).exit_code == 1
     assert run(*given, "--picture", picture, "--force", "--query", "r1c2").exit_code == 0
     assert not np.array_equal(pixels(picture), np.asarray(expected))
 
 
 def test_a_sound_is_explained_and_drawn(run: Run, place: Path, tmp_path: Path):
-    result = run(
-        "explain", place / "sound.wav", "--model", place / "wav2vec2", "--picture", tmp_path / "out.png", "--query", "3"
-    )
+    picture, page = tmp_path / "out.png", tmp_path / "out.html"
+    given = ("explain", place / "sound.wav", "--model", place / "wav2vec2", "--query", "3")
+    result = run(*given, "--picture", picture, "--html", page)
     assert result.exit_code == 0
     assert "╷0.02 s" in result.stdout
-    assert pixels(tmp_path / "out.png").shape[1] == 1200
+    assert pixels(picture).shape[1] == 1200
+    assert re.search(r'"media":{"kind":"sound","seconds":[0-9.]+,"wave":\[\[', page.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(

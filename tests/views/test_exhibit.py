@@ -17,7 +17,8 @@ from contextmix.places import Frames, Patches
 from contextmix.provenance import Provenance
 from contextmix.tokenmap import TokenMap
 from contextmix.tokens import Tokens
-from contextmix.views.exhibit import Shown, axis, exhibit
+from contextmix.views.axes import axis
+from contextmix.views.exhibit import Shown, exhibit
 
 CODES = {(8, False): ("B", 255), (16, False): ("<H", 65535), (8, True): ("b", 127), (16, True): ("<h", 32767)}
 
@@ -93,6 +94,23 @@ def test_many_numbers_get_eight_bits_and_the_same_result_the_same_bytes():
     assert written[1] == written[2]
     half = a_map(few.values[:400], quantity="share", query_tokens=tokens(400))
     assert [one["data"]["bits"] for one in exhibit({"a": half, "b": half})["maps"]] == [8, 8]  # together they are many
+
+
+def test_very_many_numbers_take_coarser_steps_and_say_so(monkeypatch):
+    monkeypatch.setattr("contextmix.views.exhibit.FEW", 1000)
+    monkeypatch.setattr("contextmix.views.exhibit.MANY", 10_000)
+    values = np.random.default_rng(0).random((3, 100, 100))
+    for signed, steps in ((False, 85), (True, 42)):
+        one = a_map(values - 0.5 * signed, ("layer", "query", "key"), "signed" if signed else "share")
+        (entry,) = exhibit({"one": one})["maps"]
+        (fine,) = exhibit({"one": one}, bits=8)["maps"]
+        assert entry["data"]["bits"] == 8
+        assert len(entry["data"]["values"]) < 0.85 * len(fine["data"]["values"])
+        largest = 0.5 if signed else 1.0
+        assert fine["data"]["error"] < entry["data"]["error"] < largest / steps
+        stored = np.frombuffer(gzip.decompress(base64.b64decode(entry["data"]["values"])), "i1" if signed else "u1")
+        read = stored.reshape(values.shape) / (127 if signed else 255) * np.abs(one.values).max(-1, keepdims=True)
+        assert entry["data"]["error"] == pytest.approx(np.abs(read - one.values).max(), rel=1e-5)
 
 
 def test_a_number_that_float32_cannot_hold_is_refused():

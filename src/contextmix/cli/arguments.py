@@ -53,6 +53,9 @@ OptionOption = Annotated[
     list[str] | None, typer.Option("--option", help="Of the method, such as distance=euclidean; repeatable.")
 ]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the full result to this file.")]
+HtmlOption = Annotated[
+    Path | None, typer.Option("--html", help="Also write all rows and layers into this page, to look into them.")
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite the output file if it exists.")]
 
 MetricOptionOption = Annotated[
@@ -137,6 +140,13 @@ def planned(name: str, options: dict[str, Any]) -> Plan:
     from contextmix.plan import make_plan
 
     return make_plan(name, None, options)
+
+
+def refuse_comparison(names: list[str]) -> None:
+    """Methods that cannot be compared, before a model is loaded."""
+    from contextmix.plan import plans_to_compare
+
+    plans_to_compare(names)
 
 
 def options_of(given: list[str]) -> dict[str, Any]:

@@ -13,10 +13,14 @@ from rich.text import Text
 
 from contextmix.cli import arguments as given
 from contextmix.cli.app import app
+from contextmix.errors import BadOption
 from contextmix.tokens import printable
 
 if TYPE_CHECKING:
     from contextmix import TokenMap
+    from contextmix.exploration import Exploration
+    from contextmix.model import TracedModel
+    from contextmix.plan import Plan
 
 
 @app.command()
@@ -44,6 +48,7 @@ def explain(
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Also draw it over the image or the sound, into this .png file.")
     ] = None,
+    html_file: given.HtmlOption = None,
     force: given.ForceOption = False,
 ) -> None:
     """Show which tokens of a text made the model's representation of one token, or its score of a class."""
@@ -56,15 +61,21 @@ def explain(
     chosen = given.contrast_of(target, against)
     given.refuse_output(json_file, force)
     given.refuse_output(picture, force, (".png",), "--picture")
+    given.refuse_output(html_file, force, (".html", ".htm"), "--html")
     plan = given.planned(method, options)
     options |= {} if output is None else {"output": output}
     traced = given.load_model(model, dtype, device)
     # One row is cheaper than all of them, but a file holds them all, and a word's row is the mean of its pieces' rows.
-    whole = plan.of_model or words or json_file is not None
+    whole = plan.of_model or words or json_file is not None or html_file is not None
+    # A page has all layers too, of which the terminal shows the last of a recipe, as it does without a page.
+    every = html_file is not None and blocks is None and plan.aggregation is not None
     usual = 0 if plan.of_model else traced.usual_query if place is None else place
     row = place if plan.of_model else None if whole else usual
     options |= {} if position is None else {"position": given.query_of(position)}
-    result = traced.explain(source, method, layers=blocks, target=chosen, truncate=truncate, query=row, **options)
+    full = traced.explain(
+        source, method, layers="all" if every else blocks, target=chosen, truncate=truncate, query=row, **options
+    )
+    result = full.layer(-1) if every else full
     result = result.words() if words else result
     shown = result.row(usual) if "query" in result.dims else result
     drawn = None if picture is None else shown.overlay(source)  # what cannot be drawn is refused before anything shows
@@ -74,6 +85,8 @@ def explain(
         result.save(json_file, overwrite=force)
     if picture is not None:
         _draw(drawn, picture, force)
+    if html_file is not None:
+        _write_page(_explored(full, plan, usual, source), html_file, force)
 
 
 @app.command()
@@ -135,15 +148,29 @@ def compare(
     truncate: given.TruncateOption = False,
     dtype: given.DtypeOption = "float32",
     device: given.DeviceOption = None,
+    html_file: given.HtmlOption = None,
+    heads: Annotated[
+        bool, typer.Option("--heads", help="In the page, keep the heads of attention and norms apart.")
+    ] = False,
+    force: given.ForceOption = False,
 ) -> None:
     """Show several methods on one text side by side, and how far their rankings agree."""
     names = [name.strip() for name in methods.split(",") if name.strip()]
     source, place = given.read_text(text, file), given.query_of(query)
-    for name in names:
-        given.planned(name, {})
+    chosen = given.contrast_of(target, against)
+    given.refuse_output(html_file, force, (".html", ".htm"), "--html")
+    if heads and html_file is None:
+        raise BadOption("--heads keeps heads apart in a page, and none was asked for: say --html FILE.")
+    given.refuse_comparison(names)
     traced = given.load_model(model, dtype, device)
     place = traced.usual_query if place is None else place
-    found = traced.compare(source, names, query=place, target=given.contrast_of(target, against), truncate=truncate)
+    explored = None
+    if html_file is not None:
+        explored = _explore(traced, source, names, heads=heads, query=place, target=chosen, truncate=truncate)
+    if explored is None or heads:  # rows of single heads are not the rows of their methods
+        found = traced.compare(source, names, query=place, target=chosen, truncate=truncate)
+    else:
+        found = explored.comparison()
     console = Console()
     queries = next(iter(found.rows.values())).query_tokens
     asked = queries.pieces[queries.position(place)]
@@ -158,6 +185,35 @@ def compare(
     for name, *scores in found.spearman.itertuples(name=None):
         table.add_row(name, *(f"{score:+.2f}" for score in scores))
     console.print(table)
+    if explored is not None and html_file is not None:
+        _write_page(explored, html_file, force)
+
+
+def _explore(traced: TracedModel, source: str, names: list[str], **asked: Any) -> Exploration:
+    """The full maps, while a line says how far they are; a terminal alone shows it."""
+    with Console(stderr=True).status("Exploring …") as status:
+
+        def told(done: float, what: str) -> None:
+            status.update(f"{done:.0%} {what}")
+
+        found: Exploration = traced.explore(source, names, progress=told, **asked)
+        return found
+
+
+def _explored(full: TokenMap, plan: Plan, query: int | str, source: str) -> Exploration:
+    from contextmix.exploration import Exploration
+    from contextmix.exploring import about
+
+    position = full.query_tokens.position(query) if "query" in full.dims else None
+    over = source if full.tokens.places is not None else None
+    return Exploration({plan.name: full}, position, about([plan]), over)
+
+
+def _write_page(explored: Exploration, path: Path, force: bool) -> None:
+    explored.save(path, overwrite=force)
+    size = path.stat().st_size
+    told = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+    Console().print(Text(f"\nWrote {path} ({told}). Open it in a browser; it needs no network."), soft_wrap=True)
 
 
 def _draw(image: Any, path: Path, force: bool) -> None:
