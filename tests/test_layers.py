@@ -45,6 +45,7 @@ BELOW_API = {
     "predictor",
     "sequence_to_sequence",
     "storage",
+    "plots",
     "support",
     "tracing",
     "views",
@@ -64,7 +65,9 @@ MAY_IMPORT = {  # a folder that lacks its own name: its files never import each 
     "plugins": {"errors", "contracts"},
     **dict.fromkeys(PLUGINS, BASE),
     "tracing": {"tracing", *BASE},
-    "views": {"views", "tokens", "places", "media", "tokenmap", "provenance", "comparison", "errors"},
+    "views": {"views", "tokens", "places", "media", "tokenmap", "provenance", "comparison", "contracts", "errors"}
+    | {"statistics"},  # of the bands of a figure
+    "plots": {"views"},
     "plan": {"plugins", *PLUGINS, *BASE},
     "scoring": {"plan", "plugins", "metrics", *BASE},
     "statistics": {"contracts", "errors"},

@@ -90,6 +90,28 @@ def picture(token_map: TokenMap, query: int | str | None = None, limit: int = 25
     return _layers(row, reason) if "layer" in row.dims else _line(row, reason)
 
 
+def whole(token_map: TokenMap) -> Picture:
+    """All rows of a map with the axes (query, key), whatever its size and whatever its tokens are.
+
+    Args:
+        token_map: The map.
+
+    Raises:
+        WrongShape: If it has other axes.
+    """
+    _refuse_other_axes(token_map)
+    return _grid(token_map)
+
+
+def usual_query(token_map: TokenMap) -> int:
+    """The token whose row is shown where none was asked for: the first, or the last where none sees a later one.
+
+    Args:
+        token_map: A map with a query axis.
+    """
+    return _default_query(token_map)[0]
+
+
 def spelled(tokens: Tokens) -> list[tuple[str, str]]:
     """Each token as it reads in running text: the space before it, and its letters.
 
