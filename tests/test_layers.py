@@ -87,7 +87,10 @@ MAY_IMPORT = {  # a folder that lacks its own name: its files never import each 
     "cli": {ROOT, "api", "cli", "datasets", "evidence", "experiments", *BELOW_API},
     "__main__": {"cli"},
 }
-WHEN_CALLED = {("tokenmap", "views")}  # the one exception: TokenMap.show() and _repr_html_ look for a view when called
+WHEN_CALLED = {
+    ("tokenmap", "views"),
+    ("comparison", "views"),
+}  # show(), plot() and the like look for a view when called
 ONLY_IN = {
     "transformers": {"tracing", "attribution", "generation", "model", "api"},
     "torch": MAY_IMPORT.keys() - {"views"},

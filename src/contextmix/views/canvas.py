@@ -47,7 +47,7 @@ def column(width: Literal["single", "double"] | float = "single", *, serif: bool
         >>> import contextmix as cm
         >>> with cm.plots.column("single"):
         ...     axes = cm.plots.bars(cm.load("demo").explain("a good film").row(0))
-        >>> axes.figure.get_figwidth()
+        >>> float(axes.figure.get_figwidth())
         3.03
     """
     if isinstance(width, str) and width not in WIDTHS:
@@ -81,7 +81,7 @@ def column(width: Literal["single", "double"] | float = "single", *, serif: bool
 def save(drawn: Axes | Figure | Any, path: str | Path, *, overwrite: bool = False) -> None:
     """Write the figure of these axes: vectors with embedded fonts (.pdf), vectors (.svg), or dots (.png).
 
-    The same figure gives the same file: no date is written.
+    The same steps give the same file: no date is written.
 
     Args:
         drawn: Axes, an array of axes as `grid` returns it, or a figure.
@@ -104,7 +104,7 @@ def save(drawn: Axes | Figure | Any, path: str | Path, *, overwrite: bool = Fals
 
 
 def encoded(figure: Figure, kind: str, **options: Any) -> bytes:
-    """A figure as the bytes of a file without a date: the same numbers give the same file.
+    """A figure as the bytes of a file without a date: the same steps give the same file.
 
     Args:
         figure: What to write.

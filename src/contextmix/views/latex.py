@@ -68,7 +68,7 @@ def to_latex(token_map: TokenMap, query: int | str | None = None, *, document: b
         >>> from contextmix.tokens import Tokens
         >>> result = TokenMap([0.25, 1.0], ("key",), Tokens(("100", "%")), "share", Provenance("example"))
         >>> print(to_latex(result).splitlines()[-2])
-        \colorbox[HTML]{C6DBEF}{\textcolor{black}{\strut 100}}%
+        \space \colorbox[HTML]{08306B}{\textcolor{white}{\strut \%}}%
     """
     row = token_map if query is None else token_map.row(query)
     if row.dims != ("key",):
