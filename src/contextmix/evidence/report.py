@@ -147,7 +147,7 @@ def folded(table: Table, width: int) -> list[pd.DataFrame]:
     """
     texts = table.texts
     index = (table.numbers if table.shown is None else table.shown).index.nlevels
-    sizes = [2 + max(len(str(name)), *map(len, texts.iloc[:, place])) for place, name in enumerate(texts.columns)]
+    sizes = [2 + max([len(str(name)), *map(len, texts.iloc[:, place])]) for place, name in enumerate(texts.columns)]
     pieces: list[list[int]] = [[]]
     for place in range(index, len(sizes)):
         if pieces[-1] and sum(sizes[:index]) + sum(sizes[one] for one in pieces[-1]) + sizes[place] > width + 2:
