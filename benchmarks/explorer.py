@@ -31,7 +31,25 @@ CASES = {
     "256 tokens, 12 layers, 12 heads": (1, 12, 12, 256),
     "512 tokens, 2 methods, 6 layers": (2, 6, 1, 512),
 }
-WORDS = "the film was a deep and meaningful study of quiet people who never say what they mean".split()
+WORDS = [
+    "the",
+    "film",
+    "was",
+    "a",
+    "deep",
+    "and",
+    "meaningful",
+    "study",
+    "of",
+    "quiet",
+    "people",
+    "who",
+    "never",
+    "say",
+    "what",
+    "they",
+    "mean",
+]
 
 USABLE = """() => new Promise((done) => {
     const look = () => {

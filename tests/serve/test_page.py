@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from tests.serve.conftest import LONG, Served, wait_for
+from tests.serve.conftest import LONG, Served
 
 HOSTILE = "<img src=x onerror=alert(1)> </textarea></script><script>alert(2)</script> \u202egnp.exe \U0001f469\u200d\U0001f52c '\"&amp;"
 

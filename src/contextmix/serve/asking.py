@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import anyio.to_thread
@@ -67,7 +68,9 @@ class Asking:
             raise NotAcceptable("The text holds half of a surrogate pair, which is no character.", "text") from None
         if asked.against is not None and asked.target is None:
             raise NotAcceptable("It needs a target that it is compared with.", "against")
-        _refuse_methods(asked)
+        wrong = _wrong_methods(tuple(asked.methods), asked.heads, asked.target)
+        if wrong is not None:
+            raise NotAcceptable(*wrong)
         model = next((model for model in self.models if model.name == asked.model), None)
         if model is None:
             known = ", ".join(model.name for model in self.models)
@@ -89,18 +92,21 @@ class Asking:
             raise NotAcceptable(f"{found} Shorten it.", "text")
 
 
-def _refuse_methods(asked: Asked) -> None:
-    if len(set(asked.methods)) < len(asked.methods):
-        raise NotAcceptable("A method is named twice.", "methods")
+@lru_cache(maxsize=64)  # it takes longer than all else that is checked, and most requests ask for the same
+def _wrong_methods(methods: tuple[str, ...], heads: bool, target: str | None) -> tuple[str, str] | None:
+    """What is wrong with the methods, and the part of the request that it is about."""
+    if len(set(methods)) < len(methods):
+        return "A method is named twice.", "methods"
+    part = "methods"
     try:
-        about_field = "methods"
-        plans_to_explore(asked.methods, heads=False)
-        about_field = "heads"
-        plans = plans_to_explore(asked.methods, asked.heads)
-        about_field = "target"
-        refuse_idle_target(plans, asked.target)
+        plans = plans_to_explore(methods, heads=False)
+        part = "heads"
+        plans = plans_to_explore(methods, heads) if heads else plans
+        part = "target"
+        refuse_idle_target(plans, target)
     except ContextMixError as refusal:
-        raise NotAcceptable(str(refusal), about_field) from None
+        return str(refusal), part
+    return None
 
 
 def method_facts() -> list[MethodFacts]:
