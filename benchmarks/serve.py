@@ -70,10 +70,8 @@ async def one(client: httpx.AsyncClient, number: int) -> dict[str, Any]:
 
 def stuck(address: str, server: int) -> None:
     """Stop one worker in its tracks, as no request to stop would be heard, and use the server meanwhile."""
-    lists = Path(f"/proc/{server}/task").glob("*/children")
-    beneath = [int(child) for one in lists for child in one.read_text().split()]
-    workers = [child for child in beneath if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
-    os.kill(workers[0], signal.SIGSTOP)
+    starter = next(child for child in children(server) if b"forkserver" in Path(f"/proc/{child}/cmdline").read_bytes())
+    os.kill(children(starter)[0], signal.SIGSTOP)
     body = {"model": "demo", "text": "a good film", "methods": ["globenc"]}
     places, seconds = [], []
     for _ in range(20):
@@ -87,6 +85,11 @@ def stuck(address: str, server: int) -> None:
     took = time.monotonic() - began
     print(f"one worker stuck: {meanwhile} of 20 texts done while it hung; it was ended and told so after {took:.1f} s")
     print(f"  accepted: {spread(seconds)}")
+
+
+def children(process: int) -> list[int]:
+    lists = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for one in lists for child in one.read_text().split()]
 
 
 def spread(seconds: list[float]) -> str:

@@ -52,7 +52,8 @@ class Served:
 
     def workers(self) -> list[int]:
         """The processes that compute, found from outside."""
-        return [child for child in children(self.process.pid) if b"spawn_main" in command_line(child)]
+        (starter,) = (child for child in children(self.process.pid) if b"forkserver" in command_line(child))
+        return children(starter)
 
 
 def wait_for(true: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
@@ -88,7 +89,7 @@ def served() -> Iterator[Served]:
     address = re.search(r"http://127\.0\.0\.1:\d+", said)
     assert address is not None, said
     yield Served(address[0], process)
-    beneath = children(process.pid)
+    beneath = children(process.pid) + Served(address[0], process).workers()
     process.send_signal(signal.SIGINT)
     assert process.wait(90) == 0  # torch takes long to leave a busy machine
     process.stdout.close()

@@ -39,7 +39,9 @@ def serve(
     """
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise BadOption('The page needs FastAPI and uvicorn: pip install "contextmix[serve]".')
-    given.hide_loading()
+    from contextmix.serve.pool import warm
+
+    warm()
     from contextmix.serve.limits import Limits
     from contextmix.serve.server import serve as run
 

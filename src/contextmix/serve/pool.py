@@ -6,10 +6,13 @@ import json
 import math
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from functools import lru_cache
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -48,7 +51,7 @@ class Pool:
         self.limits, self.closing = limits, False
         self._load, self._places, self._count = load, dict(places), workers
         self._queue: deque[Job] = deque()
-        self._change = threading.Condition()
+        self._change, self._starting = threading.Condition(), threading.Lock()
         self._mean_seconds = 1.0
         self._slots: list[_Slot] = []
 
@@ -120,8 +123,9 @@ class Pool:
         own, theirs = multiprocessing.Pipe()
         threads = max(1, (os.cpu_count() or 1) // self._count)
         given = (theirs, self._load, self._places, self.limits.answer_bytes, threads)
-        process = multiprocessing.get_context("spawn").Process(target=work, args=given, daemon=True)
-        process.start()
+        with self._starting:
+            process = _context().Process(target=work, args=given, daemon=True)
+            process.start()
         theirs.close()  # the worker has its own; so that its end is seen here
         return process, own
 
@@ -136,6 +140,22 @@ class Pool:
         """How long a job took, for the guess when to come back."""
         with self._change:
             self._mean_seconds += 0.1 * (seconds - self._mean_seconds)
+
+
+def warm() -> None:
+    """Begin to import what workers need, in a process beside this one, which can import in the meantime."""
+    if _context().get_start_method() == "forkserver":
+        forkserver.ensure_running()
+
+
+@lru_cache(maxsize=1)
+def _context() -> Any:
+    """How processes are started: on Linux as forks of one that has done nothing but import, which is quick."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["contextmix.api", "contextmix.views.pages", "contextmix.serve.worker"])
+    return context
 
 
 class _Slot(threading.Thread):
@@ -181,24 +201,30 @@ class _Slot(threading.Thread):
     def run(self) -> None:
         """Give the process one job after the other; after its end start another one."""
         while not self.pool.closing:
-            try:
-                if self.process is None:
-                    self.begin()
-                    self.wait()
-            except ContextMixError as refusal:  # it loaded before, so this is no one's request; the next one tells
-                self.end()
-                self._tell(refusal)
-                continue
+            self._revive()  # at once, so that the next job need not wait for it
             job = self.pool.next()
-            if job is not None:
+            if job is None:
+                break
+            if self._revive():  # it may have died while it had nothing to do
                 self._serve(job)
+            else:
+                job.fail("The models cannot be loaded again. The terminal of the server says why.")
         self.end()
 
-    def _tell(self, refusal: ContextMixError) -> None:
-        job = self.pool.next()
-        if job is not None:
-            job.fail("The model cannot be loaded again. The terminal of the server says why.")
-            print(f"contextmix: {refusal}")
+    def _revive(self) -> bool:
+        """Make sure that there is a process with its models loaded; False if they cannot be loaded any more."""
+        if self.process is not None and self.process.is_alive():
+            return True
+        self.end()
+        try:
+            self.begin()
+            self.wait()
+        except ContextMixError as refusal:
+            self.end()
+            if not self.pool.closing:
+                print(f"contextmix: {refusal}", file=sys.stderr)
+            return False
+        return True
 
     def _serve(self, job: Job) -> None:
         began = time.monotonic()
