@@ -84,7 +84,7 @@ class _Worker:
     """A process as its parent sees it: what it has in hand, and what it told about that."""
 
     def __init__(self, place: int, threads: int) -> None:
-        context = _context()
+        context = server()
         self.place, self.threads = place, threads
         self.hand: list[int] = []
         self.told: list[Advance] = []
@@ -206,7 +206,7 @@ class _Crew:
         )
 
 
-def _context() -> Any:
+def server() -> Any:
     """How processes are started; a forked copy of this one, with the threads of torch, would hang.
 
     On Linux they are forked from a server that has imported what they need and run nothing: the second one, and one
