@@ -125,7 +125,7 @@ def test_a_run_in_which_no_row_succeeds_is_no_success(run, tmp_path):
     path.write_text("text,id\n,a\n  ,b\n")
     result = run("run", path, "--out", tmp_path / "out")
     assert result.exit_code == 1
-    assert "results     0 of 2 rows" in result.stdout
+    assert re.search(r"^results +0 of 2 rows", result.stdout, re.MULTILINE)
     assert "None of the 2 rows could be measured. The first one: " in result.stderr
     assert len(cm.open_run(tmp_path / "out").failures()) == 2
 
