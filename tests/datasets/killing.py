@@ -73,18 +73,23 @@ def rest(out: Path) -> list[str]:
 
 def descendants(pid: int) -> set[int]:
     """The processes that a process started, and that these started."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
-            continue
-        if fields[0] != "Z":
-            parents[int(stat.parent.name)] = int(fields[1])
-    found, new = set(), {pid}
+    parents, found, new = living(), set(), {pid}
     while new:
         new = {one for one, parent in parents.items() if parent in new}
         found |= new
+    return found
+
+
+def living() -> dict[int, int]:
+    """Every process and its parent, without those that have ended and wait for somebody to notice."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent, *_ = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if state != "Z":
+            found[int(stat.parent.name)] = int(parent)
     return found
 
 
