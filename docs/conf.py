@@ -70,5 +70,7 @@ def _at_home(app, name: str, source: list[str]) -> None:
     """Links that are right in the repository, where pages are read too, lead to the page here, or are only text."""
     if name in ("changelog", "contributing"):
         source[0] = source[0].replace("](docs/", "](")
-    source[0] = re.sub(r"\[([^\]\n]+)\]\((?:\.\./)*(?:examples|src|scripts|tests|benchmarks|CITATION\.cff)[^)]*\)", r"\1", source[0])
+    source[0] = re.sub(
+        r"\[([^\]\n]+)\]\((?:\.\./)*(?:examples|src|scripts|tests|benchmarks|CITATION\.cff)[^)]*\)", r"\1", source[0]
+    )
     source[0] = re.sub(r"\]\((?:\.\./)+README\.md(#[^)]*)?\)", "](index.md)", source[0])
