@@ -13,8 +13,9 @@ import matplotlib  # noqa: E402
 
 matplotlib.use("Agg")
 
-import contextmix  # noqa: E402
 from scripts.docs import write  # noqa: E402
+
+import contextmix  # noqa: E402
 
 project = "contextmix"
 author = "contextmix founders"
