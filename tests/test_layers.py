@@ -47,6 +47,7 @@ BELOW_API = {
     "predictor",
     "sequence_to_sequence",
     "storage",
+    "plots",
     "support",
     "tracing",
     "views",
@@ -67,7 +68,9 @@ MAY_IMPORT = {  # a folder that lacks its own name: its files never import each 
     "plugins": {"errors", "contracts"},
     **dict.fromkeys(PLUGINS, BASE),
     "tracing": {"tracing", *BASE},
-    "views": {"views", "tokens", "places", "media", "tokenmap", "provenance", "comparison", "exploration", "errors"},
+    "views": {"views", "tokens", "places", "media", "tokenmap", "provenance", "comparison", "errors"}
+    | {"exploration", "contracts", "statistics"},  # of the bands of a figure
+    "plots": {"views"},
     "plan": {"plugins", *PLUGINS, *BASE},
     "scoring": {"plan", "plugins", "metrics", *BASE},
     "statistics": {"contracts", "errors"},
@@ -88,7 +91,11 @@ MAY_IMPORT = {  # a folder that lacks its own name: its files never import each 
     "cli": {ROOT, "api", "cli", "datasets", "evidence", "experiments", *BELOW_API},
     "__main__": {"cli"},
 }
-WHEN_CALLED = {("tokenmap", "views"), ("exploration", "views")}  # the exception: show() and save() look for a view
+WHEN_CALLED = {  # show(), save(), plot() and the like look for a view when called
+    ("tokenmap", "views"),
+    ("comparison", "views"),
+    ("exploration", "views"),
+}
 ONLY_IN = {
     "transformers": {"tracing", "attribution", "generation", "model", "api"},
     "torch": MAY_IMPORT.keys() - {"views"},

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from contextmix import plots as plots
     from contextmix.anatomy import Anatomy, BlockAnatomy, NormPlace, Sublayer
     from contextmix.api import aggregate, aggregations, compare, load, measure, methods, metrics, mixing_ratio
     from contextmix.comparison import Comparison
@@ -87,6 +88,8 @@ _APART = {  # these load pyarrow too
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plots":
+        return import_module("contextmix.plots")
     if name not in __all__:
         raise AttributeError(f"module 'contextmix' has no attribute {name!r}")
     if name in _APART:
@@ -113,4 +116,4 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "plots"})

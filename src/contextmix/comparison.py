@@ -51,3 +51,9 @@ class Comparison:
         """Tokens as lines, methods as columns."""
         tokens = next(iter(self.rows.values())).tokens.pieces
         return pd.DataFrame({name: row.values for name, row in self.rows.items()}, index=pd.Index(tokens, name="token"))
+
+    def show(self) -> None:
+        """Print all methods side by side in colour, what each of them measures, and their rank correlations."""
+        from contextmix.views import terminal_comparison
+
+        terminal_comparison.show(self)

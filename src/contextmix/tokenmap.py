@@ -242,6 +242,18 @@ class TokenMap:
 
         return overlay.overlay(self, source, query, smooth=smooth)
 
+    def plot(self, query: int | str | None = None, *, ax: Any = None, **options: Any) -> Any:
+        """The map, or the row of one query, as a matplotlib figure for a paper: its axes; see `contextmix.plots`."""
+        from contextmix.views import plots_maps
+
+        return plots_maps.plot(self, query, ax=ax, **options)
+
+    def to_latex(self, query: int | str | None = None, *, document: bool = False) -> str:
+        """The row of one query as coloured text for a paper; see `contextmix.views.latex`."""
+        from contextmix.views import latex
+
+        return latex.to_latex(self, query, document=document)
+
     def _repr_html_(self) -> str:
         from contextmix.views.notebook import preview
 

@@ -258,13 +258,13 @@ def test_compare_shows_scores_and_rank_correlations(run: Run, folder: Path):
     names = ["globenc", "attention_rollout", "norm"]
     result = run("compare", FILM, "--model", folder, "--methods", ", ".join(names), "--query", "film")
     assert result.exit_code == 0
-    assert "Scores of each token for 'film'" in result.stdout
+    assert "globenc (norm), attention_rollout (share), norm (norm): what “film” (position 7) draws" in result.stdout
     found = cm.load(folder).compare(FILM, names, query="film")
     lines = result.stdout.splitlines()
     for token, *scores in (found.to_dataframe() / found.to_dataframe().max()).itertuples(name=None):
         assert [token, *(f"{score:.3f}" for score in scores)] in [line.split() for line in lines]
-    for name, *scores in found.spearman.itertuples(name=None):
-        assert [name, *(f"{score:+.2f}" for score in scores)] in [line.split() for line in lines]
+    for number, (name, *scores) in enumerate(found.spearman.itertuples(name=None), 1):
+        assert [str(number), name, *(f"{score:+.2f}" for score in scores)] in [line.split() for line in lines]
 
 
 def test_compare_refuses_a_single_method(run: Run, folder: Path):

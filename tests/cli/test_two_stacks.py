@@ -29,7 +29,7 @@ def test_one_written_token_is_explained_by_source_and_target(run, place):
 def test_methods_are_compared_on_a_written_token(run, place):
     found = run("compare", "a deep film", "--model", place, "--methods", "globenc,alti_rollout", "--query", "0")
     assert found.exit_code == 0
-    assert "Scores of each token for" in found.stdout
+    assert "(position 0) draws from each token" in " ".join(found.stdout.split())
     refused = run("compare", "a deep film", "--model", place)
     assert refused.exit_code == 1
     assert "attention leaves out the residual stream" in refused.stderr

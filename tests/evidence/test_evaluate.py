@@ -60,6 +60,8 @@ def test_all_files_are_written_and_hold_the_same_numbers(found):
     again = contest("aopc", own, higher=True, seed=2)
     assert written.loc[("aopc", again.best.method), "rank"] == "best"
     assert written.loc[("aopc", "globenc"), "low"] == pytest.approx(again["globenc"].interval.low)
+    curve = cm.plots.curves({"globenc": own["globenc"]}).lines[0].get_ydata()
+    assert np.mean(curve) == pytest.approx(written.loc[("aopc", "globenc"), "mean"], abs=1e-5)
     assert image.imread(out / "evaluation.png").std() > 0.01
     record = json.loads((out / "evaluation.json").read_text())
     assert record["settings"]["methods"]["random"] == {"seed": 2}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from contextmix.cli import arguments as given
@@ -171,20 +170,7 @@ def compare(
         found = traced.compare(source, names, query=place, target=chosen, truncate=truncate)
     else:
         found = explored.comparison()
-    console = Console()
-    queries = next(iter(found.rows.values())).query_tokens
-    asked = queries.pieces[queries.position(place)]
-    console.print(f"Scores of each token for {asked!r}, each method divided by its largest.")
-    table = Table("token", *found.rows, box=None, pad_edge=False)
-    scaled = found.to_dataframe() / found.to_dataframe().abs().max()
-    for token, *scores in scaled.itertuples(name=None):
-        table.add_row(Text(token), *(f"{score:.3f}" for score in scores))
-    console.print(table)
-    console.print("\nSpearman's rank correlation over all tokens (nan: a method ranks nothing)")
-    table = Table("", *found.rows, box=None, pad_edge=False)
-    for name, *scores in found.spearman.itertuples(name=None):
-        table.add_row(name, *(f"{score:+.2f}" for score in scores))
-    console.print(table)
+    found.show()
     if explored is not None and html_file is not None:
         _write_page(explored, html_file, force)
 

@@ -87,7 +87,7 @@ class Run:
         return self._frame(ds.field("problem").is_null(), columns)
 
     def outcomes(self) -> dict[tuple[str, str], list[Scored]]:
-        """What the metrics say: (metric, method) → one `Scored` per row with results, in order; without curves."""
+        """What the metrics say: (metric, method) → one `Scored` per row with results, in order."""
         names = [(metric, method) for metric in self.settings.metrics for method in self.settings.methods]
         frame = self.to_pandas([*self.settings.metric_columns, "notes"])
         notes = [json.loads(text or "{}").get(METRICS, {}) for text in frame["notes"]]
@@ -95,7 +95,9 @@ class Run:
         for metric, method in names:
             column = f"{metric}:{method}"
             found[metric, method] = [
-                Scored(None, own[column]["reason"]) if np.isnan(value) else Scored(float(value))
+                Scored(None, own[column]["reason"])
+                if np.isnan(value)
+                else Scored(float(value), curve=own.get(column, {}).get("curve", {}))
                 for value, own in zip(frame[column], notes, strict=True)
             ]
         return found

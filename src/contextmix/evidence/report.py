@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +13,15 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from contextmix.errors import BadOption
 from contextmix.storage import write_atomically
+from contextmix.views.canvas import encoded, pyplot
+from contextmix.views.latex import escape
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
+
+LATEX_WIDTH = 100
+"""Characters of a line of a table in a page of small letters."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def folded(table: Table, width: int) -> list[pd.DataFrame]:
     """
     texts = table.texts
     index = (table.numbers if table.shown is None else table.shown).index.nlevels
-    sizes = [2 + max(len(str(name)), *map(len, texts.iloc[:, place])) for place, name in enumerate(texts.columns)]
+    sizes = [2 + max([len(str(name)), *map(len, texts.iloc[:, place])]) for place, name in enumerate(texts.columns)]
     pieces: list[list[int]] = [[]]
     for place in range(index, len(sizes)):
         if pieces[-1] and sum(sizes[:index]) + sum(sizes[one] for one in pieces[-1]) + sizes[place] > width + 2:
@@ -160,9 +163,17 @@ def markdown(texts: pd.DataFrame) -> str:
 
 
 def latex(table: Table) -> str:
-    """A table in LaTeX, for the package booktabs."""
-    texts = table.texts.map(_tex).rename(columns=_tex)
-    return str(texts.style.hide(axis="index").to_latex(hrules=True, caption=_tex(table.caption), label=table.name))
+    """A table in LaTeX, for the package booktabs; one that is wider than a page goes on below, in pieces."""
+    pieces = [_tabular(texts) for texts in folded(table, LATEX_WIDTH)]
+    head = [r"\begin{table}", r"\centering\small", rf"\caption{{{escape(table.caption)}}}", rf"\label{{{table.name}}}"]
+    return "\n".join([*head, "\n\n\\medskip\n".join(pieces), r"\end{table}"]) + "\n"
+
+
+def _tabular(texts: pd.DataFrame) -> str:
+    lines = [list(map(str, texts.columns)), *texts.to_numpy().tolist()]
+    written = [" & ".join(map(escape, line)) + r" \\" for line in lines]
+    head = [rf"\begin{{tabular}}{{{'l' * len(texts.columns)}}}", r"\toprule", written[0], r"\midrule"]
+    return "\n".join([*head, *written[1:], r"\bottomrule", r"\end{tabular}"])
 
 
 def drawn(figure: Figure) -> dict[str, bytes]:
@@ -171,31 +182,12 @@ def drawn(figure: Figure) -> dict[str, bytes]:
     Raises:
         BadOption: If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure as Canvas
-    except ImportError as missing:
-        raise BadOption('Figures need matplotlib: pip install "contextmix[plot]".') from missing
+    pyplot()
+    from matplotlib.figure import Figure as Canvas
+
     canvas = Canvas(figsize=figure.size, layout="constrained")
     figure.draw(canvas)
-    found = {}
-    for kind in ("png", "svg"):
-        data = io.BytesIO()
-        # Without a date, the same numbers give the same file.
-        canvas.savefig(data, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else None)
-        found[kind] = data.getvalue()
-    return found
-
-
-_SIGNS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_SIGNS |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
-_MATHS = {"↑": r"\uparrow", "↓": r"\downarrow", "★": r"\star", "†": r"\dagger", "−": "-", "≥": r"\ge", "≤": r"\le"}
-_MATHS |= {"±": r"\pm", "ρ": r"\rho", "ξ": r"\xi", "∞": r"\infty", "×": r"\times"}
-_SIGNS |= {sign: f"${command}$" for sign, command in _MATHS.items()}
-
-
-def _tex(text: Any) -> str:
-    """A text in LaTeX, which gives some signs a meaning of their own and lacks others."""
-    return "".join(_SIGNS.get(sign, sign) for sign in str(text))
+    return {kind: encoded(canvas, f".{kind}", dpi=200) for kind in ("png", "svg")}
 
 
 def _text(value: Any) -> str:

@@ -90,6 +90,19 @@ def picture(token_map: TokenMap, query: int | str | None = None, limit: int = 25
     return _layers(row, reason) if "layer" in row.dims else _line(row, reason)
 
 
+def whole(token_map: TokenMap) -> Picture:
+    """All rows of a map with the axes (query, key), whatever its size and whatever its tokens are.
+
+    Args:
+        token_map: The map.
+
+    Raises:
+        WrongShape: If it has other axes.
+    """
+    _refuse_other_axes(token_map)
+    return _grid(token_map)
+
+
 def spelled(tokens: Tokens) -> list[tuple[str, str]]:
     """Each token as it reads in running text: the space before it, and its letters.
 

@@ -1,4 +1,4 @@
-"""Figures for papers: functions that draw on matplotlib axes and return them."""
+"""What figures are made of: lines with bands, points, matrices of coloured cells, drawn on matplotlib axes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from contextmix.views.canvas import extent, line, room_for, say_beside, ticks
 from contextmix.views.colours import background
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def heat(
     *,
     signed: bool = False,
     limit: float | None = None,
+    bar: str | None = "",
 ) -> Axes:
     """A matrix as coloured cells: one hue for numbers without sign, two for numbers with sign.
 
@@ -111,15 +113,36 @@ def heat(
         columns: Labels from left to right.
         signed: Whether numbers have signs; zero is then the middle of the scale.
         limit: The number of the full colour; left out, the largest one.
+        bar: What the numbers beside the scale are; None: no scale is drawn.
     """
-    from matplotlib.colors import LinearSegmentedColormap
-
     array = np.asarray(values, dtype=np.float64)
     top = float(np.nanmax(np.abs(array))) if limit is None else limit
-    low = -1.0 if signed else 0.0
-    scale = LinearSegmentedColormap.from_list("contextmix", [background(s, signed) for s in np.linspace(low, 1.0, 33)])
-    image = axes.imshow(array, cmap=scale, vmin=low * top, vmax=top, aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize="small")
-    axes.set_yticks(range(len(rows)), rows, fontsize="small")
-    axes.figure.colorbar(image, ax=axes, pad=0.02)
+    image = axes.imshow(array, cmap=scale(signed), vmin=-top if signed else 0.0, vmax=top, aspect="auto")
+    width, height = extent(axes)
+    wide = width - room_for(rows) - (5.5 if bar is not None else 1) * line()
+    high = height - room_for(columns) - 4 * line()
+    ticks(axes, "x", columns, wide, upright=max(map(len, columns), default=0) <= 2)
+    ticks(axes, "y", rows, high)
+    if bar is not None:
+        say_beside(axes.figure.colorbar(image, ax=axes, pad=0.02), bar, high)
     return axes
+
+
+def scale(signed: bool) -> Any:
+    """The colours of every view as a matplotlib colour map: one hue, or two that meet at zero."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    stops = np.linspace(-1.0 if signed else 0.0, 1.0, 33)
+    return LinearSegmentedColormap.from_list("contextmix", [background(stop, signed) for stop in stops])
+
+
+def scale_beside(canvas: Any, panels: Any, said: str) -> None:
+    """One scale for all panels, on their right.
+
+    Args:
+        canvas: The figure.
+        panels: Axes drawn by `heat`, all with the same scale.
+        said: What its numbers are.
+    """
+    beside = canvas.colorbar(panels[0].images[0], ax=list(panels), pad=0.01, aspect=30)
+    say_beside(beside, said, 0.6 * canvas.get_figheight())

@@ -61,9 +61,6 @@ def panels(
         # Where all is zero any scale will do but an empty one.
         heat(axes, one.values, rows, columns, signed=one.signed, limit=tops[one.scale] or 1.0)
         axes.set_title(one.title, fontsize="medium")
-        if max(map(len, columns)) <= 2:
-            axes.tick_params(axis="x", rotation=0)
-        axes.tick_params(length=0)
         if place % across == 0:
             axes.set_ylabel(ylabel)
         if place + across >= len(shown):

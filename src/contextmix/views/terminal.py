@@ -6,7 +6,6 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.style import Style
 from rich.table import Table
@@ -14,9 +13,10 @@ from rich.text import Text
 
 from contextmix.places import Frames, Patches
 from contextmix.tokenmap import TokenMap
-from contextmix.views.colours import background, foreground
+from contextmix.views.colours import background
 from contextmix.views.picture import Picture, picture, spelled
 from contextmix.views.scene import elsewhere, marks, strongest, ticks
+from contextmix.views.terminal_table import Bars, Folded, Key, coloured, cut
 
 GRID_LIMIT = 25
 """Most tokens that are shown as a table of queries and keys."""
@@ -28,8 +28,7 @@ STEP_LIMIT = 6
 PLACED_LIMIT = 10
 """Most patches or frames that are listed below their picture: the strongest."""
 
-_BAR = 20
-_LABEL = 14
+_LONGEST = 200  # cells of a token in the running text
 _LEVELS = 4
 _SHADES = " ░▒▓█"
 
@@ -58,7 +57,7 @@ def render(token_map: TokenMap, query: int | str | None = None) -> RenderableTyp
         ...
     """
     drawn = picture(token_map, query, GRID_LIMIT)
-    caption = Text("\n".join(drawn.caption), style="dim")
+    caption = Group(Text("\n".join(drawn.caption), style="dim"), Key(drawn.signed))
     if drawn.kind == "line":
         return Group(_sentence(drawn), Text(), _list(drawn, LIST_LIMIT), Text(), caption)
     if drawn.kind in ("patches", "frames"):
@@ -67,7 +66,8 @@ def render(token_map: TokenMap, query: int | str | None = None) -> RenderableTyp
     if drawn.kind == "steps":
         more = Text(f"The {STEP_LIMIT} strongest of each row." if len(drawn.columns) > STEP_LIMIT else "", "dim")
         return Group(_steps(drawn), Text(), more, caption)
-    return Group(_Grid(drawn), caption)
+    signed = [drawn.signed] * len(drawn.columns)
+    return Group(Folded(drawn.rows, drawn.columns, drawn.numbers, drawn.scores, signed), caption)
 
 
 def show(
@@ -84,36 +84,37 @@ def show(
     Raises:
         WrongShape: If the map has axes that no picture shows.
     """
+    show_on(console, render(token_map, query))
+
+
+def show_on(console: Console | None, drawn: RenderableType) -> None:
+    """Print what was drawn, also where the encoding lacks some of its signs."""
     console = console or Console()
     if not console.encoding.startswith("utf") and isinstance(console.file, io.TextIOWrapper):
         # A bar or a letter that the encoding lacks becomes "?"; the numbers stay readable.
         console.file.reconfigure(errors="replace")
-    console.print(render(token_map, query))
-
-
-def _style(score: float, signed: bool) -> Style:
-    colour = background(score, signed)
-    return Style(color=foreground(colour), bgcolor=colour)
+    console.print(drawn)
 
 
 def _sentence(drawn: Picture) -> Text:
     text = Text()
     for (gap, label), score in zip(spelled(drawn.keys), drawn.scores[0], strict=True):
-        text.append(gap).append(label, _style(score, drawn.signed))
+        text.append(gap).append(cut(label, _LONGEST), coloured(score, drawn.signed))
     return text
 
 
 def _list(drawn: Picture, limit: int) -> RenderableType:
     strength = np.abs(drawn.values[0])
     shown = sorted({*strongest(drawn, limit), *elsewhere(drawn)[:limit]})
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for justify in ("right", "left", "left", "right", "left"):
-        table.add_column(justify=justify)
-    for position in shown:
-        score, number = drawn.scores[0, position], drawn.numbers[0][position]
-        mark = "◀ strongest" if strength[position] == strength.max() > 0 else ""
-        texts = (Text(str(position), "dim"), Text(drawn.columns[position]), _bar(score, drawn.signed))
-        table.add_row(*texts, Text(number), Text(mark))
+    largest = strength.max()
+    table = Bars(
+        shown,
+        [drawn.columns[position] for position in shown],
+        [float(drawn.scores[0, position]) for position in shown],
+        [drawn.numbers[0][position] for position in shown],
+        drawn.signed,
+        [bool(strength[position] == largest > 0) for position in shown],
+    )
     if len(shown) == len(drawn.columns):
         return table
     special = ", and the special ones" if len(shown) > limit else ""
@@ -132,15 +133,9 @@ def _steps(drawn: Picture) -> RenderableType:
         line = Text("← ", "dim")
         for key in order:
             shown = f"{drawn.columns[key].strip() or drawn.columns[key]} {drawn.numbers[place][key]}"
-            line.append(shown.replace(" ", "\u00a0"), _style(drawn.scores[place, key], drawn.signed)).append("  ")
+            line.append(shown.replace(" ", "\u00a0"), coloured(drawn.scores[place, key], drawn.signed)).append("  ")
         table.add_row(Text(label, "bold"), line)
     return table
-
-
-def _bar(score: float, signed: bool) -> Text:
-    full, rest = divmod(round(abs(score) * _BAR * 8), 8)
-    blocks = "█" * full + ("▏▎▍▌▋▊▉"[rest - 1] if rest else "")
-    return Text(blocks, Style(color=background(np.sign(score) * 0.7, signed)))
 
 
 @dataclass(frozen=True)
@@ -200,49 +195,3 @@ def _axis(duration: float, columns: int) -> str:
         if start + len(label) + 1 <= columns:
             axis = axis.ljust(start) + "╷" + label
     return axis
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """A table of coloured numbers that breaks into blocks of columns where the console is narrow."""
-
-    drawn: Picture
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        labels = [_cut(label) for label in self.drawn.columns]
-        numbers = zip(*self.drawn.numbers, strict=True)
-        widths = [max(cell_len(label), *map(len, column)) for label, column in zip(labels, numbers, strict=True)]
-        head = max(cell_len(_cut(row)) for row in self.drawn.rows)
-        for start, stop in _blocks(widths, options.max_width - head):
-            columns = range(start, stop)
-            yield self._line("", [_centred(labels[column], widths[column]) for column in columns], None, head)
-            for place, row in enumerate(self.drawn.rows):
-                cells = [self.drawn.numbers[place][column].rjust(widths[column]) for column in columns]
-                yield self._line(_cut(row), cells, self.drawn.scores[place, start:stop], head)
-            yield Text()
-
-    def _line(self, label: str, cells: list[str], scores: np.ndarray | None, head: int) -> Text:
-        line = Text(set_cell_size(label, head), no_wrap=True, overflow="crop")
-        for place, cell in enumerate(cells):
-            line.append(" ").append(cell, "bold" if scores is None else _style(scores[place], self.drawn.signed))
-        return line
-
-
-def _blocks(widths: list[int], room: int) -> list[tuple[int, int]]:
-    """Cut columns into runs that fit the room, each with at least one column."""
-    blocks, start, used = [], 0, 0
-    for place, width in enumerate(widths):
-        if place > start and used + width + 1 > room:
-            blocks.append((start, place))
-            start, used = place, 0
-        used += width + 1
-    return [*blocks, (start, len(widths))]
-
-
-def _cut(label: str) -> str:
-    return label if cell_len(label) <= _LABEL else set_cell_size(label, _LABEL - 1) + "…"
-
-
-def _centred(label: str, width: int) -> str:
-    room = width - cell_len(label)
-    return " " * (room // 2) + label + " " * (room - room // 2)
