@@ -2,8 +2,8 @@
 
     python benchmarks/explorer.py [--repeats 5] [--moves 60]
 
-Maps are softmaxes of normal logits (deviation 2): noise, which compresses worse than attention does. "usable" is the
-time from the start of the navigation to the first coloured text; "frame" is what one frame costs in which the pointer is on
+Maps are softmaxes of normal logits (deviation 2), noise that compresses worse than attention. "usable" is the time from
+the start of the navigation to the first coloured text; "frame" is what one frame costs in which the pointer is on
 another token or cell: script, style, layout and paint. On a busy machine read the processor's time.
 """
 
