@@ -1,0 +1,26 @@
+"""Pages of the documentation that are written from the code: one per method, aggregation and metric, and all errors.
+
+`docs/conf.py` calls `write` before Sphinx reads its sources, so a page cannot say anything else than the code does.
+"""
+
+from pathlib import Path
+
+from scripts.docs.errors import errors_page
+from scripts.docs.plugins import aggregation_pages, method_pages, metric_pages
+
+
+def write(folder: Path) -> list[Path]:
+    """Write all pages and their pictures; only files that change are touched, so that Sphinx reads only these again.
+
+    Args:
+        folder: Where to, such as ``docs/generated``.
+    """
+    pages: dict[str, bytes] = {"errors.md": errors_page().encode()}
+    for part in (method_pages(), aggregation_pages(), metric_pages()):
+        pages |= part
+    for name, data in pages.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_bytes() != data:
+            path.write_bytes(data)
+    return [folder / name for name in pages]

@@ -1,0 +1,57 @@
+"""What a method gives on the built-in model, drawn when the documentation is built."""
+
+from functools import cache
+from typing import Any
+
+import contextmix as cm
+from contextmix.contracts import Method, ModelMethod, Recipe
+from contextmix.views.canvas import encoded
+
+TEXT = "not even the fine cast can save this tedious mess of a movie ."
+WIDTH = 4.6
+
+
+@cache
+def model() -> Any:
+    """The built-in classifier."""
+    return cm.load("demo")
+
+
+@cache
+def trace() -> Any:
+    """One run of it."""
+    return model().trace(TEXT)
+
+
+def picture(plugin: Method | ModelMethod | Recipe) -> tuple[bytes, str]:
+    """A PNG and its caption: bars for the whole model, layers for what is added up over them, else the last layer."""
+    name = plugin.name
+    with cm.plots.column(WIDTH):
+        if isinstance(plugin, ModelMethod):
+            found = model().explain(TEXT, name)
+            axes = (found.row("[CLS]") if "query" in found.dims else found).plot()
+            said = "what each token did for the predicted class"
+        elif isinstance(plugin, Recipe):
+            axes = model().explain(TEXT, name, layers="all").plot("[CLS]")
+            said = "what `[CLS]` is made of, up to each layer"
+        else:
+            axes = cm.measure(trace(), name).layer(-1).plot()
+            said = "the map of the last layer"
+        return _png(axes), f"`{name}` on the built-in model `demo`: {said}."
+
+
+def aggregated(name: str, maps: str) -> tuple[bytes, str]:
+    """The same for an aggregation of these maps."""
+    with cm.plots.column(WIDTH):
+        axes = cm.aggregate(cm.measure(trace(), maps), name).plot("[CLS]")
+        return _png(
+            axes
+        ), f"`{name}` of `{maps}` on the built-in model `demo`: what `[CLS]` is made of, up to each layer."
+
+
+def _png(axes: Any) -> bytes:
+    from matplotlib import pyplot
+
+    data = encoded(axes.figure, ".png", dpi=160)
+    pyplot.close(axes.figure)
+    return data
