@@ -1,6 +1,7 @@
-// Builds what Python ships: `node build.mjs` writes the bundles, `node build.mjs --tests` the unit tests for node.
+// Builds what Python ships. `node build.mjs` writes the bundles into the Python package, `--out FOLDER` elsewhere (a test
+// compares the two), `--tests` the unit tests for node.
 import { build, transform } from "esbuild";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -36,25 +37,18 @@ const shared = {
 };
 
 const bundles = [
-  { entry: "src/explorer.ts", file: "../src/contextmix/views/explorer/explorer.js", licensed: true },
-  { entry: "src/page.ts", file: "../src/contextmix/serve/static/page.js", external: ["./explorer.js"] },
+  { entry: "src/explorer.ts", file: "views/explorer/explorer.js", licensed: true },
+  { entry: "src/page.ts", file: "serve/static/page.js", external: ["./explorer.js"] },
 ];
 
-async function buildBundle({ entry, file, licensed = false, external = [] }) {
+async function buildBundle({ entry, file, licensed = false, external = [] }, folder) {
   const banner = licensed ? { js: `/*! contextmix explorer, MIT. It contains:\n\n${licences()}\n*/` } : {};
-  const { outputFiles } = await build({
-    ...shared,
-    entryPoints: [entry],
-    outfile: file,
-    external,
-    minify: true,
-    banner,
-    write: false,
-  });
-  const text = outputFiles[0].text;
+  const { outputFiles } = await build({ ...shared, entryPoints: [entry], external, minify: true, banner, write: false });
+  const { text } = outputFiles[0];
   // Inside <script> these would end it, or hide what follows.
   if (/<\/script|<!--|[^\x00-\x7f]/i.test(text)) throw new Error(`${file} cannot stand inside an HTML page`);
-  await build({ ...shared, entryPoints: [entry], outfile: file, external, minify: true, banner });
+  mkdirSync(dirname(join(folder, file)), { recursive: true });
+  writeFileSync(join(folder, file), text);
   console.log(`${file}: ${(text.length / 1024).toFixed(1)} kB`);
 }
 
@@ -69,5 +63,7 @@ async function buildTests() {
   });
 }
 
+const out = process.argv.indexOf("--out");
+const folder = out < 0 ? join(here, "../src/contextmix") : process.argv[out + 1];
 if (process.argv.includes("--tests")) await buildTests();
-else for (const bundle of bundles) if (existsSync(join(here, bundle.entry))) await buildBundle(bundle);
+else for (const bundle of bundles) if (existsSync(join(here, bundle.entry))) await buildBundle(bundle, folder);

@@ -14,6 +14,7 @@ import { NumberTable } from "./table";
 
 const STEP = 900;
 const CALM_STEP = 1800;
+const REST = 400;
 
 export class App {
   private state: State;
@@ -22,6 +23,7 @@ export class App {
   private readonly modeller: Modeller;
   private readonly frame = h("div", { class: "explorer" });
   private readonly question = h("h2", { class: "question" });
+  private readonly pinned = h("p", { class: "pinned" }, "pinned · Esc lets go");
   private readonly panelBox = h("div", { class: "panels" });
   private readonly live = h("p", { class: "live", role: "status", "aria-live": "polite" });
   private readonly header: Header;
@@ -31,8 +33,11 @@ export class App {
   private panels: PanelView[] = [];
   private shown: readonly number[] = [];
   private waiting = 0;
+  private gone = false;
+  private theme: Theme | null = null;
   private timer = 0;
   private announcing = 0;
+  private saidAt = -Infinity;
   private readonly dark = matchMedia("(prefers-color-scheme: dark)");
   private readonly calm = matchMedia("(prefers-reduced-motion: reduce)");
   private readonly onScheme = (): void => this.schedule();
@@ -40,9 +45,10 @@ export class App {
   constructor(
     private readonly root: ShadowRoot,
     private readonly exhibit: Exhibit,
-    state?: State,
+    kept: Partial<State>,
+    private readonly onTheme: (theme: Theme) => void,
   ) {
-    this.state = state ?? initial(exhibit);
+    this.state = { ...initial(exhibit), ...kept };
     this.loaded = exhibit.maps.map(() => undefined);
     this.modeller = new Modeller(exhibit);
     const style = new CSSStyleSheet();
@@ -61,7 +67,8 @@ export class App {
           exhibit.media,
         )
       : null;
-    this.frame.append(this.header.element, this.controls.element, this.question);
+    this.frame.append(this.header.element, this.controls.element);
+    this.frame.append(h("div", { class: "asked" }, this.question, this.pinned));
     if (this.asker) this.frame.append(this.asker.element);
     this.frame.append(this.panelBox, this.numbers.element, this.live);
     this.frame.addEventListener("keydown", (event) => this.key(event));
@@ -71,6 +78,7 @@ export class App {
   }
 
   destroy(): void {
+    this.gone = true;
     cancelAnimationFrame(this.waiting);
     clearInterval(this.timer);
     clearTimeout(this.announcing);
@@ -80,8 +88,10 @@ export class App {
     this.root.replaceChildren();
   }
 
-  get choices(): State {
-    return this.state;
+  /** What a reader wants to find again when the exhibit changes. */
+  get habits(): Partial<State> {
+    const { theme, large, words, special, threshold, scale, shared } = this.state;
+    return { theme, large, words, special, threshold, scale, shared };
   }
 
   private dispatch(action: Action): void {
@@ -94,7 +104,7 @@ export class App {
 
   /** Many events may come in one frame; only the last state is drawn. */
   private schedule(): void {
-    if (this.waiting) return;
+    if (this.waiting || this.gone) return;
     this.waiting = requestAnimationFrame(() => {
       this.waiting = 0;
       this.render();
@@ -117,9 +127,11 @@ export class App {
     this.state.maps.forEach((index) => this.load(index));
     const model = this.model();
     set(this.frame, "data-theme", model.theme);
+    if (model.theme !== this.theme) this.onTheme((this.theme = model.theme));
     set(this.frame, "data-large", this.state.large);
     set(this.frame, "data-panels", model.panels.length);
-    say(this.question, question(model) + (this.state.pinned ? " · pinned" : ""));
+    say(this.question, question(model));
+    this.pinned.hidden = !this.state.pinned;
     this.header.update(model);
     this.controls.update(model);
     this.updateAsker(model);
@@ -169,20 +181,24 @@ export class App {
       .finally(() => this.schedule());
   }
 
-  /** What changed, for screen readers, once the reader rests. */
+  /** What changed, for screen readers, once the reader rests; not over what was just said, nor while it plays. */
   private announceLater(): void {
     clearTimeout(this.announcing);
     this.announcing = window.setTimeout(() => {
+      if (this.state.playing || performance.now() - this.saidAt < 2 * REST) return;
       const answers = [...this.panelBox.querySelectorAll(".answer")].map(({ textContent }) => textContent);
-      this.announce(`${this.question.textContent}. ${answers.join(" ")}`);
-    }, 400);
+      say(this.live, `${this.question.textContent}. ${answers.join(" ")}`);
+    }, REST);
   }
 
   private announce(text: string): void {
+    this.saidAt = performance.now();
     say(this.live, text);
   }
 
   private key(event: KeyboardEvent): void {
+    // A key that moved something here is not for the page around.
+    if (event.defaultPrevented) event.stopPropagation();
     if (event.key === "Escape") this.dispatch({ type: "unpin" });
     if (event.key === "?") this.header.toggleHelp();
   }

@@ -14,7 +14,7 @@ export class Controls {
   private readonly gives = h("button", { type: "button" }, "gives to");
   private readonly play = h("button", { type: "button", class: "play" });
   private readonly slider = h("input", { type: "range", min: 0, step: 1, "aria-label": "Layer" });
-  private readonly layer = h("output");
+  private readonly layer = h("span", { class: "now" });
   private readonly layerBox = h("div", { class: "layer", role: "group", "aria-label": "Layer" }, this.play, this.slider, this.layer);
   private readonly more: More;
   private compare = false;
@@ -57,7 +57,7 @@ export class Controls {
     set(this.several, "aria-pressed", String(this.compare));
     set(this.draws, "aria-pressed", String(state.direction === "draws"));
     set(this.gives, "aria-pressed", String(state.direction === "gives"));
-    this.draws.parentElement!.hidden = !exhibit.maps.some(({ dims }) => dims.includes("query"));
+    this.draws.parentElement!.hidden = !state.maps.some((map) => exhibit.maps[map]!.dims.includes("query"));
     this.layers = layersOf(exhibit, state.maps);
     this.layerBox.hidden = this.layers.length < 2;
     set(this.slider, "max", this.layers.length - 1);
@@ -88,7 +88,7 @@ class More {
   private readonly head = select("Heads", []);
   private readonly target = select("Output", []);
   private readonly threshold = h("input", { type: "range", min: 0, max: 90, step: 5, "aria-label": "Threshold" });
-  private readonly below = h("output");
+  private readonly below = h("span", { class: "now" });
 
   constructor(dispatch: Dispatch, model: Model) {
     const setting = (change: Partial<State>): void => dispatch({ type: "set", change });
@@ -140,7 +140,7 @@ interface Choice {
 }
 
 function select(name: string, entries: [string, string][]): Choice {
-  const input = h("select");
+  const input = h("select", { "aria-label": name });
   const choice = { element: h("label", {}, h("span", {}, name), input), input };
   options(choice, entries, entries[0]?.[0] ?? "");
   return choice;

@@ -103,7 +103,7 @@ function refuseMap(map: MapEntry, exhibit: Exhibit): void {
   if (map.layers) lengths.layer = map.layers.length;
   if (map.targets) lengths.target = map.targets.length;
   const inOrder = AXES.filter((axis) => map.dims.includes(axis));
-  if (map.dims[map.dims.length - 1] !== "key" || inOrder.join() !== map.dims.join())
+  if (map.dims[map.dims.length - 1] !== "key" || map.dims.length !== map.shape.length || inOrder.join() !== map.dims.join())
     throw new Error(`The map ${map.name} has the axes ${map.dims.join(", ")}, which cannot be shown.`);
   map.dims.forEach((axis, place) => {
     const length = lengths[axis] ?? map.shape[place];

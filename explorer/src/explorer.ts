@@ -1,27 +1,39 @@
 // The module's front door: mount() for pages, a default export for anywidget, and reports mount themselves.
 import { App } from "./app";
-import { background } from "./colours";
+import { background, ink } from "./colours";
 import { h } from "./dom";
 import { checked, type Exhibit } from "./exhibit";
+import type { Theme } from "./model";
+import type { State } from "./state";
 
-export { background };
+export { background, ink };
 
 export interface Mounted {
   update(exhibit: Exhibit): void;
   destroy(): void;
 }
 
+export interface Options {
+  /** What the reader then may change; left out, as the system says. */
+  readonly theme?: State["theme"];
+  /** Called with the theme that is shown, at first and after each change. */
+  readonly onTheme?: (theme: Theme) => void;
+}
+
 /** Show an exhibit inside an element. What cannot be shown is said there, not thrown. */
-export function mount(element: HTMLElement, exhibit: unknown): Mounted {
-  const host = h("div", { class: "contextmix-explorer" });
+export function mount(element: HTMLElement, exhibit: unknown, options: Options = {}): Mounted {
+  // Jupyter reads the attribute: arrow keys are the explorer's while it has the focus.
+  const host = h("div", { class: "contextmix-explorer", "data-lm-suppress-shortcuts": "true" });
   const root = host.attachShadow({ mode: "open" });
   let app: App | null = null;
+  let habits: Partial<State> = { theme: options.theme ?? "auto" };
   element.append(host);
   const update = (document: unknown): void => {
+    if (app) habits = app.habits;
     app?.destroy();
     app = null;
     try {
-      app = new App(root, checked(document));
+      app = new App(root, checked(document), habits, options.onTheme ?? (() => undefined));
     } catch (error) {
       root.replaceChildren(h("p", { role: "alert" }, `The explorer cannot show this: ${(error as Error).message}`));
     }
@@ -68,7 +80,8 @@ function mountAll(): void {
     } catch {
       // mount() says that this is no exhibit.
     }
-    mount(place, exhibit);
+    // The page around takes the theme on.
+    mount(place, exhibit, { onTheme: (theme) => (document.documentElement.style.colorScheme = theme) });
   }
 }
 

@@ -19,8 +19,8 @@ const HELP: [string, string][] = [
 export class Header {
   readonly element = h("header", { class: "top" });
   private readonly theme = h("button", { type: "button" });
-  private readonly large = h("button", { type: "button", title: "Larger type" }, "A+");
-  private readonly help = h("button", { type: "button", title: "Keys", "aria-expanded": "false" }, "?");
+  private readonly large = h("button", { type: "button", title: "Larger type", "aria-label": "Larger type" }, "A+");
+  private readonly help = h("button", { type: "button", title: "Keyboard hints", "aria-label": "Keyboard hints", "aria-expanded": "false" }, "?");
   private readonly hints = h("dl", { class: "hints", hidden: true });
   private state: State | null = null;
 
@@ -57,7 +57,7 @@ function about({ title, model, keys, prediction, target }: Exhibit): HTMLElement
   const known = [text, keys.pieces.join("")].map(letters);
   if (!known.includes(letters(title))) parts.push(h("h1", { title }, shortened(visible(title), 120)));
   if (model) parts.push(fact("model", visible(model)));
-  if (prediction) parts.push(fact("prediction", quoted(visible(prediction.label)), chance(prediction)));
+  if (prediction) parts.push(fact("prediction", quoted(visible(prediction.label).trim()), chance(prediction)));
   if (target) {
     const foil = target.foil ? ` rather than ${quoted(visible(target.foil))}` : "";
     parts.push(fact("explained", quoted(visible(target.label)) + foil));

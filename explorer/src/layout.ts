@@ -40,28 +40,33 @@ export interface Layout {
   readonly lineOf: (row: number) => number;
 }
 
+/** How column labels lean. */
+export const SLANT = Math.PI / 3;
 const LABEL = 14;
 const WIDEST = 34;
 
-/** Cells are whole device pixels, so that none looks larger than its neighbour. */
+/** The largest cells that fit, with labels where these stay apart. */
 export function layout(view: MapView, width: number, density: number): Layout {
   const font = `${view.font}px system-ui, sans-serif`;
   const [rowLabels, columnLabels] = [view.rowLabels, view.columnLabels].map((labels) =>
     labels.map((label) => shortened(label, LABEL)),
   ) as [string[], string[]];
   const rowWidth = view.bare ? 0 : widest(rowLabels, font) + 8;
-  const slant = view.bare ? 0 : (widest(columnLabels, font) + view.font) * Math.SQRT1_2 + 4;
-  const least = Math.ceil(1.5 * density);
-  const whole = (space: number): number =>
-    view.bare ? space / view.columns : Math.max(least, Math.floor((space * density) / view.columns)) / density;
-  const labelled = Math.min(WIDEST, whole(width - rowWidth - slant));
-  const fits = !view.bare && labelled >= view.font * 0.85;
+  const longest = view.bare ? 0 : widest(columnLabels, font);
+  const [across, down] = [longest * Math.cos(SLANT) + view.font, longest * Math.sin(SLANT) + view.font];
+  const cell = (space: number): number => {
+    const pixels = (space * density) / view.columns;
+    // Whole pixels, so that no cell looks larger than its neighbour, unless that would leave much space unused.
+    return (view.bare ? pixels : Math.max(1, pixels < 4 ? pixels : Math.floor(pixels))) / density;
+  };
+  const labelled = Math.min(WIDEST, cell(width - rowWidth - across));
+  const fits = !view.bare && labelled * Math.sin(SLANT) >= view.font;
   const left = view.lastOnTop || fits ? rowWidth : 0;
-  const right = fits ? slant : 0;
-  const cellWidth = fits ? labelled : Math.min(WIDEST, whole(width - left));
+  const right = fits ? across : 0;
+  const cellWidth = fits ? labelled : Math.min(WIDEST, cell(width - left));
   const cellHeight = view.lastOnTop ? Math.min(22, Math.max(10, Math.round(260 / view.rows))) : cellWidth;
-  const above = fits && !view.lastOnTop ? slant : 0;
-  const below = fits && view.lastOnTop ? slant : 0;
+  const above = fits && !view.lastOnTop ? down : 0;
+  const below = fits && view.lastOnTop ? down : 0;
   return {
     left,
     top: above,

@@ -1,6 +1,6 @@
 // The pixels of a heat map.
 import { ramp, step } from "./colours";
-import type { Layout, MapView } from "./layout";
+import { SLANT, type Layout, type MapView } from "./layout";
 
 const INKS = {
   light: { text: "#4a5160", strong: "#14171c", mark: "#c2410c", halo: "#ffffff" },
@@ -64,7 +64,7 @@ function columnLabel(context: CanvasRenderingContext2D, view: MapView, plan: Lay
   const y = view.lastOnTop ? plan.top + view.rows * plan.cellHeight + 6 : plan.top - 6;
   context.save();
   context.translate(x, y);
-  context.rotate(view.lastOnTop ? Math.PI / 4 : -Math.PI / 4);
+  context.rotate(view.lastOnTop ? SLANT : -SLANT);
   context.textAlign = "left";
   context.fillText(plan.columnLabels[column]!, 0, 0);
   context.restore();

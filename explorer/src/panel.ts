@@ -1,4 +1,5 @@
 // One method: its answer as coloured text, layers × tokens, tokens × tokens, and what the numbers are.
+import { Bars } from "./bars";
 import { h, say, set } from "./dom";
 import { Figure, HeadFigures, type Look } from "./figure";
 import { factsOf, Legend } from "./legend";
@@ -10,6 +11,9 @@ import { Strips } from "./strips";
 import { number } from "./words";
 
 export const HINT = "Point at a token or a cell to read its number.";
+
+/** More columns than this need the whole width. */
+const MANY = 72;
 
 interface Cell {
   row: number;
@@ -25,6 +29,7 @@ export class PanelView {
   private readonly readout = h("p", { class: "readout" });
   private readonly scaling = h("p", { class: "scaling" });
   private readonly legend = new Legend();
+  private readonly bars = new Bars();
   private readonly strips: Strips;
   private readonly layers: Figure;
   private readonly grid: Figure;
@@ -54,7 +59,13 @@ export class PanelView {
       this.strips.element,
       h("div", { class: "said" }, this.answer, this.legend.element),
       this.readout,
-      h("div", { class: "figures" }, this.layers.element, this.grid.element, this.heads.element),
+      h(
+        "div",
+        { class: "figures" },
+        h("div", { class: "column" }, this.layers.element, this.bars.element),
+        this.grid.element,
+        this.heads.element,
+      ),
       this.scaling,
       factsOf(panel.entry),
     );
@@ -108,7 +119,9 @@ export class PanelView {
     const [note, alone] = ["rows receive, columns are what they draw from", panel.heads.length === 0];
     this.grid.update(alone ? panel.grid : null, () => this.gridLook(false), note);
     this.heads.update(panel.heads, () => this.gridLook(true));
-    set(this.element, "data-figures", [panel.layers, panel.grid].filter(Boolean).length);
+    this.bars.update(panel, model);
+    set(this.element, "data-heads", panel.heads.length > 0);
+    set(this.element, "data-many", Math.max(model.keys.length, model.queries.length) > MANY);
   }
 
   private layersLook(own: boolean, what: string): Look {

@@ -17,7 +17,8 @@ export function named(units: readonly Unit[], place: number): string {
 /** What is asked, in words. */
 export function question(model: Model): string {
   const { asked, active, exhibit, state } = model;
-  if (!exhibit.maps.some((entry) => has(entry, "query"))) return subject(exhibit.maps[state.maps[0]!]!, model);
+  const entries = state.maps.map((map) => exhibit.maps[map]!);
+  if (!entries.some((entry) => has(entry, "query"))) return subject(entries[0]!, model);
   const name = named(asked, active);
   const each = state.words ? "word" : "token";
   return state.direction === "draws" ? `What ${name} draws from each ${each}` : `What draws from ${name}`;

@@ -51,7 +51,7 @@ export function initial(exhibit: Exhibit): State {
     maps,
     layer: layers.includes(layer) ? layer : (layers[layers.length - 1] ?? layer),
     head: "mean",
-    target: 0,
+    target: explained(exhibit),
     token: query,
     pinned: false,
     pointed: null,
@@ -65,6 +65,12 @@ export function initial(exhibit: Exhibit): State {
     large: false,
     playing: false,
   };
+}
+
+/** The output that is explained or, where none is named, predicted: the one to show of those that a map holds. */
+function explained({ maps, target, prediction }: Exhibit): number {
+  const names = maps.find(({ targets }) => targets)?.targets ?? [];
+  return Math.max(0, names.indexOf((target ?? prediction)?.label ?? ""));
 }
 
 /** The blocks that the chosen maps know, in order. */

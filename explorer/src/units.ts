@@ -36,10 +36,15 @@ function unit(axis: Axis, pieces: readonly number[], marked: ReadonlySet<number>
     pieces,
     label,
     gap: axis.gaps[first]!,
-    name: pieces.length === 1 ? visible(axis.tokens?.[first] ?? axis.pieces[first]!) : label,
+    name: pieces.length === 1 ? named(visible(axis.tokens?.[first] ?? axis.pieces[first]!)) : label,
     special: marked.has(first),
     place: pieces.length === 1 ? (axis.places?.[first] ?? null) : null,
   };
+}
+
+/** Some tokenizers write the space before a word into its token: it is no part of the name. */
+function named(token: string): string {
+  return token.trim() || token;
 }
 
 /** Neighbours with the same word; special tokens and tokens without a word stay alone. */

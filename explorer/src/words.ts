@@ -57,10 +57,12 @@ export function number(value: number, largest = Math.abs(value)): string {
 
 /** The half-width of what rounding may have changed. */
 export function margin(error: number): string {
-  return error > 0 ? ` ± ${error.toPrecision(1).replace("e-", "e−")}` : "";
+  if (error <= 0) return "";
+  const rounded = Number(error.toPrecision(1));
+  return ` ± ${rounded >= 1 && rounded < 1e6 ? rounded : String(rounded).replace("e+", "e").replace("-", "−")}`;
 }
 
 export function percent(share: number): string {
-  const text = (100 * share).toFixed(share > 0.9995 || share < 0.0995 ? 1 : 0);
-  return `${share < 1 && text === "100.0" ? "> 99.9" : text} %`;
+  const text = (100 * share).toFixed(share === 0 || (share >= 0.0995 && share < 0.995) ? 0 : 1);
+  return `${share < 1 && text === "100.0" ? "> 99.9" : text.replace("100.0", "100")} %`;
 }

@@ -206,7 +206,7 @@ def scored_position(subject: Subject, tokens: Tokens | None, position: int | str
     if len(found) != 1:
         raise BadOption(
             f"{type(subject.model).__name__} has scores at each token, and the input has {len(found)} masks, so nobody "
-            "knows which of them to explain. Say position=…, a number or the token's text."
+            "knows which of them to explain. Say position=… (or query=… to explore), a number or the token's text."
         )
     return found[0]
 

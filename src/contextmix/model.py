@@ -540,7 +540,9 @@ class TracedModel:
             (found,) = self._explained([one], asked.mixing, None, asked.layers, 1, asked.steps)
             maps = {plan.name: each for plan, each in zip(asked.mixing, found, strict=True)}
         position = asked.query if scores_tokens(self.model) else None
-        for plan in asked.whole(any("prediction" in each.provenance.notes for each in maps.values())):
+        # A target that cannot be explained is refused by the method, not forgotten.
+        scored = asked.target is not None or any("prediction" in each.provenance.notes for each in maps.values())
+        for plan in asked.whole(scored):
             asked.steps.whole(plan)
             tick = partial(asked.steps.still, plan.name)
             maps[plan.name] = self.attribute(one, plan, asked.target, position, asked.memory_budget, tick)

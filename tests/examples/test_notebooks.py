@@ -10,7 +10,7 @@ NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 
 
 def test_there_are_three():
-    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03"]
+    assert len(NOTEBOOKS) >= 3  # reading none would pass everything
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -17,7 +17,8 @@ from contextmix.places import Frames, Patches
 from contextmix.provenance import Provenance
 from contextmix.tokenmap import TokenMap
 from contextmix.tokens import Tokens
-from contextmix.views.exhibit import Shown, axis, exhibit
+from contextmix.views.axes import axis
+from contextmix.views.exhibit import Shown, exhibit
 
 CODES = {(8, False): ("B", 255), (16, False): ("<H", 65535), (8, True): ("b", 127), (16, True): ("<h", 32767)}
 

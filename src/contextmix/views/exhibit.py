@@ -10,23 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from contextmix.errors import BadInput, BadOption, WrongShape
-from contextmix.places import Frames, Patches
 from contextmix.provenance import Quantity
 from contextmix.tokenmap import TokenMap
 from contextmix.tokens import Tokens, printable
+from contextmix.views.axes import axis, media, named
 from contextmix.views.encoding import Bits, encoded
 from contextmix.views.facts import facts
-from contextmix.views.picture import spelled, usual_query
-from contextmix.views.scene import envelope, image_for, sound_for
-from contextmix.views.vector import data_uri
+from contextmix.views.picture import usual_query
 
 FORMAT, VERSION = "contextmix/exhibit", 1
 FEW = 400_000
 """Most numbers, of all maps together, that get 16 bits each unless told otherwise; more get 8."""
 MANY = 4_000_000
 """Above this, 85 of the 255 steps are used: a third of the fineness for a quarter less bytes."""
-WAVE = 1000
-"""Stretches of a sound, of which the lowest and highest sample are kept."""
 
 
 @dataclass(frozen=True)
@@ -92,34 +88,15 @@ def exhibit(
     return {
         "format": FORMAT,
         "version": VERSION,
-        "title": printable(title or keys.text or _named(keys)),
+        "title": printable(title or keys.text or named(keys)),
         "model": _line(" and ".join(dict.fromkeys(one.provenance.model for one in found if one.provenance.model))),
         "prediction": next((_prediction(each["prediction"]) for each in notes if each.get("prediction")), None),
         "target": _target(shown),
         "keys": axis(keys),
         "queries": None if queries is None or axis(queries) == axis(keys) else axis(queries),
         "start": _start(found, queries or keys, query),
-        "media": _media(keys, over),
+        "media": media(keys, over),
         "maps": [_map(name, one, fineness) for name, one in shown.items()],
-    }
-
-
-def axis(tokens: Tokens) -> dict[str, Any]:
-    """The labels of an axis: ``gaps`` and ``pieces`` in turn read as the text does, ``tokens`` are as they were cut.
-
-    Example:
-        >>> found = axis(Tokens(("deep", "##ly"), words=(0, 0)))
-        >>> found["pieces"], found["gaps"], found["tokens"]
-        (['deep', 'ly'], ['', ''], ['deep', '##ly'])
-    """
-    gaps, pieces = zip(*spelled(tokens), strict=True)
-    return {
-        "pieces": list(pieces),
-        "gaps": list(gaps),
-        "tokens": list(map(printable, tokens.pieces)),
-        "special": [position for position, special in enumerate(tokens.special) if special],
-        "words": None if tokens.words is None else list(tokens.words),
-        "places": _places(tokens),
     }
 
 
@@ -208,51 +185,8 @@ def _start(found: Sequence[TokenMap], queries: Tokens, query: int | str | None) 
     return {"map": 0, "layer": layer, "query": place}
 
 
-def _places(tokens: Tokens) -> list[list[float] | None] | None:
-    """Where each token stands: [left, top, width, height] in parts of the image, or [start, end] in seconds."""
-    places = tokens.places
-    if isinstance(places, Patches):
-        width, height = places.size
-        boxes = [places.box(token) for token in range(len(places))]
-        return [
-            None
-            if box is None
-            else _rounded(box[0] / width, box[1] / height, (box[2] - box[0]) / width, (box[3] - box[1]) / height)
-            for box in boxes
-        ]
-    if isinstance(places, Frames):
-        slots = [places.slot(token) for token in range(len(places))]
-        end = places.duration
-        return [None if slot is None or slot[0] >= end else _rounded(slot[0], min(slot[1], end)) for slot in slots]
-    return None
-
-
-def _media(tokens: Tokens, over: Any) -> dict[str, Any] | None:
-    """The image or the sound below the scores; without ``over`` its size alone."""
-    places = tokens.places
-    if isinstance(places, Patches):
-        source = "" if over is None else data_uri(image_for(places, over))
-        return {"kind": "image", "source": source, "width": places.size[0], "height": places.size[1]}
-    if isinstance(places, Frames):
-        wave = [] if over is None else envelope(sound_for(places, over), WAVE)
-        return {"kind": "sound", "seconds": places.duration, "wave": [_rounded(*pair) for pair in wave]}
-    if over is not None:
-        raise BadOption("An image or a sound was given to lie below the scores, and the tokens of these maps are text.")
-    return None
-
-
-def _rounded(*numbers: float) -> list[float]:
-    return [round(float(number), 5) for number in numbers]
-
-
 def _line(text: str) -> str:
     return printable(text) if text else ""
-
-
-def _named(tokens: Tokens) -> str:
-    kinds = {Patches: "an image", Frames: "a sound"}
-    found: str = kinds.get(type(tokens.places), "")
-    return found or "".join(gap + piece for gap, piece in spelled(tokens))
 
 
 def _begins(tokens: Tokens) -> str:

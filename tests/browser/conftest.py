@@ -1,0 +1,63 @@
+"""A browser, and reports opened in it: each must work without network, without errors, and within its own policy."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contextmix.views.exhibit import exhibit
+from contextmix.views.report import Section, report
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("needs Chromium")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def open_report(browser: Any, tmp_path: Path) -> Iterator[Open]:
+    """`open_report(maps, over=…, change=…, width=…)`: the page of a report, once its numbers are there.
+
+    At the end, no page may have asked the network for anything, thrown, or logged an error (a breach of the content
+    security policy is one).
+    """
+    pages, complaints = [], []
+
+    def watched(page: Any) -> Any:
+        page.on("request", lambda request: complaints.append(request.url) if outside(request.url) else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        return page
+
+    def opening(maps: Any, *, over: Any = None, change: Any = None, width: int = 1200, **options: Any) -> Any:
+        document = exhibit(
+            maps, over=over, **{name: options.pop(name) for name in ("title", "query") if name in options}
+        )
+        if change:
+            change(document)
+        file = tmp_path / f"{len(pages)}.html"
+        file.write_text(report([Section(document, "")]), encoding="utf-8")
+        page = watched(browser.new_page(viewport={"width": width, "height": 900}, **options))
+        pages.append(page)
+        page.goto(file.as_uri())
+        page.locator(".panel:not([aria-busy])").first.wait_for()
+        return page
+
+    def outside(url: str) -> bool:
+        return not url.startswith(("data:", tmp_path.as_uri()))
+
+    yield opening
+    for page in pages:
+        page.close()
+    assert complaints == []
