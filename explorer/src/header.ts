@@ -19,8 +19,8 @@ const HELP: [string, string][] = [
 export class Header {
   readonly element = h("header", { class: "top" });
   private readonly theme = h("button", { type: "button" });
-  private readonly large = h("button", { type: "button", title: "Larger type" }, "A+");
-  private readonly help = h("button", { type: "button", title: "Keys", "aria-expanded": "false" }, "?");
+  private readonly large = h("button", { type: "button", title: "Larger type", "aria-label": "Larger type" }, "A+");
+  private readonly help = h("button", { type: "button", title: "Keyboard hints", "aria-label": "Keyboard hints", "aria-expanded": "false" }, "?");
   private readonly hints = h("dl", { class: "hints", hidden: true });
   private state: State | null = null;
 

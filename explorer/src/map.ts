@@ -16,6 +16,7 @@ export class HeatMap {
   readonly element = h("div", { class: "map", tabindex: 0, role: "application", "aria-roledescription": "heat map" });
   private readonly cells = h("canvas");
   private readonly marks = h("canvas", { class: "marks" });
+  private readonly scroll = h("div", { class: "scrolled" });
   private readonly tip = h("div", { class: "tip", hidden: true });
   private view: MapView | null = null;
   private plan: Layout | null = null;
@@ -25,7 +26,9 @@ export class HeatMap {
 
   constructor(private readonly events: MapEvents) {
     const { element, marks } = this;
-    element.append(h("div", { class: "stack" }, this.cells, marks, this.tip));
+    // The tip stands outside of what scrolls: nothing may cut it off.
+    element.append(this.scroll, this.tip);
+    this.scroll.append(h("div", { class: "stack" }, this.cells, marks));
     marks.addEventListener("pointermove", (event) => this.move(event));
     marks.addEventListener("pointerleave", () => this.leave());
     marks.addEventListener("click", (event) => {
@@ -67,16 +70,20 @@ export class HeatMap {
     const context = this.marks.getContext("2d")!;
     context.clearRect(0, 0, plan.width, plan.height);
     drawMarks(context, view, plan, this.cursor);
+    this.showTip(plan);
+  }
+
+  /** Below and right of the cell where there is room; never outside the map. */
+  private showTip(plan: Layout): void {
     this.tip.hidden = this.cursor === null;
     if (!this.cursor) return;
     const { row, column } = this.cursor;
     say(this.tip, this.events.describe(row, column));
-    const x = plan.left + (column + 1) * plan.cellWidth + 8;
-    const y = plan.top + (plan.lineOf(row) + 1) * plan.cellHeight + 8;
-    const side = x > plan.width / 2;
-    this.tip.style.left = side ? "auto" : `${x}px`;
-    this.tip.style.right = side ? `${Math.max(0, plan.width - x + plan.cellWidth + 16)}px` : "auto";
-    this.tip.style.top = `${y}px`;
+    const x = plan.left + (column + 1) * plan.cellWidth - this.scroll.scrollLeft + 8;
+    const y = plan.top + plan.lineOf(row) * plan.cellHeight;
+    const below = y < 0.6 * plan.height;
+    this.tip.style.left = `${Math.max(0, Math.min(x, this.element.clientWidth - this.tip.offsetWidth))}px`;
+    this.tip.style.top = `${below ? y + plan.cellHeight + 8 : y - this.tip.offsetHeight - 8}px`;
   }
 
   private cellAt(event: MouseEvent): { row: number; column: number } | null {

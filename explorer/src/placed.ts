@@ -158,7 +158,7 @@ export class ImageStrip extends Placed {
     units.forEach(({ place }, at) => {
       const score = scores?.[at] ?? 0;
       if (!place || score === 0) return;
-      context.globalAlpha = 0.15 + 0.65 * Math.min(1, Math.abs(score));
+      context.globalAlpha = 0.8 * Math.min(1, Math.abs(score)) ** 0.75;
       context.fillStyle = hexes[step(score, signed)]!;
       context.fillRect(...this.box(place));
     });

@@ -73,7 +73,9 @@ export class TokenText implements Strip {
       }, short);
     });
     this.inks = units.map(() => "");
-    this.element.replaceChildren(...units.flatMap(({ gap }, place) => [gap, this.spans[place]!]));
+    // A sign for the end of a line is followed by one, so that the text reads as it was written.
+    const after = ({ label }: Unit): string => (label.endsWith("\u23ce") ? "\n" : "");
+    this.element.replaceChildren(...units.flatMap((unit, place) => [unit.gap, this.spans[place]!, after(unit)]));
     this.element.dir = directionOf(units.map(({ label }) => label));
   }
 

@@ -492,8 +492,20 @@ class TracedModel:
         tick: Callable[[], None] | None = None,
     ) -> TokenMap:
         """One attribution of the whole model; see `contextmix.attribution`."""
+        return self.attribute_all(one, [plan], target, position, memory_budget, tick)[0]
+
+    def attribute_all(
+        self,
+        one: Inputs,
+        plans: Sequence[Plan],
+        target: Asked,
+        position: int | str | None,
+        memory_budget: int = MEMORY_BUDGET,
+        tick: Callable[[], None] | None = None,
+    ) -> list[TokenMap]:
+        """Several attributions of the same score, which share one run of the model."""
         with self._lock, refusals(self.model):
-            return attributed(self._subject(one), one, plan, target, position, memory_budget, tick)
+            return list(attributed(self._subject(one), one, plans, target, position, memory_budget, tick))
 
     def labels(self, one: Inputs, count: int) -> Tokens:
         """The labels of an input, of which a run has shown ``count`` tokens."""

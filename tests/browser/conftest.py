@@ -41,7 +41,9 @@ def open_report(browser: Any, tmp_path: Path) -> Iterator[Open]:
         return page
 
     def opening(maps: Any, *, over: Any = None, change: Any = None, width: int = 1200, **options: Any) -> Any:
-        document = exhibit(maps, over=over, **{name: options.pop(name) for name in ("title", "query") if name in options})
+        document = exhibit(
+            maps, over=over, **{name: options.pop(name) for name in ("title", "query") if name in options}
+        )
         if change:
             change(document)
         file = tmp_path / f"{len(pages)}.html"

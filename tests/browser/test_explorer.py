@@ -229,7 +229,10 @@ def test_keys_alone_reach_and_read_everything(open_report: Any):
     assert re.fullmatch(rf"film, {NORM[2, 0, 4]:.0f}(\.0+)?", token(page, "film").get_attribute("aria-label"))
     page.keyboard.press("Escape")
     page.keyboard.press("Tab")
-    assert page.evaluate("() => document.querySelector('.contextmix-explorer').shadowRoot.activeElement.className") == "map"
+    assert (
+        page.evaluate("() => document.querySelector('.contextmix-explorer').shadowRoot.activeElement.className")
+        == "map"
+    )
 
 
 def test_dark_and_light_follow_the_system_and_the_switch(open_report: Any):
@@ -256,7 +259,7 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(open_report: Any, large: bo
     page.locator("summary", has_text="How it was made").click()
     page.locator("summary", has_text="Numbers").click()
     if large:
-        page.get_by_role("button", name="A+").click()
+        page.get_by_role("button", name="Larger type").click()
     frame(page)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 320
 
@@ -280,7 +283,9 @@ def test_patches_are_pointed_at_in_the_image(open_report: Any):
     assert token(page, "[CLS]").is_visible()
     page.wait_for_timeout(100)  # the image is unpacked
     canvas = page.locator(".placed canvas")
-    script = "(c) => [0.25, 0.75].map((x) => [...c.getContext('2d').getImageData(x * c.width, c.height / 2, 1, 1).data])"
+    script = (
+        "(c) => [0.25, 0.75].map((x) => [...c.getContext('2d').getImageData(x * c.width, c.height / 2, 1, 1).data])"
+    )
     plain, blue = canvas.evaluate(script)
     assert plain[0] > 100
     assert blue[2] > blue[0] + 30
