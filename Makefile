@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c const
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 .DELETE_ON_ERROR:
-.PHONY: demo test check bench sweep explorer clean
+.PHONY: demo test check bench sweep explorer docs clean
 
 demo: .venv/.runtime
 	@$(BIN)/contextmix explain "a deep and meaningful film ."
@@ -41,6 +41,11 @@ explorer: explorer/node_modules
 
 explorer/node_modules: explorer/package-lock.json
 	npm --prefix explorer ci && touch $@
+
+# The documentation site, in build/docs: pages from the code, pictures drawn by the built-in model; nothing is fetched.
+docs: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo "Open build/docs/index.html"
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis explorer/build explorer/node_modules

@@ -2,8 +2,8 @@
 
     python benchmarks/explorer.py [--repeats 5] [--moves 60]
 
-Maps are softmaxes of normal logits (deviation 2), so they compress as badly as attention ever does. "usable" is the time
-from the start of the navigation to the first coloured text; "frame" is what one frame costs in which the pointer is on
+Maps are softmaxes of normal logits (deviation 2), noise that compresses worse than attention. "usable" is the time from
+the start of the navigation to the first coloured text; "frame" is what one frame costs in which the pointer is on
 another token or cell: script, style, layout and paint. On a busy machine read the processor's time.
 """
 
@@ -67,8 +67,10 @@ FRAME = """async ([selector, count]) => {
     const tokens = target.querySelectorAll('.token');
     const moved = (part) => {
         const box = target.getBoundingClientRect();
-        const place = {bubbles: true, clientX: box.left + box.width * (0.15 + 0.8 * part), clientY: box.top + box.height * part};
-        if (tokens.length) tokens[Math.floor(part * tokens.length)].dispatchEvent(new PointerEvent('pointerover', place));
+        const [clientX, clientY] = [box.left + box.width * (0.15 + 0.8 * part), box.top + box.height * part];
+        const place = {bubbles: true, clientX, clientY};
+        const token = tokens[Math.floor(part * tokens.length)];
+        if (token) token.dispatchEvent(new PointerEvent('pointerover', place));
         else target.dispatchEvent(new PointerEvent('pointermove', place));
     };
     const times = [];

@@ -2,8 +2,7 @@
 
     python -m scripts.screenshots [--model FOLDER] [--out docs/images]
 
-Without --model the built-in model is shown; CI needs no other. Pictures are reduced to 256 colours, so that a repository
-can hold them.
+Without --model the built-in model is shown. Pictures are reduced to 256 colours, so that a repository can hold them.
 """
 
 from __future__ import annotations

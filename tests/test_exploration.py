@@ -13,7 +13,16 @@ from tests.two_stacks.models import WRITTEN
 from tests.two_stacks.models import build as build_two_stacks
 
 import contextmix as cm
-from contextmix.errors import BadInput, BadOption, OutputExists, OutputUnwritable, UnknownName, UnknownToken, WrongShape
+from contextmix.errors import (
+    BadInput,
+    BadOption,
+    OutputExists,
+    OutputUnwritable,
+    UnknownName,
+    UnknownToken,
+    UnsupportedModel,
+    WrongShape,
+)
 from contextmix.views import pages
 
 FILM = "a deep and meaningful film ."
@@ -66,6 +75,8 @@ def test_left_out_methods_fit_the_model(classifier):
     ]
     without = cm.load(build("bert", "Model"), word_pieces())
     assert list(without.explore(FILM).maps)[-1] == "attention"
+    with pytest.raises(UnsupportedModel, match="no score per class"):
+        without.explore(FILM, target="good")
 
 
 def test_heads_are_kept_apart_where_a_method_can(classifier):
@@ -128,7 +139,8 @@ def test_two_stacks_are_joined_in_one_run():
         assert one.to_dict() == model.explain(source, name, output=WRITTEN, layers="all").to_dict()
     document = found.to_exhibit()
     assert (len(document["queries"]["pieces"]), len(document["keys"]["pieces"])) == (5, 9)
-    assert told == [step / 6 for step in range(7)]
+    assert told == sorted(told)
+    assert set(told) == {step / 6 for step in range(7)}
     with pytest.raises(BadOption, match="heads and target"):
         model.explore(source, heads=True)
     with pytest.raises(BadOption, match="attention leaves out the residual"):
@@ -148,6 +160,10 @@ def test_what_makes_no_sense_is_refused_before_the_work(classifier):
             classifier.explore(FILM, methods)
     with pytest.raises(UnknownName):
         classifier.explore(FILM, ["globnc"])
+    with pytest.raises(UnknownName, match="in this exploration 'norm'"):
+        classifier.explore(FILM, ["globenc"]).row("norm")
+    with pytest.raises(BadOption, match="no map"):
+        cm.Exploration({})
     with pytest.raises(UnknownToken):
         classifier.explore(FILM, ["globenc"], query="whale", progress=lambda *_: pytest.fail("work began"))
 

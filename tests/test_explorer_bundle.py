@@ -38,9 +38,8 @@ def test_types_and_unit_tests_pass(node: str):
 def test_the_bundle_can_stand_in_a_page_and_carries_its_licences():
     text = (ROOT / "src/contextmix" / BUNDLE).read_text(encoding="ascii")
     assert not re.search(r"</script|<!--", text, re.IGNORECASE)
-    assert not re.search(
-        r"\beval\(|new Function\(|\.innerHTML|insertAdjacentHTML|document\.write|\bfetch\(|XMLHttpRequest", text
-    )
+    markup = r"\.innerHTML|insertAdjacentHTML|document\.write"
+    assert not re.search(rf"\beval\(|new Function\(|\bfetch\(|XMLHttpRequest|{markup}", text)
     for name in json.loads((SOURCE / "package.json").read_text(encoding="utf-8"))["dependencies"]:
         assert f"{name}: Copyright" in text
 

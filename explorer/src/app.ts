@@ -197,6 +197,8 @@ export class App {
   }
 
   private key(event: KeyboardEvent): void {
+    // A key that moved something here is not for the page around.
+    if (event.defaultPrevented) event.stopPropagation();
     if (event.key === "Escape") this.dispatch({ type: "unpin" });
     if (event.key === "?") this.header.toggleHelp();
   }

@@ -22,7 +22,8 @@ export interface Options {
 
 /** Show an exhibit inside an element. What cannot be shown is said there, not thrown. */
 export function mount(element: HTMLElement, exhibit: unknown, options: Options = {}): Mounted {
-  const host = h("div", { class: "contextmix-explorer" });
+  // Jupyter reads the attribute: arrow keys are the explorer's while it has the focus.
+  const host = h("div", { class: "contextmix-explorer", "data-lm-suppress-shortcuts": "true" });
   const root = host.attachShadow({ mode: "open" });
   let app: App | null = null;
   let habits: Partial<State> = { theme: options.theme ?? "auto" };

@@ -1,7 +1,7 @@
 // The same answer as a table: for reading aloud, copying, and whoever wants numbers.
 import { h, set } from "./dom";
 import { has, type Model } from "./model";
-import { question } from "./sentences";
+import { question, subject } from "./sentences";
 import { number } from "./words";
 
 export class NumberTable {
@@ -25,7 +25,10 @@ export class NumberTable {
     const panels = model.panels.filter(({ entry, line }) => line && (has(entry, "query") || model.coloured === model.keys));
     const caption = h("caption", {}, question(model));
     const head = h("tr", {}, h("th", { scope: "col" }, "token"));
-    for (const { entry } of panels) head.append(h("th", { scope: "col" }, entry.name));
+    for (const { entry } of panels) {
+      const own = subject(entry, model);
+      head.append(h("th", { scope: "col" }, entry.name, own === question(model) ? null : `: ${own}`));
+    }
     const body = h("tbody");
     model.coloured.forEach(({ name }, place) => {
       const row = h("tr", {}, h("th", { scope: "row" }, h("bdi", {}, name)));

@@ -258,10 +258,10 @@ def aggregations() -> pd.DataFrame:
 
 
 def metrics() -> pd.DataFrame:
-    """All metrics: name, formula, paper, what scores are compared with, which numbers are better, and cost."""
+    """All metrics: name, formula, paper, what scores are compared with, which numbers are better by default, cost."""
     rows = [
         {"metric": name, "formula": one.formula, "paper": one.paper.short, "against": one.against}
-        | {"better": "higher" if one.higher_is_better else "lower", "cost": one.cost}
+        | {"better": one.better({}), "cost": one.cost}
         for name, one in METRICS.items()
     ]
     return pd.DataFrame(rows).set_index("metric")

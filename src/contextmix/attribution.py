@@ -7,7 +7,7 @@ ones cannot matter, and get exact zeros.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,25 +50,25 @@ class Subject:
 def attributed(
     subject: Subject,
     one: Inputs,
-    plan: Plan,
+    plans: Sequence[Plan],
     target: Asked,
     position: int | str | None,
     memory_budget: int,
     tick: Callable[[], None] | None = None,
-) -> TokenMap:
-    """The attribution of one score, or of all classes where the method has them.
+) -> Iterator[TokenMap]:
+    """The attributions of one score by several methods, or of all classes where the method has them.
 
     Args:
         subject: The model.
         one: The input.
-        plan: The method.
+        plans: The methods; they share one run of the model on the input as it is.
         target: The class or token, two to contrast, ``"all"`` classes, or None for the predicted one.
         position: The token whose scores are explained, for a model with scores at each; None for the usual one.
         memory_budget: Bytes that the method may use for its own tensors.
         tick: Called before the method runs the model, each time; what it raises ends the work.
 
-    Returns:
-        Dims (key,), or (target, key) for all classes.
+    Yields:
+        For each method dims (key,), or (target, key) for all classes.
 
     Raises:
         BadOption: If the target or the position means nothing to this model.
@@ -95,12 +95,17 @@ def attributed(
     if tokens is None:  # patches and frames are counted by the run
         tokens = one.labels(subject.model, subject.anatomy, len(run.embeddings))
         run = replace(run, tokens=tokens)
-    found = plan.attribute(run if tick is None else ticking(run, tick))
-    notes = {name: value.tolist() for name, value in found.notes.items()} | _notes(subject, run, tokens, place)
-    made = subject.origin.provenance(Checks(), **plan.describe()).noting(**notes)
-    values = found.values.detach().cpu()
-    if target == "all":
-        return _of_all_classes(values, run, plan, made)
+    shared = _notes(subject, run, tokens, place)
+    asked = run if tick is None else ticking(run, tick)
+    for plan in plans:
+        found = plan.attribute(asked)
+        notes = {name: value.tolist() for name, value in found.notes.items()} | shared
+        made = subject.origin.provenance(Checks(), **plan.describe()).noting(**notes)
+        values = found.values.detach().cpu()
+        yield _of_all_classes(values, run, plan, made) if target == "all" else _of_one(values, run, plan, made, tokens)
+
+
+def _of_one(values: Tensor, run: ModelRun, plan: Plan, made: Provenance, tokens: Tokens) -> TokenMap:
     selected = {"target": run.target.number} if values.ndim == 2 else {}
     values = run.target.of(values.T) if values.ndim == 2 else values
     values = torch.nn.functional.pad(values, (0, len(tokens) - len(values)))
@@ -201,7 +206,7 @@ def scored_position(subject: Subject, tokens: Tokens | None, position: int | str
     if len(found) != 1:
         raise BadOption(
             f"{type(subject.model).__name__} has scores at each token, and the input has {len(found)} masks, so nobody "
-            "knows which of them to explain. Say position=…, a number or the token's text."
+            "knows which of them to explain. Say position=… (or query=… to explore), a number or the token's text."
         )
     return found[0]
 

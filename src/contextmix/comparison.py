@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from contextmix.tokenmap import TokenMap
 
@@ -34,6 +33,8 @@ class Comparison:
         Source:
             The measure of GlobEnc, tables 1 and 2 (over all tokens, special ones included).
         """
+        from scipy.stats import rankdata  # a second's worth of import, which most processes never need
+
         ranks = np.stack([rankdata(row.values) for row in self.rows.values()])
         centred = ranks - ranks.mean(1, keepdims=True)
         lengths = np.linalg.norm(centred, axis=1)

@@ -186,6 +186,10 @@ class Metric:
         turned = any(options.get(name, None) == value for name, value in self.turned_by.items())
         return self.higher_is_better != turned
 
+    def better(self, options: Mapping[str, Any]) -> str:
+        """Which numbers are better under these options, as people write it."""
+        return "higher" if self.prefers_higher(options) else "lower"
+
 
 def options_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The named options of a plug-in: its keyword-only parameters."""

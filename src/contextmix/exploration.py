@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from contextmix.comparison import Comparison
-from contextmix.errors import OutputUnwritable, WrongShape
+from contextmix.errors import BadOption, OutputUnwritable, UnknownName, WrongShape
 from contextmix.storage import PAGES, refuse_place, write_atomically
 from contextmix.tokenmap import TokenMap
 from contextmix.tokens import Tokens
@@ -44,6 +44,10 @@ class Exploration:
     query: int | None = None
     about: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     over: Any = None
+
+    def __post_init__(self) -> None:
+        if not self.maps:
+            raise BadOption("An exploration of no map was asked for. Give one at least.")
 
     def __repr__(self) -> str:
         first = next(iter(self.maps.values()))
@@ -85,7 +89,13 @@ class Exploration:
         Args:
             method: One of those that were explored.
             query: Left out, the token that is looked at first.
+
+        Raises:
+            UnknownName: If the method was not explored.
+            UnknownToken: If there is no such query.
         """
+        if method not in self.maps:
+            raise UnknownName("method in this exploration", method, self.maps)
         found = self.maps[method]
         found = found.layer(-1) if "layer" in found.dims else found
         if "query" not in found.dims:
@@ -142,13 +152,12 @@ class Exploration:
         return widget(self)
 
     def _first(self) -> int:
+        """The query, where there is a map with rows."""
         if self.query is not None:
             return self.query
         from contextmix.views.picture import usual_query
 
-        return usual_query(
-            next((one for one in self.maps.values() if "query" in one.dims), self.maps[next(iter(self.maps))])
-        )[0]
+        return usual_query(next(one for one in self.maps.values() if "query" in one.dims))[0]
 
     def _repr_html_(self) -> str:
         from contextmix.views.pages import still

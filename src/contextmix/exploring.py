@@ -150,9 +150,9 @@ class Request:
         """Mixing maps and recipes, which one run serves."""
         return [plan for plan in self.plans if not plan.of_model]
 
-    def whole(self, said: bool) -> list[Plan]:
-        """Methods of the whole model, given whether the model said something."""
-        return [*(plan for plan in self.plans if plan.of_model), *(self.if_scored if said else ())]
+    def whole(self, scored: bool) -> list[Plan]:
+        """Methods of the whole model, given whether the model has a score to explain."""
+        return [*(plan for plan in self.plans if plan.of_model), *(self.if_scored if scored else ())]
 
     def gathered(self, maps: Mapping[str, TokenMap], row: int, over: Any) -> Exploration:
         """The maps in the order that was asked for; an image or a sound only where tokens have places in it."""

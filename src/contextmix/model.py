@@ -492,8 +492,20 @@ class TracedModel:
         tick: Callable[[], None] | None = None,
     ) -> TokenMap:
         """One attribution of the whole model; see `contextmix.attribution`."""
+        return self.attribute_all(one, [plan], target, position, memory_budget, tick)[0]
+
+    def attribute_all(
+        self,
+        one: Inputs,
+        plans: Sequence[Plan],
+        target: Asked,
+        position: int | str | None,
+        memory_budget: int = MEMORY_BUDGET,
+        tick: Callable[[], None] | None = None,
+    ) -> list[TokenMap]:
+        """Several attributions of the same score, which share one run of the model."""
         with self._lock, refusals(self.model):
-            return attributed(self._subject(one), one, plan, target, position, memory_budget, tick)
+            return list(attributed(self._subject(one), one, plans, target, position, memory_budget, tick))
 
     def labels(self, one: Inputs, count: int) -> Tokens:
         """The labels of an input, of which a run has shown ``count`` tokens."""
@@ -528,7 +540,9 @@ class TracedModel:
             (found,) = self._explained([one], asked.mixing, None, asked.layers, 1, asked.steps)
             maps = {plan.name: each for plan, each in zip(asked.mixing, found, strict=True)}
         position = asked.query if scores_tokens(self.model) else None
-        for plan in asked.whole(any("prediction" in each.provenance.notes for each in maps.values())):
+        # A target that cannot be explained is refused by the method, not forgotten.
+        scored = asked.target is not None or any("prediction" in each.provenance.notes for each in maps.values())
+        for plan in asked.whole(scored):
             asked.steps.whole(plan)
             tick = partial(asked.steps.still, plan.name)
             maps[plan.name] = self.attribute(one, plan, asked.target, position, asked.memory_budget, tick)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -142,6 +143,18 @@ class ModelRun:
                 "of it would be wrong. Half precision overflows easily: load the model in float32."
             )
         return scores, found
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """The gradient of the target's score at the input, (key, d_model); taken once, whoever asks.
+
+        Raises:
+            UnsupportedModel: If no gradient can be taken, or it is zero everywhere.
+            NotFinite: If it is NaN or infinite.
+        """
+        _, found = self.gradients(self.embeddings[None])
+        self.refuse_no_effect(found)
+        return found.squeeze(0)
 
     def refuse_no_effect(self, gradient: Tensor) -> None:
         """A gradient of zeros alone would look like an attribution of nothing to everyone.

@@ -371,6 +371,8 @@ class TracedEncoderDecoder(TracedModel):
 
         def see_encoder(layer: LayerTrace) -> None:
             for joint in joints:
+                if steps is not None:
+                    steps.still(f"{joint.plan.name}, encoder")
                 joint.see_encoder(layer)
 
         def see_decoder(own: LayerTrace, cross: LayerTrace) -> None:

@@ -1,4 +1,4 @@
-"""What the explorer must withstand: hostile texts, damaged data, browsers that lack something, and being used wrongly."""
+"""What the explorer must withstand: hostile texts, damaged data, browsers that lack something, changing exhibits."""
 
 from importlib import resources
 from typing import Any
@@ -36,8 +36,10 @@ BUNDLE = resources.files("contextmix.views").joinpath("explorer/explorer.js")
 def module(browser: Any) -> Any:
     """A page in which `module` is the bundle, imported as widgets and other pages do."""
     page = browser.new_page()
-    script = "async (text) => { const blob = new Blob([text], {type: 'text/javascript'}); "
-    script += "window.module = await import(URL.createObjectURL(blob)); document.body.append(document.createElement('main')) }"
+    script = """async (text) => {
+        window.module = await import(URL.createObjectURL(new Blob([text], {type: 'text/javascript'})));
+        document.body.append(document.createElement('main'));
+    }"""
     page.evaluate(script, BUNDLE.read_text(encoding="ascii"))
     yield page
     page.close()
@@ -92,13 +94,13 @@ def test_damaged_data_are_said_to_be(module: Any, change: Any, reason: str):
     document = exhibit({"map": square(Tokens(("a", "b")))})
     change(document)
     module.evaluate("(given) => { module.mount(document.querySelector('main'), given) }", document)
-    module.get_by_text(reason).wait_for(timeout=3000)
+    module.get_by_text(reason).first.wait_for()
 
 
 def test_a_browser_that_cannot_unpack_says_so(module: Any):
     script = "(given) => { delete window.DecompressionStream; module.mount(document.querySelector('main'), given) }"
     module.evaluate(script, exhibit({"map": square(Tokens(("a", "b")))}))
-    module.get_by_text("This browser cannot unpack the numbers").wait_for(timeout=3000)
+    module.get_by_text("This browser cannot unpack the numbers").first.wait_for()
 
 
 def test_a_widget_follows_its_model_and_cleans_up(module: Any):
@@ -117,7 +119,7 @@ def test_a_widget_follows_its_model_and_cleans_up(module: Any):
         }""",
         [one, other],
     )
-    module.get_by_text("Most: “").wait_for()
+    module.get_by_text("Most: “").first.wait_for()
     assert module.locator(".token").first.inner_text() == "first"
     module.get_by_role("button", name="Larger type").click()
     module.evaluate("change()")

@@ -68,6 +68,7 @@ def test_every_option_reaches_the_run(measure, tmp_path):
         "reference": "gradient_inputs",
         "removal": "mask",
         "seed": 0,
+        "randomised_rows": None,
     }
     assert found.manifest["model"]["dtype"] == "float64"
     assert (found.total, len(found.folder.shards())) == (4, 2)
@@ -117,6 +118,16 @@ def test_other_settings_name_what_differs(measure):
     result = measure("--words")
     assert result.exit_code == 1
     assert "settings.words: true now, false there" in result.stderr
+
+
+def test_a_run_in_which_no_row_succeeds_is_no_success(run, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,id\n,a\n  ,b\n")
+    result = run("run", path, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert re.search(r"^results +0 of 2 rows", result.stdout, re.MULTILINE)
+    assert "None of the 2 rows could be measured. The first one: " in result.stderr
+    assert len(cm.open_run(tmp_path / "out").failures()) == 2
 
 
 def test_strict_names_the_row(measure):

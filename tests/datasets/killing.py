@@ -7,18 +7,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import torch
+
+import contextmix as cm
+from contextmix.datasets import work
+from contextmix.datasets.workers import server
 
 WORDS = ("the", "film", "is", "a", "warm", ",", "quiet", "and", "good", "story", "nobody", "asked", "for", "dull", ".")
 
 # Without `if __name__ == "__main__"`: a user's script may lack it too.
 SCRIPT = """
 import sys, contextmix as cm
-from contextmix.datasets import work
-data, out, workers, work.PART_SECONDS = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
-cm.run(data, out, shard_size=8, batch_tokens=64, workers=workers, engine=sys.argv[5], progress=False)
+data, out, workers = sys.argv[1], sys.argv[2], int(sys.argv[3])
+cm.run(data, out, shard_size=8, batch_tokens=64, workers=workers, progress=False)
 """
 
 
@@ -30,13 +35,26 @@ def write_texts(path: Path, count: int) -> Path:
     return path
 
 
-def start(data: Path, out: Path, workers: int = 1, part_seconds: float = 30, engine: str = "local") -> subprocess.Popen:
+def start(data: Path, out: Path, workers: int) -> subprocess.Popen:
     """A run in a process of its own, from a script."""
     script = data.with_name("script.py")
     script.write_text(SCRIPT, encoding="utf-8")
-    arguments = [sys.executable, script, data, out, str(workers), str(part_seconds), engine]
+    arguments = [sys.executable, script, data, out, str(workers)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def begin(data: Path, out: Path, part_seconds: float) -> BaseProcess:
+    """The same in a process that is there at once: forked from the server of `contextmix.datasets.workers`."""
+    process = server().Process(target=_run, args=(data, out, part_seconds), daemon=True)
+    process.start()
+    return process
+
+
+def _run(data: Path, out: Path, part_seconds: float) -> None:
+    work.PART_SECONDS = part_seconds
+    torch.set_num_threads(1)
+    cm.run(data, out, shard_size=8, batch_tokens=64, progress=False)
 
 
 def content(out: Path) -> tuple[int, str]:
@@ -53,16 +71,25 @@ def rest(out: Path) -> list[str]:
     return sorted(files - used)
 
 
-def children(pid: int) -> set[int]:
-    """The processes that a process started."""
-    found = set()
+def descendants(pid: int) -> set[int]:
+    """The processes that a process started, and that these started."""
+    parents, found, new = living(), set(), {pid}
+    while new:
+        new = {one for one, parent in parents.items() if parent in new}
+        found |= new
+    return found
+
+
+def living() -> dict[int, int]:
+    """Every process and its parent, without those that have ended and wait for somebody to notice."""
+    found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = stat.read_text().rpartition(")")[2].split()
+            state, parent, *_ = stat.read_text().rpartition(")")[2].split()
         except OSError:  # it has just ended
             continue
-        if int(fields[1]) == pid and fields[0] != "Z":
-            found.add(int(stat.parent.name))
+        if state != "Z":
+            found[int(stat.parent.name)] = int(parent)
     return found
 
 

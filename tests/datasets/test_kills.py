@@ -3,12 +3,12 @@
 import os
 import random
 import signal
-import subprocess
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from tests.datasets.killing import content, eventually, rest, start, write_texts
+from tests.datasets.killing import begin, content, eventually, rest, write_texts
 
 KILLS = int(os.environ.get("CONTEXTMIX_KILLS", "4"))
 ROWS = 200
@@ -20,18 +20,18 @@ def files(out: Path) -> set[str]:
     return {path.name for path in out.rglob("*.parquet")}
 
 
-def works(process: subprocess.Popen, out: Path, before: set[str]) -> bool:
+def works(process: BaseProcess, out: Path, before: set[str]) -> bool:
     """Whether a process has begun to write results, after it started and took up what was there."""
-    return eventually(lambda: files(out) != before or process.poll() is not None) and process.poll() is None
+    return eventually(lambda: files(out) != before or not process.is_alive()) and process.is_alive()
 
 
 def whole(data: Path, out: Path) -> float:
     """Run to the end; the seconds from its first results on."""
-    process, before = start(data, out, part_seconds=PART_SECONDS), files(out)
+    process, before = begin(data, out, PART_SECONDS), files(out)
     works(process, out, before)
     begun = time.monotonic()
-    said = process.communicate()[1]
-    assert process.returncode == 0, said
+    process.join()
+    assert process.exitcode == 0
     return time.monotonic() - begun
 
 
@@ -53,18 +53,18 @@ def test_a_run_that_is_killed_again_and_again_gives_the_same(tmp_path):
     while len(killed) < KILLS:
         out = tmp_path / f"killed-{attempt}"
         before = files(out)
-        process = start(data, out, part_seconds=PART_SECONDS)
+        process = begin(data, out, PART_SECONDS)
         if len(killed) % 4 == 1:
-            time.sleep(draw.uniform(0, 5))  # while it starts, or just after
+            time.sleep(draw.uniform(0, 1))  # while it starts, or just after
         elif works(process, out, before):
             time.sleep(draw.uniform(0, 2 * seconds / KILLS))
-        if process.poll() is None:
+        if process.is_alive():
             process.kill()
             killed.append(stage(out))
         else:  # it was faster: another folder for the next ones
             assert content(out) == expected
             attempt += 1
-        process.communicate()
+        process.join()
     print("Killed at:", *killed, sep="\n  ")
     whole(data, out)
     assert content(out) == expected

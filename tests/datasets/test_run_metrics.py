@@ -7,9 +7,11 @@ import pytest
 from tests.tracing.tiny import build, one_thread, word_pieces
 
 import contextmix as cm
+from contextmix.contracts import Scored
+from contextmix.datasets.filling import Filler
 from contextmix.datasets.work import Work
 from contextmix.errors import BadInput, BadOption, Interrupted, OtherRun, UnknownName
-from contextmix.predictor import predictor, removable
+from contextmix.predictor import _Predictor, predictor, removable
 from contextmix.scoring import score
 from contextmix.tracing.randomise import randomised
 
@@ -126,6 +128,39 @@ def test_random_weights_explain_the_same_class(model, tmp_path):
         for name, other in theirs.items():
             wanted = score("randomised_weights", rows_of(model, row["text"])[name], other.astype(np.float32))
             assert found.outcomes()["randomised_weights", name][number].value == pytest.approx(wanted.value)
+
+
+def test_random_weights_for_the_first_rows_only_and_a_refusal_is_no_failure(model, tmp_path, monkeypatch):
+    rows = [{"text": text} for text in TEXTS[:3]]
+    asked = {"model": model, "methods": "occlusion", "metrics": ["aopc", "randomised_weights"], "progress": False}
+    every = cm.run(rows, tmp_path / "every", **asked).outcomes()
+    found = cm.run(rows, tmp_path / "first", **asked, randomised_rows=1).outcomes()
+    name = ("randomised_weights", "occlusion")
+    assert found["aopc", "occlusion"] == every["aopc", "occlusion"]
+    assert found[name] == [every[name][0], *[Scored(None, "not among the rows for random weights")] * 2]
+    fill = Filler.fill
+
+    def refusing(self, drafts):
+        if "random weights" in self.model.origin.model:
+            raise BadInput("It overflows.")
+        return fill(self, drafts)
+
+    monkeypatch.setattr(Filler, "fill", refusing)
+    refused = cm.run(rows, tmp_path / "refused", **asked)
+    assert refused.failures().empty
+    assert refused.outcomes()[name] == [Scored(None, "It overflows.")] * 3
+    with pytest.raises(BadOption, match="randomised_rows=2"):
+        cm.run(rows, tmp_path / "none", model=model, metrics="aopc", randomised_rows=2)
+
+
+def test_the_model_is_asked_for_all_variants_of_a_text_at_once(model, tmp_path, monkeypatch):
+    asked, scores = [], _Predictor._scores
+    monkeypatch.setattr(_Predictor, "_scores", lambda self, kept: asked.append(kept) or scores(self, kept))
+    names = ["aopc", "sufficiency", "deletion_area", "insertion_area", "blank_out"]
+    cm.run([{"text": TEXTS[3]}], tmp_path / "r", model=model, methods=METHODS, metrics=names, progress=False)
+    _, kept = asked  # a run tries its first text before it begins
+    assert len(kept) > 20
+    assert len(kept.unique(dim=0)) == len(kept)
 
 
 def test_a_run_that_was_stopped_gives_the_same(model, found, tmp_path, monkeypatch):

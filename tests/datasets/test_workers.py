@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.datasets.killing import children, content, eventually, rest, start, write_texts
+from tests.datasets.killing import content, descendants, eventually, living, rest, start, write_texts
 
 import contextmix as cm
 from contextmix.datasets.folder import RunFolder
@@ -121,11 +121,11 @@ def test_told_to_stop_workers_keep_what_they_have(data, expected, tmp_path):
 def test_no_worker_outlives_its_parent(data, expected, tmp_path, how):
     parent = start(data, tmp_path, workers=2)
     assert eventually(lambda: any((tmp_path / "shards").glob("*.parquet")))
-    workers = children(parent.pid)
-    assert len(workers) >= 2
+    started = descendants(parent.pid)
+    assert len(started) >= 2
     parent.send_signal(how)
     said = parent.communicate()[1]
-    assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), seconds=10)
+    assert eventually(lambda: not started & living().keys(), seconds=10)
     assert parent.returncode == (-how if how == signal.SIGKILL else 1)
     assert ("Run the same command again" in said) is (how == signal.SIGTERM)
     assert 0 < content(tmp_path)[0] < ROWS

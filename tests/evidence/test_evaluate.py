@@ -1,6 +1,7 @@
 """Comparisons from the data to the files, and what is said where something is missing."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,10 @@ import contextmix as cm
 from contextmix.errors import BadInput, BadOption, UnknownName
 from contextmix.evidence.contest import contest
 from contextmix.evidence.evaluate import evaluate
+from contextmix.evidence.experiment import Setup
+from contextmix.evidence.streamed import source_of
 from contextmix.evidence.words import labels_said
+from contextmix.evidence.workers import usual_workers
 
 WORDS = ["good", "bad", "deep", "film", "the", "and", "was", "very"]
 TEXTS = [f"a {one} {two} film" for one in WORDS for two in WORDS if one != two][:14]
@@ -139,6 +143,21 @@ def test_what_cannot_be_is_refused(model, tmp_path, more, error, said):
 def test_rows_that_cannot_be_measured(model, tmp_path):
     with pytest.raises(BadInput, match="None of the first 2 rows"):
         compared(model, tmp_path, [{"text": ""}, {"text": None}])
+
+
+@pytest.mark.parametrize(("threads", "wanted"), [(1, 1), (2, 2), (64, 3)])
+def test_a_small_model_and_a_file_are_shared_by_processes(model, tmp_path, monkeypatch, threads, wanted):
+    """As many as there are processors, and no more than parts of the data."""
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
+    path = tmp_path / "rows.txt"
+    path.write_text("a film\n" * 40)
+    named, given = Setup("demo", path, tmp_path), Setup(model, path, tmp_path)
+    assert usual_workers(named, source_of(named), 16) == wanted
+    assert usual_workers(given, source_of(given), 16) == 1
+    memory = replace(named, data=[{"text": "a film"}] * 40)
+    assert usual_workers(memory, source_of(memory), 16) == 1
+    monkeypatch.setattr("contextmix.evidence.workers.MODEL_BYTES", 1)
+    assert usual_workers(named, source_of(named), 16) == 1
 
 
 def test_labels_that_the_model_does_not_have_an_empty_class_and_none():

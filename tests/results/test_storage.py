@@ -176,7 +176,7 @@ def test_a_failed_first_write_leaves_nothing(tmp_path, monkeypatch):
         ("file.txt/map.json", "there is no folder"),
         ("x" * 300 + ".json", "name too long"),
         ("a\0b.json", "null"),
-        ("map.txt", r"its name ends in '\.txt'.*\.json or \.safetensors"),
+        ("map.txt", r"its name ends in '\.txt'.*\.json, \.safetensors or \.html"),
         ("map", "its name ends in ''"),
         ("map.pickle", r"'\.pickle'"),
     ],

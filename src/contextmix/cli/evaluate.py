@@ -43,7 +43,12 @@ def evaluate(
     label_field: Annotated[str | None, typer.Option("--label-field", help="The column of the labels.")] = None,
     rationale_field: given.RationaleFieldOption = None,
     split: Annotated[str | None, typer.Option("--split", help="Of a data set by name.")] = None,
-    workers: Annotated[int, typer.Option("--workers", help="Processes, each with its own model.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", help="Processes, each with its own model. [default: one per processor, at most 4, if small]"
+        ),
+    ] = None,
     dtype: given.DtypeOption = "float32",
     device: given.DeviceOption = None,
 ) -> None:
@@ -53,7 +58,7 @@ def evaluate(
 
     names, judges = given.names_of(methods), given.names_of(metrics)
     fields: dict[str, Any] = {"text_field": text_field, "pair_field": pair_field, "label_field": label_field}
-    fields |= {"rationale_field": rationale_field, "split": split}
+    fields |= {"rationale_field": rationale_field, "split": split, "workers": workers}
     report = compared(
         data[0] if len(data) == 1 else data,
         out,
@@ -68,7 +73,6 @@ def evaluate(
         sanity=sanity,
         limit=limit,
         seed=seed,
-        workers=workers,
         dtype=dtype,
         device=device,
         **{name: value for name, value in fields.items() if value is not None},

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from contextmix.cli import arguments as given
 from contextmix.cli.app import app
+from contextmix.errors import BadInput
 
 if TYPE_CHECKING:
     from contextmix import Run
@@ -134,5 +135,8 @@ def _print_summary(found: Run) -> None:
         table.add_row("last process", f"{told['texts']:,} texts in {told['seconds']:,.0f} s: {speed}")
     table.add_row("written to", Text(str(found.folder.path)))
     console.print(table)
+    if told["failed"] and not told["results"]:
+        first = found.failures()["reason"].iloc[0]
+        raise BadInput(f"None of the {told['rows']:,} rows could be measured. The first one: {first}")
     if told["failed"]:
         console.print(Text(f"\nReasons: contextmix.open_run({str(found.folder.path)!r}).failures()", "dim"))

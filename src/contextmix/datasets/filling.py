@@ -12,7 +12,6 @@ from contextmix.datasets.scores import Draft, keep
 from contextmix.datasets.settings import GOLD, Settings
 from contextmix.errors import BadInput
 from contextmix.model import TracedModel
-from contextmix.plan import Plan
 from contextmix.tracing.encode import Inputs, stacked
 from contextmix.tracing.targets import Asked, speaks
 
@@ -45,9 +44,8 @@ class Filler:
     def fill(self, drafts: Sequence[Draft]) -> dict[str, float]:
         """Scores of all methods; returns how well the model proved itself."""
         checks = self._mix(drafts) if self.mixing else {}
-        for draft in drafts:
-            for plan in self.whole:
-                self._attribute(draft, plan)
+        for draft in drafts if self.whole else ():
+            self._attribute(draft)
         return checks
 
     def _mix(self, drafts: Sequence[Draft]) -> dict[str, float]:
@@ -63,8 +61,8 @@ class Filler:
     def _predictions(self, outputs: Any, drafts: Sequence[Draft]) -> list[dict[str, Any]]:
         return [self.model.prediction(outputs, row, draft.tokens) for row, draft in enumerate(drafts)]
 
-    def _attribute(self, draft: Draft, plan: Plan) -> None:
-        """One method of the whole model, of one text."""
+    def _attribute(self, draft: Draft) -> None:
+        """The methods of the whole model, of one text."""
         target = self.settings.target if draft.asked is None else draft.asked
         if target == GOLD:
             if draft.row.label is None:
@@ -73,12 +71,13 @@ class Filler:
         asked = self.settings.query is not None or draft.row.query is not None
         # Left out, it is the last token, or the only mask.
         position = draft.places[-1] if asked and speaks(self.model.model) else None
-        found = self.model.attribute(draft.inputs, plan, target, position, self.memory_budget)
-        notes = dict(found.provenance.notes)
-        draft.prediction, draft.target = notes.pop("prediction", {}), notes.get("target")
-        draft.explained = _explained(notes)
-        draft.scores[plan.name] = found.values
-        draft.notes[plan.name] = notes
+        maps = self.model.attribute_all(draft.inputs, self.whole, target, position, self.memory_budget)
+        for plan, found in zip(self.whole, maps, strict=True):
+            notes = dict(found.provenance.notes)
+            draft.prediction, draft.target = notes.pop("prediction", {}), notes.get("target")
+            draft.explained = _explained(notes)
+            draft.scores[plan.name] = found.values
+            draft.notes[plan.name] = notes
 
 
 def _explained(notes: Mapping[str, Any]) -> Asked:

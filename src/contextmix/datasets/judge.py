@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contextmix.contracts import Metric, Scored
+from contextmix.contracts import Metric, Predict, Scored
 from contextmix.datasets.rationales import marked_tokens
 from contextmix.datasets.scores import Draft
 from contextmix.datasets.settings import RANDOMISED, Settings
@@ -21,7 +22,13 @@ from contextmix.scoring import score
 from contextmix.tracing.randomise import randomised
 
 Scores = NDArray[np.float64]
+Way = Callable[[Metric, Scores, str, Mapping[str, Any]], Scored]
+"""A metric, the scores of a method, its name and the metric's options → what the metric says."""
+
 NO_RATIONALE = "no rationale"
+NOT_RANDOMISED = "not among the rows for random weights"
+VARIANT_TOKENS = 2048
+"""Tokens of variants that run together: what a small model works on then still fits a processor's cache."""
 
 
 class Judge:
@@ -39,39 +46,53 @@ class Judge:
         self.model, self.settings = model, settings
         self.signed = {plan.name: plan.quantity is Quantity.SIGNED for plan in settings.plans}
 
-    def judged(self, draft: Draft, untrained: Draft | None) -> dict[str, Scored]:
+    def judged(self, draft: Draft, untrained: Draft | str) -> dict[str, Scored]:
         """What each metric says of each method.
 
         Args:
             draft: A text with its scores.
-            untrained: The same text with the scores of the model with random weights; None where nobody asked.
+            untrained: The same text with the scores of the model with random weights, or why there are none.
 
         Returns:
             ``metric:method`` → a value, or the reason why there is none.
         """
         scores = _as_kept(draft.scores)
-        random = {} if untrained is None else _as_kept(untrained.scores)
-        ways: dict[str, Callable[..., Scored]] = {"rationale": partial(_marking, *_rationale(draft))}
+        ways: dict[str, Way] = {"rationale": partial(_marking, *_rationale(draft))}
+        random = partial(_comparing, untrained if isinstance(untrained, str) else _as_kept(untrained.scores))
         if self.settings.needs("model"):
-            ways["model"] = self._asking(draft)
+            ways["model"] = self._asking(draft, scores)
         if self.settings.needs("reference"):
             ways["reference"] = partial(self._referring, scores[self.settings.reference])
         found = {}
         for metric in self.settings.judges:
             for method in self.settings.methods:
-                way = partial(_plain, random[method]) if metric.name == RANDOMISED else ways[metric.against]
-                options = self.settings.metric_options.get(metric.name, {})
-                found[f"{metric.name}:{method}"] = _said(partial(way, metric, scores[method], method, options))
+                way = random if metric.name == RANDOMISED else ways[metric.against]
+                found[f"{metric.name}:{method}"] = _said(partial(way, metric, scores[method], method, self._of(metric)))
         return found
 
-    def _asking(self, draft: Draft) -> Callable[..., Scored]:
-        predict = predictor(self.model, draft.inputs, removal=self.settings.removal)
+    def _of(self, metric: Metric) -> Mapping[str, Any]:
+        return self.settings.metric_options.get(metric.name, {})
+
+    def _asking(self, draft: Draft, scores: Mapping[str, Scores]) -> Way:
+        """Metrics that ask the model, which has been asked for everything at once: many variants fill its batches."""
         may_go = removable(draft.tokens)
+        room = max(VARIANT_TOKENS, draft.inputs.length)
+        predict = predictor(self.model, draft.inputs, removal=self.settings.removal, batch_tokens=room)
+        asked: list[NDArray[np.bool_]] = []
 
-        def ask(metric: Metric, scores: Scores, _: str, options: Mapping[str, Any]) -> Scored:
-            return score(metric.name, scores, predict, may_go, **options)
+        def note(kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+            asked.append(kept)
+            raise _Noted
 
-        return ask
+        for metric in self.settings.judges:
+            for own in scores.values() if metric.against == "model" else ():
+                with suppress(_Noted, BadInput):  # a refusal comes again, and is kept then
+                    score(metric.name, own, note, may_go, **self._of(metric))
+        if asked:
+            variants = np.concatenate(asked)
+            with suppress(BadInput):  # a variant that cannot be read is told to who asks for it
+                predict(variants[variants.any(1)])
+        return partial(_predicting, predict, may_go)
 
     def _referring(
         self, reference: Scores, metric: Metric, scores: Scores, method: str, options: Mapping[str, Any]
@@ -79,6 +100,10 @@ class Judge:
         """Against a reference without signs, scores with signs are compared by their size."""
         sizes = self.signed[method] and not self.signed[self.settings.reference]
         return score(metric.name, np.abs(scores) if sizes else scores, reference, **options)
+
+
+class _Noted(Exception):
+    """A metric has said what it asks the model; it is asked again when the answers are there."""
 
 
 def with_random_weights(model: TracedModel, seed: int) -> TracedModel:
@@ -106,8 +131,17 @@ def _marking(
     return score(metric.name, scores[words], marks[words], **options)
 
 
-def _plain(reference: Scores, metric: Metric, scores: Scores, _: str, options: Mapping[str, Any]) -> Scored:
-    return score(metric.name, scores, reference, **options)
+def _predicting(
+    predict: Predict, may_go: NDArray[np.bool_], metric: Metric, scores: Scores, _: str, options: Mapping[str, Any]
+) -> Scored:
+    return score(metric.name, scores, predict, may_go, **options)
+
+
+def _comparing(
+    others: Mapping[str, Scores] | str, metric: Metric, scores: Scores, method: str, options: Mapping[str, Any]
+) -> Scored:
+    """With the scores of another model, or the reason why there are none."""
+    return Scored(None, others) if isinstance(others, str) else score(metric.name, scores, others[method], **options)
 
 
 def _said(ask: Callable[[], Scored]) -> Scored:

@@ -33,9 +33,8 @@ def described(work: Work) -> dict[str, Any]:
 
 def _judging(metric: Metric, settings: Settings) -> dict[str, Any]:
     """How to read the columns of a metric."""
-    options = settings.metric_options.get(metric.name, {})
-    better = "higher" if metric.prefers_higher(options) else "lower"
-    return {"against": metric.against, "better": better, "formula": metric.formula, "paper": metric.paper.short}
+    how = {"against": metric.against, "better": metric.better(settings.metric_options.get(metric.name, {}))}
+    return {**how, "formula": metric.formula, "paper": metric.paper.short}
 
 
 def _column(plan: Plan, measurer: Measurer) -> dict[str, Any]:

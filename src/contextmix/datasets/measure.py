@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from contextmix.datasets.filling import Filler
-from contextmix.datasets.judge import Judge, with_random_weights
+from contextmix.datasets.judge import NOT_RANDOMISED, Judge, with_random_weights
 from contextmix.datasets.problems import OUT_OF_MEMORY, problem_of
 from contextmix.datasets.rows import Row
 from contextmix.datasets.scores import Array, Draft
-from contextmix.datasets.settings import RANDOMISED, Settings
+from contextmix.datasets.settings import Settings
 from contextmix.datasets.table import Result
 from contextmix.errors import AmbiguousToken, BadOption, ContextMixError, NotFinite, UnknownToken
 from contextmix.model import MEMORY_BUDGET, TracedModel
@@ -218,20 +218,24 @@ class Measurer:
 
     def _judge(self, batch: Sequence[Ready], drafts: Sequence[Draft]) -> None:
         """Metrics; the model with random weights explains the same class as the trained one."""
-        others: list[Draft | None] = [None] * len(batch)
-        if self.untrained is not None:
-            own = [self.untrained.draft(one.row, one.inputs) for one in batch]
-            own = [replace(other, asked=draft.explained) for other, draft in zip(own, drafts, strict=True)]
-            self.untrained.fill(own)
-            others = list(own)
-        for draft, other in zip(drafts, others, strict=True):
-            draft.metrics = self.judge.judged(draft, other)
+        checked = [place for place, one in enumerate(batch) if self.settings.is_randomised(one.row.number)]
+        others: dict[int, Draft | str] = {}
+        if checked:
+            own = [self.untrained.draft(batch[place].row, batch[place].inputs) for place in checked]
+            own = [replace(other, asked=drafts[place].explained) for place, other in zip(checked, own, strict=True)]
+            others = dict(zip(checked, own, strict=True))
+            try:
+                self.untrained.fill(own)
+            except ContextMixError as refusal:
+                if len(batch) > 1:
+                    raise  # halves of the batch come next, down to the one at fault
+                others = {0: str(refusal)}
+        for place, draft in enumerate(drafts):
+            draft.metrics = self.judge.judged(draft, others.get(place, NOT_RANDOMISED))
 
     @cached_property
-    def untrained(self) -> Filler | None:
-        """The same methods on the model with random weights, if a metric compares with it."""
-        if RANDOMISED not in self.settings.metrics:
-            return None
+    def untrained(self) -> Filler:
+        """The same methods on the model with random weights."""
         return Filler(with_random_weights(self.model, self.settings.seed), self.settings, self.memory_budget)
 
     def _outcome(self, draft: Draft, checks: Mapping[str, float]) -> Outcome:

@@ -47,6 +47,7 @@ def run(
     reference: str = REFERENCE,
     removal: Removal = "mask",
     seed: int = 0,
+    randomised_rows: int | None = None,
     text_field: str | None = None,
     pair_field: str | None = None,
     label_field: str | None = None,
@@ -94,6 +95,7 @@ def run(
         removal: What stands in the place of a token that is taken away, for metrics that ask the model; see
             `contextmix.predictor`.
         seed: Of the random weights of the metric ``randomised_weights``.
+        randomised_rows: The first rows, for which alone this metric is computed; left out, all.
         text_field: Column of the texts; left out, see `open_source`.
         pair_field: Column of the second texts.
         label_field: Column of the labels.
@@ -139,7 +141,7 @@ def run(
     asked = (query, target, layers, words, maps, truncate, shard_size)
     own = {name.replace("-", "_"): chosen for name, chosen in (options or {}).items()}
     theirs = {name.replace("-", "_"): chosen for name, chosen in (metric_options or {}).items()}
-    judging = (judges, theirs, reference, removal, seed)
+    judging = (judges, theirs, reference, removal, seed, randomised_rows)
     settings = Settings(names, own, *asked, *judging)
     if query is not None and query_field is not None:
         raise BadOption(f"query={query!r} is one for all rows, query_field={query_field!r} one for each. Give one.")

@@ -47,6 +47,7 @@ class Settings:
         reference: The method that metrics against a reference compare with; among the methods if there is such a one.
         removal: What stands in the place of a token that is taken away, for metrics that ask the model.
         seed: Of the random weights that ``randomised_weights`` compares with.
+        randomised_rows: The first rows, for which alone ``randomised_weights`` is computed; None for all.
     """
 
     methods: tuple[str, ...]
@@ -63,6 +64,7 @@ class Settings:
     reference: str = REFERENCE
     removal: Removal = "mask"
     seed: int = 0
+    randomised_rows: int | None = None
 
     def __post_init__(self) -> None:
         if not self.methods or len(set(self.methods)) < len(self.methods):
@@ -97,6 +99,10 @@ class Settings:
         """Whether a metric compares with this: ``"reference"`` (of another method), ``"rationale"``, ``"model"``."""
         return any(one.against == against and one.name != RANDOMISED for one in self.judges)
 
+    def is_randomised(self, row: int) -> bool:
+        """Whether a row is explained with random weights too."""
+        return RANDOMISED in self.metrics and (self.randomised_rows is None or row < self.randomised_rows)
+
     def shown(self, plan: Plan, count: int) -> list[int]:
         """The blocks of which a plan keeps rows, of a model of ``count`` blocks; a plan without layers has none."""
         return [] if plan.of_model else layer_numbers(self.layers, count, everything=False)
@@ -122,6 +128,7 @@ class Settings:
             "reference": self.reference,
             "removal": self.removal,
             "seed": self.seed,
+            "randomised_rows": self.randomised_rows,
         }
 
     @classmethod
@@ -159,6 +166,10 @@ class Settings:
             given = self.metric_options.get(one.name, {})
             check_options("metric", one.name, one.score, given)
             refuse_values(one.score, given)
+        if self.randomised_rows is not None and (RANDOMISED not in self.metrics or self.randomised_rows < 1):
+            raise BadOption(
+                f"randomised_rows={self.randomised_rows!r} is a number of rows, at least 1, and for {RANDOMISED} only."
+            )
         if self.removal not in get_args(Removal):
             raise BadOption(f"removal={self.removal!r} is none of {', '.join(get_args(Removal))}.")
         for name in self.metric_options:

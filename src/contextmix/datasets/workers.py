@@ -84,7 +84,7 @@ class _Worker:
     """A process as its parent sees it: what it has in hand, and what it told about that."""
 
     def __init__(self, place: int, threads: int) -> None:
-        context = multiprocessing.get_context("spawn")  # a forked copy of the threads of torch would hang
+        context = server()
         self.place, self.threads = place, threads
         self.hand: list[int] = []
         self.told: list[Advance] = []
@@ -204,6 +204,19 @@ class _Crew:
             f"one {how}. Memory that runs out is the usual cause of SIGKILL: each worker has its own model, so say "
             "fewer workers or a smaller memory_budget. What was measured is kept."
         )
+
+
+def server() -> Any:
+    """How processes are started; a forked copy of this one, with the threads of torch, would hang.
+
+    On Linux they are forked from a server that has imported what they need and run nothing: the second one, and one
+    that takes the place of a dead one, are there at once, and what was imported is in memory once.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _device(device: str | None, place: int) -> str | None:

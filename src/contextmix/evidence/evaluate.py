@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from contextmix.evidence.experiment import Setup
 from contextmix.evidence.findings import Findings, report
 from contextmix.evidence.planning import Plan, Request, planned
 from contextmix.evidence.report import Report
+from contextmix.evidence.streamed import source_of
+from contextmix.evidence.workers import usual_workers
 from contextmix.predictor import Removal
 from contextmix.scoring import METRICS
 from contextmix.tracing.targets import Asked
 
-SHARD_ROWS = 64
+SHARD_ROWS = 16
 """Texts per shard: each takes a second or so, and several workers share them evenly."""
 SANITY_ROWS = 50
 """Texts on which the model with random weights is run too."""
@@ -69,7 +72,8 @@ def evaluate(
         limit: Only so many rows.
         seed: Of random scores, random weights and resampling.
         progress: Show how far it has come.
-        reading: Further arguments of `run`: names of fields (``rationale_field``), ``device``, ``workers`` …
+        reading: Further arguments of `run`: names of fields (``rationale_field``), ``device`` … Left out, ``workers``
+            is chosen: several processes for a small model, named or in a folder, on data that they can read too.
 
     Returns:
         The report, which was also written to the folder.
@@ -91,14 +95,14 @@ def evaluate(
     setup = Setup(model, data, Path(out), limit, seed, {"shard_size": SHARD_ROWS, **reading}, progress)
     request = Request(methods, metrics, options or {}, metric_options or {}, reference, removal, target)
     plan = planned(setup, request)
-    run, contests = measured(setup, plan, min(sanity, limit or sanity))
+    run, contests = measured(setup, plan, sanity)
     made = report(Findings(setup, plan, run, contests, time.monotonic() - start))
     made.save(setup.out)
     return made
 
 
 def measured(setup: Setup, plan: Plan, sanity: int) -> tuple[Run, list[Contest]]:
-    """Run over the data, and once more over a few texts for the check with random weights.
+    """Run over the data, with the check with random weights on the first few texts.
 
     Args:
         setup: Model, data and folder.
@@ -109,24 +113,24 @@ def measured(setup: Setup, plan: Plan, sanity: int) -> tuple[Run, list[Contest]]
         The run, and one contest per metric.
     """
     asked = plan.settings
-    shared = {"methods": asked.methods, "options": asked.options, "target": asked.target, "seed": asked.seed}
-    shared["reference"] = asked.reference
-    judges = [name for name in asked.metrics if name != RANDOMISED]
-    options = {"removal": asked.removal, "metric_options": asked.metric_options}
-    runs, contests = [], []
-    if judges:
-        runs.append(setup.measured("metrics", metrics=judges, **options, **shared))
-        contests += _compared(runs[-1], plan, judges)
-    if RANDOMISED in asked.metrics:
-        runs.append(setup.measured("random_weights", metrics=RANDOMISED, **{**shared, "limit": sanity}))
-        contests += _compared(runs[-1], plan, [RANDOMISED])
-    return runs[0], contests
+    names = ("methods", "options", "target", "seed", "reference", "metrics", "metric_options", "removal")
+    more: dict[str, Any] = {name: getattr(asked, name) for name in names}
+    if asked.metrics == (RANDOMISED,):
+        more["limit"] = min(sanity, setup.limit or sanity)
+    elif RANDOMISED in asked.metrics:
+        more["randomised_rows"] = sanity
+    if "workers" not in setup.reading:
+        more["workers"] = usual_workers(setup, source_of(setup), SHARD_ROWS)
+    run = setup.measured("metrics", **more)
+    return run, _compared(run, plan)
 
 
-def _compared(run: Run, plan: Plan, metrics: Sequence[str]) -> list[Contest]:
+def _compared(run: Run, plan: Plan) -> list[Contest]:
     outcomes, asked, found = run.outcomes(), plan.settings, []
-    for name in metrics:
-        own = {method: outcomes[name, method] for method in plan.methods.names}
+    checked = [run.settings.is_randomised(row) for row in run.to_pandas([]).index]
+    for name in sorted(asked.metrics, key=lambda name: name == RANDOMISED):
+        kept = checked if name == RANDOMISED else [True] * len(checked)
+        own = {method: list(compress(outcomes[name, method], kept)) for method in plan.methods.names}
         reasons = {method: by_construction(name, method, asked) for method in own}
         out = {method: reason for method, reason in reasons.items() if reason}
         higher = METRICS[name].prefers_higher(asked.metric_options.get(name, {}))

@@ -75,8 +75,8 @@ class Setup:
             data: Instead of the data of all experiments: what one made of it.
             settings: Further arguments of `run`, such as ``methods`` and ``layers``.
         """
-        spread = self.reading.get("workers", 1) > 1 or self.reading.get("engine", "local") != "local"
         given = {"limit": self.limit, "truncate": True, **self.reading, **settings}
+        spread = given.get("workers", 1) > 1 or given.get("engine", "local") != "local"
         model = self.model if spread else self.traced
         source = self.data if data is None else data
         return run(source, self.out / "runs" / name, model=model, progress=self.progress, **given)

@@ -196,7 +196,9 @@ def _panel(one: Contest) -> Panel:
         for entry in one.entries
         if entry.summary.mean is not None
     ]
-    return Panel(one.metric, made, None if one.metric == RANDOMISED else one.higher)
+    if one.metric == RANDOMISED:
+        return Panel(f"{one.metric} (near 0 is hoped for)", made, None)
+    return Panel(one.metric, made, one.higher)
 
 
 def _draw(panels: Sequence[Panel], canvas: object) -> None:

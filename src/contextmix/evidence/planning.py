@@ -9,18 +9,18 @@ from typing import Any, get_args
 
 from contextmix.datasets.measure import Measurer, Ready
 from contextmix.datasets.settings import RANDOMISED, Settings
-from contextmix.datasets.source import Source, open_source
+from contextmix.datasets.source import Source
 from contextmix.errors import BadInput, BadOption, ContextMixError
 from contextmix.evidence.choices import Choice, methods_of, metrics_of
 from contextmix.evidence.cost import Costs, measured_costs, typical
 from contextmix.evidence.experiment import Setup
+from contextmix.evidence.streamed import source_of
 from contextmix.predictor import Removal, predictor
 from contextmix.scoring import METRICS
 from contextmix.tracing.targets import Asked
 
 LOOKED_AT = 64
 """Rows from which texts of middling length are chosen to try methods on."""
-_READING = ("text_field", "pair_field", "label_field", "id_field", "rationale_field", "split")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def planned(setup: Setup, request: Request) -> Plan:
     removal = request.removal or _usual_removal(setup)
     if removal not in get_args(Removal):
         raise BadOption(f"removal={removal!r} is none of {', '.join(get_args(Removal))}.")
-    source = _source(setup)
+    source = source_of(setup)
     methods = methods_of(request.methods)
     metrics = metrics_of(request.metrics, rationales=source.fields.rationale is not None)
     options = {"random": {"seed": setup.seed}, **request.options}
@@ -92,11 +92,6 @@ def planned(setup: Setup, request: Request) -> Plan:
         seed=setup.seed,
     )
     return Plan(final, methods, metrics, costs, Measurer(setup.traced, final).classes())
-
-
-def _source(setup: Setup) -> Source:
-    fields = {name: setup.reading[name] for name in _READING if name in setup.reading}
-    return open_source(setup.data, **fields, limit=setup.limit)
 
 
 def _texts(setup: Setup, settings: Settings, source: Source) -> list[Ready]:

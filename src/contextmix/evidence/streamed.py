@@ -29,7 +29,7 @@ from contextmix.sequence_to_sequence import TracedEncoderDecoder
 from contextmix.tracing.encode import Inputs
 from contextmix.tracing.texts import encode
 
-FIELDS = ("text_field", "pair_field", "label_field", "id_field", "split")
+FIELDS = ("text_field", "pair_field", "label_field", "id_field", "query_field", "rationale_field", "split")
 SCHEMA = 1
 
 Measure = Callable[[Row, Inputs], Mapping[str, Any]]

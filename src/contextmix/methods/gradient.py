@@ -32,9 +32,7 @@ def attribute(run: ModelRun) -> Tensor:
         Simonyan et al. (2014), section 3, for images (there the largest component, here the length). y_c is the logit,
         not the probability, and e⁰ what enters the first block: after the sum of word, position and type, and its norm.
     """
-    _, gradient = run.gradients(run.embeddings[None])
-    run.refuse_no_effect(gradient)
-    return token_lengths(gradient[0])
+    return token_lengths(run.gradient)
 
 
 METHOD = ModelMethod(

@@ -38,9 +38,7 @@ def attribute(run: ModelRun, *, reduce: Literal["norm", "sum"] = "norm") -> Tens
         name it as the target to compare; without one, the predicted class is explained, as in DecompX. e⁰ is what
         enters the first block: after the sum of word, position and type, and its norm.
     """
-    _, gradient = run.gradients(run.embeddings[None])
-    run.refuse_no_effect(gradient)
-    return REDUCTIONS[reduce](gradient[0] * run.embeddings)
+    return REDUCTIONS[reduce](run.gradient * run.embeddings)
 
 
 def _quantity(options: Mapping[str, Any]) -> Quantity:

@@ -18,7 +18,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Every module in evaluation mode (dropout would make each run another model); each one's own mode comes back."""
     training = [module for module in model.modules() if module.training]
-    model.eval()
+    if training:
+        model.eval()
     try:
         yield
     finally:
