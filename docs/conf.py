@@ -13,8 +13,9 @@ import matplotlib  # noqa: E402
 
 matplotlib.use("Agg")
 
-import contextmix  # noqa: E402
 from scripts.docs import write  # noqa: E402
+
+import contextmix  # noqa: E402
 
 project = "contextmix"
 author = "contextmix founders"
@@ -34,7 +35,12 @@ napoleon_custom_sections = [("Source", "notes_style")]
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-nb_execution_mode = "off"  # notebooks are stored with what they showed; their tests run them
+# Notebooks are stored without results; QUICK leaves out what takes long, to look for broken links and the like.
+QUICK = bool(os.environ.get("CONTEXTMIX_DOCS_QUICK"))
+nb_execution_mode = "off" if QUICK else "cache"
+nb_execution_cache_path = str(HERE.parent / "build" / "notebooks")
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
 nb_ipywidgets_js = {}  # would be loaded from elsewhere
 nb_merge_streams = True
 suppress_warnings = ["mystnb.unknown_mime_type"]  # a widget: its page shows the figure stored beside it
@@ -58,7 +64,7 @@ def setup(app):
 
 
 def _prepare() -> None:
-    write(HERE / "generated")
+    write(HERE / "generated", pictures=not QUICK)
     for notebook in sorted((HERE.parent / "examples").glob("*.ipynb")):
         copied = HERE / "generated" / "notebooks" / notebook.name
         copied.parent.mkdir(parents=True, exist_ok=True)

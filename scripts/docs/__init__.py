@@ -9,18 +9,21 @@ from scripts.docs.errors import errors_page
 from scripts.docs.plugins import aggregation_pages, method_pages, metric_pages
 
 
-def write(folder: Path) -> list[Path]:
+def write(folder: Path, *, pictures: bool = True) -> list[Path]:
     """Write all pages and their pictures; only files that change are touched, so that Sphinx reads only these again.
 
     Args:
         folder: Where to, such as ``docs/generated``.
+        pictures: Whether to draw them; else empty ones stand in their places, where there are none yet.
     """
     pages: dict[str, bytes] = {"errors.md": errors_page().encode()}
-    for part in (method_pages(), aggregation_pages(), metric_pages()):
+    for part in (method_pages(pictures), aggregation_pages(pictures), metric_pages()):
         pages |= part
     for name, data in pages.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not data and path.exists():
+            continue
         if not path.exists() or path.read_bytes() != data:
             path.write_bytes(data)
     return [folder / name for name in pages]

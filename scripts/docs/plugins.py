@@ -31,11 +31,11 @@ STEPS = {
 Pages = dict[str, bytes]
 
 
-def method_pages() -> Pages:
+def method_pages(pictures: bool) -> Pages:
     """Every method with a picture, and the table of all."""
     pages: Pages = {}
     for name, one in METHODS.items():
-        data, caption = picture(one)
+        data, caption = picture(one, pictures)
         pages[f"methods/images/{name}.png"] = data
         facts = {"formula": code(one.formula), "paper": paper(one.paper), "is": KINDS[type(one)], **_measures(one)}
         parts = [
@@ -58,11 +58,13 @@ def method_pages() -> Pages:
     return pages
 
 
-def aggregation_pages() -> Pages:
+def aggregation_pages(pictures: bool) -> Pages:
     """Every way from one map per layer to one attribution."""
     pages: Pages = {}
     for name, one in AGGREGATIONS.items():
-        data, caption = aggregated(name, "norm_encoder" if "norm" in one.accepts else "attention_fixed_residual")
+        data, caption = aggregated(
+            name, "norm_encoder" if "norm" in one.accepts else "attention_fixed_residual", pictures
+        )
         pages[f"aggregations/images/{name}.png"] = data
         kinds = ", ".join(code(str(kind)) for kind in sorted(one.accepts))
         facts = {"formula": code(one.formula), "paper": paper(one.paper), "accepts": kinds, "cost": markdown(one.cost)}

@@ -27,3 +27,10 @@ def test_signs_that_latex_reads_otherwise_are_escaped():
     assert r"0.1 \%" in text
     assert r"metric\_0 $\uparrow$" in text
     assert r"\caption{50 \% of a\_b}" in text
+
+
+def test_a_negative_number_gets_a_minus_and_a_word_keeps_its_hyphen():
+    frame = pd.DataFrame({"x": ["-0.5 [-1, 2]", "BERT-2"]}, index=["a", "b"])
+    text = latex(Table("t", "", frame.rename_axis("method")))
+    assert r"a & $-$0.5 [$-$1, 2] \\" in text
+    assert r"b & BERT-2 \\" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 LATEX_WIDTH = 100
 """Characters of a line of a table in a page of small letters."""
+_HYPHEN_OF_NUMBER = re.compile(r"(?<![\w-])-(?=\d)")
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def latex(table: Table) -> str:
 
 def _tabular(texts: pd.DataFrame) -> str:
     lines = [list(map(str, texts.columns)), *texts.to_numpy().tolist()]
-    written = [" & ".join(map(escape, line)) + r" \\" for line in lines]
+    written = [" & ".join(escape(_HYPHEN_OF_NUMBER.sub("−", cell)) for cell in line) + r" \\" for line in lines]
     head = [rf"\begin{{tabular}}{{{'l' * len(texts.columns)}}}", r"\toprule", written[0], r"\midrule"]
     return "\n".join([*head, *written[1:], r"\bottomrule", r"\end{tabular}"])
 

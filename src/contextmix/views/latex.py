@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from contextmix.errors import WrongShape
 from contextmix.tokenmap import TokenMap
 from contextmix.views.colours import background, foreground
@@ -11,11 +13,12 @@ PREAMBLE = r"\usepackage{xcolor}"
 """What a document needs before `to_latex` is pasted into it."""
 
 _LONGEST = 60
+_JOINED = re.compile("-{2,}|,{2,}")
 
-# Signs with a meaning of their own, and signs that TeX would join into another one: -- ?` '' << ,, and the like.
+# Signs with a meaning of their own, and signs that TeX would join into another one: -- ?` '' << and the like.
 _SIGNS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"}
 _SIGNS |= {"<": r"\textless{}", ">": r"\textgreater{}", "`": r"\textasciigrave{}", "'": r"\textquotesingle{}"}
-_SIGNS |= {'"': r"\char34{}", "-": "{-}", ",": "{,}"}
+_SIGNS |= {'"': r"\char34{}"}
 _SIGNS |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
 _SIGNS |= {"…": r"\ldots{}", "–": r"\textendash{}", "—": r"\textemdash{}", "␣": r"\textvisiblespace{}"}
 _SIGNS |= {
@@ -38,10 +41,11 @@ def escape(text: str) -> str:
         text: Any printable text of one line; letters beyond ASCII stay as they are.
 
     Example:
-        >>> escape("50% of $x_1$"), escape(r"\input{a}"), escape("--")
-        ('50\\% of \\$x\\_1\\$', '\\textbackslash{}input\\{a\\}', '{-}{-}')
+        >>> escape("50% of $x_1$"), escape(r"\input{a}"), escape("e-mail -- or not")
+        ('50\\% of \\$x\\_1\\$', '\\textbackslash{}input\\{a\\}', 'e-mail {-}{-} or not')
     """
-    return "".join(_SIGNS.get(sign) or _picture_of_control(sign) for sign in text)
+    written = "".join(_SIGNS.get(sign) or _picture_of_control(sign) for sign in text)
+    return _JOINED.sub(lambda found: "".join(f"{{{sign}}}" for sign in found[0]), written)
 
 
 def to_latex(token_map: TokenMap, query: int | str | None = None, *, document: bool = False) -> str:
