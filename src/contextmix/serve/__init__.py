@@ -2,5 +2,5 @@
 
 What arrives here comes from outside, so each layer has one duty: `protocol` drops slow clients and `guard` refuses what
 is not from this machine's own page, both before `app` reads a request; `pool` computes in processes that can be
-stopped; `shelf` keeps what came out for a while. FastAPI and uvicorn are loaded here and nowhere else.
+stopped; `jobs` keeps what came out for a while. FastAPI and uvicorn are loaded here and nowhere else.
 """

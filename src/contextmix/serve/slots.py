@@ -1,0 +1,149 @@
+"""One worker process and the thread that watches it: what is slow, stuck or unwanted ends with the process."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from contextmix.errors import ContextMixError
+from contextmix.serve.jobs import Job
+from contextmix.serve.worker import ANSWER, FAILURE, PROGRESS, READY, STILL, STOP, STOPPED
+
+if TYPE_CHECKING:
+    from contextmix.serve.pool import Pool
+
+_TICK = 0.05
+"""Seconds between two looks at whether a running job is still wanted; its messages are read at once."""
+
+
+class Slot(threading.Thread):
+    """One worker process, its successors, and the thread that watches them."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(daemon=True)
+        self.pool = pool
+        self.process: multiprocessing.process.BaseProcess | None = None
+        self.connection: Connection | None = None
+
+    def begin(self) -> None:
+        """Start the process."""
+        self.process, self.connection = self.pool.connect()
+
+    def wait(self) -> Any:
+        """What the process says when it has loaded its models; the error of loading is raised."""
+        assert self.connection is not None
+        try:
+            letter, content = self._read()
+        except (EOFError, OSError):
+            raise ContextMixError(
+                "A worker process ended while it loaded its models; is there enough memory?"
+            ) from None
+        if letter != READY:
+            raise ContextMixError(json.loads(content)["reason"])
+        return json.loads(content)
+
+    def kill(self) -> None:
+        """Stop the process, whatever it does: one that is stuck does not hear a polite signal."""
+        if self.process is not None:
+            self.process.kill()
+
+    def end(self) -> None:
+        """Stop the process and clean up after it."""
+        self.kill()
+        if self.process is not None:
+            self.process.join(5.0)
+        if self.connection is not None:
+            self.connection.close()
+        self.process = self.connection = None
+
+    def run(self) -> None:
+        """Give the process one job after the other; after its end start another one."""
+        while not self.pool.closing:
+            self._revive()  # at once, so that the next job need not wait for it
+            job = self.pool.next()
+            if job is None:
+                break
+            if self._revive():  # it may have died while it had nothing to do
+                self._serve(job)
+            else:
+                job.fail("The models cannot be loaded again. The terminal of the server says why.")
+        self.end()
+
+    def _revive(self) -> bool:
+        """Make sure that there is a process with its models loaded; False if they cannot be loaded any more."""
+        if self.process is not None and self.process.is_alive():
+            return True
+        self.end()
+        try:
+            self.begin()
+            self.wait()
+        except ContextMixError as refusal:
+            self.end()
+            if not self.pool.closing:
+                print(f"contextmix: {refusal}", file=sys.stderr)
+            return False
+        return True
+
+    def _serve(self, job: Job) -> None:
+        began = time.monotonic()
+        assert self.process is not None
+        # The last resort, also for a worker that stopped in the middle of a message, on which reading would wait.
+        limits = self.pool.limits
+        watchdog = threading.Timer(limits.seconds + 2 * limits.stop_seconds, self.process.kill)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            job.state = "running"
+            if not self._converse(job, began + limits.seconds):
+                self.end()
+        except (EOFError, OSError):
+            self.end()
+            job.fail("The worker process ended before it had an answer, perhaps for lack of memory. Ask for less.")
+        finally:
+            watchdog.cancel()
+            job.seconds = time.monotonic() - began
+            self.pool.note(job.seconds)
+
+    def _converse(self, job: Job, deadline: float) -> bool:
+        """Send a request and read until it is over; False if the worker does not stop though it should."""
+        assert self.connection is not None
+        self.connection.send_bytes(json.dumps(job.request, ensure_ascii=False).encode())
+        last: float | None = None  # by when the worker must have stopped
+        while True:
+            if self.connection.poll(_TICK) and self._over(job, *self._read()):
+                return True
+            now = time.monotonic()
+            if last is not None and now > last:
+                return False
+            if last is None and (job.stop.is_set() or now > deadline):
+                if now > deadline:
+                    limit = self.pool.limits.seconds
+                    job.fail(
+                        f"It took longer than the {limit:g} s that this server allows. Ask for less, or a shorter text."
+                    )
+                self.connection.send_bytes(STOP)
+                last = now + self.pool.limits.stop_seconds
+
+    def _over(self, job: Job, letter: bytes, content: bytes) -> bool:
+        """Whether a message of the worker is its last one."""
+        if letter == PROGRESS:
+            told = json.loads(content)
+            job.progress, job.what = told["progress"], told["what"]
+        elif letter == STILL:
+            job.still = json.loads(content)
+        elif letter == ANSWER and job.state == "running":
+            job.finish(content)
+        elif letter == FAILURE:
+            told = json.loads(content)
+            job.fail(told["reason"], told.get("field"))
+        return letter in (ANSWER, FAILURE, STOPPED)
+
+    def _read(self) -> tuple[bytes, bytes]:
+        assert self.connection is not None
+        message = self.connection.recv_bytes()
+        return message[:1], message[1:]
