@@ -33,10 +33,9 @@ export class Controls {
       return button;
     });
     this.several.addEventListener("click", () => this.switchCompare());
-    for (const [button, direction] of [[this.draws, "draws"], [this.gives, "gives"]] as const)
+    for (const button of [this.draws, this.gives])
       button.addEventListener("click", () => {
         if (button.getAttribute("aria-pressed") !== "true") dispatch({ type: "turn" });
-        set(button, "data-direction", direction);
       });
     this.play.addEventListener("click", () => dispatch({ type: "play", playing: this.play.dataset["playing"] !== "true" }));
     this.slider.addEventListener("input", () => dispatch({ type: "layer", layer: this.layers[Number(this.slider.value)]! }));

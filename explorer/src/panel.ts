@@ -53,16 +53,19 @@ export class PanelView {
     this.heads = new HeadFigures((head) =>
       this.gridEvents(() => this.panel.heads[head]!, () => dispatch({ type: "set", change: { head } })),
     );
+    // A picture leaves room beside it.
+    const beside = model.exhibit.media?.kind === "image";
+    set(this.element, "data-image", beside);
     this.element.append(
       h("header", {}, this.title, this.meaning),
       this.subject,
       this.strips.element,
-      h("div", { class: "said" }, this.answer, this.legend.element),
+      h("div", { class: "said" }, this.answer, this.legend.element, beside ? this.bars.element : null),
       this.readout,
       h(
         "div",
         { class: "figures" },
-        h("div", { class: "column" }, this.layers.element, this.bars.element),
+        h("div", { class: "column" }, this.layers.element, beside ? null : this.bars.element),
         this.grid.element,
         this.heads.element,
       ),
