@@ -42,6 +42,7 @@ nb_execution_cache_path = str(HERE.parent / "build" / "notebooks")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_ipywidgets_js = {}  # would be loaded from elsewhere
+nb_mime_priority_overrides = [("*", "text/html", 5)]  # of a widget its picture: there is no kernel behind a page
 nb_merge_streams = True
 suppress_warnings = ["mystnb.unknown_mime_type"]  # a widget: its page shows the figure stored beside it
 
