@@ -25,6 +25,7 @@ version = release = contextmix.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 nitpicky = False
+smartquotes = False  # --option is an option
 default_role = "literal"  # docstrings say `name`
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
