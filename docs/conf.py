@@ -25,6 +25,7 @@ version = release = contextmix.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 nitpicky = False
+smartquotes = False  # --option is an option
 default_role = "literal"  # docstrings say `name`
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -42,6 +43,7 @@ nb_execution_cache_path = str(HERE.parent / "build" / "notebooks")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_ipywidgets_js = {}  # would be loaded from elsewhere
+nb_mime_priority_overrides = [("*", "text/html", 5)]  # of a widget its picture: there is no kernel behind a page
 nb_merge_streams = True
 suppress_warnings = ["mystnb.unknown_mime_type"]  # a widget: its page shows the figure stored beside it
 
