@@ -19,7 +19,7 @@ from contextmix.tokens import Tokens
 
 HOSTILE = (
     "$x_1$",
-    "\\frac{",
+    "$\\frac{$",
     "深い",
     "👩‍👩‍👧",
     "مرحبا",
@@ -159,7 +159,7 @@ def test_hostile_tokens_are_labels_and_never_warn(serif: bool, tmp_path):
         for number, axes in enumerate((whole.plot(0), whole.layer(0).plot(), whole.layer(0).row(0).plot())):
             cm.plots.save(axes, tmp_path / f"{number}.pdf")  # warnings are errors: a missing glyph would be one
         texts = words(axes, "y")
-    assert texts[:2] == ["$x_1$", "\\frac{"]
+    assert texts[:2] == ["$x_1$", "$\\frac{$"]
     assert texts[2] == "⟨U+6DF1⟩⟨U+3044⟩"
     assert texts[6:10] == ["⟨U+001B⟩[31m", "⟨U+202E⟩", "∅", "_a^b"]
     assert max(map(len, texts)) <= 19

@@ -13,6 +13,7 @@ from contextmix.evidence.report import Table, latex
 from contextmix.tokens import printable
 from contextmix.views.colours import background
 from contextmix.views.latex import escape
+from contextmix.views.picture import spelled
 
 NAMES = """textbackslash textasciitilde textasciicircum textbar textless textgreater textasciigrave textquotesingle
 ldots
@@ -87,6 +88,7 @@ def test_a_row_is_its_text_in_boxes_of_the_colours_of_every_view():
     scores = row.values / row.values.max()
     assert [f"#{box[1].lower()}" for box in boxes] == [background(float(score), False) for score in scores]
     joined = "".join((" " if gap == r"\space " else "") + read(word) for gap, _, _, word in boxes)
+    assert joined == "".join(gap + label for gap, label in spelled(row.tokens))
     assert joined.replace(" ", "").removeprefix("[CLS]").removesuffix("[SEP]") == text.replace(" ", "")
     others = [line for line in written.splitlines() if "colorbox" not in line]
     assert [line for line in others if not line.startswith("%")] == [

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from contextmix.views.canvas import extent, line, room_for, say_beside, ticks
+from contextmix.views.canvas import extent
 from contextmix.views.colours import background
+from contextmix.views.lettering import line, room_for, say_beside, ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

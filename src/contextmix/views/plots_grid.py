@@ -9,8 +9,9 @@ import numpy as np
 
 from contextmix.errors import BadOption, WrongShape
 from contextmix.tokenmap import TokenMap
-from contextmix.views.canvas import line, pyplot, room_for, say
+from contextmix.views.canvas import pyplot
 from contextmix.views.colours import Array, scaled
+from contextmix.views.lettering import line, room_for, say
 from contextmix.views.picture import Picture, picture, whole
 from contextmix.views.plots import heat, scale_beside
 from contextmix.views.plots_maps import row_names

@@ -10,8 +10,9 @@ from contextmix.errors import BadOption, WrongShape
 from contextmix.places import Patches
 from contextmix.tokenmap import TokenMap
 from contextmix.tokens import printable
-from contextmix.views.canvas import axes_or_new, extent, line, pyplot, room_for, say, ticks
+from contextmix.views.canvas import axes_or_new, extent, pyplot
 from contextmix.views.colours import background, scaled
+from contextmix.views.lettering import line, room_for, say, ticks
 from contextmix.views.picture import Picture, picture, usual_query, whole
 from contextmix.views.plots import heat
 from contextmix.views.scene import strongest
