@@ -1,8 +1,10 @@
 """What every test starts from: no network, quiet threads, and the way to the shared reference material."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -43,3 +45,16 @@ def shared() -> Callable[[str], Path]:
 def reference(shared: Callable[[str], Path]) -> Callable[[str], Path]:
     """`reference("maps.npz")`: numbers that the authors' released code gives."""
     return lambda name: shared(f"reference/{name}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium. While it is open an event loop runs here: no other one may, so it ends with its file of tests."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("needs Chromium")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()

@@ -45,6 +45,7 @@ class Served:
 
         def reached() -> bool:
             found.append(self.status(name).json())
+            assert found[-1]["state"] in {"queued", "running", *states}, found[-1]
             return found[-1]["state"] in states
 
         wait_for(reached, f"{name} to be {states}")

@@ -1,30 +1,18 @@
 """The page in a real browser: type, choose, wait, cancel, look, save; and nothing that it should not do."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from tests.serve.conftest import LONG, Served
 
 HOSTILE = (
     "<img src=x onerror=alert(1)> </textarea></script><script>alert(2)</script> "
     "\u202egnp.exe \U0001f469\u200d\U0001f52c '\"&amp;"
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = shutil.which("chromium")
-    if found is None:
-        pytest.skip("needs Debian's chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Visit:

@@ -68,10 +68,8 @@ class Slot(threading.Thread):
             job = self.pool.next()
             if job is None:
                 break
-            if self._revive():  # it may have died while it had nothing to do
-                self._serve(job)
-            else:
-                job.fail("The models cannot be loaded again. The terminal of the server says why.")
+            if not self._serve(job):  # the process died while it had nothing to do, and that shows only now
+                self._serve(job, again=True)
         self.end()
 
     def _revive(self) -> bool:
@@ -82,14 +80,18 @@ class Slot(threading.Thread):
         try:
             self.begin()
             self.wait()
-        except ContextMixError as refusal:
+        except (ContextMixError, EOFError, OSError) as refusal:  # a process can also end before it is known here
             self.end()
             if not self.pool.closing:
                 print(f"contextmix: {refusal}", file=sys.stderr)
             return False
         return True
 
-    def _serve(self, job: Job) -> None:
+    def _serve(self, job: Job, *, again: bool = False) -> bool:
+        """Bring a job to its end; False if the process was gone before the job began, so that it may be tried again."""
+        if not self._revive():
+            job.fail("The models cannot be loaded again. The terminal of the server says why.")
+            return True
         began = time.monotonic()
         assert self.process is not None
         # The last resort, also for a worker that stopped in the middle of a message, on which reading would wait.
@@ -103,11 +105,14 @@ class Slot(threading.Thread):
                 self.end()
         except (EOFError, OSError):
             self.end()
+            if job.state == "running" and not (again or job.what or job.stop.is_set()):
+                return False
             job.fail("The worker process ended before it had an answer, perhaps for lack of memory. Ask for less.")
         finally:
             watchdog.cancel()
-            job.seconds = time.monotonic() - began
-            self.pool.note(job.seconds)
+        job.seconds = time.monotonic() - began
+        self.pool.note(job.seconds)
+        return True
 
     def _converse(self, job: Job, deadline: float) -> bool:
         """Send a request and read until it is over; False if the worker does not stop though it should."""
