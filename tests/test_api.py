@@ -268,7 +268,7 @@ def test_a_token_that_occurs_twice_must_be_asked_for_by_position(model: cm.Trace
 
 
 def test_an_unknown_query_is_refused_before_the_model_runs(model: cm.TracedModel, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("contextmix.model.record", lambda *_: pytest.fail("it ran"))
+    monkeypatch.setattr("contextmix.loaded.record", lambda *_: pytest.fail("it ran"))
     with pytest.raises(UnknownToken):
         model.explain([FILM, "good"], query="film")
     with pytest.raises(UnknownName):

@@ -18,7 +18,7 @@ from contextmix.comparison import Comparison
 from contextmix.contracts import Measured, Method
 from contextmix.encoderdecoder import EncoderDecoderTrace, with_residual
 from contextmix.errors import BadOption, UnknownName, WrongShape
-from contextmix.model import Source, TracedModel
+from contextmix.model import TracedModel
 from contextmix.plan import (
     AGGREGATIONS,
     METHODS,
@@ -38,6 +38,7 @@ from contextmix.trace import LayerTrace, Trace
 from contextmix.tracing.discover import has_two_stacks
 from contextmix.tracing.load import load_pretrained, move, refuse_unusable
 from contextmix.tracing.media_inputs import sorted_readers
+from contextmix.tracing.sources import Source
 from contextmix.tracing.targets import Asked
 
 

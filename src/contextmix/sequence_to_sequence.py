@@ -14,16 +14,18 @@ from contextmix.comparison import Comparison
 from contextmix.encoderdecoder import EncoderDecoderAnatomy, EncoderDecoderTrace, Target
 from contextmix.errors import BadInput, BadOption
 from contextmix.joint import JointMaps, refuse_joint
-from contextmix.model import MEMORY_BUDGET, CheckReport, Source, TracedModel, is_pair
+from contextmix.loaded import MEMORY_BUDGET
+from contextmix.model import CheckReport, TracedModel
 from contextmix.plan import Plan, make_plan, plans_to_compare
 from contextmix.tokenmap import TokenMap
 from contextmix.tokens import Tokens
 from contextmix.trace import Checks, LayerTrace, Trace
 from contextmix.tracing.decoder_blocks import discover_encoder_decoder
 from contextmix.tracing.encode import Inputs
-from contextmix.tracing.media_inputs import is_one_medium, refusals
+from contextmix.tracing.media_inputs import refusals
 from contextmix.tracing.probe import LENGTH, source_probe
 from contextmix.tracing.record_decoder import Visitor
+from contextmix.tracing.sources import Source, is_list
 from contextmix.tracing.two_stacks import encoder_inputs, probe_target, record_both
 from contextmix.tracing.verify import parity
 from contextmix.tracing.written import Output, generated, given, read
@@ -47,7 +49,7 @@ class TracedEncoderDecoder(TracedModel):
             BadInput: If the anatomy given to `contextmix.load` is one of a single stack.
         """
         if self._anatomy is None:
-            with self._lock:
+            with self.turn:
                 source, target = self._on_device(probe or self._probe()), probe_target(self.model, LENGTH - 1)
                 self._anatomy = discover_encoder_decoder(self.model, source, target)
         if not isinstance(self._anatomy, EncoderDecoderAnatomy):
@@ -180,7 +182,7 @@ class TracedEncoderDecoder(TracedModel):
         """
         if contrast:
             raise BadOption("contrast=True compares the scores of two tokens, and maps of two stacks explain no score.")
-        if _is_list(prompt):
+        if is_list(prompt):
             raise BadInput(f"One prompt is continued at a time; {len(prompt)} were given.")
         how: dict[str, Any] = {"output": continuation, "max_new_tokens": max_new_tokens, "layers": layers, **options}
         found: TokenMap = self.explain(prompt, method, aggregation=aggregation, **how)
@@ -267,7 +269,7 @@ class TracedEncoderDecoder(TracedModel):
         steps = exploring.Steps(len(pairs) * len(plans), len(self.anatomy().decoder), progress)
         asked = exploring.Request(plans, (), query, None, layers, memory_budget, steps)
         found = []
-        for (one, written), row, over in zip(pairs, rows, source if _is_list(source) else [source], strict=True):
+        for (one, written), row, over in zip(pairs, rows, source if is_list(source) else [source], strict=True):
             maps = self._joint(one, written, plans, None, layers, steps)
             found.append(asked.gathered({plan.name: each for plan, each in zip(plans, maps, strict=True)}, row, over))
         steps.end()
@@ -286,7 +288,7 @@ class TracedEncoderDecoder(TracedModel):
         ids = probe_target(self.model, LENGTH - 2, seed=1)
         heads: list[int] = []
         outputs, checks, _ = self._run(inputs, ids, lambda layer: heads.append(layer.attention.shape[-3]), _ignore)
-        with self._lock:
+        with self.turn:
             difference = parity(self.model, self._on_device({**inputs, "decoder_input_ids": ids}), outputs)
         return CheckReport(self.origin.model, self.anatomy(), heads[0], checks, difference)
 
@@ -297,7 +299,7 @@ class TracedEncoderDecoder(TracedModel):
 
     def _pairs(self, source: Any, output: Any, max_new_tokens: int, **how: Any) -> list[tuple[Inputs, Target]]:
         """Sources with what is written for each."""
-        if _is_list(source):
+        if is_list(source):
             self.encode(source, **how)  # refuse an empty list, and any misfit, before the work
             outputs = [None] * len(source) if output is None else output
             if isinstance(outputs, str) or len(outputs) != len(source):
@@ -315,7 +317,7 @@ class TracedEncoderDecoder(TracedModel):
         return [(inputs[0], self._target(inputs[0], output, fed, max_new_tokens))]
 
     def _target(self, one: Inputs, output: Output | None, fed: Any, max_new_tokens: int) -> Target:
-        with self._lock, refusals(self.model):
+        with self.turn, refusals(self.model):
             if output is not None:
                 return given(self.model, self.tokenizer, output)
             inputs = self._on_device(encoder_inputs(self.model, one.tensors))
@@ -325,14 +327,14 @@ class TracedEncoderDecoder(TracedModel):
 
     def labels(self, one: Inputs, count: int) -> Tokens:
         """The labels of a source, of which a run has shown ``count`` tokens."""
-        with self._lock:
+        with self.turn:
             return one.labels(self.model.get_encoder(), Anatomy(self.anatomy().blocks), count)
 
     def _run(
         self, inputs: Mapping[str, Tensor], ids: Tensor, see_encoder: Callable[[LayerTrace], None], see_decoder: Visitor
     ) -> tuple[Any, Checks, int]:
         """See `record_both`."""
-        with self._lock, refusals(self.model):
+        with self.turn, refusals(self.model):
             anatomy = self.anatomy(None if "input_ids" in inputs else inputs)
             place = self.model.device
             return record_both(self.model, anatomy, self._on_device(inputs), ids.to(place), see_encoder, see_decoder)
@@ -396,9 +398,4 @@ def _ignore(own: LayerTrace, cross: LayerTrace) -> None:
 
 
 def _one_or_all(source: Any, found: list[Any]) -> Any:
-    return found if _is_list(source) else found[0]
-
-
-def _is_list(source: Any) -> bool:
-    """Whether these are several sources; a pair of texts, an image and a sound are one."""
-    return not isinstance(source, str | Mapping) and not is_pair(source) and not is_one_medium(source)
+    return found if is_list(source) else found[0]

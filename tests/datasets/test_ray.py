@@ -17,7 +17,7 @@ from contextmix.datasets.settings import Settings
 from contextmix.datasets.source import open_source
 from contextmix.datasets.work import Advance
 from contextmix.errors import BadOption, BadRow, Interrupted
-from contextmix.model import MEMORY_BUDGET
+from contextmix.loaded import MEMORY_BUDGET
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # it sets options of its own that are old

@@ -18,7 +18,7 @@ from contextmix.datasets.source import open_source
 from contextmix.datasets.work import Advance
 from contextmix.datasets.workers import WorkersDied, in_processes
 from contextmix.errors import BadRow, Interrupted, OutputUnwritable
-from contextmix.model import MEMORY_BUDGET
+from contextmix.loaded import MEMORY_BUDGET
 
 ROWS, SHARDS = 96, range(12)
 SETTINGS = {"shard_size": 8, "batch_tokens": 64, "progress": False}

@@ -291,7 +291,7 @@ def by_hand(number: int) -> BlockAnatomy:
 def test_a_hand_written_anatomy_is_taken_without_looking(bert: cm.TracedModel, monkeypatch: pytest.MonkeyPatch):
     source = {"input_ids": token_ids(7)[0]}
     expected = bert.explain(source).values
-    monkeypatch.setattr("contextmix.model.discover", lambda *_: pytest.fail("it looked"))
+    monkeypatch.setattr("contextmix.loaded.discover", lambda *_: pytest.fail("it looked"))
     traced = cm.load(bert.model, anatomy=Anatomy((by_hand(0), by_hand(1))))
     assert np.array_equal(traced.explain(source).values, expected)
 

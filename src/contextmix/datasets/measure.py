@@ -24,7 +24,8 @@ from contextmix.datasets.scores import Array, Draft
 from contextmix.datasets.settings import Settings
 from contextmix.datasets.table import Result
 from contextmix.errors import AmbiguousToken, BadOption, ContextMixError, NotFinite, UnknownToken
-from contextmix.model import MEMORY_BUDGET, TracedModel
+from contextmix.loaded import MEMORY_BUDGET
+from contextmix.model import TracedModel
 from contextmix.sequence_to_sequence import TracedEncoderDecoder
 from contextmix.tracing.encode import Inputs
 from contextmix.tracing.targets import names_of, speaks

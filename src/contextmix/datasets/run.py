@@ -20,7 +20,7 @@ from contextmix.datasets.stopping import stoppable
 from contextmix.datasets.work import Advance, Report, Work
 from contextmix.datasets.workers import in_processes
 from contextmix.errors import BadOption, Interrupted, OutputUnwritable
-from contextmix.model import MEMORY_BUDGET
+from contextmix.loaded import MEMORY_BUDGET
 from contextmix.predictor import Removal
 from contextmix.scoring import METRICS
 from contextmix.tracing.targets import Asked

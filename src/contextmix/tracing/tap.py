@@ -94,7 +94,7 @@ def tapped(model: PreTrainedModel, listener: Listener) -> Iterator[None]:
     Raises:
         UnsupportedModel: If the model computes attention outside the registry and cannot be switched.
     """
-    with _turn(model):
+    with turn_of(model):
         configs = configurations(model)
         before = [config._attn_implementation for config in configs]
         token = _listener.set(listener)
@@ -114,6 +114,7 @@ def tapped(model: PreTrainedModel, listener: Listener) -> Iterator[None]:
                 config._attn_implementation_internal = implementation
 
 
-def _turn(model: PreTrainedModel) -> threading.RLock:
+def turn_of(model: PreTrainedModel) -> threading.RLock:
+    """The one lock of a model: whoever taps it, or runs it while others may, holds it."""
     with _TURNS_LOCK:
         return _TURNS.setdefault(model, threading.RLock())
