@@ -1,6 +1,7 @@
 """One page with every exception, and the sentences that the code says when it raises it."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +58,7 @@ def _told(call: ast.Call) -> Iterator[str]:
         text = _text(argument)
         # A name that the exception itself makes a sentence of is none.
         if len(text.split()) >= 5 and not text[:1].islower():
-            yield " ".join(text.split())
+            yield re.sub("…[…. ]*…", "…", " ".join(text.split()))
 
 
 def _text(node: ast.AST) -> str:
