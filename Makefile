@@ -1,26 +1,30 @@
 # The one front door. `make demo` and `make test` need nothing but Python ≥ 3.11: they set up .venv themselves, once.
 PYTHON ?= python3
-PYTEST_ARGS ?= -n auto --dist loadfile
+# Files go to the processes in the order of tests/conftest.py, the longest first.
+PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+# pip would compile on one core; COMPILE does it on all.
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt
+COMPILE = $(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 .DELETE_ON_ERROR:
-.PHONY: demo test check bench sweep explorer docs clean
+.PHONY: demo test check types bench sweep explorer docs clean
 
 demo: .venv/.runtime
 	@$(BIN)/contextmix explain "a deep and meaningful film ."
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=300 $(PYTEST_ARGS) examples/*.ipynb
+	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=300 $(PYTEST_ARGS) tests src/contextmix examples/*.ipynb
 
+# Types are checked beside the tests: both leave a core idle at times.
 check: .venv/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory -j 2 types test
+
+types: .venv/.dev
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_layers.py
-	@$(MAKE) --no-print-directory test
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/run.py
@@ -56,11 +60,17 @@ clean:
 	$(PYTHON) -m venv --clear .venv
 
 # torch goes first and by its pin, so that pip takes the CPU build where there is one, not gigabytes of CUDA packages.
-.venv/.runtime: pyproject.toml constraints.txt .venv/bin/python
+.venv/.torch: constraints.txt .venv/bin/python
 	@echo "Installing contextmix and what it needs into .venv (once; a minute or two) ..."
-	@$(INSTALL) $(shell grep '^torch==' constraints.txt)
-	@$(INSTALL) -e . && touch $@
+	@$(INSTALL) $(shell grep '^torch==' constraints.txt) && touch $@
 
-.venv/.dev: .venv/.runtime
-	@echo "Installing the tools for tests and checks ..."
-	@$(INSTALL) -e '.[dev]' && touch $@
+.venv/.runtime: pyproject.toml .venv/.torch
+	@$(INSTALL) -e .
+	@$(COMPILE)
+	@touch $@
+
+.venv/.dev: pyproject.toml .venv/.torch
+	@echo "Installing the tools for tests and checks, too ..."
+	@$(INSTALL) -e '.[dev]'
+	@$(COMPILE)
+	@touch .venv/.runtime $@

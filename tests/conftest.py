@@ -19,8 +19,29 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("contextmix", deadline=None, derandomize=True)
 settings.load_profile("contextmix")
 
+# The longest first, so that no process is left alone with one of them at the end.
+LONG = (
+    "datasets/test_ray.py",
+    "datasets/test_workers.py",
+    "datasets/test_kills.py",
+    "experiments/test_value_zeroing.py",
+    "datasets/test_run_scores.py",
+    "experiments/test_globenc.py",
+    "contract/test_metrics.py",
+    "datasets/test_run_resume.py",
+    "docs/test_pages.py",
+    "cli/test_cli.py",
+    "test_api.py",
+)
+
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("CONTEXTMIX_SHARED") or ROOT.parent / "shared")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with notebooks, whose kernels take long to start, and with the files of `LONG`; keep the order of the rest."""
+    places = {ROOT / "tests" / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: -1 if item.path.suffix == ".ipynb" else places.get(item.path, len(LONG)))
 
 
 @pytest.fixture(scope="session")
