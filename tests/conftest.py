@@ -39,7 +39,7 @@ SHARED = Path(os.environ.get("CONTEXTMIX_SHARED") or ROOT.parent / "shared")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with notebooks, whose kernels take long to start, and with the files of `LONG`; keep the order of the rest."""
+    """Begin with notebooks, whose kernels start slowly, and the files of `LONG`; the rest stays in its order."""
     places = {ROOT / "tests" / name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: -1 if item.path.suffix == ".ipynb" else places.get(item.path, len(LONG)))
 

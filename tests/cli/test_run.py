@@ -136,13 +136,13 @@ def test_strict_names_the_row(measure):
     assert re.search(r"rows\.csv:4 \(id 'c'\) cannot be explained, and this run is strict\.", result.stderr)
 
 
-def test_plain_lines_where_there_is_no_terminal(process, tmp_path, rows):
+def test_plain_lines_where_there_is_no_terminal(run, tmp_path):
     write_broken(tmp_path / "rows.jsonl", rows=40, each=1)
-    done = process("run", tmp_path / "rows.jsonl", "--out", tmp_path / "out")
-    assert done.returncode == 0, done.stderr.decode()
-    assert done.stderr == b""  # a line every ten seconds
-    assert b"\x1b" not in done.stdout
-    assert b"30 of 40 rows" in done.stdout
+    done = run("run", tmp_path / "rows.jsonl", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr == ""  # a line every ten seconds
+    assert "\x1b" not in done.stdout
+    assert "30 of 40 rows" in done.stdout
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_bytes())
     assert manifest["summary"]["texts"] == 40
 

@@ -115,9 +115,10 @@ def test_maps_are_those_of_explain(demo, tmp_path):
 @pytest.mark.parametrize("target", [None, "negative", 1, ("positive", "negative"), "gold"], ids=str)
 def test_methods_of_the_whole_model(demo, tmp_path, target):
     methods = [*WHOLE, "globenc"]  # one that is none of them beside them
-    found = measured(ROWS[:3], tmp_path, model=demo, methods=methods, target=target)
+    rows = ROWS[1:3]  # of either label
+    found = measured(rows, tmp_path, model=demo, methods=methods, target=target)
     table = found.to_pandas()
-    for number, row in enumerate(ROWS[:3]):
+    for number, row in enumerate(rows):
         asked = row["label"] if target == "gold" else target
         for method in WHOLE:
             expected, kept = demo.explain(row["text"], method, target=asked), found.row(number, method)

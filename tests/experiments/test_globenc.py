@@ -17,6 +17,7 @@ import contextmix as cm
 from contextmix.datasets.measure import Measurer
 from contextmix.errors import BadInput, UnsupportedModel
 from contextmix.evidence.globenc import MAPS
+from contextmix.evidence.report import Report
 from contextmix.evidence.reproduce import reproduce
 from contextmix.experiments import globenc_outliers
 
@@ -56,6 +57,7 @@ def test_a_second_call_measures_nothing(reports, demo, out, monkeypatch):
         raise AssertionError("measured again")
 
     monkeypatch.setattr(Measurer, "_measured", never)
+    monkeypatch.setattr(Report, "save", lambda *_: [])  # drawing takes longest and is tested above
     again = reproduce("globenc", out, model=demo, data=ROWS, progress=False)
     for report in again:
         for new, old in zip(report.tables, reports[report.name].tables, strict=True):

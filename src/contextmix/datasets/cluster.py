@@ -9,7 +9,6 @@ import signal
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 import torch
 
+from contextmix.datasets.desk import Desk
 from contextmix.datasets.job import Job
 from contextmix.datasets.work import Advance, Report, Work
 from contextmix.datasets.workers import TRIES, WorkersDied, sendable
@@ -153,7 +153,7 @@ def _quiet(ray: Any) -> Iterator[None]:
 @contextlib.contextmanager
 def _desk(ray: Any, stopped: Callable[[], bool]) -> Iterator[Any]:
     """Where all actors ask; it is told when the run is told to stop."""
-    desk = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Desk).remote()
+    desk = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Desk).remote()
     over = threading.Event()
 
     def watch() -> None:
@@ -184,31 +184,6 @@ def _unwrapped(ray: Any, desk: Any) -> Iterator[None]:
 
 
 # In the actors -------------------------------------------------------------------------------------------------------
-
-
-class _Desk:
-    """What actors must know of each other: how often a shard was begun, what went wrong, whether to stop."""
-
-    def __init__(self) -> None:
-        self.begun: Counter[int] = Counter()
-        self.failures: list[Exception] = []
-        self.told = False
-
-    def begin(self, shard: int) -> int:
-        self.begun[shard] += 1
-        return self.begun[shard]
-
-    def fail(self, failure: list[Exception]) -> None:
-        self.failures += failure
-
-    def failed(self) -> list[Exception]:
-        return self.failures
-
-    def stop(self) -> None:
-        self.told = True
-
-    def stopped(self) -> bool:
-        return self.told
 
 
 class _Actor:
