@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 from pathlib import Path
 
 import pytest
@@ -39,9 +38,9 @@ def expected(data, tmp_path_factory) -> tuple[int, str]:
     return content(out)
 
 
-def begun(data: Path, out: Path) -> tuple:
+def begun(data: Path, out: Path, shard_size: int = 8) -> tuple:
     """A job whose folder is there, and what `on_ray` wants to know of it."""
-    settings = Settings(("globenc",), shard_size=8)
+    settings = Settings(("globenc",), shard_size=shard_size)
     job = Job("demo", "float32", None, settings, open_source(data), out, 64, MEMORY_BUDGET)
     work = job.work()
     work.folder.open(described(work))
@@ -63,10 +62,12 @@ def actors() -> list[int]:
 @pytest.fixture(scope="module")
 def cluster():
     """Ray on this machine, which runs find and leave as it is."""
-    try:
-        ray.init("local", num_cpus=2, object_store_memory=100 * 2**20, include_dashboard=False, log_to_driver=False)
-    except (ConnectionError, RuntimeError, OSError) as reason:  # a sandbox may forbid its processes or ports
-        pytest.skip(f"Ray cannot be started here: {reason}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")  # 15 otherwise: beside other tests, actors would hardly be run
+        try:
+            ray.init("local", num_cpus=2, object_store_memory=100 * 2**20, include_dashboard=False, log_to_driver=False)
+        except (ConnectionError, RuntimeError, OSError) as reason:  # a sandbox may forbid its processes or ports
+            pytest.skip(f"Ray cannot be started here: {reason}")
     yield
     ray.shutdown()
 
@@ -96,18 +97,21 @@ def test_a_row_that_fails_ends_a_strict_run(cluster, data, tmp_path):
     assert type(told.value) is BadRow
 
 
-def test_told_to_stop_actors_keep_what_they_have(cluster, data, expected, tmp_path):
-    job, work, identity = begun(data, tmp_path)
-    stop = threading.Event()
+def test_told_to_stop_actors_keep_what_they_have(cluster, data, tmp_path, monkeypatch):
+    """Small shards: the actor asks twice a second whether to stop, and must not be done before."""
+    monkeypatch.setattr("contextmix.datasets.cluster._POLL", 0.01)  # of this process, not of the actor
+    out = tmp_path / "out"
+    job, work, identity = begun(data, out, shard_size=2)
 
-    def report(advance: Advance) -> None:
-        stop.set()
+    def stopped() -> bool:
+        return any((out / "shards").glob("*.parquet"))
 
     with pytest.raises(Interrupted):
-        list(on_ray(job, 1, None, work, identity, SHARDS, report, stop.is_set))
-    assert 0 < content(tmp_path)[0] < ROWS
-    cm.run(data, tmp_path, **SETTINGS)
-    assert content(tmp_path) == expected
+        list(on_ray(job, 1, None, work, identity, range(ROWS // 2), lambda advance: None, stopped))
+    assert 0 < content(out)[0] < ROWS
+    for folder in (out, tmp_path / "one"):
+        cm.run(data, folder, **{**SETTINGS, "shard_size": 2})
+    assert content(out) == content(tmp_path / "one")
 
 
 def test_an_address_where_no_cluster_is(data, tmp_path):
