@@ -62,12 +62,15 @@ def actors() -> list[int]:
 @pytest.fixture(scope="module")
 def cluster():
     """Ray on this machine, which runs find and leave as it is."""
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_worker_niceness", "0")  # 15 otherwise: beside other tests, actors would hardly be run
         try:
             ray.init("local", num_cpus=2, object_store_memory=100 * 2**20, include_dashboard=False, log_to_driver=False)
         except (ConnectionError, RuntimeError, OSError) as reason:  # a sandbox may forbid its processes or ports
             pytest.skip(f"Ray cannot be started here: {reason}")
+        finally:
+            signal.signal(signal.SIGTERM, before)  # Ray puts its own there, and later tests look at it
     yield
     ray.shutdown()
 
