@@ -25,6 +25,8 @@ LONG = (
     "datasets/test_workers.py",
     "datasets/test_kills.py",
     "experiments/test_value_zeroing.py",
+    "serve/test_served.py",
+    "serve/test_page.py",
     "datasets/test_run_scores.py",
     "experiments/test_globenc.py",
     "contract/test_metrics.py",
