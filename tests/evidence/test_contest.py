@@ -45,6 +45,8 @@ def test_less_is_better_turns_everything_round(drawn):
     assert (found.best.method, found.level) == ("poor", [])
     assert found.beats_random is False  # random scores are far lower
     assert "Each of the other 2 methods is worse. It does not beat random scores" in sentence(found)
+    two = contest("log_odds", {name: drawn[name] for name in ("poor", "good")}, higher=False)
+    assert "of 60 texts. good is worse." in sentence(two)
 
 
 def test_p_values_are_those_of_paired_tests_corrected_by_holm(drawn):
@@ -68,7 +70,7 @@ def test_few_texts_name_no_winner():
     few = {"a": scored([0.1] * 9), "b": scored([0.5] * 9), "random": scored([0.0] * 9)}
     found = contest("aopc", few, higher=True)
     assert (found.best, found.level, found.beats_random) == (None, [], None)
-    assert "no method has a number for at least 10 of the 9 texts" in sentence(found)
+    assert "needs a number for at least 10 texts, and there are 9" in sentence(found)
     assert found["a"].interval.reason == "9 examples: at least 10 are needed for an interval"
 
 
@@ -118,6 +120,6 @@ def test_the_check_with_random_weights_names_who_does_not_need_them():
                     out={"random": "it reads no weights"})  # fmt: skip
     text = check_sentence(found)
     assert "stays much the same (Spearman's ρ above 0.5) for blind (0.9" in text
-    assert "1 other methods change more" in text
+    assert "1 other method changes more" in text
     sound = contest("randomised_weights", {"sound": rows["sound"]}, higher=False, compared=False)
     assert "changes for every method" in check_sentence(sound)

@@ -1,7 +1,9 @@
 """Comparisons from the data to the files, and what is said where something is missing."""
 
 import json
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from contextmix.errors import BadInput, BadOption, UnknownName
 from contextmix.evidence.contest import contest
 from contextmix.evidence.evaluate import evaluate
 from contextmix.evidence.experiment import Setup
+from contextmix.evidence.planning import Request, planned
 from contextmix.evidence.streamed import source_of
 from contextmix.evidence.words import labels_said
 from contextmix.evidence.workers import usual_workers
@@ -118,7 +121,7 @@ def test_all_leaves_out_by_name_what_is_slow_and_what_the_data_lack(model, tmp_p
 
 def test_too_few_texts_name_no_winner(model, tmp_path):
     report = compared(model, tmp_path, [{"text": text} for text in TEXTS[:5]], metrics=["aopc"])
-    assert "aopc: no method has a number for at least 10 of the 5 texts" in report.summary[0]
+    assert "aopc: a comparison needs a number for at least 10 texts, and there are 5" in report.summary[0]
     assert "The data have no labels" in "\n".join(report.summary)
     assert report.tables[1].numbers.empty
     assert not report.tables[0].numbers["low"].notna().any()
@@ -133,11 +136,28 @@ def test_too_few_texts_name_no_winner(model, tmp_path):
         ({"removal": "unknwon"}, BadOption, "removal"),
         ({"options": {"decompx": {}}}, BadOption, "decompx"),
         ({"target": "joyful"}, BadOption, "joyful"),
+        ({"metrics": ["aopc"], "reference": "globank"}, UnknownName, "globenc"),
+        ({"sanity": 0}, BadOption, "sanity=0"),
     ],
 )
 def test_what_cannot_be_is_refused(model, tmp_path, more, error, said):
     with pytest.raises(error, match=said):
         compared(model, tmp_path, **more)
+
+
+def test_figures_that_cannot_be_drawn_are_refused_before_anything_is_measured(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(BadOption, match="plot"):
+        compared(model, tmp_path)
+    with pytest.raises(BadOption, match="plot"):
+        cm.reproduce("globenc", tmp_path / "out", model=model, only=["outliers"], progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_name_no_classes_of_a_model_that_has_a_vocabulary():
+    rows = [{"text": f"a {word} film", "label": number % 2} for number, word in enumerate(WORDS)]
+    setup = Setup("demo-decoder", rows, Path())
+    assert planned(setup, Request(["globenc"], ["aopc"], {}, {}, "norm", None, None)).classes == []
 
 
 def test_rows_that_cannot_be_measured(model, tmp_path):
@@ -162,7 +182,7 @@ def test_a_small_model_and_a_file_are_shared_by_processes(model, tmp_path, monke
 
 def test_labels_that_the_model_does_not_have_an_empty_class_and_none():
     frame = pd.DataFrame({"label": ["joy", "0"], "prediction": ["bad", "bad"]})
-    assert labels_said(frame, ["bad", "good"])[0].startswith("The labels joy are no classes of the model")
+    assert labels_said(frame, ["bad", "good"])[0].startswith("Labels that are no classes of the model: joy. It has")
     named = pd.DataFrame({"label": ["bad", "0", None], "prediction": ["bad", "good", "good"]})
     right, empty = labels_said(named, ["bad", "good"])
     assert right == "The model predicts the label of 50 % of the 2 labelled texts (bad 2, good 0)."

@@ -1,6 +1,7 @@
 """Figures for papers: what is drawn are the numbers, and no token is a formula, an empty box or a warning."""
 
 import re
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -214,6 +215,8 @@ def test_what_cannot_be_drawn_is_refused():
 
 
 def test_without_matplotlib_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.pyplot", None)
-    with pytest.raises(BadOption, match=re.escape('pip install "contextmix[plot]"')):
-        made((3,), ("key",)).plot()
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)  # any way to import it fails, not only the usual one
+    for dims in (("key",), ("query", "key"), ("layer", "query", "key")):
+        with pytest.raises(BadOption, match=re.escape('pip install "contextmix[plot]"')):
+            made((3,) * len(dims), dims).plot()

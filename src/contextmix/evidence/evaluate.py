@@ -10,6 +10,7 @@ from typing import Any
 
 from contextmix.datasets.results import Run
 from contextmix.datasets.settings import RANDOMISED, REFERENCE
+from contextmix.errors import BadOption
 from contextmix.evidence.choices import by_construction
 from contextmix.evidence.contest import Contest, contest
 from contextmix.evidence.experiment import Setup
@@ -18,9 +19,11 @@ from contextmix.evidence.planning import Plan, Request, planned
 from contextmix.evidence.report import Report
 from contextmix.evidence.streamed import source_of
 from contextmix.evidence.workers import usual_workers
+from contextmix.plan import METHODS
 from contextmix.predictor import Removal
 from contextmix.scoring import METRICS
 from contextmix.tracing.targets import Asked
+from contextmix.views.canvas import pyplot
 
 SHARD_ROWS = 16
 """Texts per shard: each takes a second or so, and several workers share them evenly."""
@@ -81,7 +84,7 @@ def evaluate(
     Raises:
         UnknownName: If a method or metric does not exist.
         BadInput: If no text of the data can be measured, or the data lack what a metric needs that was named.
-        BadOption: If options contradict each other.
+        BadOption: If options contradict each other, or matplotlib is missing.
 
     Example:
         >>> import tempfile
@@ -92,6 +95,10 @@ def evaluate(
         ['aopc ↑']
     """
     start = time.monotonic()
+    pyplot()  # rather than after an hour of measuring
+    METHODS[reference]  # a name that does not exist is refused, also where no metric refers to it
+    if sanity < 1:
+        raise BadOption(f"sanity={sanity!r} is a number of texts for the check with random weights, at least 1.")
     setup = Setup(model, data, Path(out), limit, seed, {"shard_size": SHARD_ROWS, **reading}, progress)
     request = Request(methods, metrics, options or {}, metric_options or {}, reference, removal, target)
     plan = planned(setup, request)

@@ -17,7 +17,7 @@ from contextmix.evidence.experiment import Setup
 from contextmix.evidence.streamed import source_of
 from contextmix.predictor import Removal, predictor
 from contextmix.scoring import METRICS
-from contextmix.tracing.targets import Asked
+from contextmix.tracing.targets import Asked, speaks
 
 LOOKED_AT = 64
 """Rows from which texts of middling length are chosen to try methods on."""
@@ -91,7 +91,12 @@ def planned(setup: Setup, request: Request) -> Plan:
         removal=removal,
         seed=setup.seed,
     )
-    return Plan(final, methods, metrics, costs, Measurer(setup.traced, final).classes())
+    return Plan(final, methods, metrics, costs, _classes(setup, final))
+
+
+def _classes(setup: Setup, settings: Settings) -> list[str]:
+    """The classes that a label can name: none where the model scores the tokens of its vocabulary."""
+    return [] if speaks(setup.traced.model) else Measurer(setup.traced, settings).classes()
 
 
 def _texts(setup: Setup, settings: Settings, source: Source) -> list[Ready]:

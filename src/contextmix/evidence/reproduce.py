@@ -11,6 +11,7 @@ from typing import Any
 from contextmix.errors import BadInput, BadOption, ContextMixError, UnknownName, UnsupportedModel
 from contextmix.evidence.experiment import EXPERIMENTS, Experiment, Setup
 from contextmix.evidence.report import Report
+from contextmix.views.canvas import pyplot
 
 
 def reproduce(
@@ -51,10 +52,11 @@ def reproduce(
     Raises:
         UnknownName: If there is no such study or experiment.
         BadInput: If the data lacks what an experiment needs that was asked for by name, or what all of them need.
-        BadOption: The same of options.
+        BadOption: The same of options; or if matplotlib is missing.
         UnsupportedModel: The same of the model.
     """
     chosen = experiments_of(study, only)
+    pyplot()  # every study has figures: rather refused now than after an hour of measuring
     setup = Setup(model, data, Path(out), limit, seed, reading, progress, other_model, tags_field, tagger)
     reports: list[Report] = []
     refusals: list[ContextMixError] = []

@@ -19,16 +19,13 @@ def sentence(found: Contest) -> str:
         >>> from contextmix.contracts import Scored
         >>> from contextmix.evidence.contest import contest
         >>> sentence(contest("aopc", {"a": [Scored(0.5)] * 8}, higher=True))
-        'aopc: no method has a number for at least 10 of the 8 texts, so none is called best.'
+        'aopc: a comparison needs a number for at least 10 texts, and there are 8, so none is called best.'
     """
     best = found.best
     if best is None:
         reasons = Counter(reason for one in found.entries for reason in one.summary.undefined)
         why = f" ({listed(list(reasons))})" if reasons else ""
-        return (
-            f"{found.metric}: no method has a number for at least 10 of the {found.texts} texts{why}, so none is "
-            "called best."
-        )
+        return f"{found.metric}: {_too_few(found)}{why}, so none is called best."
     better = "more" if found.higher else "less"
     head = f"{found.metric} ({better} is better): {best.method} has the best mean"
     parts = [f"{head}, {in_numbers(best)}, of {_texts(best, found)}."]
@@ -37,7 +34,8 @@ def sentence(found: Contest) -> str:
         names = listed([f"{one.method} (p = {_p(one)})" for one in found.level])
         parts.append(f"Not told apart from it: {names}.")
     elif compared:
-        parts.append(f"Each of the other {len(compared)} methods is worse.")
+        each = f"Each of the other {len(compared)} methods"
+        parts.append(f"{each if len(compared) > 1 else compared[0].method} is worse.")
     parts += _about_random(found)
     for one in found.entries:
         if one.out.startswith("a number for"):
@@ -49,7 +47,7 @@ def check_sentence(found: Contest) -> str:
     """The check with random weights, which has no winner."""
     known = [one for one in found.entries if one.summary.mean is not None and not one.out]
     if not known:
-        return f"{found.metric}: no method has a number for at least 10 of the {found.texts} texts."
+        return f"{found.metric}: {_too_few(found)}."
     kept = [one for one in known if (one.interval.low or 0) > 0.5]
     need = [one for one in known if one not in kept]
     parts = [f"{found.metric}: with random weights instead of the trained ones, on {found.texts} texts,"]
@@ -57,7 +55,8 @@ def check_sentence(found: Contest) -> str:
         names = listed([f"{one.method} ({in_numbers(one)})" for one in kept])
         parts.append(
             f"the order of the tokens stays much the same (Spearman's ρ above 0.5) for {names}: much of what they show "
-            f"is the text or the architecture, not what was learnt. {len(need)} other methods change more."
+            f"is the text or the architecture, not what was learnt. {len(need)} other "
+            f"{'method changes' if len(need) == 1 else 'methods change'} more."
         )
     else:
         most = max(need, key=lambda one: one.summary.mean or 0.0)
@@ -107,8 +106,8 @@ def labels_said(frame: pd.DataFrame, classes: Sequence[str]) -> list[str]:
     if said.isna().any():
         strange = sorted(set(known["label"][said.isna()]))
         return [
-            f"The labels {listed(strange)} are no classes of the model, which has {listed(list(classes))}: how often "
-            "it is right is not said, and target='gold' would not work. No metric here reads labels."
+            f"Labels that are no classes of the model: {listed(strange)}. It has {listed(list(classes))}. How often it "
+            "is right is not said, and target='gold' would not work. No metric here reads labels."
         ]
     counts = Counter(said)
     right = (said == known["prediction"]).mean()
@@ -196,6 +195,12 @@ def _texts(best: Entry, found: Contest) -> str:
         if best.summary.count == found.texts
         else f"{best.summary.count} of {found.texts} texts"
     )
+
+
+def _too_few(found: Contest) -> str:
+    if found.texts < 10:
+        return f"a comparison needs a number for at least 10 texts, and there are {found.texts}"
+    return f"no method has a number for at least 10 of the {found.texts} texts"
 
 
 def _p(one: Entry) -> str:

@@ -83,9 +83,10 @@ def ticks(axes: Axes, side: Literal["x", "y"], names: Sequence[str], inches: flo
 
 def _points(setting: str) -> float:
     """The size of letters, which settings may also name, such as ``"medium"``."""
+    size = pyplot().rcParams[setting]  # first: it says kindly where matplotlib is missing
     from matplotlib.font_manager import FontProperties
 
-    return float(FontProperties(size=pyplot().rcParams[setting]).get_size_in_points())
+    return float(FontProperties(size=size).get_size_in_points())
 
 
 def say(axes: Axes, *, title: str | None = None, xlabel: str | None = None, ylabel: str | None = None) -> None:
