@@ -1,5 +1,6 @@
 """The command line: what it shows, what it writes, and how it says no."""
 
+import io
 import json
 import re
 import signal
@@ -359,6 +360,16 @@ def test_a_process_explains_and_its_pipe_holds_no_colour_codes(process: Process,
     assert b"\x1b" not in done.stdout + done.stderr
     assert [token for token, _ in numbers(done.stdout.decode())] == list(PIECES)
     assert json.loads((tmp_path / "map.json").read_text())["dims"] == ["query", "key"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_lists_survive_an_encoding_that_lacks_their_signs(monkeypatch: pytest.MonkeyPatch, encoding: str):
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.argv", ["contextmix", "metrics"])
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding=encoding, write_through=True))
+    with pytest.raises(SystemExit) as leave:
+        main()
+    assert (leave.value.code, "spearman" in written.getvalue().decode(encoding)) == (0, True)
 
 
 @pytest.mark.parametrize(("interrupt", "status"), [(False, 1), (True, 130)])
