@@ -26,6 +26,8 @@ export async function decode(entry: MapEntry): Promise<Numbers> {
       `The numbers of ${entry.name} are damaged: ${count} should be there, and there are ${stored.length} in ` +
         `${steps.length} rows. Write the report again.`,
     );
+  if (!steps.every((scale) => scale >= 0 && scale < Infinity))
+    throw new Error(`The numbers of ${entry.name} are damaged: a row has no finite scale. Write the report again.`);
   for (let row = 0; row < steps.length; row++) steps[row] = steps[row]! / limit;
   return { entry, stored, steps, columns, strides: stridesOf(entry) };
 }

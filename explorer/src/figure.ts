@@ -23,6 +23,10 @@ export class Figure {
     this.map.update({ ...look(), ...table, rows: table.values.length / table.columns });
   }
 
+  focus(): void {
+    this.map.element.focus();
+  }
+
   destroy(): void {
     this.map.destroy();
   }

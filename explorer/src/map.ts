@@ -45,6 +45,8 @@ export class HeatMap {
   }
 
   update(view: MapView): void {
+    // Cells that moved from under a pointer at rest are not those that it pointed at.
+    if (this.view && (this.view.rows !== view.rows || this.view.columns !== view.columns)) this.cursor = null;
     this.view = view;
     set(this.element, "aria-label", view.label);
     this.redraw();

@@ -119,9 +119,12 @@ export class PanelView {
     const own = !has(panel.entry, "query");
     const what = subject(panel.entry, model);
     this.layers.update(panel.layers, () => this.layersLook(own, what), "one row per layer, the last on top");
+    const within = this.heads.element.matches(":focus-within");
     const [note, alone] = ["rows receive, columns are what they draw from", panel.heads.length === 0];
     this.grid.update(alone ? panel.grid : null, () => this.gridLook(false), note);
     this.heads.update(panel.heads, () => this.gridLook(true));
+    // Of the heads one was chosen: the keyboard goes on in its map, which stands in their place.
+    if (within && alone) this.grid.focus();
     this.bars.update(panel, model);
     set(this.element, "data-heads", panel.heads.length > 0);
     set(this.element, "data-many", Math.max(model.keys.length, model.queries.length) > MANY);

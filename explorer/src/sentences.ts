@@ -11,7 +11,11 @@ export function named(units: readonly Unit[], place: number): string {
   const unit = units[place];
   if (!unit) return "";
   const alone = units.every((other, at) => at === place || other.name !== unit.name);
-  return quoted(unit.name) + (alone ? "" : ` (token ${unit.pieces[0]! + 1})`);
+  return quoted(unit.name) + (alone ? "" : ` (position ${unit.pieces[0]!})`);
+}
+
+function unitName({ state }: Model): string {
+  return state.words ? "word" : "token";
 }
 
 /** What is asked, in words. */
@@ -20,8 +24,7 @@ export function question(model: Model): string {
   const entries = state.maps.map((map) => exhibit.maps[map]!);
   if (!entries.some((entry) => has(entry, "query"))) return subject(entries[0]!, model);
   const name = named(asked, active);
-  const each = state.words ? "word" : "token";
-  return state.direction === "draws" ? `What ${name} draws from each ${each}` : `What draws from ${name}`;
+  return state.direction === "draws" ? `What ${name} draws from each ${unitName(model)}` : `What draws from ${name}`;
 }
 
 /** What a panel shows where it cannot answer the question of the page. */
@@ -29,11 +32,11 @@ export function subject(entry: MapEntry, model: Model): string {
   if (has(entry, "query")) return question(model);
   const { query } = entry.selected;
   const axis = model.exhibit.queries ?? model.exhibit.keys;
-  if (query !== undefined) return `What ${quoted(axis.pieces[query] ?? "")} draws from each token`;
+  if (query !== undefined) return `What ${quoted(axis.pieces[query] ?? "")} draws from each ${unitName(model)}`;
   const { target } = model.exhibit;
   const name = entry.targets?.[Math.min(model.state.target, entry.targets.length - 1)] ?? target?.label;
   const foil = !entry.targets && target?.foil ? ` over ${quoted(target.foil)}` : "";
-  return name ? `What each token did for ${quoted(name)}${foil}` : "What each token did for the output";
+  return name ? `What each ${unitName(model)} did for ${quoted(name)}${foil}` : `What each ${unitName(model)} did for the output`;
 }
 
 /** Where in the model: layer and heads. */

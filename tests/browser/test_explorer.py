@@ -52,7 +52,7 @@ def frame(page: Any) -> None:
 
 
 def strongest(page: Any, panel: int = 0) -> float:
-    return float(re.search(r"” (?:\(token \d+\) )?(-?[\d.]+)", text_of(page, ".answer", panel))[1])
+    return float(re.search(r"” (?:\(position \d+\) )?(-?[\d.]+)", text_of(page, ".answer", panel))[1])
 
 
 def colours(page: Any) -> list[tuple[int, ...]]:
@@ -168,6 +168,13 @@ def test_heads_mean_one_or_each(open_report: Any):
     page.locator(".head").nth(2).get_by_role("application").click()
     assert "head 2" in text_of(page, ".meaning")
     assert strongest(page) == HEADS[1, 2, 4].max()
+    page.get_by_role("combobox", name="Heads").select_option("each")
+    frame(page)
+    page.locator(".head").nth(1).get_by_role("application").press("Enter")
+    assert "head 1" in text_of(page, ".meaning")
+    page.keyboard.press("ArrowDown")  # goes on in the map that stands in their place
+    frame(page)
+    assert tip(page.locator(".panel .map").nth(1)).startswith("“film” ← “[CLS]”")
 
 
 def test_pointing_at_a_cell_of_a_map_reads_its_number(open_report: Any):
@@ -191,6 +198,18 @@ def test_pointing_at_a_cell_of_a_map_reads_its_number(open_report: Any):
     page.keyboard.press("Enter")
     frame(page)
     assert page.locator(".layer .now").inner_text() == "layer 1"
+
+
+def test_a_pointer_at_rest_on_a_cell_that_goes_leaves_the_page_alive(open_report: Any):
+    page = open_report(MAPS, query="film")
+    page.locator("summary", has_text="View").click()
+    grid = page.locator(".panel .map").nth(1)
+    x, y = cell_at(grid, COUNT - 1, COUNT - 1)
+    grid.locator("canvas").last.hover(position={"x": x, "y": y})
+    assert tip(grid).startswith("“[SEP]” ← “[SEP]”")
+    page.get_by_label("Special tokens").press(" ")
+    assert "Special tokens are hidden" in text_of(page, ".scaling")
+    assert grid.locator(".tip").is_hidden()
 
 
 def cell_at(grid: Any, column: int, row: int) -> tuple[float, float]:
@@ -254,7 +273,15 @@ def test_forced_colours_keep_the_data(open_report: Any):
 
 @pytest.mark.parametrize("large", [False, True])
 def test_a_narrow_screen_needs_no_sideways_scrolling(open_report: Any, large: bool):
-    page = open_report(MAPS, width=320)
+    classes = TokenMap(
+        np.stack([NORM[0], NORM[1]]),
+        ("target", "query", "key"),
+        TOKENS,
+        "norm",
+        Provenance("classes"),
+        targets=("long " * 20, "b"),
+    )
+    page = open_report({"classes": classes, **MAPS}, width=320)
     page.locator("summary", has_text="View").click()
     page.locator("summary", has_text="How it was made").click()
     page.locator("summary", has_text="Numbers").click()

@@ -85,6 +85,7 @@ def test_hostile_texts_are_shown_as_texts(open_report: Any):
     [
         (lambda document: document["maps"][0]["data"].update(values="AAAA"), "cannot be unpacked"),
         (lambda document: document["maps"][0]["data"].update(scales="%"), "no base64"),
+        (lambda document: document["maps"][0]["data"].update(scales="AADAfwAAwH8AAMB/AADAfw=="), "no finite scale"),
         (lambda document: document["maps"][0].update(dims=["query", "key"]), "cannot show this"),
         (lambda document: document.update(version=7), "version 7"),
         (lambda document: document.update(maps=None), "no map"),

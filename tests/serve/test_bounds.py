@@ -2,7 +2,11 @@
 
 import contextlib
 import json
+import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +16,7 @@ import pytest
 import uvicorn
 from tests.serve.conftest import wait_for
 
+from contextmix.errors import BadOption
 from contextmix.serve.guard import HEADERS, Guard
 from contextmix.serve.limits import Limits
 from contextmix.serve.protocol import bounded
@@ -93,7 +98,20 @@ def ask(port: int, **more: object) -> httpx.Response:
 def test_only_the_address_of_this_machine_is_listened_to():
     listener = listen(0)
     assert listener.getsockname()[0] == "127.0.0.1"
+    with pytest.raises(BadOption, match="another server runs there"):  # also while that one still loads its models
+        listen(listener.getsockname()[1])
     listener.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+def test_the_process_that_imports_is_not_hit_by_ctrl_c():
+    script = (
+        "from multiprocessing import forkserver; from contextmix.serve.pool import warm; warm();"
+        "print(open(f'/proc/{forkserver._forkserver._forkserver_pid}/status').read())"
+    )
+    status = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    ignored = int(re.search(r"SigIgn:\s*(\w+)", status)[1], 16)
+    assert ignored & 1 << (signal.SIGINT - 1)  # it imports at this time, and would tell of it in 60 lines
 
 
 def test_a_body_over_the_limit_is_refused_whether_it_says_its_length_or_not(port: int):

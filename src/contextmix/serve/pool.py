@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections import deque
@@ -140,7 +141,12 @@ class Pool:
 def warm() -> None:
     """Begin to import what workers need, in a process beside this one, which can import in the meantime."""
     if _context().get_start_method() == "forkserver":
-        forkserver.ensure_running()
+        # Ctrl-C goes to all processes of a terminal; that one ends with this one, and says nothing.
+        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.signal(signal.SIGINT, heard)
 
 
 @lru_cache(maxsize=1)

@@ -33,6 +33,7 @@ def listen(port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port whose last server has just ended is free
     try:
         made.bind((HOST, port))
+        made.listen()  # or another one could bind it while this one loads its models; clients wait until it answers
     except OSError as reason:
         made.close()
         raise BadOption(

@@ -15,7 +15,7 @@ from contextmix.tokenmap import TokenMap
 from contextmix.tokens import Tokens, printable
 from contextmix.views.axes import axis, media, named
 from contextmix.views.encoding import Bits, encoded
-from contextmix.views.facts import facts
+from contextmix.views.facts import facts, model_name
 from contextmix.views.picture import usual_query
 
 FORMAT, VERSION = "contextmix/exhibit", 1
@@ -89,7 +89,9 @@ def exhibit(
         "format": FORMAT,
         "version": VERSION,
         "title": printable(title or keys.text or named(keys)),
-        "model": _line(" and ".join(dict.fromkeys(one.provenance.model for one in found if one.provenance.model))),
+        "model": _line(
+            " and ".join(map(model_name, dict.fromkeys(filter(None, (one.provenance.model for one in found)))))
+        ),
         "prediction": next((_prediction(each["prediction"]) for each in notes if each.get("prediction")), None),
         "target": _target(shown),
         "keys": axis(keys),

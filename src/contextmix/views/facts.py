@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from contextmix.provenance import Provenance
 from contextmix.tokens import printable
@@ -22,6 +23,17 @@ def facts(made: Provenance) -> list[tuple[str, str]]:
         name: value if isinstance(value, str) else _compact(value) for name, value in made.to_dict().items() if value
     }
     return [(name.replace("_", " "), _short(printable(text))) for name, text in said.items()]
+
+
+def model_name(model: str) -> str:
+    """What a heading calls a model: of a folder its last part, as where it lies is not for whom a page is sent to.
+
+    Example:
+        >>> model_name("/home/me/drafts/my-model/"), model_name("microsoft/deberta-v3-base")
+        ('my-model', 'microsoft/deberta-v3-base')
+    """
+    on_hub = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", model)
+    return model if on_hub else re.split(r"[/\\]", model.rstrip("/\\"))[-1] or model
 
 
 def _compact(value: object) -> str:

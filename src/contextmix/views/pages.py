@@ -14,6 +14,7 @@ from contextmix.exploration import Exploration
 from contextmix.tokenmap import TokenMap
 from contextmix.tokens import printable
 from contextmix.views import notebook
+from contextmix.views.facts import model_name
 from contextmix.views.report import Section, report
 
 HINT = "Install contextmix[notebook] to explore this here, or write it into a page: .save('x.html')."
@@ -67,7 +68,7 @@ def said(exploration: Exploration) -> str:
         return ""
     where = next((f" {word} “{printable(found[word])}”" for word in ("after", "at") if word in found), "")
     label = f"“{printable(found['label'])}”" if where else printable(found["label"])
-    model = printable(next(iter(exploration.maps.values())).provenance.model or "the model")
+    model = printable(model_name(next(iter(exploration.maps.values())).provenance.model or "the model"))
     return f"{model} says{where}: {label} ({found['probability']:.1%})"
 
 

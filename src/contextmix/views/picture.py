@@ -14,6 +14,7 @@ from contextmix.places import Frames, Patches
 from contextmix.tokenmap import Quantity, TokenMap
 from contextmix.tokens import Tokens, printable
 from contextmix.views.colours import Array, scaled
+from contextmix.views.facts import model_name
 
 Kind = Literal["line", "patches", "frames", "grid", "steps", "layers"]
 
@@ -247,7 +248,7 @@ def _picture(
     made, quantity = source.provenance, source.quantity
     unit = f", in {quantity.unit}" if quantity.unit != "1" else ""
     caption = (
-        f"{made.title} · {quantity}: {quantity.meaning}{unit}{f' · {made.model}' if made.model else ''}",
+        f"{made.title} · {quantity}: {quantity.meaning}{unit}{f' · {model_name(made.model)}' if made.model else ''}",
         what,
         f"Colours: {scaling}{'; red adds, blue removes' if signed else ''}."
         + (" All values are 0." if not values.any() else ""),
