@@ -29,7 +29,7 @@ def model_name(model: str) -> str:
     """What a heading calls a model: of a folder its last part, as where it lies is not for whom a page is sent to.
 
     Example:
-        >>> model_name("/home/me/drafts/my-model/"), model_name("microsoft/deberta-v3-base")
+        >>> model_name("/drafts/of/my-model/"), model_name("microsoft/deberta-v3-base")
         ('my-model', 'microsoft/deberta-v3-base')
     """
     on_hub = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", model)
