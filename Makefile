@@ -1,9 +1,7 @@
 # The one front door. `make demo` and `make test` need nothing but Python ≥ 3.11: they set up .venv themselves, once.
 PYTHON ?= python3
-# Files go to the processes in the order of tests/conftest.py, the longest first. One process more than there are cores:
-# tests of servers, kills and workers wait for a good part of their time.
-PROCESSES = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
-PYTEST_ARGS ?= -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+# Files go to the processes in the order of tests/conftest.py, the longest first.
+PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
 BIN := .venv/bin
 # pip would compile on one core; COMPILE does it on all.
