@@ -154,7 +154,7 @@ def compare(
     force: given.ForceOption = False,
 ) -> None:
     """Show several methods on one text side by side, and how far their rankings agree."""
-    names = [name.strip() for name in methods.split(",") if name.strip()]
+    names = given.names_of(methods)
     source, place = given.read_text(text, file), given.query_of(query)
     chosen = given.contrast_of(target, against)
     given.refuse_output(html_file, force, (".html", ".htm"), "--html")
