@@ -29,8 +29,8 @@ from contextmix.maths.effective import effective_mean, value_space
 from contextmix.maths.effective_causal import causal_effective
 from contextmix.maths.feedforward import FeedForward
 from contextmix.maths.flow import FlowNetwork
-from contextmix.trace import LayerTrace
-from contextmix.tracing.record import record
+from contextmix.traces.trace import LayerTrace
+from contextmix.tracing.recording.record import record
 
 N_HEADS, D_HEAD = 12, 64
 

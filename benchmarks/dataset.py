@@ -28,15 +28,15 @@ from rich.table import Table
 from torch import Tensor
 
 import contextmix
-from contextmix.datasets.measure import Measurer, Ready
-from contextmix.datasets.rows import Row
-from contextmix.datasets.settings import Settings
-from contextmix.datasets.source import Source, open_source
+from contextmix.datasets.reading.rows import Row
+from contextmix.datasets.reading.source import Source, open_source
+from contextmix.datasets.running.measure import Measurer, Ready
+from contextmix.datasets.storage.settings import Settings
 from contextmix.maths.norms import denominator, linear
-from contextmix.trace import LayerTrace
-from contextmix.tracing.encode import stacked
-from contextmix.tracing.record import record
-from contextmix.tracing.run import quiet_run
+from contextmix.traces.trace import LayerTrace
+from contextmix.tracing.inputs.encode import stacked
+from contextmix.tracing.recording.quiet import quiet_run
+from contextmix.tracing.recording.record import record
 
 PADDED = 32
 """Texts in a plain batch."""

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-from contextmix.provenance import Provenance
-from contextmix.tokenmap import TokenMap
-from contextmix.tokens import Tokens
-from contextmix.views.exhibit import exhibit
-from contextmix.views.report import Section, report
+from contextmix.results.provenance import Provenance
+from contextmix.results.token_map import TokenMap
+from contextmix.tokens.pieces import Tokens
+from contextmix.views.page.exhibit import exhibit
+from contextmix.views.page.report import Section, report
 
 # (methods, layers, heads, tokens); one head: a map without heads
 CASES = {

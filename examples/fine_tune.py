@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
-from contextmix.datasets.source import open_source
+from contextmix.datasets.reading.source import open_source
 
 
 @dataclass(frozen=True)

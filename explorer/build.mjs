@@ -37,7 +37,7 @@ const shared = {
 };
 
 const bundles = [
-  { entry: "src/explorer.ts", file: "views/explorer/explorer.js", licensed: true },
+  { entry: "src/explorer.ts", file: "views/page/explorer/explorer.js", licensed: true },
   { entry: "src/page.ts", file: "serve/static/page.js", external: ["./explorer.js"] },
 ];
 

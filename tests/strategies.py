@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import gelu
 
-from contextmix.anatomy import Block, BlockStates, SublayerNorms
 from contextmix.maths.feedforward import FeedForward
 from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.projections import Affine, Projections
-from contextmix.trace import LayerTrace, Scores
+from contextmix.traces.anatomy import Block, BlockStates, SublayerNorms
+from contextmix.traces.trace import LayerTrace, Scores
 
 TEXTURES = ("coarse", "smooth", "sparse", "zeros")
 _SEEDS = st.tuples(st.sampled_from(TEXTURES), st.integers(0, 2**16))

@@ -15,7 +15,6 @@ from tests.tracing.tiny import build, one_thread, token_ids, word_pieces
 from torch import nn
 
 import contextmix as cm
-from contextmix.comparison import Comparison
 from contextmix.errors import (
     AmbiguousToken,
     BadInput,
@@ -29,7 +28,9 @@ from contextmix.errors import (
     WrongQuantity,
     WrongShape,
 )
-from contextmix.plan import METHODS
+from contextmix.models import loaded_model
+from contextmix.plugins.plan import METHODS
+from contextmix.results.comparison import Comparison
 
 FILM = "a deep and meaningful film ."  # ten tokens with the marks, eight words with them
 LAYERS = 3
@@ -268,7 +269,7 @@ def test_a_token_that_occurs_twice_must_be_asked_for_by_position(model: cm.Trace
 
 
 def test_an_unknown_query_is_refused_before_the_model_runs(model: cm.TracedModel, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("contextmix.loaded.record", lambda *_: pytest.fail("it ran"))
+    monkeypatch.setattr(loaded_model, "record", lambda *_: pytest.fail("it ran"))
     with pytest.raises(UnknownToken):
         model.explain([FILM, "good"], query="film")
     with pytest.raises(UnknownName):
@@ -546,7 +547,7 @@ for lines in [
     ['import contextmix'],
     ['import contextmix.methods.norm', 'import contextmix'],
     ['import contextmix', 'from contextmix.methods import norm', 'import contextmix.aggregations.mean'],
-    ['from contextmix.api import load', 'import contextmix'],
+    ['from contextmix.models.verbs import load', 'import contextmix'],
     ['import contextmix', 'contextmix.load', 'from contextmix.methods.norm import METHOD'],
     ['from contextmix import methods', 'import contextmix.aggregations.rollout', 'contextmix.methods = methods'],
 ]:

@@ -23,7 +23,7 @@ from contextmix.errors import (
     UnsupportedModel,
     WrongShape,
 )
-from contextmix.views import pages
+from contextmix.views.page import pages
 
 FILM = "a deep and meaningful film ."
 
@@ -274,13 +274,13 @@ def test_a_notebook_gets_the_widget_and_the_picture(classifier, monkeypatch):
     pytest.importorskip("anywidget")
     found = classifier.explore(FILM, ["attention"])
     assert found.widget().exhibit == found.to_exhibit()
-    monkeypatch.setattr("contextmix.views.notebook.is_running", lambda: True)
+    monkeypatch.setattr("contextmix.views.page.fragment.is_running", lambda: True)
     formatter = importlib.import_module("IPython.core.formatters").DisplayFormatter()
     cell, _ = formatter.format(found)  # what a kernel sends
     assert "application/vnd.jupyter.widget-view+json" in cell
     assert cell["text/plain"] == repr(found)
     assert cell["text/html"] == pages.still(found)
-    monkeypatch.setattr("contextmix.views.pages.has_widgets", lambda: False)
+    monkeypatch.setattr("contextmix.views.page.pages.has_widgets", lambda: False)
     assert "application/vnd.jupyter.widget-view+json" not in found._repr_mimebundle_()[0]
     with pytest.raises(BadInput, match=r"contextmix\[notebook\]"):
         found.widget()

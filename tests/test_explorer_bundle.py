@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "explorer"
-BUNDLE = "views/explorer/explorer.js"
+BUNDLE = "views/page/explorer/explorer.js"
 
 
 @pytest.fixture(scope="module")

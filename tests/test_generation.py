@@ -16,9 +16,9 @@ from contextmix.errors import (
     UnknownName,
     UnsupportedModel,
 )
-from contextmix.generation import of_maps
-from contextmix.plan import METHODS
-from contextmix.tracing.generate import Generated, labelled
+from contextmix.models.generate import of_maps
+from contextmix.plugins.plan import METHODS
+from contextmix.tracing.runs.generate import Generated, labelled
 
 GIRL = "Once upon a time, there was a little girl named"
 NEW = (" Lily", ".", " She", " lo", "ved", " to", " play", " ", "out", "s")

@@ -13,7 +13,7 @@ from tests.tracing.tiny import build, one_thread, token_ids, word_pieces
 
 import contextmix as cm
 from contextmix.errors import BadInput, BadOption, NotInVocabulary, UnsupportedModel, WrongShape
-from contextmix.predictor import predictor, removable
+from contextmix.models.predictor import predictor, removable
 
 PAIR = ("a deep film .", "the film was good .")
 REMOVALS = ["mask", "delete", "unknown", "pad"]

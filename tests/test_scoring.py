@@ -3,7 +3,7 @@ import pytest
 
 import contextmix as cm
 from contextmix.errors import BadInput, BadOption, ContextMixError, NotFinite, UnknownName, WrongQuantity, WrongShape
-from contextmix.scoring import METRICS, score
+from contextmix.plugins.scoring import METRICS, score
 
 
 def test_a_metric_is_found_by_its_name_and_given_what_it_needs():
@@ -13,8 +13,8 @@ def test_a_metric_is_found_by_its_name_and_given_what_it_needs():
 
 
 def test_a_metric_of_a_model_gets_the_function_and_the_tokens_that_may_go(monkeypatch):
-    from contextmix.contracts import Metric, Scored
-    from contextmix.papers import DEYOUNG_2020
+    from contextmix.plugins.contracts import Metric, Scored
+    from contextmix.plugins.papers import DEYOUNG_2020
 
     def drop(scores, predict, removable):
         return Scored(float(predict(~removable[None])[0, 1]), curve={"sum": scores.sum()})

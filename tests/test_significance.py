@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import permutation_test, ttest_rel
 
-from contextmix.contracts import Scored
 from contextmix.errors import BadInput, BadOption, NotFinite, WrongShape
-from contextmix.significance import FEWEST_FOR_TEST, holm, paired_test
+from contextmix.plugins.contracts import Scored
+from contextmix.statistics.significance import FEWEST_FOR_TEST, holm, paired_test
 
 p_lists = st.lists(st.floats(0, 1), min_size=1, max_size=8)
 
@@ -94,7 +94,7 @@ def test_differences_of_one_size_tie_whatever_their_rounding():
 def test_every_random_swap_is_drawn_once_whatever_the_batches(n, monkeypatch):
     first, second = pairs(n, 0.02)
     found = paired_test(first, second, resamples=2000)
-    monkeypatch.setattr("contextmix.significance.BATCH", 7 * n)
+    monkeypatch.setattr("contextmix.statistics.significance.BATCH", 7 * n)
     assert paired_test(first, second, resamples=2000).p_value == pytest.approx(found.p_value, abs=0.06)
     assert found.p_value * 2001 == pytest.approx(round(found.p_value * 2001))
 

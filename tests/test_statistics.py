@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, bootstrap, norm
 
-from contextmix.contracts import Scored
 from contextmix.errors import BadOption, NotFinite
-from contextmix.statistics import FEWEST_FOR_INTERVAL, Summary, interval, normal_interval, summarise
+from contextmix.plugins.contracts import Scored
+from contextmix.statistics.summaries import FEWEST_FOR_INTERVAL, Summary, interval, normal_interval, summarise
 
 values = st.lists(st.floats(-1, 1), min_size=1, max_size=30)
 

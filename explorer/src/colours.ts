@@ -1,4 +1,4 @@
-// From numbers to colours, the same as Python's `contextmix.views.colours` (a test compares the two).
+// From numbers to colours, the same as Python's `contextmix.views.drawing.colours` (a test compares the two).
 //
 // Numbers without sign run through one hue (blue), numbers with sign from blue over neutral to red: steady in
 // lightness, never red against green. The zero of a scale is the colour of the page.

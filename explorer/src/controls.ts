@@ -1,6 +1,7 @@
 // What a reader can choose: methods, direction and layer in sight, the rest folded.
 import { h, say, set } from "./dom";
-import { lengthAlong, sameUnit, type Model } from "./model";
+import { lengthAlong, type Model } from "./model";
+import { sameUnit } from "./scaling";
 import { layersOf, type Action, type State } from "./state";
 import { percent } from "./words";
 

@@ -2,7 +2,7 @@
 import { h, say } from "./dom";
 import { HeatMap, type MapEvents } from "./map";
 import type { MapView } from "./layout";
-import type { Table } from "./model";
+import type { Table } from "./scaling";
 
 export type Look = Omit<MapView, "key" | "scores" | "rows" | "columns">;
 

@@ -2,23 +2,13 @@
 import { Cache } from "./cache";
 import type { Numbers } from "./decode";
 import type { AxisName, Exhibit, MapEntry } from "./exhibit";
-import { scaledTables, type Raw } from "./scaling";
+import { scaledTables, type Raw, type Table } from "./scaling";
 import type { State } from "./state";
 import { grid, line, type Place } from "./tables";
 import { unitAt, unitsOf, type Unit } from "./units";
 
 export type Loaded = Numbers | Error | undefined;
 export type Theme = "light" | "dark";
-
-/** A picture: numbers, the limit of each row (its full colour), and numbers divided by limits. */
-export interface Table {
-  readonly values: Float32Array;
-  readonly scores: Float32Array;
-  readonly limits: Float32Array;
-  readonly columns: number;
-  /** Changes exactly when the picture does. */
-  readonly key: string;
-}
 
 /** One method's panel; its pictures are null while the numbers are not there, or where the map lacks the axis. */
 export interface Panel {
@@ -54,11 +44,6 @@ export function has(entry: MapEntry, axis: AxisName): boolean {
 
 export function lengthAlong(entry: MapEntry, axis: AxisName): number {
   return has(entry, axis) ? entry.shape[entry.dims.indexOf(axis)]! : 0;
-}
-
-/** Whether one scale may serve both. */
-export function sameUnit(one: MapEntry, other: MapEntry): boolean {
-  return one.quantity === other.quantity && one.unit === other.unit && one.signed === other.signed;
 }
 
 /** Makes models of one exhibit, and keeps what the next one may need again. */

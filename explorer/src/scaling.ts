@@ -2,9 +2,18 @@
 import type { Cache } from "./cache";
 import type { Numbers } from "./decode";
 import type { MapEntry } from "./exhibit";
-import { sameUnit, type Table } from "./model";
 import type { State } from "./state";
 import { largestOfRows, scored } from "./tables";
+
+/** A picture: numbers, the limit of each row (its full colour), and numbers divided by limits. */
+export interface Table {
+  readonly values: Float32Array;
+  readonly scores: Float32Array;
+  readonly limits: Float32Array;
+  readonly columns: number;
+  /** Changes exactly when the picture does. */
+  readonly key: string;
+}
 
 /** A method's numbers before they are scaled; `columns` are those of line and layers, `keys` those of a grid. */
 export interface Raw {
@@ -71,4 +80,9 @@ function largest(values: Float32Array): number {
   let found = 0;
   for (let place = 0; place < values.length; place++) found = Math.max(found, Math.abs(values[place]!));
   return found;
+}
+
+/** Whether one scale may serve both. */
+export function sameUnit(one: MapEntry, other: MapEntry): boolean {
+  return one.quantity === other.quantity && one.unit === other.unit && one.signed === other.signed;
 }

@@ -4,8 +4,8 @@ from functools import cache
 from typing import Any
 
 import contextmix as cm
-from contextmix.contracts import Method, ModelMethod, Recipe
-from contextmix.views.canvas import encoded
+from contextmix.plugins.contracts import Method, ModelMethod, Recipe
+from contextmix.views.figures.canvas import encoded
 
 TEXT = "not even the fine cast can save this tedious mess of a movie ."
 WIDTH = 4.6

@@ -8,10 +8,10 @@ from typing import Any
 from scripts.docs.docstrings import code, markdown, options, sections
 from scripts.docs.pictures import aggregated, picture
 
-from contextmix.contracts import Method, ModelMethod, Recipe, options_of
-from contextmix.papers import Paper
-from contextmix.plan import AGGREGATIONS, METHODS, quantity_of
-from contextmix.scoring import METRICS
+from contextmix.plugins.contracts import Method, ModelMethod, Recipe, options_of
+from contextmix.plugins.papers import Paper
+from contextmix.plugins.plan import AGGREGATIONS, METHODS, quantity_of
+from contextmix.plugins.scoring import METRICS
 
 KINDS: dict[type, str] = {
     Method: "a mixing map: one matrix per layer",

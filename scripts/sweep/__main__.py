@@ -28,7 +28,7 @@ import transformers
 from scripts.sweep.examine import Finding, examine
 from scripts.sweep.page import write_page
 
-import contextmix.api  # noqa: F401 (loaded once here, not in every child)
+import contextmix.models.verbs  # noqa: F401 (loaded once here, not in every child)
 
 SECONDS, GIGABYTES = 90, 6
 RESULTS = Path(__file__).parents[2] / "src/contextmix/support/models.json"

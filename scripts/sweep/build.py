@@ -13,10 +13,10 @@ from transformers import CONFIG_MAPPING, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from contextmix.errors import BadInput
-from contextmix.tracing.discover import has_two_stacks
-from contextmix.tracing.probe import LENGTH, default_probe, source_probe
-from contextmix.tracing.run import quiet_run
-from contextmix.tracing.two_stacks import probe_target
+from contextmix.tracing.discovery.blocks import has_two_stacks
+from contextmix.tracing.inputs.probe import LENGTH, default_probe, source_probe
+from contextmix.tracing.recording.quiet import quiet_run
+from contextmix.tracing.runs.two_stacks import probe_target
 
 _KERNELS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 LARGEST = 120_000_000

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 import contextmix as cm
-from contextmix.trace import LayerTrace
-from contextmix.tracing.record import record
-from contextmix.tracing.run import first_states, quiet_run
-from contextmix.tracing.two_stacks import record_both
+from contextmix.traces.trace import LayerTrace
+from contextmix.tracing.recording.quiet import first_states, quiet_run
+from contextmix.tracing.recording.record import record
+from contextmix.tracing.runs.two_stacks import record_both
 
 
 class Wrong(Exception):

@@ -9,24 +9,36 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from contextmix.results.attached import attach
+
 if TYPE_CHECKING:
     from contextmix import plots as plots
-    from contextmix.anatomy import Anatomy, BlockAnatomy, NormPlace, Sublayer
-    from contextmix.api import aggregate, aggregations, compare, load, measure, methods, metrics, mixing_ratio
-    from contextmix.comparison import Comparison
-    from contextmix.datasets.results import Run, open_run
-    from contextmix.datasets.run import run
-    from contextmix.encoderdecoder import EncoderDecoderTrace, source_and_target
+    from contextmix.datasets.running.run import run
+    from contextmix.datasets.storage.results import Run, open_run
     from contextmix.errors import ContextMixError
     from contextmix.evidence.evaluate import evaluate
     from contextmix.evidence.reproduce import reproduce
-    from contextmix.exploration import Exploration
-    from contextmix.model import CheckReport, TracedModel
-    from contextmix.provenance import Provenance, Quantity
-    from contextmix.sequence_to_sequence import TracedEncoderDecoder
-    from contextmix.tokenmap import TokenMap
-    from contextmix.tokens import Tokens
-    from contextmix.trace import LayerTrace, Trace
+    from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
+    from contextmix.models.traced_model import CheckReport, TracedModel
+    from contextmix.models.verbs import (
+        aggregate,
+        aggregations,
+        compare,
+        load,
+        measure,
+        methods,
+        metrics,
+        mixing_ratio,
+        models,
+    )
+    from contextmix.results.comparison import Comparison
+    from contextmix.results.exploration import Exploration
+    from contextmix.results.provenance import Provenance, Quantity
+    from contextmix.results.token_map import TokenMap
+    from contextmix.tokens.pieces import Tokens
+    from contextmix.traces.anatomy import Anatomy, BlockAnatomy, NormPlace, Sublayer
+    from contextmix.traces.encoder_decoder import EncoderDecoderTrace, source_and_target
+    from contextmix.traces.trace import LayerTrace, Trace
 
 __version__ = "0.1.0"
 __all__ = [
@@ -65,26 +77,46 @@ __all__ = [
 ]
 
 _HOMES = (
-    "api",
-    "model",
-    "sequence_to_sequence",
-    "encoderdecoder",
-    "comparison",
-    "exploration",
-    "trace",
-    "anatomy",
-    "tokenmap",
-    "provenance",
-    "tokens",
+    "models.verbs",
+    "models.traced_model",
+    "models.traced_encoder_decoder",
+    "traces.encoder_decoder",
+    "results.comparison",
+    "results.exploration",
+    "traces.trace",
+    "traces.anatomy",
+    "results.token_map",
+    "results.provenance",
+    "tokens.pieces",
     "errors",
 )
 _APART = {  # these load pyarrow too
-    "Run": "datasets.results",
-    "open_run": "datasets.results",
+    "Run": "datasets.storage.results",
+    "open_run": "datasets.storage.results",
     "evaluate": "evidence.evaluate",
     "reproduce": "evidence.reproduce",
-    "run": "datasets.run",
+    "run": "datasets.running.run",
 }
+
+# Results know no view. This table is where the two meet; a view is loaded when it is first used.
+attach(
+    {
+        "TokenMap.show": "contextmix.views.show:show_map",
+        "TokenMap.plot": "contextmix.views.figures.maps:plot",
+        "TokenMap.overlay": "contextmix.views.figures.overlay:overlay",
+        "TokenMap.to_latex": "contextmix.views.figures.latex:to_latex",
+        "TokenMap._save_page": "contextmix.views.page.pages:save_map",
+        "TokenMap._repr_html_": "contextmix.views.page.fragment:preview",
+        "Comparison.show": "contextmix.views.terminal.comparison:show",
+        "Comparison.save": "contextmix.views.page.pages:save_comparison",
+        "Exploration.show": "contextmix.views.show:show_exploration",
+        "Exploration.save": "contextmix.views.page.pages:save",
+        "Exploration.widget": "contextmix.views.page.pages:widget",
+        "Exploration.to_exhibit": "contextmix.views.page.exhibit:explored",
+        "Exploration._repr_html_": "contextmix.views.page.pages:still",
+        "Exploration._repr_mimebundle_": "contextmix.views.page.pages:mimebundle",
+    }
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -7,12 +7,12 @@ paper, and `save` writes them with embedded fonts.
 
 from __future__ import annotations
 
-from contextmix.views.canvas import column, save
-from contextmix.views.dots import dots
-from contextmix.views.plots import bands, heat, scatter
-from contextmix.views.plots_curves import by_layer, curves
-from contextmix.views.plots_grid import grid
-from contextmix.views.plots_maps import bars, layers, patches, plot, tokens
+from contextmix.views.figures.canvas import column, save
+from contextmix.views.figures.curves import by_layer, curves
+from contextmix.views.figures.dots import dots
+from contextmix.views.figures.grid import grid
+from contextmix.views.figures.maps import bars, layers, patches, plot, tokens
+from contextmix.views.figures.marks import bands, heat, scatter
 
 __all__ = [
     "bands",

@@ -11,10 +11,10 @@ from rich.console import Console
 import contextmix as cm
 from contextmix.aggregations import flow as module
 from contextmix.errors import BadOption, WrongQuantity
-from contextmix.plan import AGGREGATIONS
-from contextmix.provenance import Provenance, Quantity
-from contextmix.tokenmap import TokenMap
-from contextmix.tokens import Tokens
+from contextmix.plugins.plan import AGGREGATIONS
+from contextmix.results.provenance import Provenance, Quantity
+from contextmix.results.token_map import TokenMap
+from contextmix.tokens.pieces import Tokens
 
 FLOW = AGGREGATIONS["flow"]
 MAPS = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64).mul(4).softmax(-1)

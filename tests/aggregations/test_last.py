@@ -2,8 +2,8 @@
 
 import torch
 
-from contextmix.plan import AGGREGATIONS
-from contextmix.provenance import Quantity
+from contextmix.plugins.plan import AGGREGATIONS
+from contextmix.results.provenance import Quantity
 
 LAST = AGGREGATIONS["last"]
 MAPS = torch.randn(4, 3, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)

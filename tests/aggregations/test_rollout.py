@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from contextmix.plan import AGGREGATIONS
-from contextmix.provenance import Quantity
+from contextmix.plugins.plan import AGGREGATIONS
+from contextmix.results.provenance import Quantity
 
 ROLLOUT = AGGREGATIONS["rollout"]
 MAPS = torch.rand(4, 5, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 3

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from contextmix.views.exhibit import exhibit
-from contextmix.views.report import Section, report
+from contextmix.views.page.exhibit import exhibit
+from contextmix.views.page.report import Section, report
 
 Open = Callable[..., Any]
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contextmix.places import Frames, Patches
-from contextmix.provenance import Provenance
-from contextmix.tokenmap import TokenMap
-from contextmix.tokens import Tokens
-from contextmix.views.colours import background
+from contextmix.results.provenance import Provenance
+from contextmix.results.token_map import TokenMap
+from contextmix.tokens.pieces import Tokens
+from contextmix.tokens.places import Frames, Patches
+from contextmix.views.drawing.colours import background
 
 PIECES = ("[CLS]", "deep", "##ly", "moving", "film", "[SEP]")
 TOKENS = Tokens(PIECES, special=(True, False, False, False, False, True), words=(None, 0, 0, 1, 2, None))

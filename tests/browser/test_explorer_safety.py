@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contextmix.provenance import Provenance
-from contextmix.tokenmap import TokenMap
-from contextmix.tokens import Tokens
-from contextmix.views.colours import background, foreground
-from contextmix.views.exhibit import exhibit
+from contextmix.results.provenance import Provenance
+from contextmix.results.token_map import TokenMap
+from contextmix.tokens.pieces import Tokens
+from contextmix.views.drawing.colours import background, foreground
+from contextmix.views.page.exhibit import exhibit
 
 ATTACK = "window.attacked=1"
 HOSTILE = (
@@ -29,7 +29,7 @@ HOSTILE = (
     "x" * 10_000,
     "",
 )
-BUNDLE = resources.files("contextmix.views").joinpath("explorer/explorer.js")
+BUNDLE = resources.files("contextmix.views.page").joinpath("explorer/explorer.js")
 
 
 @pytest.fixture

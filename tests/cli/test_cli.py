@@ -15,7 +15,7 @@ from tests.tracing.tiny import settings
 
 import contextmix as cm
 from contextmix.cli import main
-from contextmix.plan import Plan
+from contextmix.plugins.plan import Plan
 
 FILM = "a deep and meaningful film ."
 PIECES = ("[CLS]", "a", "deep", "and", "mean", "##ing", "##ful", "film", ".", "[SEP]")

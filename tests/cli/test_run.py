@@ -151,7 +151,7 @@ def test_a_second_ctrl_c_ends_at_once_and_says_that_it_goes_on(measure, monkeypa
     def impatient(self, batch):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("contextmix.datasets.measure.Measurer.measure", impatient)
+    monkeypatch.setattr("contextmix.datasets.running.measure.Measurer.measure", impatient)
     result = measure()
     assert result.exit_code == 75
     assert "Run the same command again to go on" in result.stderr

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import contextmix as cm
-from contextmix.contracts import options_of
 from contextmix.errors import UnknownName, WrongQuantity, WrongShape
-from contextmix.papers import Paper
-from contextmix.plan import AGGREGATIONS, METHODS, make_plan, measured, refuse_quantity
-from contextmix.provenance import Provenance, Quantity
-from contextmix.tokenmap import TokenMap
-from contextmix.tokens import Tokens
+from contextmix.plugins.contracts import options_of
+from contextmix.plugins.papers import Paper
+from contextmix.plugins.plan import AGGREGATIONS, METHODS, make_plan, measured, refuse_quantity
+from contextmix.results.provenance import Provenance, Quantity
+from contextmix.results.token_map import TokenMap
+from contextmix.tokens.pieces import Tokens
 
 FOLDER = importlib.import_module("contextmix.aggregations").__path__  # that name may be the function
 FILES = sorted(module.name for module in pkgutil.iter_modules(FOLDER))

@@ -10,15 +10,15 @@ import torch
 from tests.strategies import LAYOUTS, toy_layer
 
 import contextmix as cm
-from contextmix.contracts import Method, ModelMethod, Recipe, options_of
 from contextmix.errors import UnknownName, UnsupportedModel
 from contextmix.maths.projections import Affine, Projections
-from contextmix.papers import Paper
-from contextmix.plan import AGGREGATIONS, METHODS, make_plan, measured, quantity_of
-from contextmix.plugins import Registry
-from contextmix.provenance import Quantity
-from contextmix.tokens import Tokens
-from contextmix.trace import Checks, LayerTrace, Origin, Trace
+from contextmix.plugins.contracts import Method, ModelMethod, Recipe, options_of
+from contextmix.plugins.papers import Paper
+from contextmix.plugins.plan import AGGREGATIONS, METHODS, make_plan, measured, quantity_of
+from contextmix.plugins.registry import Registry
+from contextmix.results.provenance import Quantity
+from contextmix.tokens.pieces import Tokens
+from contextmix.traces.trace import Checks, LayerTrace, Origin, Trace
 
 FOLDER = importlib.import_module("contextmix.methods").__path__  # the name `contextmix.methods` may be the function
 FILES = sorted(module.name for module in pkgutil.iter_modules(FOLDER))

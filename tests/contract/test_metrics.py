@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contextmix.contracts import Metric, Scored, options_of
-from contextmix.papers import Paper
-from contextmix.scoring import METRICS
+from contextmix.plugins.contracts import Metric, Scored, options_of
+from contextmix.plugins.papers import Paper
+from contextmix.plugins.scoring import METRICS
 
 FOLDER = importlib.import_module("contextmix.metrics").__path__  # the name `contextmix.metrics` may be the function
 FILES = sorted(module.name for module in pkgutil.iter_modules(FOLDER))

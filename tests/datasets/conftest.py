@@ -5,7 +5,7 @@ from tests.datasets.runs import LONG, SETTINGS, measured
 from tests.tracing.tiny import one_thread
 
 import contextmix as cm
-from contextmix.datasets.measure import Measurer
+from contextmix.datasets.running.measure import Measurer
 
 
 @pytest.fixture(autouse=True, scope="package")

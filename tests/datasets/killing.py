@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import torch
 
 import contextmix as cm
-from contextmix.datasets import work
-from contextmix.datasets.workers import server
+from contextmix.datasets.running import work
+from contextmix.datasets.running.workers import MODULES
+from contextmix.processes.start import context
 
 WORDS = ("the", "film", "is", "a", "warm", ",", "quiet", "and", "good", "story", "nobody", "asked", "for", "dull", ".")
 
@@ -45,8 +46,8 @@ def start(data: Path, out: Path, workers: int) -> subprocess.Popen:
 
 
 def begin(data: Path, out: Path, part_seconds: float) -> BaseProcess:
-    """The same in a process that is there at once: forked from the server of `contextmix.datasets.workers`."""
-    process = server().Process(target=_run, args=(data, out, part_seconds), daemon=True)
+    """The same in a process that is there at once: forked from the server of `contextmix.processes`."""
+    process = context(MODULES).Process(target=_run, args=(data, out, part_seconds), daemon=True)
     process.start()
     return process
 

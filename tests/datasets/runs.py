@@ -9,7 +9,7 @@ import pyarrow as pa
 from tests.tracing.tiny import build, word_pieces
 
 import contextmix as cm
-from contextmix.plan import METHODS, make_plan
+from contextmix.plugins.plan import METHODS, make_plan
 
 MIXING = tuple(name for name in METHODS if not make_plan(name).of_model)
 WHOLE = tuple(name for name in METHODS if make_plan(name).of_model)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from contextmix.datasets.source import open_source
+from contextmix.datasets.reading.source import open_source
 from contextmix.errors import BadInput, BadOption
 
 datasets = pytest.importorskip("datasets")

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contextmix.datasets import formats
-from contextmix.datasets.duplicates import Duplicates
-from contextmix.datasets.source import open_source
+from contextmix.datasets.reading import formats
+from contextmix.datasets.reading.duplicates import Duplicates
+from contextmix.datasets.reading.source import open_source
 
 
 def rows(path, content, **options):

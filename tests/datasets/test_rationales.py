@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from contextmix.datasets.rationales import marked_tokens, spans_of
-from contextmix.datasets.source import open_source
+from contextmix.datasets.reading.rationales import marked_tokens, spans_of
+from contextmix.datasets.reading.source import open_source
 from contextmix.errors import BadOption
-from contextmix.tokens import Tokens
+from contextmix.tokens.pieces import Tokens
 
 TEXT = "not a  good film ."
 

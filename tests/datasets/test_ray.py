@@ -8,15 +8,15 @@ import pytest
 from tests.datasets.killing import content, rest, write_texts
 
 import contextmix as cm
-from contextmix.datasets.cluster import on_ray
-from contextmix.datasets.identity import model_identity
-from contextmix.datasets.job import Job
-from contextmix.datasets.run import described
-from contextmix.datasets.settings import Settings
-from contextmix.datasets.source import open_source
-from contextmix.datasets.work import Advance
+from contextmix.datasets.reading.source import open_source
+from contextmix.datasets.running.cluster import on_ray
+from contextmix.datasets.running.job import Job
+from contextmix.datasets.running.run import described
+from contextmix.datasets.running.work import Advance
+from contextmix.datasets.storage.identity import model_identity
+from contextmix.datasets.storage.settings import Settings
 from contextmix.errors import BadOption, BadRow, Interrupted
-from contextmix.loaded import MEMORY_BUDGET
+from contextmix.models.loaded_model import MEMORY_BUDGET
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # it sets options of its own that are old
@@ -102,7 +102,7 @@ def test_a_row_that_fails_ends_a_strict_run(cluster, data, tmp_path):
 
 def test_told_to_stop_actors_keep_what_they_have(cluster, data, tmp_path, monkeypatch):
     """Small shards: the actor asks twice a second whether to stop, and must not be done before."""
-    monkeypatch.setattr("contextmix.datasets.cluster._POLL", 0.01)  # of this process, not of the actor
+    monkeypatch.setattr("contextmix.datasets.running.cluster._POLL", 0.01)  # of this process, not of the actor
     out = tmp_path / "out"
     job, work, identity = begun(data, out, shard_size=2)
 

@@ -8,8 +8,8 @@ import sys
 import pandas as pd
 import pytest
 
-from contextmix.datasets.by_name import load_table
-from contextmix.datasets.source import open_source
+from contextmix.datasets.reading.by_name import load_table
+from contextmix.datasets.reading.source import open_source
 from contextmix.errors import BadFile, BadInput, BadOption
 
 

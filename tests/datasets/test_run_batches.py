@@ -8,14 +8,14 @@ import torch
 from tests.datasets.broken import FOUND_LATER, WAYS, write_broken
 from tests.datasets.runs import ROWS, TEXTS, assert_close, assert_same_content, many, measured, rows_of, table_of
 
-from contextmix.contracts import Measured
-from contextmix.datasets.measure import Measurer
-from contextmix.datasets.problems import problem_of
-from contextmix.datasets.settings import Settings
-from contextmix.datasets.source import open_source
+from contextmix.datasets.reading.problems import problem_of
+from contextmix.datasets.reading.source import open_source
+from contextmix.datasets.running.measure import Measurer
+from contextmix.datasets.storage.settings import Settings
 from contextmix.errors import BadRow, NotFinite, OtherRun, UnknownName
-from contextmix.model import TracedModel
-from contextmix.plan import Plan
+from contextmix.models.traced_model import TracedModel
+from contextmix.plugins.contracts import Measured
+from contextmix.plugins.plan import Plan
 
 
 def ready_of(measurer, rows):

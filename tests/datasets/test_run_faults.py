@@ -21,8 +21,8 @@ from tests.datasets.runs import (
 )
 
 import contextmix as cm
-from contextmix.datasets import work
-from contextmix.datasets.folder import RunFolder
+from contextmix.datasets.running import work
+from contextmix.datasets.storage.folder import RunFolder
 from contextmix.errors import Interrupted, OutputUnwritable
 
 # Disks ---------------------------------------------------------------------------------------------------------------

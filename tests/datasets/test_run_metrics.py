@@ -7,13 +7,13 @@ import pytest
 from tests.tracing.tiny import build, one_thread, word_pieces
 
 import contextmix as cm
-from contextmix.contracts import Scored
-from contextmix.datasets.filling import Filler
-from contextmix.datasets.work import Work
+from contextmix.datasets.running.filling import Filler
+from contextmix.datasets.running.work import Work
 from contextmix.errors import BadInput, BadOption, Interrupted, OtherRun, UnknownName
-from contextmix.predictor import _Predictor, predictor, removable
-from contextmix.scoring import score
-from contextmix.tracing.randomise import randomised
+from contextmix.models.predictor import _Predictor, predictor, removable
+from contextmix.plugins.contracts import Scored
+from contextmix.plugins.scoring import score
+from contextmix.tracing.runs.randomise import randomised
 
 TEXTS = [
     "a deep and meaningful film .",

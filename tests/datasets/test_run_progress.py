@@ -7,9 +7,9 @@ from rich.console import Console
 from tests.datasets.runs import many
 
 import contextmix as cm
-from contextmix.datasets import progress
-from contextmix.datasets.progress import Bar, Count, Lines, reporter
-from contextmix.datasets.work import Advance
+from contextmix.datasets.running import progress
+from contextmix.datasets.running.progress import Bar, Count, Lines, reporter
+from contextmix.datasets.running.work import Advance
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from tests.datasets.runs import ROWS, TEXTS, measured
 
 import contextmix as cm
-from contextmix.datasets.measure import Measurer
+from contextmix.datasets.running.measure import Measurer
 from contextmix.errors import BadFile, BadInput, BadOption, UnknownName, UnknownPosition, WrongShape
 
 DATA = [*ROWS[:2], {"text": " ", "label": 1}, *ROWS[2:]]

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tests.datasets.runs import ROWS, measured, rows_of, table_of
 
-from contextmix.datasets.rows import Problem, Row
-from contextmix.datasets.table import SCHEMA, Result, as_table, nested, schema, text_hash
-from contextmix.tokens import Tokens
+from contextmix.datasets.reading.rows import Problem, Row
+from contextmix.datasets.storage.table import SCHEMA, Result, as_table, nested, schema, text_hash
+from contextmix.tokens.pieces import Tokens
 
 COLUMNS = {
     "row": "int64",

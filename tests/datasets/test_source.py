@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.datasets.broken import FOUND_LATER, WAYS, write_broken
 
-from contextmix.datasets import lines
-from contextmix.datasets.rows import Fields
-from contextmix.datasets.source import open_source
+from contextmix.datasets.reading import lines
+from contextmix.datasets.reading.rows import Fields
+from contextmix.datasets.reading.source import open_source
 from contextmix.errors import BadFile
 
 ANY = st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff")

@@ -9,16 +9,16 @@ import pytest
 from tests.datasets.killing import content, descendants, eventually, living, rest, start, write_texts
 
 import contextmix as cm
-from contextmix.datasets.folder import RunFolder
-from contextmix.datasets.identity import model_identity
-from contextmix.datasets.job import Job
-from contextmix.datasets.run import described
-from contextmix.datasets.settings import Settings
-from contextmix.datasets.source import open_source
-from contextmix.datasets.work import Advance
-from contextmix.datasets.workers import WorkersDied, in_processes
+from contextmix.datasets.reading.source import open_source
+from contextmix.datasets.running.job import Job
+from contextmix.datasets.running.run import described
+from contextmix.datasets.running.work import Advance
+from contextmix.datasets.running.workers import WorkersDied, in_processes
+from contextmix.datasets.storage.folder import RunFolder
+from contextmix.datasets.storage.identity import model_identity
+from contextmix.datasets.storage.settings import Settings
 from contextmix.errors import BadRow, Interrupted, OutputUnwritable
-from contextmix.loaded import MEMORY_BUDGET
+from contextmix.models.loaded_model import MEMORY_BUDGET
 
 ROWS, SHARDS = 96, range(12)
 SETTINGS = {"shard_size": 8, "batch_tokens": 64, "progress": False}
@@ -68,7 +68,7 @@ def test_two_processes_that_are_killed_and_replaced_give_the_same_as_one(data, e
 
 
 def test_a_shard_that_kills_every_worker_ends_the_run(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("contextmix.datasets.workers.TRIES", 2)
+    monkeypatch.setattr("contextmix.datasets.running.workers.TRIES", 2)
     job, work, identity = begun(data, tmp_path)
 
     def report(advance: Advance) -> None:

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from contextmix.contracts import Scored
 from contextmix.evidence.contest import contest
 from contextmix.evidence.words import check_sentence, overall, sentence, undefined_said
-from contextmix.significance import holm, paired_test
-from contextmix.statistics import interval
+from contextmix.plugins.contracts import Scored
+from contextmix.statistics.significance import holm, paired_test
+from contextmix.statistics.summaries import interval
 
 
 def scored(values) -> list[Scored]:

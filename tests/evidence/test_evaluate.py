@@ -102,7 +102,7 @@ def test_costs_are_of_each_method(found):
 def test_an_interrupted_comparison_goes_on(found, model, monkeypatch):
     """What is there is not measured again."""
     report, out = found
-    monkeypatch.setattr("contextmix.datasets.work.Work._finish", None)
+    monkeypatch.setattr("contextmix.datasets.running.work.Work._finish", None)
     rows = [{"text": text, "label": 0, "why": [0, 1, 0, 0]} for text in TEXTS]
     rows[3]["why"] = None
     again = evaluate(

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from tests.tracing.tiny import one_thread
 
-from contextmix.api import load
 from contextmix.evidence.report import Report
 from contextmix.evidence.reproduce import reproduce
+from contextmix.models.verbs import load
 
 GOOD = (
     "a charming and often funny film",

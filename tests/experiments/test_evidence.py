@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from contextmix.contracts import Scored
 from contextmix.evidence.order import order, pairs
 from contextmix.evidence.published import GLOBENC_CURVES, GLOBENC_LAYERS, GLOBENC_ROLLOUT
+from contextmix.plugins.contracts import Scored
 
 
 def drawn(**means):

@@ -14,7 +14,7 @@ from tests.experiments.conftest import BAD, GOOD, ROWS
 from tests.tracing.tiny import build, word_pieces
 
 import contextmix as cm
-from contextmix.datasets.measure import Measurer
+from contextmix.datasets.running.measure import Measurer
 from contextmix.errors import BadInput, UnsupportedModel
 from contextmix.evidence.globenc import MAPS
 from contextmix.evidence.report import Report

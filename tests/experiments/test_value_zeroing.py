@@ -13,7 +13,7 @@ from contextmix.evidence import estimates
 from contextmix.evidence.cues import CHANCE, ROLLED, SINGLE
 from contextmix.evidence.reproduce import reproduce
 from contextmix.experiments import value_zeroing_probing
-from contextmix.predictor import predictor, removable
+from contextmix.models.predictor import predictor, removable
 
 DNA, RPSV = "determiner_noun_agreement_2", "regular_plural_subject_verb_agreement_1"
 TEXTS = [

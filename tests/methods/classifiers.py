@@ -8,8 +8,8 @@ from tests.tracing.tiny import build, word_pieces
 from torch import Tensor
 
 import contextmix as cm
-from contextmix.modelrun import ModelRun, Target
-from contextmix.tokens import Tokens
+from contextmix.tokens.pieces import Tokens
+from contextmix.traces.model_run import ModelRun, Target
 
 TEXT = "a deep and meaningful film ."
 MASK = 4  # [MASK] in tiny.WORDS

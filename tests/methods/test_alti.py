@@ -12,8 +12,8 @@ from tests.strategies import toy_layer
 import contextmix as cm
 from contextmix.errors import BadOption
 from contextmix.methods.alti import measure
-from contextmix.plan import METHODS, quantity_of
-from contextmix.provenance import Quantity
+from contextmix.plugins.plan import METHODS, quantity_of
+from contextmix.results.provenance import Quantity
 
 
 def manhattan(vector):

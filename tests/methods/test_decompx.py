@@ -17,10 +17,10 @@ from transformers import BertConfig, BertForSequenceClassification
 
 import contextmix as cm
 from contextmix.errors import BadOption, TraceDoesNotAddUp, UnsupportedModel
-from contextmix.modelrun import ModelRun
-from contextmix.plan import METHODS
-from contextmix.provenance import Quantity
-from contextmix.tracing.head import find_head
+from contextmix.plugins.plan import METHODS
+from contextmix.results.provenance import Quantity
+from contextmix.traces.model_run import ModelRun
+from contextmix.tracing.discovery.head import find_head
 
 IDS = torch.tensor([3, 1, 4, 1, 15])
 VARIANTS = [

@@ -20,7 +20,7 @@ from tests.tracing.tiny import one_thread
 
 import contextmix as cm
 from contextmix.errors import NotFinite, UnknownName, UnsupportedModel
-from contextmix.plan import METHODS
+from contextmix.plugins.plan import METHODS
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -17,7 +17,7 @@ from tests.methods.classifiers import (
 from tests.tracing.tiny import one_thread
 
 from contextmix.errors import BadOption, UnknownName
-from contextmix.plan import METHODS
+from contextmix.plugins.plan import METHODS
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -9,7 +9,7 @@ from tests.tracing.tiny import ENCODERS, build, one_thread, token_ids
 from torch import Tensor
 
 import contextmix as cm
-from contextmix import sensitivity
+from contextmix.traces import sensitivity
 
 BLOCKS = {
     "bert": lambda model: model.encoder.layer,

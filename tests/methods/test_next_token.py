@@ -9,7 +9,7 @@ from torch import Tensor
 
 import contextmix as cm
 from contextmix.errors import AmbiguousTarget, BadInput, BadOption, NotInVocabulary, TooLong, UnknownToken
-from contextmix.plan import METHODS
+from contextmix.plugins.plan import METHODS
 
 LAST = len(IDS) - 1
 GIRL = "Once upon a time, there was a little girl named"

@@ -9,7 +9,7 @@ from tests.methods.longhand import g, lengths, mixing_ratio
 from tests.strategies import toy_layer
 
 import contextmix as cm
-from contextmix.plan import METHODS
+from contextmix.plugins.plan import METHODS
 
 
 def parts(layer):

@@ -12,7 +12,7 @@ import contextmix as cm
 from contextmix.errors import UnsupportedModel
 from contextmix.maths import encoder_vectors
 from contextmix.maths.norms import denominator, linear, normalise
-from contextmix.plan import METHODS
+from contextmix.plugins.plan import METHODS
 
 
 def measure(layer):

@@ -8,8 +8,8 @@ from tests.tracing.tiny import build, one_thread, token_ids, word_pieces
 
 import contextmix as cm
 from contextmix.errors import BadInput, BadOption, UnknownName, UnsupportedModel
-from contextmix.plan import METHODS
-from contextmix.tokens import Tokens
+from contextmix.plugins.plan import METHODS
+from contextmix.tokens.pieces import Tokens
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from tests.metrics.bag_of_words import Bag, area, drops, number, sorted_places
 
-from contextmix.contracts import Metric
 from contextmix.errors import BadOption, NotFinite, WrongShape
 from contextmix.metrics import (
     accuracy_curve,
@@ -22,7 +21,8 @@ from contextmix.metrics import (
     log_odds,
     sufficiency,
 )
-from contextmix.perturbation import PERCENT
+from contextmix.plugins.contracts import Metric
+from contextmix.plugins.perturbation import PERCENT
 
 FILES = [
     accuracy_curve,

@@ -18,7 +18,7 @@ from contextmix.metrics import (
     log_odds,
     sufficiency,
 )
-from contextmix.predictor import predictor, removable
+from contextmix.models.predictor import predictor, removable
 
 TEXTS = [
     "a deep and meaningful film .",

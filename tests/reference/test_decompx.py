@@ -17,8 +17,8 @@ import contextmix as cm
 from contextmix.maths import decompx
 from contextmix.maths.decompx import Rules, SplitFeedForward
 from contextmix.maths.projections import Affine
-from contextmix.splitting import split_block
-from contextmix.tracing.head import find_head
+from contextmix.traces.splitting import split_block
+from contextmix.tracing.discovery.head import find_head
 
 TEXTS = {
     "s00": "bad .",

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contextmix.errors import BadFile, WrongShape
-from contextmix.places import Frames, Patches, places_from_dict
-from contextmix.tokens import Tokens
+from contextmix.tokens.pieces import Tokens
+from contextmix.tokens.places import Frames, Patches, places_from_dict
 
 GRID = tuple((row, column) for row in range(2) for column in range(3))
 

@@ -13,11 +13,12 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from contextmix.errors import BadFile, OutputExists, OutputUnwritable
-from contextmix.labels import AXES
-from contextmix.places import Frames, Patches
-from contextmix.storage import SCHEMA, refuse_place, write_atomically
-from contextmix.tokenmap import Provenance, Quantity, TokenMap
-from contextmix.tokens import Tokens
+from contextmix.results.documents import SCHEMA
+from contextmix.results.files import refuse_place, write_atomically
+from contextmix.results.labels import AXES
+from contextmix.results.token_map import Provenance, Quantity, TokenMap
+from contextmix.tokens.pieces import Tokens
+from contextmix.tokens.places import Frames, Patches
 
 SUFFIXES = (".json", ".safetensors")
 MADE = Provenance(

@@ -17,8 +17,8 @@ from contextmix.errors import (
     WrongQuantity,
     WrongShape,
 )
-from contextmix.tokenmap import Provenance, Quantity, TokenMap
-from contextmix.tokens import Tokens
+from contextmix.results.token_map import Provenance, Quantity, TokenMap
+from contextmix.tokens.pieces import Tokens
 
 WORDS = (None, 0, 0, 1)
 TOKENS = Tokens(("[CLS]", "fi", "##lm", "!"), special=(True, False, False, False), words=WORDS)

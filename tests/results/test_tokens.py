@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contextmix.errors import AmbiguousToken, BadFile, BadInput, UnknownToken, WrongShape
-from contextmix.tokens import Tokens, printable
+from contextmix.tokens.pieces import Tokens, printable
 
 TEXT = "The unwatchable film, the"
 PIECES = ("[CLS]", "the", "un", "##watch", "##able", "film", ",", "the", "[SEP]")

@@ -106,7 +106,7 @@ def test_only_the_address_of_this_machine_is_listened_to():
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
 def test_the_process_that_imports_is_not_hit_by_ctrl_c():
     script = (
-        "from multiprocessing import forkserver; from contextmix.serve.pool import warm; warm();"
+        "from multiprocessing import forkserver; from contextmix.processes.start import warm; warm(['json']);"
         "print(open(f'/proc/{forkserver._forkserver._forkserver_pid}/status').read())"
     )
     status = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

@@ -16,7 +16,7 @@ from tests.serve.conftest import LONG, SECONDS, Served, wait_for
 
 import contextmix as cm
 from contextmix.serve.guard import HEADERS
-from contextmix.views import report
+from contextmix.views.page import report
 
 FILM = "a deep and meaningful film ."
 

@@ -12,7 +12,7 @@ from transformers.models.deit.image_processing_pil_deit import DeiTImageProcesso
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 import contextmix as cm
-from contextmix.model import TracedModel
+from contextmix.models.traced_model import TracedModel
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 VISION = {**SIZES, "image_size": 32, "patch_size": 8}

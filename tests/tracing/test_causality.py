@@ -6,7 +6,7 @@ from tests.methods.speakers import CAUSAL, IDS, MASKED, speaker
 from tests.tracing.tiny import build, hook_count, settings
 
 import contextmix as cm
-from contextmix.tracing.causality import is_causal
+from contextmix.tracing.discovery.causality import is_causal
 
 
 @pytest.mark.parametrize("family", [*CAUSAL, *MASKED])

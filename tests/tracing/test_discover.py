@@ -11,10 +11,11 @@ from tests.tracing.tiny import ENCODERS, MARKS, SIZES, build, hook_count, settin
 from torch import Tensor, nn
 
 import contextmix as cm
-from contextmix.anatomy import Anatomy, BlockAnatomy, NormPlace, Sublayer
 from contextmix.errors import NotFinite, TraceDoesNotAddUp, UnsupportedModel
-from contextmix.tracing.discover import discover
-from contextmix.tracing.reader import BlockReader
+from contextmix.models import loaded_model
+from contextmix.traces.anatomy import Anatomy, BlockAnatomy, NormPlace, Sublayer
+from contextmix.tracing.discovery.blocks import discover
+from contextmix.tracing.discovery.reader import BlockReader
 
 
 def proved(traced: cm.TracedModel) -> Anatomy:
@@ -291,7 +292,7 @@ def by_hand(number: int) -> BlockAnatomy:
 def test_a_hand_written_anatomy_is_taken_without_looking(bert: cm.TracedModel, monkeypatch: pytest.MonkeyPatch):
     source = {"input_ids": token_ids(7)[0]}
     expected = bert.explain(source).values
-    monkeypatch.setattr("contextmix.loaded.discover", lambda *_: pytest.fail("it looked"))
+    monkeypatch.setattr(loaded_model, "discover", lambda *_: pytest.fail("it looked"))
     traced = cm.load(bert.model, anatomy=Anatomy((by_hand(0), by_hand(1))))
     assert np.array_equal(traced.explain(source).values, expected)
 

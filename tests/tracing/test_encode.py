@@ -10,8 +10,8 @@ from torch import Tensor
 
 import contextmix as cm
 from contextmix.errors import BadInput, TooLong
-from contextmix.tracing.encode import batches, length_limit
-from contextmix.tracing.texts import encode
+from contextmix.tracing.inputs.encode import batches, length_limit
+from contextmix.tracing.inputs.texts import encode
 
 FILM = "a deep and meaningful film ."
 

@@ -9,8 +9,8 @@ from tests.tracing.tiny import ENCODERS, MARKS, build, hook_count, settings, tok
 from torch import nn
 
 import contextmix as cm
-from contextmix.modelrun import Head, Target
-from contextmix.tracing.head import find_head, head_scores
+from contextmix.traces.model_run import Head, Target
+from contextmix.tracing.discovery.head import find_head, head_scores
 
 IDS = {"input_ids": token_ids(6, seed=2)}
 ACTIVATIONS = {"bert": "tanh", "roberta": "tanh", "electra": "gelu", "distilbert": "relu", "albert": "tanh"}

@@ -11,9 +11,9 @@ from tests.tracing.senses import IMAGE_MODELS, VISION, build, photo, saved, seei
 
 import contextmix as cm
 from contextmix.errors import BadInput, UnsupportedModel
-from contextmix.places import Patches
-from contextmix.tracing.images import seen_window
-from contextmix.tracing.patches import _embedded
+from contextmix.tokens.places import Patches
+from contextmix.tracing.inputs.images import seen_window
+from contextmix.tracing.inputs.patches import _embedded
 
 FRONT = {
     "vit": ["[CLS]"],

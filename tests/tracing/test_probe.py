@@ -9,7 +9,7 @@ from tests.tracing.tiny import MARKS, SIZES, build, vivid
 
 import contextmix as cm
 from contextmix.errors import BadInput
-from contextmix.tracing.probe import LENGTH, default_probe
+from contextmix.tracing.inputs.probe import LENGTH, default_probe
 
 BODY = {name: size for name, size in SIZES.items() if name not in ("vocab_size", "max_position_embeddings")}
 WAVE = {"conv_dim": (8, 8), "conv_stride": (4, 2), "conv_kernel": (8, 2), "num_feat_extract_layers": 2}

@@ -11,9 +11,9 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, 
 
 import contextmix as cm
 from contextmix.errors import UnsupportedModel
-from contextmix.tracing.resolve import linear_weight
-from contextmix.tracing.upcast import in_float32
-from contextmix.tracing.verify import precision
+from contextmix.tracing.recording.resolve import linear_weight
+from contextmix.tracing.recording.upcast import in_float32
+from contextmix.tracing.recording.verify import precision
 
 IDS = {"input_ids": token_ids(9)[0]}
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import contextmix as cm
 from contextmix.errors import BadOption, UnsupportedModel
-from contextmix.tracing.randomise import randomised
+from contextmix.tracing.runs.randomise import randomised
 
 
 @pytest.fixture(autouse=True, scope="module")

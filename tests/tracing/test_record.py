@@ -11,11 +11,11 @@ from tests.tracing.tiny import build, hook_count, settings, token_ids
 from torch import Tensor, nn
 
 import contextmix as cm
-from contextmix.anatomy import Anatomy
 from contextmix.errors import NotFinite, TapSilent, TraceDoesNotAddUp, UnsupportedModel
-from contextmix.plan import Plan
-from contextmix.tracing import tap as tap_module
-from contextmix.tracing.record import record
+from contextmix.plugins.plan import Plan
+from contextmix.traces.anatomy import Anatomy
+from contextmix.tracing.recording import tap as tap_module
+from contextmix.tracing.recording.record import record
 
 SOURCE = {"input_ids": token_ids(9)[0]}
 

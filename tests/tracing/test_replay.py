@@ -10,9 +10,9 @@ from torch import Tensor
 
 import contextmix as cm
 from contextmix.errors import TraceDoesNotAddUp, UnsupportedModel
-from contextmix.plan import METHODS
-from contextmix.sensitivity import to_block_input, to_embeddings
-from contextmix.tracing.record import record
+from contextmix.plugins.plan import METHODS
+from contextmix.traces.sensitivity import to_block_input, to_embeddings
+from contextmix.tracing.recording.record import record
 
 FAMILIES = [*ENCODERS, *DECODERS, "gemma2", "granite", "olmo2", "modernbert", "phi", "gpt_neox"]
 

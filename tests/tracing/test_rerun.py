@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 import contextmix as cm
 from contextmix.errors import BadInput, BadOption, UnknownName, UnsupportedModel
-from contextmix.tokens import Tokens
-from contextmix.tracing.differentiable import frozen, refuse_quantised, replaced_input
-from contextmix.tracing.rerun import Rerunner, model_run
-from contextmix.tracing.targets import class_number
+from contextmix.tokens.pieces import Tokens
+from contextmix.tracing.inputs.targets import class_number
+from contextmix.tracing.recording.differentiable import frozen, refuse_quantised, replaced_input
+from contextmix.tracing.runs.rerun import Rerunner, model_run
 
 IDS = token_ids(7)
 TOKENS = Tokens(tuple("abcdefg"), tuple(IDS[0].tolist()))

@@ -9,7 +9,7 @@ from tests.tracing.senses import SPEECH, WHISPER, build, hearing, noise, saved, 
 
 import contextmix as cm
 from contextmix.errors import BadInput, UnsupportedModel
-from contextmix.places import Frames
+from contextmix.tokens.places import Frames
 
 RATE = 16000
 

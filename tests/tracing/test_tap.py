@@ -16,9 +16,9 @@ from transformers.models.bert import modeling_bert
 
 import contextmix as cm
 from contextmix.errors import TraceDoesNotAddUp, UnsupportedModel
-from contextmix.plan import Plan
-from contextmix.tracing.record import record
-from contextmix.tracing.tap import NAME, own_eager, tapped
+from contextmix.plugins.plan import Plan
+from contextmix.tracing.recording.record import record
+from contextmix.tracing.recording.tap import NAME, own_eager, tapped
 
 LAYERS = SIZES["num_hidden_layers"]
 

@@ -5,7 +5,15 @@ import torch
 from tests.tracing.tiny import build, byte_pairs, pieces_across_spaces, word_pieces
 
 from contextmix.errors import AmbiguousTarget, NotInVocabulary, UnsupportedModel
-from contextmix.tracing.targets import Classes, Vocabulary, choose, class_scores, speaks, token_scores, token_text
+from contextmix.tracing.inputs.targets import (
+    Classes,
+    Vocabulary,
+    choose,
+    class_scores,
+    speaks,
+    token_scores,
+    token_text,
+)
 
 
 def ids(tokenizer, *pieces: str) -> list[int]:

@@ -10,9 +10,9 @@ from tests.tracing.tiny import build, token_ids
 from torch import nn
 
 import contextmix as cm
-from contextmix.contracts import Method
-from contextmix.plan import METHODS
-from contextmix.tracing.upcast import in_float32
+from contextmix.plugins.contracts import Method
+from contextmix.plugins.plan import METHODS
+from contextmix.tracing.recording.upcast import in_float32
 
 HALVES = [torch.bfloat16, torch.float16]
 MAPS = sorted(name for name, one in METHODS.items() if isinstance(one, Method))

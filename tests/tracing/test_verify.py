@@ -10,7 +10,7 @@ from torch import Tensor
 
 import contextmix as cm
 from contextmix.errors import NotFinite, TraceDoesNotAddUp
-from contextmix.tracing.verify import conservation_error, prove, relative_error, tolerance
+from contextmix.tracing.recording.verify import conservation_error, prove, relative_error, tolerance
 
 READABLE = [family for family in FAMILIES if family not in ("lfm2", "debertav2", "gptj", "bloom")]
 

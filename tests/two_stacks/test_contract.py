@@ -6,13 +6,13 @@ import pytest
 import torch
 from tests.strategies import LAYOUTS, toy_layer
 
-from contextmix.anatomy import BlockStates
-from contextmix.contracts import Method
 from contextmix.errors import UnsupportedModel
 from contextmix.maths.norms import normalise
-from contextmix.plan import METHODS, make_plan, measured
-from contextmix.provenance import Quantity
-from contextmix.trace import LayerTrace
+from contextmix.plugins.contracts import Method
+from contextmix.plugins.plan import METHODS, make_plan, measured
+from contextmix.results.provenance import Quantity
+from contextmix.traces.anatomy import BlockStates
+from contextmix.traces.trace import LayerTrace
 
 MAPS = [name for name, one in METHODS.items() if isinstance(one, Method)]
 JOINED = [name for name in MAPS if METHODS[name].decoder]

@@ -10,9 +10,9 @@ from tests.two_stacks.models import PLACES, WRITTEN, build, source
 from torch import nn
 
 import contextmix as cm
-from contextmix.anatomy import Anatomy
-from contextmix.encoderdecoder import EncoderDecoderAnatomy, StreamPlace
 from contextmix.errors import BadInput, NotFinite, TapSilent, TraceDoesNotAddUp, UnsupportedModel
+from contextmix.traces.anatomy import Anatomy
+from contextmix.traces.encoder_decoder import EncoderDecoderAnatomy, StreamPlace
 
 IDS = {"input_ids": source("bart")["input_ids"][0]}
 

@@ -6,7 +6,7 @@ from tests.two_stacks.models import WRITTEN
 
 import contextmix as cm
 from contextmix.errors import BadOption, UnknownToken, WrongShape
-from contextmix.plan import METHODS
+from contextmix.plugins.plan import METHODS
 
 STEPS = ["alti", "norm_encoder", "norm_residual", "norm_attention_block", "norm_fixed_residual"]
 STEPS += ["attention_fixed_residual", "attention_residual"]

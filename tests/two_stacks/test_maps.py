@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import contextmix as cm
-from contextmix.encoderdecoder import RESIDUAL
 from contextmix.errors import BadOption, UnknownName, UnsupportedModel
+from contextmix.traces.encoder_decoder import RESIDUAL
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
 

@@ -158,7 +158,7 @@ def test_an_encoder_model_of_the_same_family_has_one_stack():
 
 def test_words_of_what_a_model_wrote_are_found_by_writing_it_again(bart, monkeypatch):
     ids = [3, *(word_pieces().convert_tokens_to_ids(["the", "mean", "##ing", "un", "##real", "[SEP]"]))]
-    generate = "contextmix.tracing.written.GenerationMixin.generate"
+    generate = "contextmix.tracing.runs.written.GenerationMixin.generate"
     monkeypatch.setattr(generate, lambda *_, **__: torch.tensor([ids]))
     merged = bart.explain("a deep film", "alti_rollout").words()
     assert merged.query_tokens.pieces == ("the", "meaning", "unreal", "[SEP]")

@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from contextmix.views.dots import Dot, Panel, dot_panels, dots, size_for
+from contextmix.views.figures.dots import Dot, Panel, dot_panels, dots, size_for
 
 DOTS = [
     Dot("worst", 0.1, 0.0, 0.2, "worse"),

@@ -13,12 +13,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contextmix.errors import BadInput, BadOption, UnknownToken, WrongShape
-from contextmix.places import Frames, Patches
-from contextmix.provenance import Provenance
-from contextmix.tokenmap import TokenMap
-from contextmix.tokens import Tokens
-from contextmix.views.axes import axis
-from contextmix.views.exhibit import Shown, exhibit
+from contextmix.results.provenance import Provenance
+from contextmix.results.token_map import TokenMap
+from contextmix.tokens.pieces import Tokens
+from contextmix.tokens.places import Frames, Patches
+from contextmix.views.page.axes import axis
+from contextmix.views.page.exhibit import Shown, exhibit
 
 CODES = {(8, False): ("B", 255), (16, False): ("<H", 65535), (8, True): ("b", 127), (16, True): ("<h", 32767)}
 
@@ -97,8 +97,8 @@ def test_many_numbers_get_eight_bits_and_the_same_result_the_same_bytes():
 
 
 def test_very_many_numbers_take_coarser_steps_and_say_so(monkeypatch):
-    monkeypatch.setattr("contextmix.views.exhibit.FEW", 1000)
-    monkeypatch.setattr("contextmix.views.exhibit.MANY", 10_000)
+    monkeypatch.setattr("contextmix.views.page.exhibit.FEW", 1000)
+    monkeypatch.setattr("contextmix.views.page.exhibit.MANY", 10_000)
     values = np.random.default_rng(0).random((3, 100, 100))
     for signed, steps in ((False, 85), (True, 42)):
         one = a_map(values - 0.5 * signed, ("layer", "query", "key"), "signed" if signed else "share")

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import contextmix as cm
-from contextmix.contracts import Scored
 from contextmix.errors import BadOption, OutputExists, OutputUnwritable, UnknownToken, WrongShape
-from contextmix.places import Patches
-from contextmix.provenance import Provenance
-from contextmix.statistics import interval
-from contextmix.tokenmap import TokenMap
-from contextmix.tokens import Tokens
+from contextmix.plugins.contracts import Scored
+from contextmix.results.provenance import Provenance
+from contextmix.results.token_map import TokenMap
+from contextmix.statistics.summaries import interval
+from contextmix.tokens.pieces import Tokens
+from contextmix.tokens.places import Patches
 
 HOSTILE = (
     "$x_1$",

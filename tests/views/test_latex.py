@@ -10,10 +10,10 @@ from hypothesis import strategies as some
 import contextmix as cm
 from contextmix.errors import WrongShape
 from contextmix.evidence.report import Table, latex
-from contextmix.tokens import printable
-from contextmix.views.colours import background
-from contextmix.views.latex import escape
-from contextmix.views.picture import spelled
+from contextmix.tokens.pieces import printable
+from contextmix.views.drawing.colours import background
+from contextmix.views.drawing.picture import spelled
+from contextmix.views.figures.latex import escape
 
 NAMES = """textbackslash textasciitilde textasciicircum textbar textless textgreater textasciigrave textquotesingle
 ldots

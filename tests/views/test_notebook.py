@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from contextmix.errors import WrongShape
-from contextmix.tokenmap import Provenance, TokenMap
-from contextmix.tokens import Tokens
-from contextmix.views.colours import background
-from contextmix.views.notebook import is_running, preview, to_html
+from contextmix.results.token_map import Provenance, TokenMap
+from contextmix.tokens.pieces import Tokens
+from contextmix.views.drawing.colours import background
+from contextmix.views.page.fragment import is_running, preview, to_html
 
 MADE = Provenance(
     "norm_encoder", aggregation="rollout", model="demo", options={"ratio": 0.1}, checks={"conservation": 1e-7}

@@ -9,15 +9,15 @@ from PIL import Image
 from rich.console import Console
 
 from contextmix.errors import BadInput, BadOption, WrongShape
-from contextmix.places import Frames, Patches
-from contextmix.provenance import Provenance
-from contextmix.tokenmap import TokenMap
-from contextmix.tokens import Tokens
-from contextmix.views.colours import background
-from contextmix.views.notebook import to_html
-from contextmix.views.overlay import AXIS, BARS, TINT, UNSEEN, WAVE, WIDTH
-from contextmix.views.scene import envelope, ticks
-from contextmix.views.terminal import show
+from contextmix.results.provenance import Provenance
+from contextmix.results.token_map import TokenMap
+from contextmix.tokens.pieces import Tokens
+from contextmix.tokens.places import Frames, Patches
+from contextmix.views.drawing.colours import background
+from contextmix.views.drawing.scene import envelope, ticks
+from contextmix.views.figures.overlay import AXIS, BARS, TINT, UNSEEN, WAVE, WIDTH
+from contextmix.views.page.fragment import to_html
+from contextmix.views.terminal.maps import show
 
 CELLS = tuple((row, column) for row in range(2) for column in range(3))
 NAMES = tuple(f"r{row}c{column}" for row, column in CELLS)

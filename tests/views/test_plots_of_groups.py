@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from contextmix.views.plots import bands, names_below, scatter
+from contextmix.views.figures.marks import bands, names_below, scatter
 
 
 def test_every_point_is_drawn_and_counted():

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from contextmix.errors import BadOption
-from contextmix.provenance import Provenance
-from contextmix.tokenmap import TokenMap
-from contextmix.tokens import Tokens
-from contextmix.views.exhibit import exhibit
-from contextmix.views.notebook import preview
-from contextmix.views.report import Section, bundle, report
+from contextmix.results.provenance import Provenance
+from contextmix.results.token_map import TokenMap
+from contextmix.tokens.pieces import Tokens
+from contextmix.views.page.exhibit import exhibit
+from contextmix.views.page.fragment import preview
+from contextmix.views.page.report import Section, bundle, report
 
 HOSTILE = (
     "<script>alert(1)</script>",

@@ -12,11 +12,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from contextmix.errors import UnknownToken, WrongShape
-from contextmix.tokenmap import Provenance, TokenMap
-from contextmix.tokens import Tokens
-from contextmix.views.colours import background, contrast, foreground, scaled
-from contextmix.views.picture import number_texts, picture, spelled
-from contextmix.views.terminal import render, show
+from contextmix.results.token_map import Provenance, TokenMap
+from contextmix.tokens.pieces import Tokens
+from contextmix.views.drawing.colours import background, contrast, foreground, scaled
+from contextmix.views.drawing.picture import number_texts, picture, spelled
+from contextmix.views.terminal.maps import render, show
 
 TEXT = "a deep and meaningful film, unwatchable."
 PIECES = ("[CLS]", "a", "deep", "and", "meaningful", "film", ",", "un", "##watch", "##able", ".", "[SEP]")

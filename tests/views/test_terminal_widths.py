@@ -8,10 +8,11 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
-from contextmix.comparison import Comparison
-from contextmix.tokenmap import Provenance, TokenMap
-from contextmix.tokens import Tokens
-from contextmix.views import terminal, terminal_comparison
+from contextmix.results.comparison import Comparison
+from contextmix.results.token_map import Provenance, TokenMap
+from contextmix.tokens.pieces import Tokens
+from contextmix.views.terminal import comparison as terminal_comparison
+from contextmix.views.terminal import maps as terminal
 
 PIECES = (
     "[CLS]",

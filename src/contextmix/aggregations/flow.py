@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from contextmix.contracts import Aggregation, Measured
 from contextmix.errors import WrongQuantity
 from contextmix.maths.flow import FlowNetwork
 from contextmix.maths.shares import row_shares
-from contextmix.papers import ABNAR_2020
-from contextmix.tokenmap import Quantity
+from contextmix.plugins.contracts import Aggregation, Measured
+from contextmix.plugins.papers import ABNAR_2020
+from contextmix.results.token_map import Quantity
 
 QUICK = 200
 """So many flows are there before anyone looks for a progress bar."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from contextmix.contracts import Aggregation
-from contextmix.papers import ABNAR_2020
-from contextmix.tokenmap import Quantity
+from contextmix.plugins.contracts import Aggregation
+from contextmix.plugins.papers import ABNAR_2020
+from contextmix.results.token_map import Quantity
 
 
 def combine(maps: Tensor) -> Tensor:

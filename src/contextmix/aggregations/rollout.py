@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from contextmix.contracts import Aggregation
 from contextmix.maths.paths import rollout as product
 from contextmix.maths.paths import rollout_row
 from contextmix.maths.shares import row_shares
-from contextmix.papers import ABNAR_2020
-from contextmix.tokenmap import Quantity
+from contextmix.plugins.contracts import Aggregation
+from contextmix.plugins.papers import ABNAR_2020
+from contextmix.results.token_map import Quantity
 
 
 def combine(maps: Tensor, *, normalise: bool = False) -> Tensor:

@@ -14,8 +14,8 @@ from rich.console import Console
 from contextmix.errors import BadInput, BadOption
 
 if TYPE_CHECKING:
-    from contextmix.model import TracedModel
-    from contextmix.plan import Plan
+    from contextmix.models.traced_model import TracedModel
+    from contextmix.plugins.plan import Plan
 
 TextArgument = Annotated[
     str | None,
@@ -128,7 +128,7 @@ def refuse_output(
 ) -> None:
     """Before the work, not after it."""
     if path is not None:
-        from contextmix.storage import refuse_place
+        from contextmix.results.files import refuse_place
 
         if path.suffix.lower() not in suffixes:
             raise BadOption(f"{option} writes {' or '.join(suffixes)}, by the ending of the name; got {str(path)!r}.")
@@ -137,14 +137,14 @@ def refuse_output(
 
 def planned(name: str, options: dict[str, Any]) -> Plan:
     """What a method will do; its name and options are refused before a model is loaded, not after it."""
-    from contextmix.plan import make_plan
+    from contextmix.plugins.plan import make_plan
 
     return make_plan(name, None, options)
 
 
 def refuse_comparison(names: list[str]) -> None:
     """Methods that cannot be compared, before a model is loaded."""
-    from contextmix.plan import plans_to_compare
+    from contextmix.plugins.plan import plans_to_compare
 
     plans_to_compare(names)
 
@@ -165,7 +165,7 @@ def options_of(given: list[str]) -> dict[str, Any]:
 
 def hide_loading() -> None:
     """No progress bars of other libraries among the results."""
-    from contextmix.tracing.load import hide_progress_bars
+    from contextmix.tracing.inputs.checkpoints import hide_progress_bars
 
     hide_progress_bars()
 

@@ -13,13 +13,13 @@ from rich.text import Text
 from contextmix.cli import arguments as given
 from contextmix.cli.app import app
 from contextmix.errors import BadOption
-from contextmix.tokens import printable
+from contextmix.tokens.pieces import printable
 
 if TYPE_CHECKING:
     from contextmix import TokenMap
-    from contextmix.exploration import Exploration
-    from contextmix.model import TracedModel
-    from contextmix.plan import Plan
+    from contextmix.models.traced_model import TracedModel
+    from contextmix.plugins.plan import Plan
+    from contextmix.results.exploration import Exploration
 
 
 @app.command()
@@ -187,8 +187,8 @@ def _explore(traced: TracedModel, source: str, names: list[str], **asked: Any) -
 
 
 def _explored(full: TokenMap, plan: Plan, query: int | str, source: str) -> Exploration:
-    from contextmix.exploration import Exploration
-    from contextmix.exploring import about
+    from contextmix.models.explore import about
+    from contextmix.results.exploration import Exploration
 
     position = full.query_tokens.position(query) if "query" in full.dims else None
     over = source if full.tokens.places is not None else None
@@ -203,7 +203,7 @@ def _write_page(explored: Exploration, path: Path, force: bool) -> None:
 
 
 def _draw(image: Any, path: Path, force: bool) -> None:
-    from contextmix.storage import write_atomically
+    from contextmix.results.files import write_atomically
 
     data = io.BytesIO()
     image.save(data, "PNG")
@@ -220,7 +220,7 @@ def _print_prediction(notes: Any, model: str) -> None:
 
 def _print_story(result: TokenMap, model: str) -> None:
     """Prompt and new tokens, these in bold, with what the model gave them."""
-    from contextmix.views.picture import spelled
+    from contextmix.views.drawing.picture import spelled
 
     made, tokens = result.provenance.notes.get("generation"), result.tokens
     if made is None:  # an encoder–decoder writes something of its own; its rows bear the names

@@ -82,7 +82,7 @@ def run(
         given.planned(name, options.get(name, {}))
     blocks, place = given.layers_of(layers), given.query_of(query)
     given.hide_loading()
-    from contextmix.datasets.run import run as measured
+    from contextmix.datasets.running.run import run as measured
 
     found = measured(
         data[0] if len(data) == 1 else data,

@@ -39,9 +39,10 @@ def serve(
     """
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise BadOption('The page needs FastAPI and uvicorn: pip install "contextmix[serve]".')
-    from contextmix.serve.pool import warm
+    from contextmix.processes.start import warm
+    from contextmix.serve.pool import MODULES
 
-    warm()
+    warm(MODULES)
     from contextmix.serve.limits import Limits
     from contextmix.serve.server import serve as run
 

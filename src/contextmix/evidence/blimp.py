@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from contextmix.errors import BadFile, BadInput
-from contextmix.papers import Paper
+from contextmix.plugins.papers import Paper
 
 WARSTADT_2020 = Paper(
     "Warstadt et al.",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from contextmix.datasets.settings import RANDOMISED, Settings
+from contextmix.datasets.storage.settings import RANDOMISED, Settings
 from contextmix.errors import BadOption
-from contextmix.plan import METHODS
-from contextmix.scoring import METRICS
+from contextmix.plugins.plan import METHODS
+from contextmix.plugins.scoring import METRICS
 
 SLOW_OR_ALIKE = {
     "attention_flow": "slow: a maximum flow for every token",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from contextmix.contracts import Scored
-from contextmix.significance import PairedTest, holm, paired_test
-from contextmix.statistics import FEWEST_FOR_INTERVAL, Interval, Summary, interval, summarise
+from contextmix.plugins.contracts import Scored
+from contextmix.statistics.significance import PairedTest, holm, paired_test
+from contextmix.statistics.summaries import FEWEST_FOR_INTERVAL, Interval, Summary, interval, summarise
 
 ALPHA = 0.05
 RANDOM = "random"

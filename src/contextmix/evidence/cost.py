@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
-from contextmix.datasets.measure import Measurer, Ready
-from contextmix.datasets.settings import Settings
-from contextmix.model import TracedModel
-from contextmix.tracing.run import quiet_run
+from contextmix.datasets.running.measure import Measurer, Ready
+from contextmix.datasets.storage.settings import Settings
+from contextmix.models.traced_model import TracedModel
+from contextmix.tracing.recording.quiet import quiet_run
 
 TEXTS = 3
 REPEATS = 3

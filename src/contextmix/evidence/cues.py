@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contextmix.datasets.results import Run
+from contextmix.datasets.storage.results import Run
 from contextmix.errors import BadInput, UnsupportedModel
 from contextmix.evidence.blimp import Pair, Pairs, Span, read_pairs
 from contextmix.evidence.experiment import Setup
-from contextmix.model import TracedModel
-from contextmix.scoring import METRICS
-from contextmix.storage import write_atomically
-from contextmix.tokens import Tokens
+from contextmix.models.traced_model import TracedModel
+from contextmix.plugins.scoring import METRICS
+from contextmix.results.files import write_atomically
+from contextmix.tokens.pieces import Tokens
 
 SINGLE = ("value_zeroing", "attention", "norm", "norm_encoder", "alti")
 """Maps of one layer each."""

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from contextmix.significance import holm, paired_test
-from contextmix.statistics import Outcomes, interval, summarise
+from contextmix.statistics.significance import holm, paired_test
+from contextmix.statistics.summaries import Outcomes, interval, summarise
 
 RESAMPLES = 999
 """Samples of a bootstrap where a table has hundreds of intervals; their bounds move in the third digit."""

@@ -8,8 +8,8 @@ from itertools import compress
 from pathlib import Path
 from typing import Any
 
-from contextmix.datasets.results import Run
-from contextmix.datasets.settings import RANDOMISED, REFERENCE
+from contextmix.datasets.storage.results import Run
+from contextmix.datasets.storage.settings import RANDOMISED, REFERENCE
 from contextmix.errors import BadOption
 from contextmix.evidence.choices import by_construction
 from contextmix.evidence.contest import Contest, contest
@@ -19,11 +19,11 @@ from contextmix.evidence.planning import Plan, Request, planned
 from contextmix.evidence.report import Report
 from contextmix.evidence.streamed import source_of
 from contextmix.evidence.workers import usual_workers
-from contextmix.plan import METHODS
-from contextmix.predictor import Removal
-from contextmix.scoring import METRICS
-from contextmix.tracing.targets import Asked
-from contextmix.views.canvas import pyplot
+from contextmix.models.predictor import Removal
+from contextmix.plugins.plan import METHODS
+from contextmix.plugins.scoring import METRICS
+from contextmix.tracing.inputs.targets import Asked
+from contextmix.views.figures.canvas import pyplot
 
 SHARD_ROWS = 16
 """Texts per shard: each takes a second or so, and several workers share them evenly."""

@@ -8,14 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from contextmix.api import load
-from contextmix.datasets.results import Run
-from contextmix.datasets.run import run
+from contextmix.datasets.running.run import run
+from contextmix.datasets.storage.results import Run
 from contextmix.errors import BadOption
 from contextmix.evidence.report import Report
-from contextmix.model import TracedModel
-from contextmix.papers import Paper
-from contextmix.plugins import Registry
+from contextmix.models.traced_model import TracedModel
+from contextmix.models.verbs import load
+from contextmix.plugins.papers import Paper
+from contextmix.plugins.registry import Registry
 
 
 @dataclass(frozen=True)

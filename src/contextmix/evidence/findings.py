@@ -9,15 +9,15 @@ from functools import partial
 
 import pandas as pd
 
-from contextmix.datasets.results import Run
-from contextmix.datasets.settings import RANDOMISED
+from contextmix.datasets.storage.results import Run
+from contextmix.datasets.storage.settings import RANDOMISED
 from contextmix.evidence import words
 from contextmix.evidence.contest import ALPHA, RANDOM, Contest, Entry
 from contextmix.evidence.experiment import Setup
 from contextmix.evidence.planning import Plan
 from contextmix.evidence.report import Figure, Report, Table
-from contextmix.scoring import METRICS
-from contextmix.views.dots import Dot, Panel, Rank, dot_panels, size_for
+from contextmix.plugins.scoring import METRICS
+from contextmix.views.figures.dots import Dot, Panel, Rank, dot_panels, size_for
 
 ABOUT = {
     "model": "of faithfulness (they ask the model)",

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow.dataset as ds
 
-from contextmix.contracts import Scored
-from contextmix.datasets.results import Run
+from contextmix.datasets.storage.results import Run
 from contextmix.evidence.experiment import Setup
 from contextmix.evidence.labelled import Labelled, labelled
-from contextmix.scoring import score
-from contextmix.statistics import Summary
+from contextmix.plugins.contracts import Scored
+from contextmix.plugins.scoring import score
+from contextmix.statistics.summaries import Summary
 
 MAPS = {
     "W": "attention",

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from contextmix.evidence.experiment import Setup
 from contextmix.evidence.streamed import Streamed
-from contextmix.model import TracedModel
-from contextmix.plan import make_plan
-from contextmix.statistics import Interval, interval, normal_interval
-from contextmix.trace import LayerTrace
-from contextmix.tracing.encode import Inputs
+from contextmix.models.traced_model import TracedModel
+from contextmix.plugins.plan import make_plan
+from contextmix.statistics.summaries import Interval, interval, normal_interval
+from contextmix.traces.trace import LayerTrace
+from contextmix.tracing.inputs.encode import Inputs
 
 Array = NDArray[np.float64]
 

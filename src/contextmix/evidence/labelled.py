@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from contextmix.datasets.results import Run
+from contextmix.datasets.storage.results import Run
 from contextmix.errors import BadInput, UnknownName, UnsupportedModel
 from contextmix.evidence.experiment import Setup
 from contextmix.evidence.streamed import source_of
-from contextmix.tracing.targets import class_number, names_of, speaks
+from contextmix.tracing.inputs.targets import class_number, names_of, speaks
 
 
 @dataclass(frozen=True)

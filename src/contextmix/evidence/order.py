@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from contextmix.scoring import score
-from contextmix.significance import PairedTest, holm, paired_test
-from contextmix.statistics import Outcomes, summarise
+from contextmix.plugins.scoring import score
+from contextmix.statistics.significance import PairedTest, holm, paired_test
+from contextmix.statistics.summaries import Outcomes, summarise
 
 ALPHA = 0.05
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, get_args
 
-from contextmix.datasets.measure import Measurer, Ready
-from contextmix.datasets.settings import RANDOMISED, Settings
-from contextmix.datasets.source import Source
+from contextmix.datasets.reading.source import Source
+from contextmix.datasets.running.measure import Measurer, Ready
+from contextmix.datasets.storage.settings import RANDOMISED, Settings
 from contextmix.errors import BadInput, BadOption, ContextMixError
 from contextmix.evidence.choices import Choice, methods_of, metrics_of
 from contextmix.evidence.cost import Costs, measured_costs, typical
 from contextmix.evidence.experiment import Setup
 from contextmix.evidence.streamed import source_of
-from contextmix.predictor import Removal, predictor
-from contextmix.scoring import METRICS
-from contextmix.tracing.targets import Asked, speaks
+from contextmix.models.predictor import Removal, predictor
+from contextmix.plugins.scoring import METRICS
+from contextmix.tracing.inputs.targets import Asked, speaks
 
 LOOKED_AT = 64
 """Rows from which texts of middling length are chosen to try methods on."""

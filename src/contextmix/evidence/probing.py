@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from contextmix.errors import BadInput
-from contextmix.papers import Paper
+from contextmix.plugins.papers import Paper
 
 VOITA_2020 = Paper(
     "Voita & Titov",

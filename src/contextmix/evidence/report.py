@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from contextmix.storage import write_atomically
-from contextmix.views.canvas import encoded, pyplot
-from contextmix.views.latex import escape
+from contextmix.results.files import write_atomically
+from contextmix.views.figures.canvas import encoded, pyplot
+from contextmix.views.figures.latex import escape
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

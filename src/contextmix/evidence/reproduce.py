@@ -11,7 +11,7 @@ from typing import Any
 from contextmix.errors import BadInput, BadOption, ContextMixError, UnknownName, UnsupportedModel
 from contextmix.evidence.experiment import EXPERIMENTS, Experiment, Setup
 from contextmix.evidence.report import Report
-from contextmix.views.canvas import pyplot
+from contextmix.views.figures.canvas import pyplot
 
 
 def reproduce(

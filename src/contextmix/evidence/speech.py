@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from contextmix.datasets.source import Source
+from contextmix.datasets.reading.source import Source
 from contextmix.errors import BadInput, BadOption, suggestion
 from contextmix.evidence.experiment import Setup
 

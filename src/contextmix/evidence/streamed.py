@@ -15,19 +15,19 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from contextmix.datasets.identity import differences, model_identity
-from contextmix.datasets.problems import problem_of
-from contextmix.datasets.progress import reporter
-from contextmix.datasets.rows import Problem, Row
-from contextmix.datasets.source import Source, open_source
-from contextmix.datasets.stopping import stoppable
-from contextmix.datasets.work import Advance
+from contextmix.datasets.reading.problems import problem_of
+from contextmix.datasets.reading.rows import Problem, Row
+from contextmix.datasets.reading.source import Source, open_source
+from contextmix.datasets.running.progress import reporter
+from contextmix.datasets.running.stopping import stoppable
+from contextmix.datasets.running.work import Advance
+from contextmix.datasets.storage.identity import differences, model_identity
 from contextmix.errors import BadInput, BadOption, ContextMixError, Interrupted, OtherRun, UnsupportedModel
 from contextmix.evidence.experiment import Setup
-from contextmix.model import TracedModel
-from contextmix.sequence_to_sequence import TracedEncoderDecoder
-from contextmix.tracing.encode import Inputs
-from contextmix.tracing.texts import encode
+from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
+from contextmix.models.traced_model import TracedModel
+from contextmix.tracing.inputs.encode import Inputs
+from contextmix.tracing.inputs.texts import encode
 
 FIELDS = ("text_field", "pair_field", "label_field", "id_field", "query_field", "rationale_field", "split")
 SCHEMA = 1

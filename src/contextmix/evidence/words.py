@@ -16,7 +16,7 @@ def sentence(found: Contest) -> str:
     """One metric.
 
     Example:
-        >>> from contextmix.contracts import Scored
+        >>> from contextmix.plugins.contracts import Scored
         >>> from contextmix.evidence.contest import contest
         >>> sentence(contest("aopc", {"a": [Scored(0.5)] * 8}, higher=True))
         'aopc: a comparison needs a number for at least 10 texts, and there are 8, so none is called best.'
@@ -123,7 +123,7 @@ def in_numbers(one: Entry) -> str:
     """Mean and interval.
 
     Example:
-        >>> from contextmix.statistics import Interval, Summary
+        >>> from contextmix.statistics.summaries import Interval, Summary
         >>> in_numbers(Entry("a", Summary(0.5, 0.1, 20, {}), Interval(0.46, 0.54, 0.95, "bootstrap")))
         '0.50 [0.46, 0.54]'
     """

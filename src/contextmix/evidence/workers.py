@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from contextmix.datasets.source import Source
+from contextmix.datasets.reading.source import Source
 from contextmix.evidence.experiment import Setup
 
 MOST = 4

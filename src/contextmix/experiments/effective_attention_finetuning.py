@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from contextmix.datasets.rows import Row
+from contextmix.datasets.reading.rows import Row
 from contextmix.errors import BadInput, BadOption
 from contextmix.evidence.experiment import Experiment, Setup
 from contextmix.evidence.heads import (
@@ -33,13 +33,13 @@ from contextmix.evidence.heads import (
 )
 from contextmix.evidence.report import Figure, Report, Table
 from contextmix.evidence.streamed import streamed
-from contextmix.model import TracedModel
-from contextmix.papers import SUN_2021
-from contextmix.statistics import interval
-from contextmix.tracing.encode import Inputs
-from contextmix.tracing.texts import encode
-from contextmix.views.plots import bands
-from contextmix.views.plots_panels import Panel, panels
+from contextmix.models.traced_model import TracedModel
+from contextmix.plugins.papers import SUN_2021
+from contextmix.statistics.summaries import interval
+from contextmix.tracing.inputs.encode import Inputs
+from contextmix.tracing.inputs.texts import encode
+from contextmix.views.figures.marks import bands
+from contextmix.views.figures.panels import Panel, panels
 
 KINDS = ("raw", "effective")
 

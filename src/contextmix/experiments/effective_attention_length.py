@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from contextmix.datasets.rows import Row
+from contextmix.datasets.reading.rows import Row
 from contextmix.errors import BadInput
 from contextmix.evidence.experiment import Experiment, Setup
 from contextmix.evidence.heads import Array, Maps, bounded, head_size, maps_of
 from contextmix.evidence.report import Figure, Report, Table
 from contextmix.evidence.streamed import Streamed, streamed
-from contextmix.model import TracedModel
-from contextmix.papers import SUN_2021
-from contextmix.statistics import interval
-from contextmix.tracing.encode import Inputs
-from contextmix.tracing.texts import encode
-from contextmix.views.plots import bands
-from contextmix.views.plots_panels import Panel, panels
+from contextmix.models.traced_model import TracedModel
+from contextmix.plugins.papers import SUN_2021
+from contextmix.statistics.summaries import interval
+from contextmix.tracing.inputs.encode import Inputs
+from contextmix.tracing.inputs.texts import encode
+from contextmix.views.figures.marks import bands
+from contextmix.views.figures.panels import Panel, panels
 
 FACTORS = (0.5, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 12, 16)
 """The lengths, in dimensions of a head; one token more than its dimensions is another one."""

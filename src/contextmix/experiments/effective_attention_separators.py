@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from contextmix.datasets.rows import Row
+from contextmix.datasets.reading.rows import Row
 from contextmix.errors import BadInput, BadOption
 from contextmix.evidence.experiment import Experiment, Setup
 from contextmix.evidence.heads import (
@@ -34,12 +34,12 @@ from contextmix.evidence.heads import (
 )
 from contextmix.evidence.report import Figure, Report, Table
 from contextmix.evidence.streamed import Streamed, streamed
-from contextmix.model import TracedModel
-from contextmix.papers import SUN_2021
-from contextmix.statistics import Interval, interval
-from contextmix.tokens import Tokens
-from contextmix.tracing.encode import Inputs
-from contextmix.views.plots_panels import Panel, panels
+from contextmix.models.traced_model import TracedModel
+from contextmix.plugins.papers import SUN_2021
+from contextmix.statistics.summaries import Interval, interval
+from contextmix.tokens.pieces import Tokens
+from contextmix.tracing.inputs.encode import Inputs
+from contextmix.views.figures.panels import Panel, panels
 
 OTHER = "other special"
 COLUMNS = ("raw", "effective", "absolute", "part")

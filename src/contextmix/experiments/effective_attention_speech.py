@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from contextmix.datasets.results import Run
+from contextmix.datasets.storage.results import Run
 from contextmix.errors import BadInput, BadOption
 from contextmix.evidence.experiment import Experiment, Setup
 from contextmix.evidence.heads import Array, about_texts, bounded, head_size, number
 from contextmix.evidence.report import Figure, Report, Table
 from contextmix.evidence.speech import PUNCTUATION, Span, is_punctuation, tag_of, tagging
 from contextmix.evidence.streamed import source_of
-from contextmix.papers import SUN_2021
-from contextmix.statistics import interval, normal_interval
-from contextmix.views.plots_panels import Panel, panels
+from contextmix.plugins.papers import SUN_2021
+from contextmix.statistics.summaries import interval, normal_interval
+from contextmix.views.figures.panels import Panel, panels
 
 METHODS = ("attention", "effective_attention")
 FIRST = ("NOUN", "VERB", "PRON")

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from contextmix.contracts import Scored
-from contextmix.datasets.results import Run
+from contextmix.datasets.storage.results import Run
 from contextmix.errors import BadInput
 from contextmix.evidence.experiment import Experiment, Setup
 from contextmix.evidence.globenc import MAPS, record_of, short, spread
 from contextmix.evidence.order import ALPHA
 from contextmix.evidence.published import GLOBENC_HTA
 from contextmix.evidence.report import Figure, Report, Table
-from contextmix.papers import MODARRESSI_2022
-from contextmix.scoring import score
-from contextmix.significance import PairedTest, holm, paired_test
-from contextmix.statistics import normal_interval, summarise
-from contextmix.views.plots import bands, names_below
+from contextmix.plugins.contracts import Scored
+from contextmix.plugins.papers import MODARRESSI_2022
+from contextmix.plugins.scoring import score
+from contextmix.statistics.significance import PairedTest, holm, paired_test
+from contextmix.statistics.summaries import normal_interval, summarise
+from contextmix.views.figures.marks import bands, names_below
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

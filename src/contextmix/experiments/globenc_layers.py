@@ -22,10 +22,10 @@ from contextmix.evidence.globenc import (
 from contextmix.evidence.labelled import sentences_on
 from contextmix.evidence.published import GLOBENC_CURVES, GLOBENC_LAYERS
 from contextmix.evidence.report import Figure, Report, Table
-from contextmix.papers import MODARRESSI_2022
-from contextmix.significance import paired_test
-from contextmix.statistics import normal_interval, summarise
-from contextmix.views.plots import bands, names_below
+from contextmix.plugins.papers import MODARRESSI_2022
+from contextmix.statistics.significance import paired_test
+from contextmix.statistics.summaries import normal_interval, summarise
+from contextmix.views.figures.marks import bands, names_below
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

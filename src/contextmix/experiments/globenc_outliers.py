@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from contextmix.anatomy import BlockAnatomy, NormPlace
-from contextmix.contracts import Scored
 from contextmix.errors import UnsupportedModel
 from contextmix.evidence.experiment import Experiment, Setup
 from contextmix.evidence.globenc import short
 from contextmix.evidence.report import Figure, Report, Table
-from contextmix.papers import MODARRESSI_2022
-from contextmix.scoring import score
-from contextmix.tracing.resolve import parameters, part
-from contextmix.views.plots import COLOURS, MARKERS, names_above, scatter
+from contextmix.plugins.contracts import Scored
+from contextmix.plugins.papers import MODARRESSI_2022
+from contextmix.plugins.scoring import score
+from contextmix.traces.anatomy import BlockAnatomy, NormPlace
+from contextmix.tracing.recording.resolve import parameters, part
+from contextmix.views.figures.marks import COLOURS, MARKERS, names_above, scatter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

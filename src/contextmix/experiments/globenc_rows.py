@@ -14,9 +14,9 @@ from contextmix.errors import BadInput
 from contextmix.evidence.experiment import Experiment, Setup
 from contextmix.evidence.globenc import column_of, record_of
 from contextmix.evidence.report import Figure, Report, Table
-from contextmix.papers import MODARRESSI_2022
-from contextmix.tokenmap import TokenMap
-from contextmix.views.plots import heat
+from contextmix.plugins.papers import MODARRESSI_2022
+from contextmix.results.token_map import TokenMap
+from contextmix.views.figures.marks import heat
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

@@ -13,8 +13,8 @@ from contextmix.evidence.labelled import sentences_on
 from contextmix.evidence.order import Order, Pair, order, pairs
 from contextmix.evidence.published import GLOBENC_ROLLOUT, Column
 from contextmix.evidence.report import Report, Table
-from contextmix.papers import MODARRESSI_2022
-from contextmix.statistics import Interval, Summary, interval, summarise
+from contextmix.plugins.papers import MODARRESSI_2022
+from contextmix.statistics.summaries import Interval, Summary, interval, summarise
 
 TITLE = "Spearman's ρ of rolled-out maps with saliency (GlobEnc, tables 1, A.1, A.2)"
 

@@ -15,8 +15,8 @@ from contextmix.evidence.cues import CHANCE, MEASURES, ROLLED, SINGLE, alignment
 from contextmix.evidence.estimates import RESAMPLES, against, bounds, estimated, outcomes_of, short, tested, verdict
 from contextmix.evidence.experiment import Experiment, Setup
 from contextmix.evidence.report import Figure, Report, Table
-from contextmix.papers import MOHEBBI_2023
-from contextmix.views.plots import bands
+from contextmix.plugins.papers import MOHEBBI_2023
+from contextmix.views.figures.marks import bands
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from contextmix.contracts import Scored
-from contextmix.datasets.source import open_source
+from contextmix.datasets.reading.source import open_source
 from contextmix.errors import BadInput
 from contextmix.evidence.blimp import is_blimp
 from contextmix.evidence.cues import ROLLED
 from contextmix.evidence.estimates import against, estimated, short, tested, verdict
 from contextmix.evidence.experiment import Experiment, Setup
 from contextmix.evidence.report import Figure, Report, Table
-from contextmix.model import TracedModel
-from contextmix.papers import MOHEBBI_2023
-from contextmix.predictor import Removal, predictor, removable
-from contextmix.scoring import METRICS
-from contextmix.views.plots import COLOURS
+from contextmix.models.predictor import Removal, predictor, removable
+from contextmix.models.traced_model import TracedModel
+from contextmix.plugins.contracts import Scored
+from contextmix.plugins.papers import MOHEBBI_2023
+from contextmix.plugins.scoring import METRICS
+from contextmix.views.figures.marks import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

@@ -15,10 +15,10 @@ from contextmix.evidence.estimates import bounds, estimated
 from contextmix.evidence.experiment import Experiment, Setup
 from contextmix.evidence.probing import EPOCHS, HIDDEN, PORTIONS, RATE, VOITA_2020, block_ends, online_code
 from contextmix.evidence.report import Figure, Report, Table
-from contextmix.model import TracedModel
-from contextmix.papers import MOHEBBI_2023
-from contextmix.scoring import METRICS
-from contextmix.views.plots import bands
+from contextmix.models.traced_model import TracedModel
+from contextmix.plugins.papers import MOHEBBI_2023
+from contextmix.plugins.scoring import METRICS
+from contextmix.views.figures.marks import bands
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from contextmix.contracts import Measured, Method
 from contextmix.maths.alti import l1_contributions, l2_contributions
 from contextmix.maths.shares import row_shares
-from contextmix.papers import FERRANDO_2022
-from contextmix.tokenmap import Quantity
-from contextmix.trace import LayerTrace
+from contextmix.plugins.contracts import Measured, Method
+from contextmix.plugins.papers import FERRANDO_2022
+from contextmix.results.token_map import Quantity
+from contextmix.traces.trace import LayerTrace
 
 
 def measure(layer: LayerTrace, *, distance: Literal["l1", "l2"] = "l1", normalise: bool = True) -> Measured:

@@ -3,8 +3,8 @@
 The rollout of `alti`. The residual is in the map, so none is added.
 """
 
-from contextmix.contracts import Recipe
-from contextmix.papers import FERRANDO_2022
+from contextmix.plugins.contracts import Recipe
+from contextmix.plugins.papers import FERRANDO_2022
 
 METHOD = Recipe(
     name="alti_rollout",

@@ -10,10 +10,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from contextmix.contracts import Method
-from contextmix.papers import VASWANI_2017
-from contextmix.tokenmap import Quantity
-from contextmix.trace import LayerTrace
+from contextmix.plugins.contracts import Method
+from contextmix.plugins.papers import VASWANI_2017
+from contextmix.results.token_map import Quantity
+from contextmix.traces.trace import LayerTrace
 
 
 def measure(layer: LayerTrace, *, heads: Literal["mean", "each"] = "mean") -> Tensor:

@@ -3,8 +3,8 @@
 The rollout of `attention_fixed_residual`.
 """
 
-from contextmix.contracts import Recipe
-from contextmix.papers import ABNAR_2020
+from contextmix.plugins.contracts import Recipe
+from contextmix.plugins.papers import ABNAR_2020
 
 METHOD = Recipe(
     name="attention_rollout",

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from contextmix.contracts import Measured, ModelMethod
 from contextmix.errors import BadOption, TraceDoesNotAddUp, UnsupportedModel
 from contextmix.maths import decompx
 from contextmix.maths.biases import BiasRule, add_bias_
@@ -20,11 +19,12 @@ from contextmix.maths.decompx import NormAfter, Rules
 from contextmix.maths.feedforward import GatedFeedForward
 from contextmix.maths.lines import LineRule, line
 from contextmix.maths.norms import Norm, normalise
-from contextmix.modelrun import Head, ModelRun
-from contextmix.papers import MODARRESSI_2023
-from contextmix.provenance import Quantity
-from contextmix.splitting import feed_forward, obstacle, split_block
-from contextmix.trace import LayerTrace
+from contextmix.plugins.contracts import Measured, ModelMethod
+from contextmix.plugins.papers import MODARRESSI_2023
+from contextmix.results.provenance import Quantity
+from contextmix.traces.model_run import Head, ModelRun
+from contextmix.traces.splitting import feed_forward, obstacle, split_block
+from contextmix.traces.trace import LayerTrace
 
 # By the precision of the model. Parts are carried in float32 at least: in half precision it is the model that rounds.
 _TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}

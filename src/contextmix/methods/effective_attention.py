@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from contextmix.contracts import Measured, Method
 from contextmix.maths.effective import effective, effective_mean, value_space, with_ones
 from contextmix.maths.effective_causal import causal_effective, first_seen
-from contextmix.papers import BRUNNER_2020
-from contextmix.tokenmap import Quantity
-from contextmix.trace import LayerTrace
+from contextmix.plugins.contracts import Measured, Method
+from contextmix.plugins.papers import BRUNNER_2020
+from contextmix.results.token_map import Quantity
+from contextmix.traces.trace import LayerTrace
 
 
 def measure(

@@ -3,8 +3,8 @@
 The rollout of `norm_encoder`, un-normalised, in float64. This is what the paper calls GlobEnc.
 """
 
-from contextmix.contracts import Recipe
-from contextmix.papers import MODARRESSI_2022
+from contextmix.plugins.contracts import Recipe
+from contextmix.plugins.papers import MODARRESSI_2022
 
 METHOD = Recipe(
     name="globenc",

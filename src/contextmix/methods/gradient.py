@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from contextmix.contracts import ModelMethod
 from contextmix.maths.gradients import token_lengths
-from contextmix.modelrun import ModelRun
-from contextmix.papers import SIMONYAN_2014
-from contextmix.provenance import Quantity
+from contextmix.plugins.contracts import ModelMethod
+from contextmix.plugins.papers import SIMONYAN_2014
+from contextmix.results.provenance import Quantity
+from contextmix.traces.model_run import ModelRun
 
 
 def attribute(run: ModelRun) -> Tensor:

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from contextmix.contracts import ModelMethod
 from contextmix.maths.gradients import REDUCTIONS
-from contextmix.modelrun import ModelRun
-from contextmix.papers import MODARRESSI_2022
-from contextmix.provenance import Quantity
+from contextmix.plugins.contracts import ModelMethod
+from contextmix.plugins.papers import MODARRESSI_2022
+from contextmix.results.provenance import Quantity
+from contextmix.traces.model_run import ModelRun
 
 
 def attribute(run: ModelRun, *, reduce: Literal["norm", "sum"] = "norm") -> Tensor:

@@ -10,11 +10,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from contextmix.contracts import Method
-from contextmix.papers import MODARRESSI_2022
-from contextmix.sensitivity import to_block_input, to_embeddings
-from contextmix.tokenmap import Quantity
-from contextmix.trace import LayerTrace
+from contextmix.plugins.contracts import Method
+from contextmix.plugins.papers import MODARRESSI_2022
+from contextmix.results.token_map import Quantity
+from contextmix.traces.sensitivity import to_block_input, to_embeddings
+from contextmix.traces.trace import LayerTrace
 
 
 def measure(layer: LayerTrace, *, span: Literal["layer", "embeddings"] = "layer") -> Tensor:

@@ -13,12 +13,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from contextmix.contracts import Measured, ModelMethod
 from contextmix.errors import BadInput, BadOption
 from contextmix.maths.gradients import REDUCTIONS, NoRoom, path_gradient
-from contextmix.modelrun import ModelRun
-from contextmix.papers import SUNDARARAJAN_2017
-from contextmix.provenance import Quantity
+from contextmix.plugins.contracts import Measured, ModelMethod
+from contextmix.plugins.papers import SUNDARARAJAN_2017
+from contextmix.results.provenance import Quantity
+from contextmix.traces.model_run import ModelRun
 
 
 def attribute(

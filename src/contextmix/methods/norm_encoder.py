@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from contextmix.contracts import Method
-from contextmix.papers import MODARRESSI_2022
-from contextmix.tokenmap import Quantity
-from contextmix.trace import LayerTrace
+from contextmix.plugins.contracts import Method
+from contextmix.plugins.papers import MODARRESSI_2022
+from contextmix.results.token_map import Quantity
+from contextmix.traces.trace import LayerTrace
 
 
 def measure(layer: LayerTrace) -> Tensor:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from contextmix.contracts import Method
 from contextmix.errors import UnsupportedModel
 from contextmix.maths.encoder_vectors import encoder_lengths, through_matrix
 from contextmix.maths.feedforward import FeedForward
 from contextmix.maths.lines import zero_origin_slope
 from contextmix.maths.norms import denominator, linear, normalise
-from contextmix.papers import MODARRESSI_2023
-from contextmix.tokenmap import Quantity
-from contextmix.trace import LayerTrace
+from contextmix.plugins.contracts import Method
+from contextmix.plugins.papers import MODARRESSI_2023
+from contextmix.results.token_map import Quantity
+from contextmix.traces.trace import LayerTrace
 
 
 def measure(layer: LayerTrace) -> Tensor:

@@ -12,11 +12,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from contextmix.contracts import Measured, ModelMethod
 from contextmix.errors import BadInput, BadOption
-from contextmix.modelrun import ModelRun
-from contextmix.papers import ZEILER_2014
-from contextmix.provenance import Quantity
+from contextmix.plugins.contracts import Measured, ModelMethod
+from contextmix.plugins.papers import ZEILER_2014
+from contextmix.results.provenance import Quantity
+from contextmix.traces.model_run import ModelRun
 
 ROWS_AT_ONCE = 64
 """More rows in a batch are not faster, only larger."""

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contextmix.contracts import ModelMethod
-from contextmix.modelrun import ModelRun
-from contextmix.papers import DEYOUNG_2020
-from contextmix.provenance import Quantity
+from contextmix.plugins.contracts import ModelMethod
+from contextmix.plugins.papers import DEYOUNG_2020
+from contextmix.results.provenance import Quantity
+from contextmix.traces.model_run import ModelRun
 
 
 def attribute(run: ModelRun, *, seed: int = 0) -> Tensor:

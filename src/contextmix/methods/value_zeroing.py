@@ -14,17 +14,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from contextmix.continuation import attention_addition, following_steps
-from contextmix.contracts import Measured, Method
 from contextmix.errors import BadOption, UnsupportedModel
 from contextmix.maths.differences import cosine_distance, euclidean_distance
 from contextmix.maths.feedforward import FeedForward
 from contextmix.maths.shares import row_shares
 from contextmix.maths.zeroing import Reader, Tail, bfloat16_product, reader_of, zeroing_changes
 from contextmix.maths.zeroing_steps import changes_through
-from contextmix.papers import MOHEBBI_2023
-from contextmix.tokenmap import Quantity
-from contextmix.trace import LayerTrace
+from contextmix.plugins.contracts import Measured, Method
+from contextmix.plugins.papers import MOHEBBI_2023
+from contextmix.results.token_map import Quantity
+from contextmix.traces.continuation import attention_addition, following_steps
+from contextmix.traces.trace import LayerTrace
 
 _DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cosine": cosine_distance, "euclidean": euclidean_distance}
 _PRECISIONS = ("full", "bfloat16")

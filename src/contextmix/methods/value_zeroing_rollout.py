@@ -3,8 +3,8 @@
 The rollout of `value_zeroing`. Stochastic matrices multiply to a stochastic matrix.
 """
 
-from contextmix.contracts import Recipe
-from contextmix.papers import MOHEBBI_2023
+from contextmix.plugins.contracts import Recipe
+from contextmix.plugins.papers import MOHEBBI_2023
 
 METHOD = Recipe(
     name="value_zeroing_rollout",

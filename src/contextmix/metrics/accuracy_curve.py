@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from contextmix.contracts import Metric, Predict, Scored
 from contextmix.errors import BadOption
 from contextmix.maths.removal import By, Order, ranking, without
-from contextmix.papers import MODARRESSI_2023
-from contextmix.perturbation import PERCENT, ask, named, portions
+from contextmix.plugins.contracts import Metric, Predict, Scored
+from contextmix.plugins.papers import MODARRESSI_2023
+from contextmix.plugins.perturbation import PERCENT, ask, named, portions
 
 
 def score(

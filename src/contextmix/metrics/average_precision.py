@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from contextmix.contracts import Metric, Scored
 from contextmix.maths.ranking import precision_and_recall
-from contextmix.papers import MOHEBBI_2023
-from contextmix.rationale import unranked
+from contextmix.plugins.contracts import Metric, Scored
+from contextmix.plugins.papers import MOHEBBI_2023
+from contextmix.plugins.rationale import unranked
 
 
 def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:

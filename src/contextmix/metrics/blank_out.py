@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from contextmix.contracts import Metric, Predict, Scored
 from contextmix.maths.correlation import rank_correlation
 from contextmix.maths.removal import ranking
-from contextmix.papers import MOHEBBI_2023
-from contextmix.perturbation import ask
+from contextmix.plugins.contracts import Metric, Predict, Scored
+from contextmix.plugins.papers import MOHEBBI_2023
+from contextmix.plugins.perturbation import ask
 
 
 def score(scores: NDArray[np.float64], predict: Predict, removable: NDArray[np.bool_]) -> Scored:

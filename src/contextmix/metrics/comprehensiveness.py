@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from contextmix.contracts import Metric, Predict, Scored
 from contextmix.maths.removal import By, ranking, without
-from contextmix.papers import DEYOUNG_2020
-from contextmix.perturbation import ask, named, portions
+from contextmix.plugins.contracts import Metric, Predict, Scored
+from contextmix.plugins.papers import DEYOUNG_2020
+from contextmix.plugins.perturbation import ask, named, portions
 
 
 def score(

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from contextmix.contracts import Metric, Scored
-from contextmix.papers import MOHEBBI_2023
-from contextmix.rationale import one_sided
+from contextmix.plugins.contracts import Metric, Scored
+from contextmix.plugins.papers import MOHEBBI_2023
+from contextmix.plugins.rationale import one_sided
 
 
 def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from contextmix.contracts import Metric, Predict, Scored
 from contextmix.maths.removal import By, area, only, ranking
-from contextmix.papers import PETSIUK_2018
-from contextmix.perturbation import ask, spread
+from contextmix.plugins.contracts import Metric, Predict, Scored
+from contextmix.plugins.papers import PETSIUK_2018
+from contextmix.plugins.perturbation import ask, spread
 
 
 def score(

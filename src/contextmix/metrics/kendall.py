@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from contextmix.contracts import Metric, Scored
 from contextmix.maths.correlation import no_correlation
-from contextmix.papers import KENDALL_1945
+from contextmix.plugins.contracts import Metric, Scored
+from contextmix.plugins.papers import KENDALL_1945
 
 
 def score(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> Scored:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from contextmix.contracts import Metric, Predict, Scored
 from contextmix.maths.removal import By, Order, ranking, without
-from contextmix.papers import CHEN_2020
-from contextmix.perturbation import PERCENT, ask, named, portions
+from contextmix.plugins.contracts import Metric, Predict, Scored
+from contextmix.plugins.papers import CHEN_2020
+from contextmix.plugins.perturbation import PERCENT, ask, named, portions
 
 
 def score(

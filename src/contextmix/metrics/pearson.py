@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from contextmix.contracts import Metric, Scored
 from contextmix.maths.correlation import linear_correlation, no_linear_correlation
-from contextmix.papers import PEARSON_1895
+from contextmix.plugins.contracts import Metric, Scored
+from contextmix.plugins.papers import PEARSON_1895
 
 
 def score(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> Scored:

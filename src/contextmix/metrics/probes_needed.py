@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from contextmix.contracts import Metric, Scored
 from contextmix.maths.ranking import rank_of_first
-from contextmix.papers import YIN_2022
-from contextmix.rationale import unranked
+from contextmix.plugins.contracts import Metric, Scored
+from contextmix.plugins.papers import YIN_2022
+from contextmix.plugins.rationale import unranked
 
 
 def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from contextmix.contracts import Metric, Scored
 from contextmix.maths.correlation import no_correlation, rank_correlation
-from contextmix.papers import ADEBAYO_2018
+from contextmix.plugins.contracts import Metric, Scored
+from contextmix.plugins.papers import ADEBAYO_2018
 
 
 def score(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> Scored:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from contextmix.contracts import Metric, Scored
 from contextmix.maths.correlation import no_correlation, rank_correlation
-from contextmix.papers import SPEARMAN_1904
+from contextmix.plugins.contracts import Metric, Scored
+from contextmix.plugins.papers import SPEARMAN_1904
 
 
 def score(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> Scored:

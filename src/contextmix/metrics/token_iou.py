@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from contextmix.contracts import Metric, Scored
 from contextmix.maths.ranking import hits_at
-from contextmix.papers import DEYOUNG_2020
-from contextmix.rationale import Top, chosen_number, unranked
+from contextmix.plugins.contracts import Metric, Scored
+from contextmix.plugins.papers import DEYOUNG_2020
+from contextmix.plugins.rationale import Top, chosen_number, unranked
 
 
 def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_], *, top: Top = "marked") -> Scored:

@@ -21,13 +21,13 @@ from contextmix.serve.asking import Asking, NotAcceptable
 from contextmix.serve.documents import Asked, Exhibit, Exploration, Health, MethodFacts, ModelFacts, Refusal
 from contextmix.serve.jobs import Job, Shelf
 from contextmix.serve.pool import Full, Pool
-from contextmix.views.report import Section, report
+from contextmix.views.page.report import Section, report
 
 _PAGE = {  # the whole of what is served from files: address → file of the package, and what it is
     "/": ("serve/static/index.html", "text/html; charset=utf-8"),
     "/page.css": ("serve/static/page.css", "text/css; charset=utf-8"),
     "/page.js": ("serve/static/page.js", "text/javascript; charset=utf-8"),
-    "/explorer.js": ("views/explorer/explorer.js", "text/javascript; charset=utf-8"),
+    "/explorer.js": ("views/page/explorer/explorer.js", "text/javascript; charset=utf-8"),
 }
 _SAID = {
     400: "Not HTTP, or not JSON.",

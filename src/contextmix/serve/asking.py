@@ -12,12 +12,12 @@ import anyio.to_thread
 
 import contextmix
 from contextmix.errors import ContextMixError
-from contextmix.exploring import plans_to_explore, refuse_idle_target
-from contextmix.plan import make_plan
+from contextmix.models.explore import plans_to_explore, refuse_idle_target
+from contextmix.plugins.plan import make_plan
 from contextmix.serve.documents import Asked, MethodFacts, ModelFacts
 from contextmix.serve.limits import Limits
 from contextmix.serve.worker import about
-from contextmix.tracing.texts import encode
+from contextmix.tracing.inputs.texts import encode
 
 _SLOW = re.compile(r"n(²·n?²?)?·?d³|n²·d|\bn (forward|maximum)|\d\d forward|·n forward|n/3")
 """Costs that grow with the text beyond one run of the model, or are many runs of it, as methods word them."""

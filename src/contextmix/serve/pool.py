@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
-import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
-from functools import lru_cache
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
+from contextmix.processes.start import start
 from contextmix.serve.jobs import Job
 from contextmix.serve.limits import Limits
 from contextmix.serve.slots import Slot
 from contextmix.serve.worker import Load, work
+
+MODULES = ("contextmix.models.verbs", "contextmix.views.page.pages", "contextmix.serve.worker")
+"""What a worker process needs."""
 
 
 class Full(Exception):
@@ -47,7 +47,7 @@ class Pool:
         self.limits, self.closing = limits, False
         self._load, self._places, self._count = load, dict(places), workers
         self._queue: deque[Job] = deque()
-        self._change, self._starting = threading.Condition(), threading.Lock()
+        self._change = threading.Condition()
         self._mean_seconds = 1.0
         self._slots: list[Slot] = []
 
@@ -114,16 +114,10 @@ class Pool:
 
     # For the slots ---------------------------------------------------------------------------------------------------
 
-    def connect(self) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+    def connect(self) -> tuple[BaseProcess, Connection]:
         """A new worker process, which begins to load."""
-        own, theirs = multiprocessing.Pipe()
         threads = max(1, (os.cpu_count() or 1) // self._count)
-        given = (theirs, self._load, self._places, self.limits.answer_bytes, threads)
-        with self._starting:
-            process = _context().Process(target=work, args=given, daemon=True)
-            process.start()
-        theirs.close()  # the worker has its own; so that its end is seen here
-        return process, own
+        return start(work, self._load, self._places, self.limits.answer_bytes, threads, modules=MODULES)
 
     def next(self) -> Job | None:
         """The next job, once there is one; None when the pool closes."""
@@ -136,24 +130,3 @@ class Pool:
         """How long a job took, for the guess when to come back."""
         with self._change:
             self._mean_seconds += 0.1 * (seconds - self._mean_seconds)
-
-
-def warm() -> None:
-    """Begin to import what workers need, in a process beside this one, which can import in the meantime."""
-    if _context().get_start_method() == "forkserver":
-        # Ctrl-C goes to all processes of a terminal; that one ends with this one, and says nothing.
-        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            forkserver.ensure_running()
-        finally:
-            signal.signal(signal.SIGINT, heard)
-
-
-@lru_cache(maxsize=1)
-def _context() -> Any:
-    """How processes are started: on Linux as forks of one that has done nothing but import, which is quick."""
-    if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["contextmix.api", "contextmix.views.pages", "contextmix.serve.worker"])
-    return context

@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import sys
 import threading
 import time
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol
 
 from contextmix.errors import ContextMixError
 from contextmix.serve.jobs import Job
+from contextmix.serve.limits import Limits
 from contextmix.serve.worker import ANSWER, FAILURE, PROGRESS, READY, STILL, STOP, STOPPED
-
-if TYPE_CHECKING:
-    from contextmix.serve.pool import Pool
 
 _TICK = 0.05
 """Seconds between two looks at whether a running job is still wanted; its messages are read at once."""
 
 
+class Queue(Protocol):
+    """Where a slot gets its process and its jobs; see `contextmix.serve.pool.Pool`."""
+
+    limits: Limits
+    closing: bool
+
+    def connect(self) -> tuple[BaseProcess, Connection]:
+        """A new worker process, which begins to load."""
+
+    def next(self) -> Job | None:
+        """The next job, once there is one; None when there will be none."""
+
+    def note(self, seconds: float) -> None:
+        """How long a job took."""
+
+
 class Slot(threading.Thread):
     """One worker process, its successors, and the thread that watches them."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Queue) -> None:
         super().__init__(daemon=True)
         self.pool = pool
-        self.process: multiprocessing.process.BaseProcess | None = None
+        self.process: BaseProcess | None = None
         self.connection: Connection | None = None
 
     def begin(self) -> None:

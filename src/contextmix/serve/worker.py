@@ -60,7 +60,7 @@ def work(connection: Connection, load: Load, places: Mapping[str, str], answer_b
     try:
         import torch
 
-        from contextmix.tracing.load import hide_progress_bars
+        from contextmix.tracing.inputs.checkpoints import hide_progress_bars
 
         hide_progress_bars()
         torch.set_num_threads(threads)
@@ -103,7 +103,7 @@ def about(refusal: ContextMixError) -> str | None:
 
 
 def _explore(connection: Connection, models: Mapping[str, Any], request: Any, answer_bytes: int) -> None:
-    from contextmix.views import pages
+    from contextmix.views.page import pages
 
     def progress(fraction: float, what: str) -> None:
         if connection.poll():

@@ -1,1 +1,4 @@
-"""What people look at: each view reads a TokenMap and knows nothing else."""
+"""What people look at. Each view reads results and knows nothing of models.
+
+``drawing`` decides once what is shown. ``terminal``, ``page`` and ``figures`` draw it.
+"""

@@ -1,0 +1,246 @@
+"""What a run left behind, read lazily: a table of any size, and each text as the `TokenMap` that `explain` gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from safetensors import safe_open
+
+from contextmix.datasets.storage.folder import RunFolder
+from contextmix.datasets.storage.settings import Settings
+from contextmix.datasets.storage.table import METRICS, SCHEMA
+from contextmix.errors import BadFile, BadInput, BadOption, UnknownName, UnknownPosition
+from contextmix.plugins.contracts import Scored
+from contextmix.results.provenance import Provenance, Quantity
+from contextmix.results.token_map import TokenMap
+from contextmix.tokens.pieces import Tokens
+
+
+class Run:
+    """The results of a run, finished or not; from `contextmix.run` or `contextmix.open_run`.
+
+    Nothing is read before it is asked for. Rows are in the order of the data.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        BadFile: If it is not the folder of a run, or one of a newer schema.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.folder = RunFolder(path)
+        self.manifest: Mapping[str, Any] = self.folder.manifest()
+        """Everything that decides the numbers: settings, data, model, versions; and the summary of a finished run."""
+        if self.manifest.get("schema") != SCHEMA:
+            raise BadFile(
+                f"{path} was written with schema {self.manifest.get('schema')!r} and this version of contextmix reads "
+                f"{SCHEMA}. Use the version that the manifest names."
+            )
+        self.settings = Settings.from_dict(self.manifest["settings"])
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.settings.methods)
+        return f"<Run {str(self.folder.path)!r}: {names} of {len(self):,} of {self.total:,} rows>"
+
+    def __len__(self) -> int:
+        """Rows that are there, failures included."""
+        if not self.folder.shards():
+            return 0
+        with _readable():
+            return int(self.dataset.count_rows())
+
+    @property
+    def total(self) -> int:
+        """Rows of the data."""
+        return int(self.manifest["data"]["rows"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether all rows are there."""
+        return len(self) == self.total
+
+    @property
+    def dataset(self) -> ds.Dataset:
+        """All shards that are finished by now as one pyarrow dataset, for filters, columns and batches of any size."""
+        paths = self.folder.shards()
+        if not paths:
+            raise BadFile(f"{self.folder.path} holds no finished shard yet. Run the same command again to go on.")
+        with _readable():
+            return ds.dataset([str(path) for path in paths], format="parquet")
+
+    def to_pandas(self, columns: list[str] | None = None) -> pd.DataFrame:
+        """The rows with results as a DataFrame, indexed by row; all of them are loaded.
+
+        Args:
+            columns: Only these, such as ``["id", "prediction", "globenc"]``; left out, all.
+        """
+        return self._frame(ds.field("problem").is_null(), columns)
+
+    def outcomes(self) -> dict[tuple[str, str], list[Scored]]:
+        """What the metrics say: (metric, method) → one `Scored` per row with results, in order."""
+        names = [(metric, method) for metric in self.settings.metrics for method in self.settings.methods]
+        frame = self.to_pandas([*self.settings.metric_columns, "notes"])
+        notes = [json.loads(text or "{}").get(METRICS, {}) for text in frame["notes"]]
+        found = {}
+        for metric, method in names:
+            column = f"{metric}:{method}"
+            found[metric, method] = [
+                Scored(None, own[column]["reason"])
+                if np.isnan(value)
+                else Scored(float(value), curve=own.get(column, {}).get("curve", {}))
+                for value, own in zip(frame[column], notes, strict=True)
+            ]
+        return found
+
+    def failures(self) -> pd.DataFrame:
+        """The rows without results: id, source, problem and reason, indexed by row."""
+        return self._frame(ds.field("problem").is_valid(), ["id", "source", "problem", "reason"])
+
+    def summary(self) -> dict[str, Any]:
+        """Rows, results and failures by problem, and what the manifest says about time."""
+        problems = self.failures()["problem"].value_counts().to_dict() if len(self) else {}
+        failed = sum(problems.values())
+        found = {"rows": self.total, "done": len(self), "results": len(self) - failed, "failed": failed}
+        return {**found, "problems": problems, **self.manifest.get("summary", {})}
+
+    def row(self, number: int, method: str | None = None) -> TokenMap:
+        """The scores of one text, as `TracedModel.explain` gives them for its query, in float32.
+
+        Args:
+            number: Its position in the data.
+            method: One of the run; left out, the only one.
+
+        Raises:
+            UnknownPosition: If there is no such row yet.
+            BadInput: If the row failed, with the reason.
+            UnknownName: If the run did not measure the method.
+        """
+        name, found = self._method(method), self._row(number)
+        return self._token_map(name, found, np.array(found[name], dtype=np.float32), self._column(name)["dims"])
+
+    def map(self, number: int, method: str | None = None) -> TokenMap:
+        """The whole map of one text, (query, key), with a layer axis in front where layers were asked for.
+
+        Args:
+            number: As for `row`.
+            method: As for `row`.
+
+        Raises:
+            BadOption: If the run kept no maps.
+        """
+        name, found = self._method(method), self._row(number)
+        if not self.settings.maps or "target" in self._column(name)["dims"] or found["query"] is None:
+            raise BadOption(f"This run kept no maps of {name}. Run it again with maps=True (--maps) in another folder.")
+        dims = [*self._column(name)["dims"][:-1], "query", "key"]
+        return self._token_map(name, found, self._array(number, name), dims)
+
+    def _column(self, name: str) -> Mapping[str, Any]:
+        return self.manifest["columns"][name]  # type: ignore[no-any-return]
+
+    def _method(self, asked: str | None) -> str:
+        names = self.settings.methods
+        if asked is None and len(names) > 1:
+            raise BadOption(f"This run measured {', '.join(names)}: say which one.")
+        name = names[0] if asked is None else asked.replace("-", "_")
+        if name not in names:
+            raise UnknownName("method in this run", name, names)
+        return name
+
+    def _row(self, number: int) -> dict[str, Any]:
+        shard = self.folder.shard(number // self.settings.shard_size)
+        if not 0 <= number < self.total or not shard.exists():
+            there = f"{len(self):,} of {self.total:,} rows, whole shards of {self.settings.shard_size}"
+            raise UnknownPosition("row", number, [there])
+        # Shards hold a window of the data in its order, so the place within one is known.
+        with _readable():
+            table = pq.read_table(shard, filters=ds.field("row") == number)
+        found: dict[str, Any] = table.to_pylist()[0]
+        if found["problem"] is not None:
+            raise BadInput(f"Row {number} ({found['source']}) has no scores. {found['reason']}")
+        return found
+
+    def _token_map(self, name: str, found: dict[str, Any], values: Any, dims: list[str]) -> TokenMap:
+        column = self._column(name)
+        notes = {**column["provenance"]["notes"], **json.loads(found["notes"] or "{}").get(name, {})}
+        if found["prediction"] is not None:
+            notes["prediction"] = {"label": found["prediction"], "probability": found["probability"]}
+        checks = {check: found[check] for check in ("conservation", "block_equation") if found[check] is not None}
+        made = Provenance.from_dict({**column["provenance"], "checks": checks, "notes": notes})
+        of_query = found["query"] is not None and "target" not in dims
+        selected = {"query": found["query"]} if of_query and "query" not in dims else {}
+        layers = column["layers"] if "layer" in dims else None
+        if of_query and layers is None and column["layers"]:
+            selected["layer"] = column["layers"][-1]
+        targets = column["targets"] if "target" in dims else None
+        return TokenMap(
+            values,
+            dims,
+            _tokens(found),
+            Quantity(column["quantity"]),
+            made,
+            layers=layers,
+            targets=targets,
+            selected=selected,
+        )
+
+    def _array(self, number: int, name: str) -> Any:
+        for path in self.folder.maps(number // self.settings.shard_size):
+            with safe_open(path, framework="numpy") as file:
+                if f"{number}/{name}" in file.keys():  # noqa: SIM118, the file is no mapping
+                    return file.get_tensor(f"{number}/{name}")
+        raise BadFile(
+            f"The map of row {number} is in no file of {self.folder.path / 'maps'}: it was removed after the run."
+        )
+
+    def _frame(self, where: Any, columns: list[str] | None) -> pd.DataFrame:
+        known = self.dataset.schema.names
+        for name in columns or []:
+            if name not in known:
+                raise UnknownName("column of this run", name, known)
+        chosen = None if columns is None else ["row", *(name for name in columns if name != "row")]
+        with _readable():
+            return self.dataset.to_table(filter=where, columns=chosen).to_pandas().set_index("row")
+
+
+def open_run(path: Path | str) -> Run:
+    """The results of a run, read lazily.
+
+    Args:
+        path: The folder that `contextmix.run` or `contextmix run` wrote; it may still be at work.
+
+    Raises:
+        BadFile: If it is not the folder of a run.
+    """
+    return Run(path)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Say as `BadFile` which shard is damaged."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as reason:
+        raise BadFile(
+            f"A shard cannot be read: {str(reason).rstrip('.')}. Run the same command again: it is measured anew."
+        ) from reason
+
+
+def _tokens(found: Mapping[str, Any]) -> Tokens:
+    spans = None
+    if found["starts"] is not None:
+        spans = [
+            None if start is None else (start, end) for start, end in zip(found["starts"], found["ends"], strict=True)
+        ]
+    ids = None if found["ids"] is None else tuple(found["ids"])
+    words = None if found["words"] is None else tuple(found["words"])
+    return Tokens(tuple(found["tokens"]), ids, tuple(found["special"]), words, None if spans is None else tuple(spans))

@@ -1,0 +1,188 @@
+"""What a run is asked for: everything beside the data and the model that decides its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, get_args
+
+from contextmix.errors import BadOption
+from contextmix.models.predictor import Removal
+from contextmix.plugins.contracts import Metric
+from contextmix.plugins.plan import Plan, layer_numbers, make_plan, refuse_values
+from contextmix.plugins.registry import check_options
+from contextmix.plugins.scoring import METRICS
+from contextmix.tracing.inputs.targets import Asked
+
+SHARD_SIZE = 1024
+"""Rows per shard, unless told otherwise."""
+GOLD = "gold"
+"""The target that stands for the label of each row."""
+
+RANDOMISED = "randomised_weights"
+"""The metric whose reference is the same method on the model with random weights."""
+
+REFERENCE = "gradient_inputs"
+"""What metrics against a reference compare with, unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured of each text.
+
+    Attributes:
+        methods: Names of recipes, mixing maps or methods of the whole model.
+        options: Method → its options.
+        query: The token whose row is kept, by text or position; None for the first one, or the last of a causal model.
+            Of a language model also the one whose score methods of the whole model explain.
+        target: What methods of the whole model explain, as for `TracedModel.explain`; ``"gold"`` for each row's label.
+        layers: Blocks to keep, or ``"all"``; None for the last one.
+        words: Whether sub-words are merged.
+        maps: Whether the whole (query, key) maps are kept too.
+        truncate: Whether texts that are too long are cut; otherwise they are recorded as failures.
+        shard_size: Rows of the data per shard: what is bucketed together, and what is written together.
+        metrics: Names of metrics, computed for every method on every text.
+        metric_options: Metric → its options.
+        reference: The method that metrics against a reference compare with; among the methods if there is such a one.
+        removal: What stands in the place of a token that is taken away, for metrics that ask the model.
+        seed: Of the random weights that ``randomised_weights`` compares with.
+        randomised_rows: The first rows, for which alone ``randomised_weights`` is computed; None for all.
+    """
+
+    methods: tuple[str, ...]
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    query: int | str | None = None
+    target: Asked = None
+    layers: Any = None
+    words: bool = False
+    maps: bool = False
+    truncate: bool = False
+    shard_size: int = SHARD_SIZE
+    metrics: tuple[str, ...] = ()
+    metric_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reference: str = REFERENCE
+    removal: Removal = "mask"
+    seed: int = 0
+    randomised_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.methods or len(set(self.methods)) < len(self.methods):
+            raise BadOption(f"A run needs one or more different methods; got {', '.join(self.methods) or 'none'}.")
+        for name in self.options:
+            if name not in self.methods:
+                raise BadOption(f"Options were given for {name}, which is not among the methods of this run.")
+        if not isinstance(self.shard_size, int) or self.shard_size < 1:
+            raise BadOption(f"shard_size={self.shard_size!r} is a number of rows, at least 1.")
+        if isinstance(self.query, bool) or not isinstance(self.query, int | str | None):
+            raise BadOption(f"query={self.query!r} is a token by its text or its position.")
+        self._refuse_unused()
+        if self.metrics or self.metric_options:
+            self._refuse_metrics()
+
+    @cached_property
+    def plans(self) -> tuple[Plan, ...]:
+        """What each method does; options are checked here."""
+        return tuple(make_plan(name, None, self.options.get(name)) for name in self.methods)
+
+    @cached_property
+    def judges(self) -> tuple[Metric, ...]:
+        """The metrics."""
+        return tuple(METRICS[name] for name in self.metrics)
+
+    @property
+    def metric_columns(self) -> tuple[str, ...]:
+        """The columns of the metrics, ``metric:method``."""
+        return tuple(f"{metric}:{method}" for metric in self.metrics for method in self.methods)
+
+    def needs(self, against: str) -> bool:
+        """Whether a metric compares with this: ``"reference"`` (of another method), ``"rationale"``, ``"model"``."""
+        return any(one.against == against and one.name != RANDOMISED for one in self.judges)
+
+    def is_randomised(self, row: int) -> bool:
+        """Whether a row is explained with random weights too."""
+        return RANDOMISED in self.metrics and (self.randomised_rows is None or row < self.randomised_rows)
+
+    def shown(self, plan: Plan, count: int) -> list[int]:
+        """The blocks of which a plan keeps rows, of a model of ``count`` blocks; a plan without layers has none."""
+        return [] if plan.of_model else layer_numbers(self.layers, count, everything=False)
+
+    def wants(self, plan: Plan, layer: int, count: int) -> bool:
+        """Whether a plan needs a block: an aggregation reads all of them."""
+        return plan.aggregation is not None or layer in self.shown(plan, count)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        target = list(self.target) if isinstance(self.target, tuple) else self.target
+        layers = list(self.layers) if isinstance(self.layers, Sequence) and self.layers != "all" else self.layers
+        return {
+            "methods": {name: dict(self.options.get(name, {})) for name in self.methods},
+            "query": self.query,
+            "target": target,
+            "layers": layers,
+            "words": self.words,
+            "maps": self.maps,
+            "truncate": self.truncate,
+            "shard_size": self.shard_size,
+            "metrics": {name: dict(self.metric_options.get(name, {})) for name in self.metrics},
+            "reference": self.reference,
+            "removal": self.removal,
+            "seed": self.seed,
+            "randomised_rows": self.randomised_rows,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Settings:
+        """The inverse of `to_dict`."""
+        known = dict(values)
+        methods, metrics = known.pop("methods"), known.pop("metrics", {})
+        target = tuple(known["target"]) if isinstance(known["target"], list) else known["target"]
+        options = {name: chosen for name, chosen in methods.items() if chosen}
+        own = {name: chosen for name, chosen in metrics.items() if chosen}
+        rest = {**known, "target": target, "metrics": tuple(metrics), "metric_options": own}
+        return cls(tuple(methods), options, **rest)
+
+    def _refuse_unused(self) -> None:
+        """An option that would change nothing is a mistake, and is told before the work."""
+        whole = [plan.name for plan in self.plans if plan.of_model]
+        if self.target is not None and not whole:
+            raise BadOption(
+                f"target={self.target!r} means nothing to {', '.join(self.methods)}: they explain what a token's "
+                "representation is made of, not a score. Leave it out, or add a method such as gradient_inputs."
+            )
+        if len(whole) == len(self.plans):
+            for name, value in {"layers": self.layers, "maps": self.maps or None}.items():
+                if value is not None:
+                    raise BadOption(
+                        f"{', '.join(whole)} give one number per token, for one score: there are no {name} to choose. "
+                        f"Leave {name}={value!r} out."
+                    )
+
+    def _refuse_metrics(self) -> None:
+        """What no metric can be computed of, and options that no metric takes."""
+        if len(set(self.metrics)) < len(self.metrics):
+            raise BadOption(f"Metrics are named once each; got {', '.join(self.metrics)}.")
+        for one in self.judges:
+            given = self.metric_options.get(one.name, {})
+            check_options("metric", one.name, one.score, given)
+            refuse_values(one.score, given)
+        if self.randomised_rows is not None and (RANDOMISED not in self.metrics or self.randomised_rows < 1):
+            raise BadOption(
+                f"randomised_rows={self.randomised_rows!r} is a number of rows, at least 1, and for {RANDOMISED} only."
+            )
+        if self.removal not in get_args(Removal):
+            raise BadOption(f"removal={self.removal!r} is none of {', '.join(get_args(Removal))}.")
+        for name in self.metric_options:
+            if name not in self.metrics:
+                raise BadOption(f"Options were given for {name}, which is not among the metrics of this run.")
+        if self.needs("reference") and self.reference not in self.methods:
+            raise BadOption(f"The reference {self.reference} is not among the methods of this run. Add it to them.")
+        several = [plan.name for plan in self.plans if plan.options.get("heads") == "each"]
+        asked = {"layers": self.layers, "words": self.words or None, "heads='each' of": ", ".join(several) or None}
+        asked["target"] = "all" if self.target == "all" else None
+        for name, value in asked.items():
+            if value is not None:
+                raise BadOption(
+                    f"A metric reads one number per token, and {name}={value!r} gives others. Leave it out of a run "
+                    f"with metrics ({', '.join(self.metrics)}), or the metrics out of this one."
+                )

@@ -1,0 +1,130 @@
+"""From inputs to results: every mixing map in one run per batch, methods of the whole model one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from contextmix.errors import BadOption
+from contextmix.models.attribution import masks, scores_tokens
+from contextmix.models.batch import Wanted
+from contextmix.models.explore import Request
+from contextmix.models.loaded_model import LoadedModel
+from contextmix.plugins.plan import Plan
+from contextmix.results.exploration import Exploration
+from contextmix.results.token_map import TokenMap
+from contextmix.tokens.pieces import Tokens
+from contextmix.tracing.inputs.encode import Inputs, batches
+from contextmix.tracing.inputs.targets import speaks
+
+
+def explained(
+    model: LoadedModel,
+    inputs: Sequence[Inputs],
+    plans: Sequence[Plan],
+    query: int | str | None,
+    layers: Any,
+    batch_size: int = 1,
+    wanted: Wanted | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> list[list[TokenMap]]:
+    """For each sequence one result per plan; the model runs once per batch, whatever the number of plans.
+
+    Args:
+        model: The model.
+        inputs: The sequences.
+        plans: Mixing maps, with or without an aggregation.
+        query: The token whose row is kept; None for all.
+        layers: Blocks to show; see `TracedModel.explain`.
+        batch_size: Sequences of equal length that run together.
+        wanted: Whether a plan needs a layer; None for all.
+        tell: Called before layers are aggregated, which may take long; what it raises ends the work.
+    """
+    refuse_query(inputs, query)
+    results: list[list[TokenMap]] = [[] for _ in inputs]
+    for positions, tensors in batches(inputs, batch_size):
+        found = model.measure_batch(tensors, plans, wanted)
+        for which, plan in enumerate(plans):
+            if tell is not None and plan.aggregation is not None:
+                tell(f"{plan.name}, all layers")
+            maps = found.maps(which)
+            for row, position in enumerate(positions):
+                tokens = model.labels(inputs[position], maps.shape[-1])
+                notes: dict[str, Any] = dict(found.notes(which, row))
+                if prediction := model.prediction(found.outputs, row, tokens):
+                    notes["prediction"] = prediction
+                made = model.origin.provenance(found.checks, **plan.describe()).noting(**notes)
+                results[position].append(plan.result(maps[:, row], tokens, made, query, layers))
+    return results
+
+
+def explored(model: LoadedModel, one: Inputs, over: Any, asked: Request) -> Exploration:
+    """One input: all mixing maps first, in one run, then the attributions of the whole model.
+
+    Args:
+        model: The model.
+        one: The input.
+        over: The image or sound that it was made of.
+        asked: What `TracedModel.explore` was asked for.
+    """
+    maps: dict[str, TokenMap] = {}
+    steps = asked.steps
+    if asked.mixing:
+        (found,) = explained(model, [one], asked.mixing, None, asked.layers, wanted=steps.layer, tell=steps.still)
+        maps = {plan.name: each for plan, each in zip(asked.mixing, found, strict=True)}
+    position = asked.query if scores_tokens(model.model) else None
+    # A target that cannot be explained is refused by the method, not forgotten.
+    scored = asked.target is not None or any("prediction" in each.provenance.notes for each in maps.values())
+    for plan in asked.whole(scored):
+        steps.whole(plan)
+        tick = partial(steps.still, plan.name)
+        maps[plan.name] = model.attribute(one, plan, asked.target, position, asked.memory_budget, tick)
+    tokens = next(iter(maps.values())).tokens
+    row = _first_query(model, tokens) if asked.query is None else tokens.position(asked.query)
+    return asked.gathered(maps, row, over)
+
+
+def _first_query(model: LoadedModel, tokens: Tokens) -> int:
+    """The token that is looked at first: the only mask, or the usual one."""
+    found = masks(model.tokenizer, tokens) if speaks(model.model) and not model.is_causal else []
+    return found[0] if len(found) == 1 else model.usual_query % len(tokens)
+
+
+def refuse_query(inputs: Sequence[Inputs], query: int | str | None) -> None:
+    """A query that is not there, before the work; tokens of images and sounds are known only after it.
+
+    Raises:
+        UnknownToken: If there is no such token.
+        AmbiguousToken: If there are several.
+    """
+    for one in inputs:
+        if query is not None and one.tokens is not None:
+            one.tokens.position(query)
+
+
+def refuse_axes(plan: Plan, **given: Any) -> None:
+    """An axis to choose from, where a method of the whole model has none.
+
+    Raises:
+        BadOption: If one is given.
+    """
+    for axis, value in given.items():
+        if value is not None:
+            raise BadOption(
+                f"{plan.name} explains one score of the whole model and has no {axis} to choose; got {axis}={value!r}."
+            )
+
+
+def refuse_scores(plan: Plan, **given: Any) -> None:
+    """A score to explain, where a mixing map explains none.
+
+    Raises:
+        BadOption: If one is given.
+    """
+    for option, value in given.items():
+        if value is not None:
+            raise BadOption(
+                f"{plan.name} explains what a token's representation is made of, not a score, so {option}={value!r} "
+                "means nothing to it. Leave it out, or use a method such as gradient_inputs or decompx."
+            )

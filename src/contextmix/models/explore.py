@@ -1,0 +1,167 @@
+"""How a model is explored: which methods fit it, and the steps of the work, told one by one so that it can be ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args, get_type_hints
+
+from contextmix.errors import BadOption
+from contextmix.plugins.plan import METHODS, Plan, make_plan
+from contextmix.results.exploration import Exploration
+from contextmix.results.token_map import TokenMap
+
+Progress = Callable[[float, str], None]
+"""Called with how much is done, from 0 to 1, and what comes next; what it raises ends the work."""
+
+USUAL = ("globenc", "alti_rollout", "attention_rollout", "norm_encoder", "attention")
+"""What is explored where nothing was named: what one run of the model gives. Value Zeroing takes one per token."""
+USUAL_JOINT = ("globenc", "alti_rollout", "alti")
+"""The same for an encoder–decoder, whose maps must join."""
+OF_SCORE = "gradient_inputs"
+"""What is added for a model with a score to explain: one more run."""
+
+
+def plans_to_explore(
+    methods: Sequence[str], heads: bool, options: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[Plan]:
+    """The plans of the methods to explore, each head by itself where it was asked for and the method can.
+
+    Args:
+        methods: Names of recipes, mixing maps or methods of the whole model.
+        heads: Whether heads are kept apart.
+        options: Method → its options.
+
+    Raises:
+        UnknownName: If a method or an option does not exist.
+        BadOption: If no method is named, one twice, options are those of another, or no method keeps heads apart.
+
+    Example:
+        >>> [plan.options for plan in plans_to_explore(["attention", "globenc"], heads=True)]
+        [{'heads': 'each'}, {}]
+    """
+    options = options or {}
+    if isinstance(methods, str) or not methods or len(set(methods)) < len(methods):
+        raise BadOption(f"Methods to explore are a list of different names; got {methods!r}.")
+    for name in options.keys() - set(methods):
+        raise BadOption(f"There are options for {name!r}, which is not explored: {', '.join(methods)}.")
+    plans = [make_plan(name, None, options.get(name)) for name in methods]
+    if not heads:
+        return plans
+    if not any(map(_keeps_heads, plans)):
+        able = [name for name in METHODS if _keeps_heads(make_plan(name))]
+        raise BadOption(
+            f"heads=True keeps heads apart, and none of {', '.join(methods)} can. These can: {', '.join(able)}."
+        )
+    return [
+        make_plan(plan.name, None, {"heads": "each", **options.get(plan.name, {})}) if _keeps_heads(plan) else plan
+        for plan in plans
+    ]
+
+
+def refuse_idle_target(plans: Sequence[Plan], target: Any) -> None:
+    """A target that no method explains.
+
+    Raises:
+        BadOption: With what would.
+    """
+    if target is not None and not any(plan.of_model for plan in plans):
+        names = ", ".join(plan.name for plan in plans)
+        raise BadOption(
+            f"target={target!r} names a score, and {names} explain what a token's representation is made of. Leave it "
+            "out, or add a method such as gradient_inputs."
+        )
+
+
+def about(plans: Sequence[Plan]) -> dict[str, tuple[str, str]]:
+    """Name → formula and paper in short, as the registry has them."""
+    found = {plan.name: METHODS[plan.name if plan.name in METHODS else plan.method.name] for plan in plans}
+    return {name: (one.formula, one.paper.short) for name, one in found.items()}
+
+
+class Steps:
+    """Counts a method on a layer as one step, and tells each before it is done.
+
+    Args:
+        methods: How many there will be, over all inputs.
+        depth: Blocks of the model.
+        told: Whom to tell; None for nobody.
+
+    Example:
+        >>> steps = Steps(2, 1, lambda done, what: print(f"{done:.0%} {what}"))
+        >>> steps.layer(make_plan("attention"), 0)
+        0% attention, layer 1 of 1
+        True
+        >>> steps.whole(make_plan("gradient"))
+        50% gradient
+        >>> steps.end()
+        100% done
+    """
+
+    def __init__(self, methods: int, depth: int, told: Progress | None) -> None:
+        self._depth, self._total, self._told, self._done = depth, methods * depth, told, 0
+
+    def layer(self, plan: Plan, index: int) -> bool:
+        """A mixing map of one layer comes next; always True, as every layer is wanted."""
+        self.still(f"{plan.name}, layer {index + 1} of {self._depth}")
+        self._done += 1
+        return True
+
+    def whole(self, plan: Plan) -> None:
+        """A method of the whole model comes next."""
+        self.still(plan.name)
+        self._done += self._depth
+
+    def still(self, what: str) -> None:
+        """The step that has begun goes on."""
+        if self._told is not None:
+            self._told(self._done / self._total, what)
+
+    def end(self) -> None:
+        """All is done."""
+        self._done = self._total
+        self.still("done")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `TracedModel.explore` was asked for.
+
+    Attributes:
+        plans: The methods.
+        if_scored: Methods of the whole model to add if the model turns out to say something.
+        query: The token that is looked at first.
+        target: The score to explain.
+        layers: Blocks to keep.
+        memory_budget: Bytes that a method of the whole model may use.
+        steps: Whom to tell.
+    """
+
+    plans: Sequence[Plan]
+    if_scored: Sequence[Plan]
+    query: int | str | None
+    target: Any
+    layers: Any
+    memory_budget: int
+    steps: Steps
+
+    @property
+    def mixing(self) -> list[Plan]:
+        """Mixing maps and recipes, which one run serves."""
+        return [plan for plan in self.plans if not plan.of_model]
+
+    def whole(self, scored: bool) -> list[Plan]:
+        """Methods of the whole model, given whether the model has a score to explain."""
+        return [*(plan for plan in self.plans if plan.of_model), *(self.if_scored if scored else ())]
+
+    def gathered(self, maps: Mapping[str, TokenMap], row: int, over: Any) -> Exploration:
+        """The maps in the order that was asked for; an image or a sound only where tokens have places in it."""
+        plans = [plan for plan in (*self.plans, *self.if_scored) if plan.name in maps]
+        placed = maps[plans[0].name].tokens.places is not None and not isinstance(over, Mapping)
+        return Exploration({plan.name: maps[plan.name] for plan in plans}, row, about(plans), over if placed else None)
+
+
+def _keeps_heads(plan: Plan) -> bool:
+    if plan.of_model or plan.aggregation is not None:
+        return False
+    return "each" in get_args(get_type_hints(plan.method.measure).get("heads"))  # type: ignore[union-attr]

@@ -1,0 +1,111 @@
+"""A generation explained step by step: for each new token, which tokens before it made it.
+
+A causal model sees the same at a token whatever follows. So one run over prompt and new tokens gives every step's maps:
+the new token t was made by the row of the token before it. An attribution of the whole model is made once per step, of
+the new token's own score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedModel
+
+from contextmix.errors import BadOption, TraceDoesNotAddUp, UnsupportedModel
+from contextmix.models.attribution import until
+from contextmix.plugins.plan import Plan
+from contextmix.results.token_map import TokenMap
+from contextmix.tracing.inputs.encode import Inputs
+from contextmix.tracing.inputs.targets import Asked, speaks
+from contextmix.tracing.runs.generate import Generated
+
+_OF_ONE_STEP = {"target", "target_id", "foil", "foil_id", "position", "prediction"}
+"""Notes that say what one step explains: here the labels of the rows say it."""
+
+
+def refuse_other_models(model: PreTrainedModel) -> None:
+    """Models that do not go on with a text, one token after the other.
+
+    Raises:
+        UnsupportedModel: With the reason.
+    """
+    name = type(model).__name__
+    if not speaks(model) or not model.can_generate():  # type: ignore[no-untyped-call, unused-ignore]
+        raise UnsupportedModel(
+            f"{name} does not go on with a text. Load a causal language model with its head, such as 'demo-decoder'."
+        )
+
+
+def refuse_contrast(plan: Plan, contrast: bool) -> None:
+    """A contrast is between two scores, and mixing maps explain none.
+
+    Raises:
+        BadOption: If a contrast is asked of one.
+    """
+    if contrast and not plan.of_model:
+        raise BadOption(
+            f"{plan.name} explains what a token's representation is made of, not a score, so there is nothing to "
+            "contrast. Use a method such as gradient_inputs or decompx."
+        )
+
+
+def steps_of(done: Generated, *, contrast: bool) -> list[tuple[Inputs, Asked]]:
+    """For each new token what the model had read, and what to explain: the token, or it against its runner-up."""
+    assert done.tokens.ids is not None
+    found: list[tuple[Inputs, Asked]] = []
+    for step, number in enumerate(done.tokens.ids[done.start :]):
+        target: Asked = (number, done.runners_up[step]) if contrast else number
+        found.append((until(done.inputs, done.start + step), target))
+    return found
+
+
+def of_steps(done: Generated, steps: Sequence[TokenMap], *, contrast: bool) -> TokenMap:
+    """One row per attribution of the whole model.
+
+    Args:
+        done: The generation.
+        steps: For each new token, an attribution to the tokens before it.
+        contrast: Whether each token was contrasted with its runner-up.
+
+    Returns:
+        Dims (query, key): queries are the new tokens, keys all tokens; zeros from the new token itself on.
+    """
+    count = len(done.tokens)
+    values = np.stack([np.pad(step.values, (0, count - len(step.values))) for step in steps])
+    notes = [step.provenance.notes for step in steps]
+    reports = {name: [each.get(name) for each in notes] for name in notes[0] if name not in _OF_ONE_STEP}
+    made = steps[0].provenance.derive(notes=reports).noting(**_notes(done, contrast))
+    return TokenMap(values, ("query", "key"), done.tokens, steps[0].quantity, made, query_tokens=done.new)
+
+
+def of_maps(done: Generated, whole: TokenMap) -> TokenMap:
+    """The rows of the new tokens, from the map of all tokens but the last new one.
+
+    Args:
+        done: The generation.
+        whole: Dims that end in (query, key).
+
+    Returns:
+        Dims (…, query, key), as in `of_steps`.
+
+    Raises:
+        TraceDoesNotAddUp: If a token has a share in what was said before it, so that these are not the steps' rows.
+    """
+    rows = whole.values[..., done.start - 1 :, :]
+    later = np.triu(np.ones(rows.shape[-2:], dtype=bool), done.start)
+    if rows[..., later].any():
+        raise TraceDoesNotAddUp(
+            f"{whole.provenance.title} gives tokens a share in what was said before them: the model is not causal on "
+            "this text, so the rows of one run are not those of the single steps. Explain each step with explain."
+        )
+    values = np.concatenate([rows, np.zeros_like(rows[..., :1])], axis=-1)
+    notes = {name: note for name, note in whole.provenance.notes.items() if name != "prediction"}
+    made = whole.provenance.derive(notes=notes).noting(**_notes(done, contrast=False))
+    return whole.derive(values=values, tokens=done.tokens, query_tokens=done.new, provenance=made)
+
+
+def _notes(done: Generated, contrast: bool) -> dict[str, Any]:
+    found = {"prompt_tokens": done.start, "greedy": done.greedy, "probabilities": list(done.probabilities)}
+    return {"generation": {**found, "foil_ids": list(done.runners_up)} if contrast else found}

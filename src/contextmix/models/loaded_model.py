@@ -1,0 +1,196 @@
+"""LoadedModel: a Hugging Face model with all that a run of it needs.
+
+What it can be asked is in `contextmix.models.traced_model`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from contextmix.models.attribution import Subject, attributed, masks, said
+from contextmix.models.batch import BatchMaps, Measuring, Wanted
+from contextmix.plugins.plan import Plan
+from contextmix.results.provenance import library_versions
+from contextmix.results.token_map import TokenMap
+from contextmix.tokens.pieces import Tokens
+from contextmix.traces.anatomy import Anatomy
+from contextmix.traces.trace import Checks, LayerTrace, Origin
+from contextmix.tracing.discovery.blocks import discover
+from contextmix.tracing.discovery.causality import is_causal
+from contextmix.tracing.inputs.encode import Inputs, length_limit
+from contextmix.tracing.inputs.media import refusals
+from contextmix.tracing.inputs.probe import default_probe
+from contextmix.tracing.inputs.sources import Source, read_sources
+from contextmix.tracing.inputs.targets import Asked, speaks
+from contextmix.tracing.recording.record import record
+from contextmix.tracing.recording.tap import turn_of
+
+MEMORY_BUDGET = 2**30
+"""Bytes that a method of the whole model may use for its own tensors, unless told otherwise."""
+
+
+class LoadedModel:
+    """A model that reads inputs and runs on them: its tokenizer, where its parts are, whose turn it is.
+
+    Made as a `contextmix.TracedModel`, which says what the arguments are.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any,
+        processor: Any = None,
+        *,
+        name: str,
+        revision: str | None = None,
+        anatomy: Anatomy | None = None,
+    ) -> None:
+        self.model, self.tokenizer, self.processor = model, tokenizer, processor
+        self.origin = Origin(name, revision or getattr(model.config, "_commit_hash", None), library_versions())
+        self._anatomy = anatomy
+
+    # What it is ------------------------------------------------------------------------------------------------------
+
+    @property
+    def turn(self) -> threading.RLock:
+        """Hold it while you run ``model`` yourself: recording changes a setting of it, so threads take turns."""
+        return turn_of(self.model)
+
+    @cached_property
+    def limit(self) -> int | None:
+        """The most tokens that the model reads."""
+        return length_limit(self.model, self.tokenizer)
+
+    @cached_property
+    def is_causal(self) -> bool:
+        """Whether its tokens see only what stands before them; found by looking at a short probe."""
+        if self.model.main_input_name != "input_ids" or getattr(self.model.config, "is_encoder_decoder", False):
+            return False
+        with self.turn:
+            return is_causal(self.model, self._on_device(self._probe()))
+
+    @property
+    def usual_query(self) -> int:
+        """The token whose row is looked at first: the first one, or the last of a causal model, where it sees all."""
+        return -1 if self.is_causal else 0
+
+    def anatomy(self, probe: Mapping[str, Tensor] | None = None) -> Anatomy:
+        """Where the model keeps the parts of its blocks; found on a short probe and kept.
+
+        Raises:
+            UnsupportedModel: If the blocks cannot be read.
+        """
+        if self._anatomy is None:
+            with self.turn:
+                self._anatomy = discover(self.model, self._on_device(probe or self._probe()))
+        return self._anatomy
+
+    # What it reads and says ------------------------------------------------------------------------------------------
+
+    def encode(
+        self, source: Source | Sequence[Source], *, truncate: bool = False, sampling_rate: int | None = None
+    ) -> list[Inputs]:
+        """Texts, images, sounds or model inputs as labelled single sequences.
+
+        Raises:
+            BadInput: If a text is empty, or there is no tokenizer for it, or tensors do not fit.
+            TooLong: If a sequence is longer than the model reads.
+        """
+        readers = self.model, self.tokenizer, self.processor, self.limit
+        return read_sources(*readers, source, sampling_rate, truncate=truncate)
+
+    def labels(self, one: Inputs, count: int) -> Tokens:
+        """The labels of an input, of which a run has shown ``count`` tokens."""
+        if one.tokens is not None:
+            return one.tokens
+        with self.turn:
+            return one.labels(self.model, self.anatomy(), count)
+
+    def prediction(self, outputs: Any, row: int, tokens: Tokens) -> dict[str, Any]:
+        """What the model's head says, with its probability: the class, the next token, or the masked one."""
+        logits = getattr(outputs, "logits", None)
+        if not isinstance(logits, Tensor):
+            return {}
+        if logits.ndim == 2:
+            known = len(self.model.config.id2label or {})
+            classes = logits.shape[-1] >= 2 and logits.shape[-1] == known
+            return said(self._subject(), logits[row], tokens, None) if classes else {}
+        if logits.ndim != 3 or not speaks(self.model):
+            return {}
+        found = [len(tokens) - 1] if self.is_causal else masks(self.tokenizer, tokens)
+        whole = logits.shape[1] == len(tokens)  # or the last token's alone
+        if len(found) != 1 or not (whole or self.is_causal):
+            return {}
+        return said(self._subject(), logits[row, found[0] if whole else -1], tokens, found[0])
+
+    # Running it, for the verbs and for whoever runs many inputs ------------------------------------------------------
+
+    def measure_batch(
+        self, tensors: Mapping[str, Tensor], plans: Sequence[Plan], wanted: Wanted | None = None
+    ) -> BatchMaps:
+        """Several mixing maps of one batch of sequences of equal length, in one run of the model.
+
+        Args:
+            tensors: Model inputs with a batch axis, without padding.
+            plans: Mixing maps, with or without an aggregation.
+            wanted: Whether a plan needs a layer; None for all.
+        """
+        visit = Measuring(plans, wanted)
+        outputs, checks = self._record(tensors, visit)
+        return BatchMaps(plans, visit.found, outputs, checks)
+
+    def attribute(
+        self,
+        one: Inputs,
+        plan: Plan,
+        target: Asked,
+        position: int | str | None,
+        memory_budget: int = MEMORY_BUDGET,
+        tick: Callable[[], None] | None = None,
+    ) -> TokenMap:
+        """One attribution of the whole model; see `contextmix.models.attribution`."""
+        return self.attribute_all(one, [plan], target, position, memory_budget, tick)[0]
+
+    def attribute_all(
+        self,
+        one: Inputs,
+        plans: Sequence[Plan],
+        target: Asked,
+        position: int | str | None,
+        memory_budget: int = MEMORY_BUDGET,
+        tick: Callable[[], None] | None = None,
+    ) -> list[TokenMap]:
+        """Several attributions of the same score, which share one run of the model."""
+        with self.turn, refusals(self.model):
+            return list(attributed(self._subject(one), one, plans, target, position, memory_budget, tick))
+
+    def _subject(self, one: Inputs | None = None) -> Subject:
+        """What an attribution needs to know; the anatomy of what reads no token ids is found on its own input."""
+        if one is None or "input_ids" in one.tensors:
+            anatomy = self.anatomy()
+        else:
+            anatomy = self.anatomy({name: value.unsqueeze(0) for name, value in one.tensors.items()})
+        causal = speaks(self.model) and self.is_causal
+        return Subject(self.model, anatomy, self.tokenizer, causal, self.origin)
+
+    def _record(
+        self, tensors: Mapping[str, Tensor], visit: Callable[[LayerTrace], None], *, last_logits: int = 1
+    ) -> tuple[Any, Checks]:
+        """See `contextmix.tracing.recording.record.record`."""
+        with self.turn, refusals(self.model):
+            anatomy = self.anatomy(
+                None if "input_ids" in tensors else {name: value[:1] for name, value in tensors.items()}
+            )
+            return record(self.model, anatomy, self._on_device(tensors), visit, last_logits=last_logits)
+
+    def _on_device(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value.to(self.model.device) for name, value in tensors.items()}
+
+    def _probe(self) -> dict[str, Tensor]:
+        return default_probe(self.model, self.limit)

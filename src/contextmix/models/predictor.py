@@ -1,0 +1,214 @@
+"""The model side of the metrics that ask one: which tokens are kept → probabilities.
+
+A token that is not kept is replaced by the mask or the unknown token, taken out, or stays in its place as padding that
+attention passes over. These are different questions: a mask is a word that the model knows to be missing (if it was
+trained with masks), a deleted word moves up all that follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from contextmix.errors import BadInput, BadOption, UnsupportedModel, WrongShape
+from contextmix.models.traced_model import TracedModel
+from contextmix.plugins.contracts import Predict
+from contextmix.tokens.pieces import Tokens
+from contextmix.tracing.inputs.encode import Inputs
+from contextmix.tracing.inputs.targets import names_of, speaks
+from contextmix.tracing.runs.rerun import Rerunner
+
+Removal = Literal["mask", "delete", "unknown", "pad"]
+"""What stands in the place of a token that is taken away."""
+
+BATCH_TOKENS = 4096
+"""Tokens that run together, unless told otherwise."""
+
+_MARKS: dict[Removal, str] = {"mask": "mask_token_id", "unknown": "unk_token_id", "pad": "pad_token_id"}
+
+
+def removable(tokens: Tokens) -> NDArray[np.bool_]:
+    """Which tokens may be taken away: all that the tokenizer did not add.
+
+    Example:
+        >>> removable(Tokens(("[CLS]", "film"), special=(True, False)))
+        array([False,  True])
+    """
+    return ~np.array(tokens.special, dtype=np.bool_)
+
+
+def predictor(
+    model: TracedModel,
+    inputs: Inputs,
+    *,
+    removal: Removal = "mask",
+    targets: Sequence[int | str] | None = None,
+    batch_tokens: int = BATCH_TOKENS,
+) -> Predict:
+    """A function that says what a model makes of an input with tokens taken away, for metrics.
+
+    Args:
+        model: A classifier of texts, or a causal language model, which is asked for the next token.
+        inputs: One sequence, of `TracedModel.encode`.
+        removal: ``"mask"`` or ``"unknown"``: that token in its place. ``"delete"``: nothing, what follows moves up.
+            ``"pad"``: the padding token, which attention passes over; positions stay, except where a model counts
+            them without padding (RoBERTa), so that it is the same as deleting.
+        targets: For a language model, the tokens (text or id) that are the classes; None for the one that it says
+            next after the whole input. Their probabilities are those among the whole vocabulary.
+        batch_tokens: How many tokens run together at most: memory grows with it, and beyond some thousands speed does
+            not.
+
+    Returns:
+        Kept tokens, bool (variant, token) → float64 (variant, class): the softmax of the scores, or, for classes that
+        do not exclude each other, the logistic function of each. Every variant runs once, however often it is asked
+        for; no other text is ever in a row with it, so there is no padding of lengths.
+
+    Raises:
+        BadInput: If the input is no token ids, or a variant keeps none.
+        BadOption: If the tokenizer has no such token, the targets do not fit, or one text does not fit a batch.
+        UnsupportedModel: If the model gives no probabilities of this kind.
+        NotInVocabulary: If a target is no token.
+        WrongShape: If a call does not say for every token whether it is kept.
+
+    Example:
+        >>> import contextmix
+        >>> demo = contextmix.load("demo")
+        >>> (text,) = demo.encode("a good film")
+        >>> predict = predictor(demo, text)
+        >>> predict(np.array([[True, True, True, True, True], [True, True, False, False, True]]))[:, 1].round(2)
+        array([1.  , 0.97])
+    """
+    if inputs.tokens is None or inputs.tokens.ids is None or "input_ids" not in inputs.tensors:
+        raise BadInput("Tokens are taken away from a text as token ids, and this input has none (an image, a sound?).")
+    if removal != "delete":
+        _refuse_missing(model, removal)
+    if inputs.length > batch_tokens:
+        raise BadOption(
+            f"batch_tokens={batch_tokens} do not hold one run of the model on {inputs.length} tokens. Give more, or "
+            "shorten the text."
+        )
+    speaker = _refuse_other_models(model)
+    if targets is not None and not speaker:
+        raise BadOption("targets chooses tokens that a language model may say, and this model has classes: leave out.")
+    with model.turn:
+        tensors = {name: value.unsqueeze(0).to(model.model.device) for name, value in inputs.tensors.items()}
+        again = Rerunner(model.model, model.anatomy(), tensors, -1 if speaker else None)
+        scores = again.scores_of(tensors["input_ids"])
+        found = _Predictor(model, again, removal, batch_tokens, _reading(model, scores, targets))
+        found.answers[np.ones(inputs.length, dtype=np.bool_).tobytes()] = found.read(scores)[0]
+    return found
+
+
+@dataclass(frozen=True)
+class _Predictor:
+    """What `predictor` returns: it keeps each answer."""
+
+    model: TracedModel
+    again: Rerunner
+    removal: Removal
+    batch_tokens: int
+    read: Callable[[Tensor], NDArray[np.float64]]
+    answers: dict[bytes, NDArray[np.float64]] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> Tensor:
+        return self.again.tensors["input_ids"][0]
+
+    def __call__(self, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(variant, token) → (variant, class)."""
+        kept = np.asarray(kept)
+        if kept.dtype != np.bool_ or kept.ndim != 2 or len(kept) == 0 or kept.shape[1] != len(self.ids):
+            raise WrongShape(
+                f"Got {kept.dtype} of shape {kept.shape}; predict is asked with True or False for each of the "
+                f"{len(self.ids)} tokens in every variant: bool, (variant, {len(self.ids)})."
+            )
+        if not kept.any(1).all():
+            raise BadInput(
+                "A variant keeps no token at all, and there is nothing to read. Special tokens are kept by the "
+                "metrics, but this input has none: leave out steps at which everything is gone."
+            )
+        rows = [row.tobytes() for row in kept]
+        new = {key: row for key, row in zip(rows, kept, strict=True) if key not in self.answers}
+        with self.model.turn:
+            for batch in self._batches(list(new.values())):
+                answers = self.read(self._scores(torch.from_numpy(batch).to(self.ids.device)))
+                self.answers.update(zip((row.tobytes() for row in batch), answers, strict=True))
+        return np.stack([self.answers[key] for key in rows])
+
+    def _batches(self, kept: list[NDArray[np.bool_]]) -> Iterator[NDArray[np.bool_]]:
+        """Variants that run together: as many as the tokens allow, all of one length."""
+        groups: dict[int, list[NDArray[np.bool_]]] = {}
+        for row in kept:
+            groups.setdefault(int(row.sum()) if self.removal == "delete" else len(row), []).append(row)
+        for length, rows in groups.items():
+            step = self.batch_tokens // length
+            for start in range(0, len(rows), step):
+                yield np.stack(rows[start : start + step])
+
+    def _scores(self, kept: Tensor) -> Tensor:
+        """Logits (variant, class) of variants that have equally many tokens to read."""
+        ids = self.ids.expand(kept.shape)
+        if self.removal == "delete":
+            places = kept.nonzero()[:, 1].reshape(len(kept), -1)
+            return self.again.scores_of(ids.gather(1, places), places)
+        changed = ids.masked_fill(~kept, _id_of(self.model, self.removal))
+        return self.again.scores_of(changed, seen=kept if self.removal == "pad" else None)
+
+
+def _id_of(model: TracedModel, removal: Removal) -> int:
+    found: int = getattr(model.tokenizer, _MARKS[removal])
+    return found
+
+
+def _refuse_missing(model: TracedModel, removal: Removal) -> None:
+    """A replacement that the tokenizer does not have."""
+    has = {name: getattr(model.tokenizer, mark, None) is not None for name, mark in _MARKS.items()} | {"delete": True}
+    if not has[removal]:
+        possible = " or ".join(f"removal={name!r}" for name in has if has[name])
+        raise BadOption(
+            f"removal={removal!r} is not possible: no tokenizer names a token for it for this model. Use {possible}."
+        )
+
+
+def _refuse_other_models(model: TracedModel) -> bool:
+    """Whether the model says what comes next, and not classes; other models are refused."""
+    kind = type(model.model).__name__
+    if speaks(model.model):
+        if not model.is_causal:
+            raise UnsupportedModel(
+                f"{kind} has scores at each token and says no next one, so there is no probability of the whole text "
+                "that could fall. Use a classifier of texts, or a causal language model."
+            )
+        return True
+    if model.model.config.num_labels == 1:
+        raise UnsupportedModel(
+            f"{kind} gives one score (a regression?), which is no probability: with softmax it would always be 1. Use "
+            "a classifier of two or more classes."
+        )
+    return False
+
+
+def _reading(
+    model: TracedModel, intact: Tensor, targets: Sequence[int | str] | None
+) -> Callable[[Tensor], NDArray[np.float64]]:
+    """How logits (variant, class) become probabilities of the classes that are asked for."""
+    several = getattr(model.model.config, "problem_type", None) == "multi_label_classification"
+    columns: list[int] | None = None
+    if speaks(model.model):
+        names = names_of(model.model, model.tokenizer, intact.shape[-1])
+        columns = [int(intact[0].argmax())] if targets is None else [names.number(one) for one in targets]
+        if not columns:
+            raise BadOption("targets is empty, so there would be no class. Name tokens, or leave it out.")
+
+    def read(scores: Tensor) -> NDArray[np.float64]:
+        exact = scores.double()
+        found = exact.sigmoid() if several else exact.softmax(-1)
+        return (found if columns is None else found[:, columns]).cpu().numpy()
+
+    return read

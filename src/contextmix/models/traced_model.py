@@ -1,0 +1,359 @@
+"""TracedModel: a Hugging Face model that can be asked which tokens made what.
+
+Here are the verbs. How a model is run is in `contextmix.models.loaded_model`, how runs become results in
+`contextmix.models.explain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from contextmix.errors import BadInput
+from contextmix.models import explore as exploring
+from contextmix.models.attribution import until
+from contextmix.models.explain import explained, explored, refuse_axes, refuse_query, refuse_scores
+from contextmix.models.generate import of_maps, of_steps, refuse_contrast, refuse_other_models, steps_of
+from contextmix.models.loaded_model import MEMORY_BUDGET, LoadedModel
+from contextmix.plugins.plan import make_plan, plans_to_compare
+from contextmix.results.comparison import Comparison
+from contextmix.results.token_map import TokenMap
+from contextmix.traces.anatomy import Anatomy
+from contextmix.traces.trace import Checks, LayerTrace, Trace
+from contextmix.tracing.inputs.encode import batches
+from contextmix.tracing.inputs.sources import Source, is_many
+from contextmix.tracing.inputs.targets import Asked, speaks
+from contextmix.tracing.recording.verify import parity
+from contextmix.tracing.runs.generate import Continuation, Speaker
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `TracedModel.check` found.
+
+    Attributes:
+        model: Its name.
+        anatomy: Where its parts are.
+        n_heads: Attention heads of the first block.
+        checks: Errors of conservation and of the block equation, and the number of blocks that spoke.
+        parity: Relative difference of the model's outputs with and without the tap.
+    """
+
+    model: str
+    anatomy: Anatomy
+    n_heads: int
+    checks: Checks
+    parity: float
+
+
+class TracedModel(LoadedModel):
+    """A model that records, per layer, what its tokens mix; made by `contextmix.load`.
+
+    Args:
+        model: A loaded transformers model. It is never changed: every setting is restored after each run.
+        tokenizer: Its tokenizer; None if inputs are given as tensors.
+        processor: Its image processor or feature extractor; None for texts and tensors.
+        name: For provenance.
+        revision: For provenance.
+        anatomy: Where its parts are; None to find out on the first run.
+    """
+
+    def __repr__(self) -> str:
+        return f"<TracedModel {self.origin.model!r}: {type(self.model).__name__}>"
+
+    def trace(
+        self, source: Any, *, truncate: bool = False, sampling_rate: int | None = None, batch_size: int = 8
+    ) -> Any:
+        """Run the model and keep what every layer mixed.
+
+        Args:
+            source: A text, a pair of texts, an image, a sound, model inputs, or a list of these.
+            truncate: Cut texts and sounds that are too long instead of refusing them.
+            sampling_rate: Samples per second, for a sound that does not say it.
+            batch_size: Sequences of equal length that run together.
+
+        Returns:
+            A `Trace`; for a list or a batch of model inputs, a list of them in order. A trace keeps all layers:
+            L·n²·H numbers. `explain` does not.
+
+        Raises:
+            TraceDoesNotAddUp: If the parts of a block do not rebuild what the model computed.
+            UnsupportedModel: If the model cannot be read.
+
+        Example:
+            >>> import contextmix
+            >>> len(contextmix.load("demo").trace("a good film").layers)
+            3
+        """
+        inputs = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
+        traces: list[Trace | None] = [None] * len(inputs)
+        for positions, tensors in batches(inputs, batch_size):
+            layers: list[LayerTrace] = []
+            outputs, checks = self._record(tensors, layers.append)
+            for row, position in enumerate(positions):
+                own = tuple(layer[row] for layer in layers)
+                tokens = self.labels(inputs[position], own[0].attention.shape[-1])
+                traces[position] = Trace(tokens, own, checks, self.origin, self.prediction(outputs, row, tokens))
+        return traces if is_many(source) else traces[0]
+
+    def explain(
+        self,
+        source: Any,
+        method: str = "globenc",
+        *,
+        aggregation: str | None = None,
+        query: int | str | None = None,
+        layers: Literal["all"] | Sequence[int] | None = None,
+        target: Asked = None,
+        position: int | str | None = None,
+        truncate: bool = False,
+        sampling_rate: int | None = None,
+        batch_size: int = 8,
+        memory_budget: int = MEMORY_BUDGET,
+        **options: Any,
+    ) -> Any:
+        """Which tokens made this? Measured layer by layer while the model runs; only the maps are kept.
+
+        Args:
+            source: A text, a pair of texts, an image, a sound, model inputs, or a list of these.
+            method: A recipe such as ``"globenc"``, or a mixing map such as ``"norm_encoder"``; see
+                `contextmix.methods`.
+            aggregation: How a mixing map is combined across layers; a recipe brings its own.
+            query: Only the row of this token (position or text): the result loses the query axis.
+            layers: Blocks to show, counted from 0 (negative from the end), or ``"all"``. Left out: the last one of an
+                attribution, all of a mixing map.
+            target: For methods that explain a score: the class by name or number, or ``"all"`` classes; of a language
+                model, the token by its text or id. Two of them, such as ``("Lily", "Tim")``, explain by how much the
+                first score is above the second. Left out, the predicted one.
+            position: For the same methods and language models: the token (position or text) after which the next one
+                is explained, or which a masked language model is to fill in. Left out, the last one, or the only mask.
+            truncate: Cut texts and sounds that are too long instead of refusing them.
+            sampling_rate: Samples per second, for a sound that does not say it.
+            batch_size: Sequences of equal length that run together.
+            memory_budget: Bytes that a method of the whole model may use for its own tensors.
+            options: Of the method and the aggregation, such as ``normalise=True``.
+
+        Returns:
+            A `TokenMap`; for a list or a batch of model inputs, a list of them in order. Dims (query, key), with a
+            layer axis in front where several layers are shown.
+
+        Raises:
+            UnknownName: If the method, the aggregation or an option does not exist.
+            UnknownToken: If there is no such query or position.
+            NotInVocabulary: If the target is not one token of the vocabulary.
+            TraceDoesNotAddUp: If the parts of a block do not rebuild what the model computed.
+            UnsupportedModel: If the model cannot be read.
+
+        Example:
+            >>> import contextmix
+            >>> contextmix.load("demo").explain("a good film", query="[CLS]").dims
+            ('key',)
+            >>> stories = contextmix.load("demo-decoder")
+            >>> found = stories.explain("Once upon a time, there was a little girl named", "gradient_inputs")
+            >>> found.provenance.notes["target"]
+            ' Lily'
+        """
+        plan = make_plan(method, aggregation, options)
+        inputs = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
+        if plan.of_model:
+            refuse_axes(plan, query=query, layers=layers)
+            whole = [self.attribute(one, plan, target, position, memory_budget) for one in inputs]
+            return whole if is_many(source) else whole[0]
+        refuse_scores(plan, target=target, position=position)
+        results = [found for (found,) in explained(self, inputs, [plan], query, layers, batch_size)]
+        return results if is_many(source) else results[0]
+
+    def explain_generation(
+        self,
+        prompt: Source,
+        method: str = "globenc",
+        *,
+        max_new_tokens: int = 10,
+        continuation: Continuation | None = None,
+        contrast: bool = False,
+        aggregation: str | None = None,
+        layers: Literal["all"] | Sequence[int] | None = None,
+        memory_budget: int = MEMORY_BUDGET,
+        **options: Any,
+    ) -> TokenMap:
+        """Which tokens made each new token? One row per token that a causal language model goes on with.
+
+        Args:
+            prompt: A text, or ``{"input_ids": …}`` of one sequence.
+            method: As in `explain`. A mixing map or recipe gives the row of the token that said the new one, from one
+                run over all tokens; a method of the whole model explains the new token's score, once per token.
+            max_new_tokens: How many tokens the model says at most: its own `generate`, greedy.
+            continuation: Explain this instead: a text that goes on where the prompt ends (most begin with a space), or
+                token ids.
+            contrast: For methods of the whole model: by how much the score of each new token is above that of the most
+                probable other one.
+            aggregation: As in `explain`.
+            layers: As in `explain`.
+            memory_budget: As in `explain`.
+            options: Of the method and the aggregation.
+
+        Returns:
+            Dims (query, key), with a layer axis in front where several layers are shown: queries are the new tokens,
+            keys the prompt and the new tokens, exactly zero from the new token itself on. The note ``generation`` has
+            the probability of each.
+
+        Raises:
+            TooLong: If the prompt is longer than the model reads.
+            BadInput: If there is more than one prompt, or the continuation does not follow it.
+            BadOption: If so many new tokens do not fit behind it.
+            UnsupportedModel: If the model does not go on with texts, or cannot be read.
+
+        Example:
+            >>> import contextmix
+            >>> stories = contextmix.load("demo-decoder")
+            >>> found = stories.explain_generation("Once upon a time, there was a", max_new_tokens=3)
+            >>> found.query_tokens.pieces, found.shape
+            ((' little', ' g', 'ir'), (3, 12))
+        """
+        plan = make_plan(method, aggregation, options)
+        refuse_other_models(self.model)
+        refuse_contrast(plan, contrast)
+        if plan.of_model:
+            refuse_axes(plan, layers=layers)
+        prompts = self.encode(prompt)
+        if len(prompts) != 1:
+            raise BadInput(f"One prompt is continued at a time; {len(prompts)} were given.")
+        with self.turn:
+            done = Speaker(self.model, self.tokenizer, self.limit).goes_on(prompts[0], max_new_tokens, continuation)
+        if plan.of_model:
+            asked = steps_of(done, contrast=contrast)
+            steps = [self.attribute(read, plan, target, None, memory_budget) for read, target in asked]
+            return of_steps(done, steps, contrast=contrast)
+        read = until(done.inputs, done.inputs.length - 1)
+        ((whole,),) = explained(self, [read], [plan], None, layers)
+        return of_maps(done, whole)
+
+    def compare(
+        self,
+        source: Source,
+        methods: Sequence[str],
+        *,
+        query: int | str | None = None,
+        target: Asked = None,
+        truncate: bool = False,
+        sampling_rate: int | None = None,
+    ) -> Comparison:
+        """Several methods on one text, measured in one run of the model.
+
+        Args:
+            source: A text, a pair of texts, or model inputs for one sequence.
+            methods: Recipes, or mixing maps (of which the last layer is taken); options as in ``explain`` do not apply.
+            query: The token whose row is compared; left out, the first one, or the last of a causal model. Methods of
+                the whole model explain what a language model says at it, or else the score of a class.
+            target: The class or token that methods of the whole model explain; left out, the predicted one.
+            truncate: Cut a text that is too long instead of refusing it.
+            sampling_rate: Samples per second, for a sound that does not say it.
+
+        Returns:
+            The row of each method, and their rank correlations.
+
+        Raises:
+            UnknownName: If a method does not exist.
+            BadOption: If fewer than two methods are named, or one twice.
+
+        Example:
+            >>> import contextmix
+            >>> found = contextmix.load("demo").compare("a good film", ["globenc", "attention_rollout"])
+            >>> found.spearman.shape
+            (2, 2)
+        """
+        plans = plans_to_compare(methods)
+        sequences = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
+        if len(sequences) != 1:
+            raise BadInput(f"A comparison is of one text; {len(sequences)} were given. Compare them one by one.")
+        inputs = sequences[0]
+        query = self.usual_query if query is None else query
+        place = query if speaks(self.model) else None
+        mixing = [plan for plan in plans if not plan.of_model]
+        whole = {plan.name: self.attribute(inputs, plan, target, place) for plan in plans if plan.of_model}
+        (found,) = explained(self, [inputs], mixing, query, [-1]) if mixing else [[]]
+        rows = whole | {plan.name: one.layer(-1) for plan, one in zip(mixing, found, strict=True)}
+        return Comparison({plan.name: rows[plan.name] for plan in plans})
+
+    def explore(
+        self,
+        source: Any,
+        methods: Sequence[str] | None = None,
+        *,
+        heads: bool = False,
+        query: int | str | None = None,
+        target: Asked = None,
+        layers: Literal["all"] | Sequence[int] = "all",
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        truncate: bool = False,
+        sampling_rate: int | None = None,
+        memory_budget: int = MEMORY_BUDGET,
+        progress: exploring.Progress | None = None,
+    ) -> Any:
+        """The full maps of several methods, to look into: in a notebook, or as an HTML file with ``.save("x.html")``.
+
+        One run of the model serves all mixing maps and recipes; each method of the whole model runs it again.
+
+        Args:
+            source: A text, a pair of texts, an image, a sound, model inputs, or a list of these.
+            methods: Recipes, mixing maps, and methods of the whole model; the first one is shown first. Left out, what
+                one run gives (GlobEnc, ALTI's and attention rollout, and the maps of N_Enc and attention), and
+                gradient × input where the model has a score to explain.
+            heads: Whether attention, norm and effective attention keep heads apart.
+            query: The token that is looked at first, whose scores methods of the whole model explain if the model has
+                scores at each token. Left out, the first one, the last of a causal model, or the only mask.
+            target: The class or token that methods of the whole model explain; left out, the predicted one.
+            layers: Blocks to keep; left out, all.
+            options: Method → its options, such as ``{"value_zeroing": {"distance": "euclidean"}}``.
+            truncate: Cut texts and sounds that are too long instead of refusing them.
+            sampling_rate: Samples per second, for a sound that does not say it.
+            memory_budget: Bytes that a method of the whole model may use for its own tensors.
+            progress: Called as ``progress(done, what)`` before each step, with ``done`` from 0 to 1. What it raises
+                ends the work, and leaves the model as it was.
+
+        Returns:
+            An `Exploration`; for a list or a batch of model inputs, a list of them in order.
+
+        Raises:
+            UnknownName: If a method or an option does not exist.
+            UnknownToken: If there is no such query.
+            BadOption: If a target is given that no method explains, or heads that no method keeps apart.
+            UnsupportedModel: If the model cannot be read, or by a method.
+
+        Example:
+            >>> import contextmix
+            >>> found = contextmix.load("demo").explore("a good film", ["value_zeroing", "attention"], heads=True)
+            >>> {name: one.dims for name, one in found.maps.items()}
+            {'value_zeroing': ('layer', 'query', 'key'), 'attention': ('layer', 'head', 'query', 'key')}
+        """
+        plans = exploring.plans_to_explore(exploring.USUAL if methods is None else methods, heads, options)
+        if_scored = [make_plan(exploring.OF_SCORE)] if methods is None else []
+        exploring.refuse_idle_target([*plans, *if_scored], target)
+        inputs = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
+        refuse_query(inputs, query)
+        depth = len(self._subject(inputs[0]).anatomy)
+        steps = exploring.Steps(len(inputs) * len([*plans, *if_scored]), depth, progress)
+        asked = exploring.Request(plans, if_scored, query, target, layers, memory_budget, steps)
+        many = is_many(source)
+        sources = [None] * len(inputs) if many and isinstance(source, Mapping) else source if many else [source]
+        found = [explored(self, one, over, asked) for one, over in zip(inputs, sources, strict=True)]
+        steps.end()
+        return found if many else found[0]
+
+    def check(self, source: Any = None) -> CheckReport:
+        """Prove that this model can be read: anatomy, conservation, block equation and parity.
+
+        Args:
+            source: A text or model inputs; left out, a short probe.
+
+        Raises:
+            UnsupportedModel: If its blocks cannot be read.
+            TraceDoesNotAddUp: If a check fails.
+        """
+        tensors = self._probe() if source is None else next(batches(self.encode(source), 1))[1]
+        heads: list[int] = []
+        outputs, checks = self._record(tensors, lambda layer: heads.append(layer.attention.shape[-3]), last_logits=0)
+        with self.turn:
+            difference = parity(self.model, self._on_device(tensors), outputs)
+        return CheckReport(self.origin.model, self.anatomy(), heads[0], checks, difference)

@@ -1,0 +1,293 @@
+"""The verbs of contextmix: load, trace, measure, aggregate, explain.
+
+text ─encode→ Inputs ─trace→ Trace ─measure→ TokenMap(layer, query, key) ─aggregate→ TokenMap(layer, query, key)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from contextmix import support
+from contextmix.errors import BadOption, UnknownName, WrongShape
+from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
+from contextmix.models.traced_model import TracedModel
+from contextmix.plugins.contracts import Measured, Method
+from contextmix.plugins.plan import (
+    AGGREGATIONS,
+    METHODS,
+    layer_notes,
+    make_plan,
+    measured,
+    noted,
+    refuse_quantity,
+    refuse_values,
+)
+from contextmix.plugins.registry import check_options
+from contextmix.plugins.scoring import METRICS
+from contextmix.results.comparison import Comparison
+from contextmix.results.provenance import Quantity
+from contextmix.results.token_map import TokenMap
+from contextmix.traces.anatomy import Anatomy
+from contextmix.traces.encoder_decoder import EncoderDecoderTrace, with_residual
+from contextmix.traces.trace import LayerTrace, Trace
+from contextmix.tracing.discovery.blocks import has_two_stacks
+from contextmix.tracing.inputs.checkpoints import load_pretrained, move, refuse_unusable
+from contextmix.tracing.inputs.media import sorted_readers
+from contextmix.tracing.inputs.sources import Source
+from contextmix.tracing.inputs.targets import Asked
+
+
+def load(
+    model: Any = "demo",
+    tokenizer: Any = None,
+    *,
+    dtype: str | torch.dtype = "float32",
+    device: str | torch.device | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    anatomy: Anatomy | None = None,
+) -> TracedModel:
+    """Make a model ready to be traced.
+
+    Args:
+        model: ``"demo"`` or ``"demo-decoder"`` (built in, no network), a folder, a name on the Hugging Face hub, or a
+            loaded transformers model.
+        tokenizer: Only for a loaded model: its tokenizer; for images its image processor, for sounds its feature
+            extractor. Without one, pass model inputs.
+        dtype: Precision in which a named model is loaded; ``"auto"`` keeps the stored one. Maths is float32 at least.
+        device: Where to put it; left out, it stays where it is.
+        revision: Version on the hub.
+        trust_remote_code: Whether code that comes with a hub model may run.
+        anatomy: A hand-written anatomy for a model whose blocks cannot be found by looking.
+
+    Raises:
+        ModelNotFound: If there is no such model.
+        UnsupportedModel: If it is not a transformers model.
+        NotFinite: If a weight is NaN or infinite.
+        BadOption: If there is no such precision or device.
+
+    Example:
+        >>> load("demo").explain("a deep and meaningful film .").row("[CLS]").top(1)[0][0]
+        'meaningful'
+    """
+    if isinstance(model, str | Path):
+        options = {"dtype": dtype, "revision": revision, "trust_remote_code": trust_remote_code}
+        loaded, *beside = load_pretrained(model, **options)  # type: ignore[arg-type]
+        name = str(model)
+    else:
+        beside = [None, None]
+        loaded, name = model, getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
+    refuse_unusable(loaded)
+    if device is not None:
+        move(loaded, device)
+    given = sorted_readers(tokenizer, loaded)
+    tokenizer, processor = (other if one is None else one for one, other in zip(given, beside, strict=True))
+    kind = TracedEncoderDecoder if has_two_stacks(loaded) else TracedModel
+    return kind(loaded, tokenizer, processor, name=name, revision=revision, anatomy=anatomy)
+
+
+def compare(
+    source: Source,
+    methods: Sequence[str],
+    *,
+    model: Any = "demo",
+    query: int | str | None = None,
+    target: Asked = None,
+    truncate: bool = False,
+) -> Comparison:
+    """Several methods on one text side by side: `load` and `TracedModel.compare` in one call.
+
+    Args:
+        source: A text, a pair of texts, or model inputs for one sequence.
+        methods: Names of recipes, mixing maps or methods of the whole model; two at least.
+        model: What `load` takes, or a model that it gave.
+        query: The token whose row is compared; left out, the first one, or the last of a causal model.
+        target: The class or token that methods of the whole model explain; left out, the predicted one.
+        truncate: Cut a text that is too long instead of refusing it.
+
+    Returns:
+        The row of each method, and their pairwise Spearman correlations.
+
+    Raises:
+        UnknownName: If a method does not exist.
+        BadOption: If fewer than two methods are named, or one twice.
+
+    Example:
+        >>> compare("a deep and meaningful film .", ["globenc", "value_zeroing"]).spearman.shape
+        (2, 2)
+    """
+    traced = model if isinstance(model, TracedModel) else load(model)
+    return traced.compare(source, methods, query=query, target=target, truncate=truncate)
+
+
+def measure(trace: Trace | EncoderDecoderTrace, method: str, *, stream: str | None = None, **options: Any) -> TokenMap:
+    """The mixing map of every layer of a trace.
+
+    Args:
+        trace: From `TracedModel.trace`.
+        method: Name of a mixing map, see `methods`.
+        stream: Of an encoder–decoder: ``"encoder"``, ``"decoder"`` (its self-attention) or ``"cross"``, whose keys are
+            the source tokens and, in maps with the residual, ``"[residual]"`` last.
+        options: Of the method.
+
+    Returns:
+        Dims (layer, query, key), or with a head axis where the option asks for each head.
+
+    Raises:
+        UnknownName: If the method or an option does not exist, or the name is a recipe.
+        BadOption: If an encoder–decoder has no such stream, or another model is asked for one.
+        UnsupportedModel: If the method is not defined for a stream.
+
+    Example:
+        >>> trace = load("demo").trace("a good film")
+        >>> measure(trace, "norm_encoder").dims
+        ('layer', 'query', 'key')
+    """
+    plan = make_plan(method, None, options) if isinstance(METHODS[method], Method) else None
+    if plan is None:
+        layerwise = [name for name in METHODS if isinstance(METHODS[name], Method)]
+        raise UnknownName("mixing map (it needs more than one layer: use explain)", method, layerwise)
+    return _per_layer(_stream(trace, stream), plan.measure, plan.quantity, **plan.describe())
+
+
+def mixing_ratio(trace: Trace | EncoderDecoderTrace, method: str, *, stream: str | None = None) -> TokenMap:
+    """How much each token mixes in each layer, as a method sees it: 0 keeps itself, 1 is all others.
+
+    Args:
+        trace: From `TracedModel.trace`.
+        method: A mixing map that defines the ratio.
+        stream: Of an encoder–decoder, as for `measure`; in ``"cross"``, what is kept is the residual.
+
+    Returns:
+        Dims (layer, query), between 0 and 1.
+
+    Raises:
+        UnknownName: If the method does not exist or defines no ratio.
+
+    Source:
+        Kobayashi et al. (2021), eq. 8.
+    """
+    found = METHODS[method]
+    ratio = found.ratio if isinstance(found, Method) else None
+    if ratio is None:
+        defined = [name for name, one in METHODS.items() if isinstance(one, Method) and one.ratio]
+        raise UnknownName("mixing ratio of the method", method, defined)
+    return _per_layer(_stream(trace, stream), ratio, Quantity.SHARE, method=method, notes={"of": "mixing_ratio"})
+
+
+def _stream(trace: Trace | EncoderDecoderTrace, name: str | None) -> Trace:
+    if isinstance(trace, EncoderDecoderTrace):
+        return trace.stream(name)
+    if name is not None:
+        raise BadOption(f"stream={name!r} chooses a part of an encoder–decoder, and this trace has one stack only.")
+    return trace
+
+
+def _per_layer(
+    trace: Trace, formula: Callable[[LayerTrace], torch.Tensor | Measured], quantity: Quantity, **made: Any
+) -> TokenMap:
+    with torch.no_grad():
+        found = [measured(formula(layer)) for layer in trace.layers]
+    values = torch.stack([one.values for one in found]).cpu().numpy()
+    dims = {2: ("layer", "query"), 3: ("layer", "query", "key"), 4: ("layer", "head", "query", "key")}[values.ndim]
+    made_how = trace.provenance(**made).noting(**layer_notes(found))
+    keys = trace.tokens
+    if "key" in dims and values.shape[-1] > len(keys):
+        keys = with_residual(keys)
+    return TokenMap(values, dims, keys, quantity, made_how, query_tokens=trace.query_tokens or trace.tokens)
+
+
+def aggregate(token_map: TokenMap, aggregation: str, *, query: int | str | None = None, **options: Any) -> TokenMap:
+    """Combine the maps of all layers into attributions to the input tokens.
+
+    Args:
+        token_map: Dims (layer, query, key), all layers.
+        aggregation: Its name, see `aggregations`.
+        query: Only the row of this token in the last layer, which is cheaper.
+        options: Of the aggregation.
+
+    Returns:
+        Dims (layer, query, key), where layer l holds the attribution up to layer l; with a query (key,).
+
+    Raises:
+        UnknownName: If the aggregation or an option does not exist.
+        WrongShape: If the map has other dims.
+        WrongQuantity: If its numbers cannot be combined this way.
+    """
+    way = AGGREGATIONS[aggregation]
+    check_options("aggregation", way.name, way.combine, options)
+    refuse_values(way.combine, options)
+    if token_map.dims != ("layer", "query", "key"):
+        raise WrongShape(f"{way.name} combines maps with dims ('layer', 'query', 'key'); these have {token_map.dims}.")
+    refuse_quantity(way, token_map.quantity, token_map.provenance.title)
+    maps = torch.from_numpy(token_map.values.copy()).double()
+    made = token_map.provenance.derive(aggregation=way.name, aggregation_options=options)
+    if query is None:
+        found = measured(way.combine(maps, **options))
+        return token_map.derive(values=found.values.numpy(), provenance=noted(made, found))
+    position = token_map.query_tokens.position(query)
+    found = measured(way.combine_row(maps, position, **options))
+    selected = {"layer": token_map.layers[-1], "query": position}
+    return token_map.derive(
+        values=found.values.numpy(), dims=("key",), layers=None, selected=selected, provenance=noted(made, found)
+    )
+
+
+def methods() -> pd.DataFrame:
+    """All methods: name, formula, paper, quantity, cost and needs."""
+    rows = []
+    for name, one in METHODS.items():
+        plan = make_plan(name)
+        row = {"method": name, "formula": one.formula, "paper": one.paper.short, "quantity": str(plan.quantity)}
+        rows.append({**row, "cost": one.cost, "needs": plan.method.needs})
+    return pd.DataFrame(rows).set_index("method")
+
+
+def aggregations() -> pd.DataFrame:
+    """All aggregations: name, formula, paper, cost and the quantities that they accept."""
+    rows = [
+        {"aggregation": name, "formula": one.formula, "paper": one.paper.short, "cost": one.cost}
+        | {"accepts": ", ".join(sorted(one.accepts))}
+        for name, one in AGGREGATIONS.items()
+    ]
+    return pd.DataFrame(rows).set_index("aggregation")
+
+
+def metrics() -> pd.DataFrame:
+    """All metrics: name, formula, paper, what scores are compared with, which numbers are better by default, cost."""
+    rows = [
+        {"metric": name, "formula": one.formula, "paper": one.paper.short, "against": one.against}
+        | {"better": one.better({}), "cost": one.cost}
+        for name, one in METRICS.items()
+    ]
+    return pd.DataFrame(rows).set_index("metric")
+
+
+def models(model_type: str | None = None, *, status: str | None = None) -> pd.DataFrame:
+    """Which model types of transformers can be read, as last tried on a small random model of each.
+
+    A record and no list of permissions: any model is read if its own trace adds up, and `TracedModel.check` proves it.
+
+    Args:
+        model_type: Only this one, as in ``model.config.model_type``.
+        status: Only ``"verified"``, ``"refused"`` or ``"not tried"``.
+
+    Returns:
+        Index ``model_type``. Columns: status; class; part (the sub-models that were proved where the whole is refused,
+        empty for the whole); inputs (what they were given); layouts; blocks; causal (whether no position draws on a
+        later one); conservation, block_equation and parity (largest relative errors); reason (why not, or why only in
+        part). The versions of transformers and torch are in ``attrs["versions"]``.
+
+    Raises:
+        UnknownName: If there is no such model type or status.
+
+    Example:
+        >>> models("llama").loc["llama", "layouts"]
+        'pre-norm'
+    """
+    return support.table(model_type, status)

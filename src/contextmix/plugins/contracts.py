@@ -1,0 +1,197 @@
+"""What a plug-in file promises: the constants `METHOD`, `AGGREGATION` and `METRIC`.
+
+A file in ``methods/`` exports one constant ``METHOD`` (a `Method`, or a `Recipe` that names a method and an
+aggregation), a file in ``aggregations/`` one constant ``AGGREGATION``, a file in ``metrics/`` one ``METRIC``. Finding
+the file is all the registration there is. Options are the keyword-only parameters of the function itself, so they are
+written once.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from contextmix.plugins.papers import Paper
+from contextmix.results.token_map import Quantity
+from contextmix.traces.trace import LayerTrace
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A map with a report on its computation, for methods that have one to give.
+
+    Attributes:
+        values: (..., query, key).
+        notes: Name → tensor with the same leading axes as ``values`` (a batch, or none): what the provenance of the
+            result will say for each layer, such as the number of zero rows, ranks, or the error of an approximation.
+    """
+
+    values: Tensor
+    notes: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A mixing map: one matrix per layer.
+
+    Attributes:
+        name: What users type; also the name of the file.
+        measure: ``measure(layer, *, options…) -> (..., query, key)``, or a `Measured`.
+        quantity: What the numbers are; a function of the options where they decide it.
+        formula: One line, in the symbols of the docs.
+        paper: Source.
+        cost: Time per layer in words a reader can compare.
+        needs: What must be there beside a trace, for people: ``"nothing more"``, ``"gradients"``.
+        ratio: ``ratio(layer) -> (..., query)``: how much each row mixes, where the method defines it.
+        decoder: What it measures in the two steps of an encoder–decoder's decoder block, self-attention and then
+            cross-attention (``layer.cross``), whose keys are another sequence's; None: nothing, so it is refused there.
+            ``"attention"``: what attention moves, without the residual stream, so that steps cannot be joined.
+            ``"stream"``: the residual stream; a cross map has the residual as its last column, and the steps multiply.
+            ``"output"``: the output of the whole block in both steps, whose rows stand side by side, before the option
+            ``normalise`` divides them.
+    """
+
+    name: str
+    measure: Callable[..., Tensor | Measured]
+    quantity: Quantity | Callable[[Mapping[str, Any]], Quantity]
+    formula: str
+    paper: Paper
+    cost: str
+    needs: str = "nothing more"
+    ratio: Callable[[LayerTrace], Tensor] | None = None
+    decoder: Literal["attention", "stream", "output"] | None = None
+
+
+@dataclass(frozen=True)
+class ModelMethod:
+    """An attribution of one output of the whole model, which must be run again for it.
+
+    Attributes:
+        name: What users type; also the name of the file.
+        attribute: ``attribute(run, *, options…)`` with a `ModelRun`: (key,), (target, key), or a `Measured` of these.
+        quantity: What the numbers are; a function of the options where they decide it.
+        formula: One line, in the symbols of the docs.
+        paper: Source.
+        cost: Time in words a reader can compare.
+        needs: What must be there, for people, such as ``"a classification head"``.
+    """
+
+    name: str
+    attribute: Callable[..., Tensor | Measured]
+    quantity: Quantity | Callable[[Mapping[str, Any]], Quantity]
+    formula: str
+    paper: Paper
+    cost: str
+    needs: str
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """A way from one map per layer to one attribution.
+
+    Attributes:
+        name: What users type; also the name of the file.
+        combine: ``combine(maps, *, options…)``: (layer, query, key) → the same, where entry l is the attribution up to
+            layer l. float64 in, float64 out.
+        combine_row: The same for one query, (layer, query, key) and a position → (key,) of the last layer, cheaper.
+        accepts: Quantities that it can combine.
+        formula: One line.
+        paper: Source.
+        cost: In words.
+    """
+
+    name: str
+    combine: Callable[..., Tensor | Measured]
+    combine_row: Callable[..., Tensor | Measured]
+    accepts: frozenset[Quantity]
+    formula: str
+    paper: Paper
+    cost: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method and an aggregation under the name that a paper gave to them together."""
+
+    name: str
+    method: str
+    aggregation: str
+    formula: str
+    paper: Paper
+    cost: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    aggregation_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a metric says of one example.
+
+    Attributes:
+        value: The number; None where the metric is not defined for this example, never NaN.
+        reason: Why it is not defined, such as ``"constant scores"``; examples are counted by it.
+        curve: Name of a step → value, for metrics that average over steps.
+    """
+
+    value: float | None
+    reason: str = ""
+    curve: Mapping[str, float] = field(default_factory=dict)
+
+
+Predict = Callable[[NDArray[np.bool_]], NDArray[np.float64]]
+"""Which tokens are kept (variant, token) → probabilities (variant, class). Whoever makes it decides what stands in the
+place of a token that is not kept: the mask, another token, or nothing."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that says how good the scores of one example are.
+
+    Attributes:
+        name: What users type; also the name of the file.
+        score: What it needs depends on ``against``; all arrays have one entry per token, (token,), and finite numbers:
+            `contextmix.plugins.scoring.score` checks them first.
+            ``"reference"``: ``score(scores, reference, *, options…)``, with scores of another method or model.
+            ``"rationale"``: ``score(scores, rationale, *, options…)``, with True for the tokens that people marked.
+            ``"model"``: ``score(scores, predict, removable, *, options…)``, with a `Predict` and True for the tokens
+            that may be taken away (no special ones).
+        against: What the scores are compared with.
+        higher_is_better: Whether a larger number is the better one, unless an option turns it round.
+        formula: One line.
+        paper: Source.
+        cost: In words; for ``"model"`` in runs of the model.
+        bounds: The smallest and the largest number that can come out; None where there is no bound.
+        turned_by: Options with the value that turns ``higher_is_better`` round, such as taking the least important
+            tokens away first.
+    """
+
+    name: str
+    score: Callable[..., Scored]
+    against: Literal["reference", "rationale", "model"]
+    higher_is_better: bool
+    formula: str
+    paper: Paper
+    cost: str
+    bounds: tuple[float | None, float | None] = (None, None)
+    turned_by: Mapping[str, Any] = field(default_factory=dict)
+
+    def prefers_higher(self, options: Mapping[str, Any]) -> bool:
+        """Whether a larger number is the better one under these options."""
+        turned = any(options.get(name, None) == value for name, value in self.turned_by.items())
+        return self.higher_is_better != turned
+
+    def better(self, options: Mapping[str, Any]) -> str:
+        """Which numbers are better under these options, as people write it."""
+        return "higher" if self.prefers_higher(options) else "lower"
+
+
+def options_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The named options of a plug-in: its keyword-only parameters."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}

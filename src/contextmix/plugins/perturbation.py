@@ -1,0 +1,118 @@
+"""Perturbation: what a model says of an example when tokens are taken away, for the metrics that ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contextmix.errors import BadOption, NotFinite, WrongShape
+from contextmix.maths.removal import counts, evenly
+
+PERCENT = (10, 20, 30, 40, 50, 60, 70, 80, 90)
+"""How many tokens are taken away, step by step, in the evaluation of DecompX."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model said of one example.
+
+    Attributes:
+        intact: (class,): probabilities with every token.
+        changed: (variant, class): probabilities of each variant.
+    """
+
+    intact: NDArray[np.float64]
+    changed: NDArray[np.float64]
+
+    @property
+    def predicted(self) -> int:
+        """ŷ: the class with the highest probability for the intact example; of equal ones the first."""
+        return int(self.intact.argmax())
+
+    @property
+    def whole(self) -> float:
+        """p(ŷ | x)."""
+        return float(self.intact[self.predicted])
+
+    @property
+    def parts(self) -> NDArray[np.float64]:
+        """p(ŷ | variant), (variant,)."""
+        return self.changed[:, self.predicted]
+
+    @property
+    def drops(self) -> NDArray[np.float64]:
+        """p(ŷ | x) − p(ŷ | variant), (variant,)."""
+        return self.whole - self.parts
+
+
+def ask(predict: Callable[[NDArray[np.bool_]], NDArray[np.float64]], kept: NDArray[np.bool_]) -> Answers:
+    """Ask once for the intact example and all variants.
+
+    Args:
+        predict: See `contextmix.plugins.contracts.Predict`.
+        kept: (variant, token): which tokens are left.
+
+    Raises:
+        WrongShape: If it does not answer with one row per variant.
+        NotFinite: If a probability is NaN or infinite.
+
+    Example:
+        >>> said = ask(lambda kept: np.array([[0.2, 0.8], [0.5, 0.5]]), np.array([[True, False]]))
+        >>> said.predicted, said.drops.round(3)
+        (1, array([0.3]))
+    """
+    intact = np.ones((1, kept.shape[1]), dtype=np.bool_)
+    found = np.asarray(predict(np.concatenate([intact, kept])), dtype=np.float64)
+    if found.ndim != 2 or len(found) != 1 + len(kept):
+        raise WrongShape(
+            f"predict was asked for {1 + len(kept)} variants and answered with shape {found.shape}; it must give "
+            "probabilities (variant, class), or numbers would be taken for those of another variant."
+        )
+    if not np.isfinite(found).all():
+        raise NotFinite(
+            "predict answered with NaN or infinite probabilities, so every number made of them would be wrong. Half "
+            "precision overflows easily: load the model in float32."
+        )
+    return Answers(found[0], found[1:])
+
+
+def portions(percent: Sequence[float], n: int) -> list[int]:
+    """⌊K·n⌋ for each percentage K; 0 for short texts, where the step still counts.
+
+    Raises:
+        BadOption: If there is no percentage, or one that is not above 0 and at most 100.
+    """
+    if len(percent) == 0 or not all(0 < one <= 100 for one in percent):
+        raise BadOption(
+            f"Got the percentages {tuple(percent)!r}. Give one or more, each above 0 and at most 100: 20 means a fifth "
+            "of the tokens, 0.2 a five-hundredth."
+        )
+    return counts(percent, n)
+
+
+def named(percent: Sequence[float], values: NDArray[np.float64]) -> dict[str, float]:
+    """A curve with its steps as people write them, ``"20%"``."""
+    return {f"{one:g}%": float(value) for one, value in zip(percent, values, strict=True)}
+
+
+def spread(n: int, steps: int | None) -> tuple[list[int], list[str]]:
+    """How many of n tokens are moved up to each step of a curve, and the names of the steps.
+
+    With a number of steps they are shares, so that curves of texts of different length can be averaged.
+
+    Raises:
+        BadOption: If there is less than one step.
+
+    Example:
+        >>> spread(2, None), spread(5, 2)
+        (([0, 1, 2], ['0', '1', '2']), ([0, 2, 5], ['0%', '50%', '100%']))
+    """
+    if steps is not None and steps < 1:
+        raise BadOption(f"steps={steps} would move no token. Give at least 1, or None for one token at a time.")
+    numbers = evenly(n, steps)
+    if steps is None:
+        return numbers, list(map(str, numbers))
+    return numbers, [f"{100 * step / steps:.4g}%" for step in range(steps + 1)]

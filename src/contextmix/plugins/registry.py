@@ -1,0 +1,71 @@
+"""Find the plug-ins of a folder: every file exports one constant, and its name is the file's name."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+from contextmix.errors import UnknownName
+from contextmix.plugins.contracts import options_of
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """The plug-ins of one package folder by name, imported when first asked for.
+
+    Args:
+        package: For example ``"contextmix.methods"``.
+        constant: The constant that each file exports, for example ``"METHOD"``.
+        kind: The word for error messages, for example ``"method"``.
+    """
+
+    def __init__(self, package: str, constant: str, kind: str) -> None:
+        self.package, self.constant, self.kind = package, constant, kind
+        # Imported here, not later: a folder may share its name with a public function (contextmix.methods), and the
+        # import binds that name on the package. `contextmix/__init__.py` binds the function afterwards, once and for
+        # all.
+        self._folder = importlib.import_module(package)
+        self._found: dict[str, T] | None = None
+
+    def _plugins(self) -> dict[str, T]:
+        if self._found is None:
+            names = sorted(module.name for module in pkgutil.iter_modules(self._folder.__path__))
+            self._found = {
+                name: getattr(importlib.import_module(f"{self.package}.{name}"), self.constant) for name in names
+            }
+        return self._found
+
+    def __getitem__(self, name: str) -> T:
+        """The plug-in; ``-`` counts as ``_``.
+
+        Raises:
+            UnknownName: With near misses and all known names.
+        """
+        try:
+            return self._plugins()[name.replace("-", "_")]
+        except KeyError:
+            raise UnknownName(self.kind, name, self._plugins()) from None
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.replace("-", "_") in self._plugins()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._plugins())
+
+    def __len__(self) -> int:
+        return len(self._plugins())
+
+
+def check_options(kind: str, name: str, function: Any, options: Mapping[str, Any]) -> None:
+    """Refuse options that the plug-in does not have.
+
+    Raises:
+        UnknownName: With near misses and the options that exist.
+    """
+    known = options_of(function)
+    for option in options:
+        if option not in known:
+            raise UnknownName(f"option of the {kind} {name}", option, known or ["(none)"])

@@ -1,0 +1,57 @@
+"""Comparison: several methods on one text, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from contextmix.results.attached import attached
+from contextmix.results.token_map import TokenMap
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row of token scores per method, all for the same text and query.
+
+    Attributes:
+        rows: Method name → `TokenMap` with dims ("key",).
+    """
+
+    rows: Mapping[str, TokenMap]
+
+    @cached_property
+    def spearman(self) -> pd.DataFrame:
+        """Spearman's rank correlation of each pair of methods over all tokens; ties share their mean rank.
+
+        Returns:
+            A square table, −1 to 1. NaN where a method gives every token the same score: ranks say nothing then.
+
+        Source:
+            The measure of GlobEnc, tables 1 and 2 (over all tokens, special ones included).
+        """
+        from scipy.stats import rankdata  # a second's worth of import, which most processes never need
+
+        ranks = np.stack([rankdata(row.values) for row in self.rows.values()])
+        centred = ranks - ranks.mean(1, keepdims=True)
+        lengths = np.linalg.norm(centred, axis=1)
+        with np.errstate(invalid="ignore"):
+            table = centred @ centred.T / np.outer(lengths, lengths)
+        return pd.DataFrame(table, index=list(self.rows), columns=list(self.rows))
+
+    @attached
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write an ``.html`` file with the rows in the explorer; see `Exploration.save`."""
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Tokens as lines, methods as columns."""
+        tokens = next(iter(self.rows.values())).tokens.pieces
+        return pd.DataFrame({name: row.values for name, row in self.rows.items()}, index=pd.Index(tokens, name="token"))
+
+    @attached
+    def show(self) -> None:
+        """Print all methods side by side in colour, what each of them measures, and their rank correlations."""

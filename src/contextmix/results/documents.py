@@ -1,0 +1,180 @@
+"""The file format of maps: readable JSON or compact safetensors, complete. Never pickle.
+
+A document holds the arguments of `TokenMap` as JSON values. This file knows the format alone: `TokenMap` hands over its
+arguments, and takes them back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as safetensors_bytes
+
+from contextmix.errors import BadFile, ContextMixError, OutputUnwritable
+from contextmix.results.files import PAGES, write_atomically
+from contextmix.results.provenance import Provenance, Quantity
+from contextmix.tokens.pieces import Tokens
+
+FORMAT = "contextmix.tokenmap"
+SCHEMA = 2
+"""The newest schema. A file says the oldest one that holds it all: 2 added the places of images and sounds."""
+SUFFIXES = (".json", ".safetensors")
+
+Arguments = Mapping[str, Any]
+"""What `TokenMap` is made of, under the names of its constructor's arguments."""
+
+
+def write(arguments: Arguments, path: Path | str, overwrite: bool = False) -> None:
+    """Write a map to a file; the ending chooses the format.
+
+    Args:
+        arguments: Of the map.
+        path: A name that ends in ``.json`` or ``.safetensors``.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        OutputExists: If the file exists and may not be replaced.
+        OutputUnwritable: If it cannot be written, or has another ending.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise OutputUnwritable(
+            path, f"its name ends in {suffix!r}, and maps are written as {', '.join(SUFFIXES)} or {PAGES[0]}"
+        )
+    encode = _json_lines if suffix == ".json" else _safetensors
+    write_atomically(path, encode(arguments), overwrite)
+
+
+def read(path: Path | str, build: Callable[[Mapping[str, Any]], Any]) -> Any:
+    """Read a map that `write` wrote.
+
+    Args:
+        path: The file.
+        build: Makes the map of its document: `TokenMap.from_dict`.
+
+    Returns:
+        What was built: a map that is equal in every bit, label and note.
+
+    Raises:
+        BadFile: If the file is missing, damaged, of another kind, or of a newer schema.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise BadFile(f"Cannot read {path}: maps are stored as {' or '.join(SUFFIXES)}, and this name ends otherwise.")
+    try:
+        return build(_read_json(path) if suffix == ".json" else _read_safetensors(path))
+    except (ContextMixError, SafetensorError, OSError, ValueError, RecursionError) as reason:
+        said = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason
+        raise BadFile(f"Cannot read {path} as a contextmix result: {said} Write it again with map.save().") from reason
+
+
+def as_document(arguments: Arguments) -> dict[str, Any]:
+    """Everything that a map holds, as JSON values under the names of its constructor's arguments."""
+    return {**_labels(arguments), "values": arguments["values"].tolist()}
+
+
+def built(document: Mapping[str, Any], build: Callable[..., Any]) -> Any:
+    """The inverse of `as_document`; every field is checked, and `BadFile` says which one is wrong.
+
+    Args:
+        document: What `as_document` gave, also after a trip through JSON.
+        build: The constructor, which gets the arguments.
+    """
+    if not isinstance(document, Mapping) or document.get("format") != FORMAT:
+        raise BadFile(f"It does not say that its format is {FORMAT!r}.")
+    if document.get("schema") not in range(1, SCHEMA + 1):
+        raise BadFile(
+            f"Its schema is {document.get('schema')!r:.40} and this version of contextmix reads up to {SCHEMA}."
+        )
+    for name, fits in _FIELDS.items():
+        if name not in document or not fits(document[name]):
+            raise BadFile(f"The field {name!r} is missing or of the wrong type: {document.get(name)!r:.60}.")
+    try:
+        return build(**_arguments(document))
+    except (ContextMixError, ValueError) as reason:
+        raise BadFile(f"Its fields do not fit each other. {reason}") from reason
+
+
+def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
+    values = np.asarray(document["values"])
+    if values.dtype.kind not in "fi":
+        raise BadFile(f"The values are not a rectangle of numbers, but {values.dtype}.")
+    query_tokens = document["query_tokens"]
+    return {
+        "values": values.astype(document["dtype"]),
+        "tokens": Tokens.from_dict(document["tokens"]),
+        "quantity": Quantity(document["quantity"]),
+        "provenance": Provenance.from_dict(document["provenance"]),
+        "query_tokens": None if query_tokens is None else Tokens.from_dict(query_tokens),
+        **{name: document[name] for name in ("dims", "layers", "targets", "selected")},
+    }
+
+
+def _json(value: Any) -> bytes:
+    # Broken texts hold lone surrogates. UTF-8 has no bytes for them, but the escape that Python then writes is JSON's.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
+
+
+def _labels(arguments: Arguments) -> dict[str, Any]:
+    tokens, query_tokens, quantity = arguments["tokens"], arguments["query_tokens"], arguments["quantity"]
+    placed = any(each.places is not None for each in (tokens, query_tokens))
+    layers, targets = arguments["layers"], arguments["targets"]
+    return {
+        "format": FORMAT,
+        "schema": 2 if placed else 1,
+        "quantity": str(quantity),
+        "unit": quantity.unit,
+        "dims": list(arguments["dims"]),
+        "layers": None if layers is None else list(layers),
+        "targets": None if targets is None else list(targets),
+        "selected": dict(arguments["selected"]),
+        "tokens": tokens.to_dict(),
+        "query_tokens": None if query_tokens == tokens else query_tokens.to_dict(),
+        "provenance": arguments["provenance"].to_dict(),
+        "dtype": str(arguments["values"].dtype),
+    }
+
+
+def _json_lines(arguments: Arguments) -> bytes:
+    """One field per line: readable, and still small."""
+    fields = as_document(arguments).items()
+    return b"{\n" + b",\n".join(_json(name) + b": " + _json(value) for name, value in fields) + b"\n}\n"
+
+
+def _safetensors(arguments: Arguments) -> bytes:
+    header = {"contextmix": _json(_labels(arguments)).decode()}
+    return safetensors_bytes({"values": arguments["values"]}, header)
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _read_safetensors(path: Path) -> Any:
+    with safe_open(path, framework="numpy") as file:
+        document = json.loads((file.metadata() or {}).get("contextmix", "null"))
+        return document if not isinstance(document, dict) else {**document, "values": file.get_tensor("values")}
+
+
+def _all(kind: type, value: Any) -> bool:
+    return isinstance(value, list) and all(type(entry) is kind for entry in value)
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "quantity": lambda value: value in list(Quantity),
+    "dims": lambda value: _all(str, value),
+    "layers": lambda value: value is None or _all(int, value),
+    "targets": lambda value: value is None or _all(str, value),
+    "selected": lambda value: isinstance(value, dict) and _all(int, list(value.values())),
+    "tokens": lambda value: isinstance(value, dict),
+    "query_tokens": lambda value: value is None or isinstance(value, dict),
+    "provenance": lambda value: isinstance(value, dict),
+    "dtype": lambda value: value in ("float32", "float64"),
+    "values": lambda value: isinstance(value, list | float | int | np.ndarray),
+}

@@ -1,0 +1,1 @@
+"""What many examples say: means, intervals and tests. Not what is measured of one example (`metrics`)."""

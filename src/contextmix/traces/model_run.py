@@ -1,0 +1,173 @@
+"""ModelRun: one input and the model, for methods that must run the model again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from contextmix.errors import NotFinite, UnsupportedModel
+from contextmix.maths.gradients import Disconnected, score_gradients
+from contextmix.maths.norms import Norm
+from contextmix.tokens.pieces import Tokens
+from contextmix.traces.trace import LayerTrace
+
+
+@dataclass(frozen=True)
+class Head:
+    """What turns the last block's output at one position into scores: norm, linear, activation, norm, linear.
+
+        scores = norm_pooled(activation(norm(y) @ pooler + pooler_bias)) @ classifier + classifier_bias
+
+    All but the last are optional: a language model has the first norm and the last matrix, a classifier like BERT's two
+    matrices, and BERT's head of words all but the first norm.
+
+    Attributes:
+        pooler: (d_model, d_pooled), or None where the classifier reads the block's output itself.
+        pooler_bias: (d_pooled,) or None.
+        activation: Element-wise; for a head without pooler the identity.
+        classifier: (d_pooled, class); of a vocabulary only the columns of the explained tokens.
+        classifier_bias: (class,) or None.
+        norm: The norm of the block's output, or None.
+        norm_pooled: The norm of what the activation gives, or None.
+    """
+
+    pooler: Tensor | None
+    pooler_bias: Tensor | None
+    activation: Callable[[Tensor], Tensor]
+    classifier: Tensor
+    classifier_bias: Tensor | None
+    norm: Norm | None = None
+    norm_pooled: Norm | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """The explained score: that of one class or token, or by how much it is above that of another.
+
+    Attributes:
+        number: The position of the class or token among the scores.
+        name: Its name.
+        foil: The position of the one that it is contrasted with ("why this and not that"); None for no contrast.
+        foil_name: Its name.
+
+    Source:
+        Yin & Neubig (2022), "Interpreting language models with contrastive explanations", for target and foil.
+
+    Example:
+        >>> import torch
+        >>> Target(0, "Lily", 2, "Tim").of(torch.tensor([3.0, 0.5, 1.0]))
+        tensor(2.)
+    """
+
+    number: int
+    name: str
+    foil: int | None = None
+    foil_name: str | None = None
+
+    @property
+    def title(self) -> str:
+        """For sentences about it."""
+        return repr(self.name) if self.foil is None else f"{self.name!r} minus {self.foil_name!r}"
+
+    def of(self, scores: Tensor) -> Tensor:
+        """The explained score among all scores: (..., class) → (...)."""
+        own = scores[..., self.number]
+        return own if self.foil is None else own - scores[..., self.foil]
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """One sequence, what the model makes of it, and ways to ask it again.
+
+    Attributes:
+        tokens: The labels.
+        embeddings: (key, d_model): what enters the first block (GlobEnc's e⁰, the embedding layer's *output*).
+        target: The explained score: of a class, or of a token of the vocabulary.
+        targets: Names of all classes; empty where the scores are those of a vocabulary.
+        scores: (class,): the logits of the clean run, at the explained position.
+        scores_from: Embeddings (batch, key, d_model) → logits (batch, class); gradients flow.
+        scores_of: Token ids (batch, n), any n, all true tokens → logits (batch, class); no gradients. Where tokens were
+            left out, a second argument (batch, n) says the position of each one in the input.
+        embeddings_of: Token ids (batch, n), as many as the input has → what enters the first block (batch, n, d_model).
+        layers: Runs the model and yields a proved `LayerTrace` per block, without a batch axis.
+        head: Finds the classification head; None if it is not one of the usual kind.
+        mask_id: The id of the mask token, or None.
+        unknown_id: The id of the unknown token, or None.
+        memory_budget: Bytes that a method may use for its own tensors.
+        position: The token whose scores are explained (a language model has scores at each): -1, the last one, however
+            many are left, or a position that must not be left out. None where the scores are those of the whole input.
+    """
+
+    tokens: Tokens
+    embeddings: Tensor
+    target: Target
+    targets: tuple[str, ...]
+    scores: Tensor
+    scores_from: Callable[[Tensor], Tensor]
+    scores_of: Callable[..., Tensor]
+    embeddings_of: Callable[[Tensor], Tensor]
+    layers: Callable[[], Iterable[LayerTrace]]
+    head: Callable[[], Head | None]
+    mask_id: int | None
+    unknown_id: int | None
+    memory_budget: int
+    position: int | None = None
+
+    def gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """The target's score and its gradient at other embeddings, in float32 at least.
+
+        Args:
+            points: (batch, key, d_model), like ``embeddings``.
+
+        Returns:
+            Scores (batch,) and gradients (batch, key, d_model).
+
+        Raises:
+            UnsupportedModel: If no gradient can be taken.
+            NotFinite: If one is NaN or infinite.
+        """
+
+        def explained(points: Tensor) -> Tensor:
+            return self.target.of(self.scores_from(points)).unsqueeze(-1)
+
+        try:
+            scores, found = score_gradients(explained, points.to(self.embeddings.dtype), 0)
+        except Disconnected as reason:
+            raise UnsupportedModel(self._without_effect()) from reason
+        if not bool(scores.isfinite().all() and found.isfinite().all()):
+            raise NotFinite(
+                f"The gradient of the score of {self.target.title} is NaN or infinite, so every number made "
+                "of it would be wrong. Half precision overflows easily: load the model in float32."
+            )
+        return scores, found
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """The gradient of the target's score at the input, (key, d_model); taken once, whoever asks.
+
+        Raises:
+            UnsupportedModel: If no gradient can be taken, or it is zero everywhere.
+            NotFinite: If it is NaN or infinite.
+        """
+        _, found = self.gradients(self.embeddings[None])
+        self.refuse_no_effect(found)
+        return found.squeeze(0)
+
+    def refuse_no_effect(self, gradient: Tensor) -> None:
+        """A gradient of zeros alone would look like an attribution of nothing to everyone.
+
+        Raises:
+            UnsupportedModel: If it is one.
+        """
+        if not bool(gradient.any()):
+            raise UnsupportedModel(self._without_effect())
+
+    def _without_effect(self) -> str:
+        return (
+            f"The score of {self.target.title} does not react to the embeddings at all: its gradient is zero "
+            "everywhere, so no token can be told from another. Is the model trained, and its head connected? In half "
+            "precision small gradients vanish: load it in float32."
+        )

@@ -1,0 +1,214 @@
+"""What one forward pass left behind, layer by layer.
+
+A `LayerTrace` holds what entered, mixed and left one block. All tensors may carry a leading batch axis: sequences of a
+batch have equal length, so no formula knows about padding. A mixing map is a pure function of one `LayerTrace`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from contextmix.maths.parts import Parts
+from contextmix.results.provenance import Provenance
+from contextmix.tokens.pieces import Tokens
+from contextmix.traces.anatomy import Block, BlockStates
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What attention weights are made of: softmax over keys of scaling · query · key, plus masks and biases.
+
+    Attributes:
+        query: (..., head, query, d_head): as attention reads it (rotated, where positions enter so).
+        key: (..., head, key, d_head): the same; grouped keys are not repeated.
+        scaling: Factor of the products.
+    """
+
+    query: Tensor
+    key: Tensor
+    scaling: float
+
+
+Replay = Callable[[Tensor], Tensor]
+ReplayZeroed = Callable[[int | None, tuple[int, ...] | None], Tensor]
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """One block of one forward pass.
+
+    Attributes:
+        index: The block's number, from 0.
+        attention: (..., head, query, key): weights after softmax; rows sum to at most one.
+        value: (..., head, key, d_head): with the value bias; grouped keys repeated.
+        residual_in: (..., query, d_model): the block's input.
+        attention_out: (..., query, d_model): output projection of attention, with its bias.
+        ffn_out: (..., query, d_model): raw output of the feed-forward part.
+        residual_out: (..., query, d_model): the block's output, as the model computed it.
+        block: The block's parameters.
+        scores: What the attention weights were made of.
+        replay: Other input states (..., query, d_model) → the block's output; gradients flow. None on toy traces.
+        replay_zeroed: A token and heads (None: all) whose value is set to zero → the block's output; without a token,
+            the clean one. None on toy traces.
+        embeddings: (..., query, d_model): what entered the first block.
+        replay_from_embeddings: Other embeddings → this block's output, through all blocks before it; gradients flow.
+        tolerance: Largest relative error by which what is computed again may differ, in the precision of the model.
+        cross: Whether the keys are tokens of another sequence (cross-attention). Then no key is a row's own token, and
+            maps with the residual have it in a column of its own, the last.
+        following: In a decoder block of an encoder–decoder: the step that reads what this one leaves.
+    """
+
+    index: int
+    attention: Tensor
+    value: Tensor
+    residual_in: Tensor
+    attention_out: Tensor
+    ffn_out: Tensor
+    residual_out: Tensor
+    block: Block
+    scores: Scores | None = None
+    replay: Replay | None = None
+    replay_zeroed: ReplayZeroed | None = None
+    embeddings: Tensor | None = None
+    replay_from_embeddings: Replay | None = None
+    tolerance: float = 1e-4
+    cross: bool = False
+    following: LayerTrace | None = None
+
+    @cached_property
+    def states(self) -> BlockStates:
+        """The steps of the block equation (shared by the checks and the methods, computed once)."""
+        return BlockStates(self.block, self.residual_in, self.attention_out, self.ffn_out)
+
+    @cached_property
+    def attention_parts(self) -> Parts:
+        """The attention output split by source token, without the output bias."""
+        bias = self.block.output_bias
+        total = self.attention_out if bias is None else self.attention_out - bias
+        return Parts(self.attention, self.value, self.block.output_weight, total, apart=self.cross)
+
+    @cached_property
+    def residual_parts(self) -> Parts:
+        """The same as it enters the residual stream (norm on the output, scale), plus the residual."""
+        norms = self.block.attention
+        added = self.attention_parts.through(norms.norm_out, self.attention_out).scaled(norms.scale)
+        return added.plus_residual(self.residual_in)
+
+    @cached_property
+    def mid_parts(self) -> Parts:
+        """The same after the norm that follows attention, if there is one."""
+        return self.residual_parts.through(self.block.attention.norm_after, self.states.attention_sum)
+
+    @cached_property
+    def out_parts(self) -> Parts:
+        """The same after the norm that follows the feed-forward part, whose own output enters only the denominator."""
+        return self.mid_parts.through(self.block.ffn.norm_after, self.states.ffn_sum)
+
+    def __getitem__(self, example: int) -> LayerTrace:
+        """One sequence of a batch."""
+        own: dict[str, Any] = {name: getattr(self, name)[example] for name in _BATCHED}
+        if self.scores is not None:
+            own["scores"] = Scores(self.scores.query[example], self.scores.key[example], self.scores.scaling)
+        if self.replay is not None:
+            own["replay"] = partial(_replay_one, self.replay, self.residual_in, example)
+        if self.replay_zeroed is not None:
+            own["replay_zeroed"] = partial(_zero_one, self.replay_zeroed, example)
+        if self.embeddings is not None and self.replay_from_embeddings is not None:
+            own["embeddings"] = self.embeddings[example]
+            own["replay_from_embeddings"] = partial(_replay_one, self.replay_from_embeddings, self.embeddings, example)
+        if self.following is not None:
+            own["following"] = self.following[example]
+        return LayerTrace(index=self.index, block=self.block, tolerance=self.tolerance, cross=self.cross, **own)
+
+
+_BATCHED = ("attention", "value", "residual_in", "attention_out", "ffn_out", "residual_out")
+
+
+def _replay_one(replay: Replay, states: Tensor, example: int, own: Tensor) -> Tensor:
+    """Run a batch again with other states for one of its sequences."""
+    with torch.set_grad_enabled(own.requires_grad):
+        return replay(torch.cat([states[:example], own.unsqueeze(0), states[example + 1 :]]))[example]
+
+
+def _zero_one(replay: ReplayZeroed, example: int, token: int | None, heads: tuple[int, ...] | None) -> Tensor:
+    return replay(token, heads)[example]
+
+
+@dataclass(frozen=True)
+class Checks:
+    """How well a trace proved itself: the largest relative error of each check over all layers.
+
+    Attributes:
+        conservation: Σ attention · value · W_O + bias against the recorded attention output.
+        block_equation: The parts put together against the recorded block output.
+        layers: How many blocks spoke.
+    """
+
+    conservation: float = 0.0
+    block_equation: float = 0.0
+    layers: int = 0
+
+    def merged(self, other: Checks) -> Checks:
+        """Both together."""
+        return Checks(
+            max(self.conservation, other.conservation),
+            max(self.block_equation, other.block_equation),
+            self.layers + other.layers,
+        )
+
+    def to_dict(self) -> dict[str, float]:
+        """As plain numbers, for provenance."""
+        return {"conservation": self.conservation, "block_equation": self.block_equation, "layers": self.layers}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a trace comes from; travels into the provenance of every result.
+
+    Attributes:
+        model: Name or path that the model was loaded from.
+        revision: Commit of the checkpoint, if known.
+        versions: Versions of the libraries that took part.
+    """
+
+    model: str
+    revision: str | None
+    versions: Mapping[str, str]
+
+    def provenance(self, checks: Checks, **made: Any) -> Provenance:
+        """How a result was made: ``made`` says the method and its options."""
+        return Provenance(
+            model=self.model, revision=self.revision, versions=self.versions, checks=checks.to_dict(), **made
+        )
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One sequence through the whole model, no batch axis.
+
+    Attributes:
+        tokens: The labels of the keys, and of the queries unless these have their own.
+        layers: One `LayerTrace` per block, in order.
+        checks: How well it proved itself.
+        origin: Model and versions.
+        prediction: What the model's head said, if it has one: ``{"label": …, "probability": …}``.
+        query_tokens: The labels of the queries, where the keys are another sequence (cross-attention).
+    """
+
+    tokens: Tokens
+    layers: tuple[LayerTrace, ...]
+    checks: Checks
+    origin: Origin
+    prediction: Mapping[str, Any] = field(default_factory=dict)
+    query_tokens: Tokens | None = None
+
+    def provenance(self, **made: Any) -> Provenance:
+        """How a result on this trace was made: ``made`` says the method and its options."""
+        found = self.origin.provenance(self.checks, **made)
+        return found.noting(prediction=dict(self.prediction)) if self.prediction else found

@@ -1,0 +1,143 @@
+"""Find the anatomy of a model's blocks by looking at one run: which module read and wrote which tensor.
+
+The *block* of an attention call is the largest module call that holds just this one and maps hidden states to hidden
+states; smaller ones are tried when `reader` cannot read it. Then nothing may lie between one block and the next.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from contextmix.errors import ContextMixError, NotFinite, UnsupportedModel
+from contextmix.traces.anatomy import Anatomy, BlockAnatomy
+from contextmix.tracing.discovery.diary import Attended, Call, Diary, keep_diary
+from contextmix.tracing.discovery.locality import Suspect, refuse_hidden_mixing
+from contextmix.tracing.discovery.reader import BlockReader, NotABlock
+from contextmix.tracing.recording.quiet import quiet_run
+from contextmix.tracing.recording.upcast import in_float32
+from contextmix.tracing.recording.verify import close, tolerance
+
+
+def discover(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Anatomy:
+    """The anatomy of a model, found on one short input and proved on it.
+
+    Args:
+        model: Any Hugging Face model whose attention goes through the registry.
+        probe: Model inputs, one short sequence.
+
+    Returns:
+        The anatomy, one entry per block in running order.
+
+    Raises:
+        UnsupportedModel: If attention bypasses the registry, a block does not fit the block equation, or something
+            else mixes tokens, between the blocks or in them; says which.
+        NotFinite: If an activation is NaN or infinite.
+    """
+    if has_two_stacks(model):
+        raise UnsupportedModel(
+            f"{model.config.model_type!r} ({type(model).__name__}) is an encoder with a decoder, whose blocks attend "
+            "to two sequences, and one map per block cannot say that. No number was produced. contextmix.load reads "
+            "both; or load one half: model.get_encoder()."
+        )
+    diary = None
+    try:
+        with in_float32(model):
+            diary = _diary(model, probe)
+            return _found(model, diary)
+    except UnsupportedModel as refusal:
+        if diary is not None:
+            as_it_runs = keep_diary(model, probe) if model.dtype.itemsize < 4 else diary  # it may overflow in float16
+            _refuse_non_finite(as_it_runs.attended)
+        raise UnsupportedModel(f"{refusal}{_hint(model)}") from None
+
+
+def _diary(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Diary:
+    try:
+        return keep_diary(model, probe)
+    except ContextMixError:
+        raise
+    except Exception as failure:  # a model may raise anything
+        quiet_run(model, probe)  # and does so here too if the input is at fault
+        raise UnsupportedModel(
+            f"{model.config.model_type!r} ({type(model).__name__}) runs with its usual attention, but not with its "
+            f"eager attention, whose weights would be recorded ({type(failure).__name__}: {failure}). No number was "
+            "produced."
+        ) from failure
+
+
+def _found(model: PreTrainedModel, diary: Diary) -> Anatomy:
+    if not diary.attended:
+        raise UnsupportedModel(
+            f"{model.config.model_type!r} ({type(model).__name__}) ran without one attention call through the "
+            "registry of transformers, so what its heads mix cannot be recorded. No number was produced."
+        )
+    found = [_block(model, diary, number) for number in range(len(diary.attended))]
+    refuse_gaps(model, diary, [call for call, _ in found])
+    moments = zip(found, diary.attended, strict=True)
+    suspects = [Suspect.of(diary, call, moment, place.attention.output) for (call, place), moment in moments]
+    refuse_hidden_mixing(model, suspects)
+    return Anatomy(tuple(place for _, place in found))
+
+
+def _hint(model: PreTrainedModel) -> str:
+    """A model of several modalities may be readable one part at a time."""
+    inner = [path for path, part in model.named_modules() if path and isinstance(part, PreTrainedModel)]
+    parts = [path for path in inner if not any(path.startswith(f"{outer}.") for outer in inner)]
+    listed = " or ".join(f"model.{path}" for path in parts)
+    return f" It is made of several models; load one by itself: {listed}." if len(parts) > 1 else ""
+
+
+def _refuse_non_finite(attended: Sequence[Attended]) -> None:
+    for number, moment in enumerate(attended):
+        if not moment.output.isfinite().all():
+            raise NotFinite(
+                f"Attention call {number} ({type(moment.module).__name__}) gave NaN or infinity on a short probe, so "
+                "every number that follows would be wrong. Check the weights; in float16, large activations overflow: "
+                "load in float32 or bfloat16."
+            )
+
+
+def has_two_stacks(model: PreTrainedModel) -> bool:
+    """Whether a model is an encoder with a decoder that attends to it."""
+    two = bool(getattr(model.config, "is_encoder_decoder", False))
+    return two and "decoder_input_ids" in inspect.signature(model.forward).parameters
+
+
+def refuse_gaps(model: PreTrainedModel, diary: Diary, blocks: Sequence[Call]) -> None:
+    """Layers that mix tokens without attention (convolutions, state spaces) would be skipped by every attribution."""
+    paths = {block.path for block in blocks}
+    above = {path.rsplit(".", depth)[0] for path in paths for depth in range(1, path.count(".") + 1)}
+    stacks = {path for path in above if isinstance(model.get_submodule(path), nn.ModuleList | nn.Sequential)}
+    silent = [call for call in diary.calls if call.path.rpartition(".")[0] in stacks and call.path not in paths | above]
+    if silent:
+        names = ", ".join(dict.fromkeys(f"{call.path} ({type(call.module).__name__})" for call in silent))
+        raise UnsupportedModel(
+            f"{model.config.model_type!r}: layers beside the attention blocks made no attention call: {names}. They "
+            "may mix tokens in another way, and an attribution across layers would skip them. No number was produced."
+        )
+    for before, after in pairwise(blocks):
+        if not close(after.read, before.wrote, tolerance(after.read.dtype)):
+            raise UnsupportedModel(
+                f"{model.config.model_type!r}: what {after.path} reads is not what {before.path} wrote, so something "
+                "acts between these blocks and an attribution across layers would miss it. No number was produced."
+            )
+
+
+def _block(model: PreTrainedModel, diary: Diary, number: int) -> tuple[Call, BlockAnatomy]:
+    moment, reasons = diary.attended[number], []
+    for call in diary.around(moment):
+        try:
+            return call, BlockReader(diary, call, moment).block(model)
+        except NotABlock as reason:
+            reasons.append(f"{call.path or 'the model'} ({type(call.module).__name__}): {reason}")
+    listed = "; ".join(reasons) or "no module around it maps hidden states to hidden states"
+    raise UnsupportedModel(
+        f"{model.config.model_type!r}: the block of attention call {number} ({type(moment.module).__name__}) cannot "
+        f"be read: {listed}. A decomposition of it would not add up, so no number was produced. For an odd model, "
+        "pass a hand-written anatomy=… to contextmix.load."
+    )

@@ -1,0 +1,116 @@
+"""Write down every module call of one run: who read what, who wrote what, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from contextmix.traces.trace import Scores
+from contextmix.tracing.recording.quiet import first_states, over, quiet_run
+from contextmix.tracing.recording.tap import listening, tapped
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of one module that maps hidden states to hidden states; times count the events of the run.
+
+    What it was called with (``args``, ``kwargs``) is not copied; it is there to make the call again with other states.
+    """
+
+    path: str
+    module: nn.Module
+    read: Tensor
+    wrote: Tensor
+    began: int
+    ended: int
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def over(self, tokens: Sequence[int]) -> Call:
+        """The same call with its states over these axes (batch, token), where it read or wrote them in one row."""
+        return replace(self, read=over(self.read, tokens), wrote=over(self.wrote, tokens))
+
+
+@dataclass(frozen=True, eq=False)
+class Attended:
+    """One attention call: by whom, when, and what its heads read and wrote, all (batch, query, head · d_head)."""
+
+    module: nn.Module
+    time: int
+    n_heads: int
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    output: Tensor
+
+
+@dataclass
+class Diary:
+    """All module calls and attention calls of one run, in order; see `keep_diary`."""
+
+    calls: list[Call] = field(default_factory=list)
+    attended: list[Attended] = field(default_factory=list)
+    _clock: int = 0
+    _open: list[tuple[int, Tensor | None, dict[str, Any]]] = field(default_factory=list)
+
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+        """See `tap.Listener`."""
+        query, key, value = (tensor.transpose(1, 2).flatten(2).clone() for tensor in (scores.query, scores.key, value))
+        moment = Attended(module, self._tick(), attention.shape[1], query, key, value, output.flatten(2).clone())
+        self.attended.append(moment)
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A forward pre-hook. Tensors are copied: a model may add to them in place."""
+        if not listening(self):
+            return
+        read = first_states(args, kwargs)
+        self._open.append((self._tick(), None if read is None else read.clone(), kwargs))
+
+    def leave(self, path: str) -> Callable[..., None]:
+        """A forward hook for the module at ``path``."""
+
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            if not listening(self):
+                return
+            began, read, kwargs = self._open.pop()
+            wrote = first_states(output)
+            if read is not None and wrote is not None and read.numel() and wrote.numel():  # an expert may read no token
+                self.calls.append(Call(path, module, read, wrote.clone(), began, self._tick(), args, kwargs))
+
+        return hook
+
+    def _tick(self) -> int:
+        self._clock += 1
+        return self._clock
+
+    def inside(self, outer: Call) -> list[Call]:
+        """The calls made within another, in the order in which they began."""
+        within = [call for call in self.calls if outer.began < call.began and call.ended < outer.ended]
+        return sorted(within, key=lambda call: call.began)
+
+    def around(self, moment: Attended) -> Iterator[Call]:
+        """The calls that hold this attention call and no other, and keep the shape of the states; largest first."""
+        outer = [call for call in self.calls if call.began < moment.time < call.ended]
+        for call in sorted(outer, key=lambda call: call.began):
+            held = [other for other in self.attended if call.began < other.time < call.ended]
+            if len(held) == 1 and call.read.shape == call.wrote.shape:
+                yield call
+
+
+def keep_diary(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Diary:
+    """Run a model on a short input and write down every call."""
+    diary, hooks = Diary(), []
+    try:
+        for path, module in model.named_modules():
+            hooks.append(module.register_forward_pre_hook(diary.enter, with_kwargs=True))
+            hooks.append(module.register_forward_hook(diary.leave(path)))
+        with tapped(model, diary):
+            quiet_run(model, probe)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return diary

@@ -1,0 +1,119 @@
+"""Prove that nothing but attention mixes tokens in a block; the block equation alone cannot see it.
+
+A feed-forward part that convolves over tokens, or values that come from another layer, fit the equation, and yet a map
+of the attention would not say which tokens a state is made of. So each block runs again with one token of its input
+changed, while the output of its attention is held at what it was: only that token's output may change, and only that
+token's value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from contextmix.errors import UnsupportedModel
+from contextmix.traces.trace import Scores
+from contextmix.tracing.discovery.diary import Attended, Call, Diary
+from contextmix.tracing.recording.replay import BlockReplay
+from contextmix.tracing.recording.tap import Listener, listening
+from contextmix.tracing.recording.verify import close, tolerance
+
+
+@dataclass(frozen=True, eq=False)
+class Suspect:
+    """A block as it was found.
+
+    Attributes:
+        call: The module call that is the block.
+        moment: Its self-attention.
+        attention_out: What the output projection of each of its attention calls wrote, by path within the block.
+    """
+
+    call: Call
+    moment: Attended
+    attention_out: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, diary: Diary, call: Call, moment: Attended, *projections: str) -> Suspect:
+        """From the diary and the paths of the output projections within the block."""
+        within = {one.path: one.wrote for one in diary.inside(call)}
+        return cls(call, moment, {path: within[f"{call.path}.{path}".strip(".")] for path in projections})
+
+
+def refuse_hidden_mixing(model: PreTrainedModel, blocks: Sequence[Suspect]) -> None:
+    """Change one token of each block's input and see what else moves.
+
+    Args:
+        model: The model.
+        blocks: All its blocks in running order.
+
+    Raises:
+        UnsupportedModel: If another token's output or value moves, or the token's own value does not; names the block.
+    """
+    for block in reversed(blocks):  # a later one may read what an earlier one left behind, and that one runs again too
+        reason = _mixes(model, block)
+        if reason is not None:
+            raise UnsupportedModel(
+                f"{model.config.model_type!r}: in {block.call.path} ({type(block.call.module).__name__}), {reason}. "
+                "A map of its attention would not say which tokens its output is made of. No number was produced."
+            )
+
+
+def _mixes(model: PreTrainedModel, block: Suspect) -> str | None:
+    """What mixes tokens in a block beside attention; None if nothing does."""
+    entered, left, value = block.call.read, block.call.wrote, block.moment.value
+    allowed = max(tolerance(left.dtype), tolerance(torch.float32))  # as for finding it
+    token = entered.shape[-2] // 2  # in the middle: what mixes neighbours has some on both sides
+    changed = entered.clone()
+    changed[..., token, :] += torch.linspace(-1, 1, changed.shape[-1]).to(changed) * changed.std()
+    ear = _Ear()
+    replay = BlockReplay.of(model, block.call.module, block.call.args, block.call.kwargs)
+    try:
+        with torch.no_grad(), _held(block, ear):
+            wrote = replay.run(changed, ear).to(left.dtype)
+    except Exception as failure:  # whatever a model raises
+        return f"nothing can be changed: it does not run a second time ({type(failure).__name__}: {failure})"
+    others = torch.arange(changed.shape[-2], device=changed.device) != token
+    if not close(wrote[..., others, :], left[..., others, :], allowed):
+        return "something beside attention mixes tokens (a convolution, a recurrence, a sorting step)"
+    if ear.value is None or ear.value.shape != value.shape or ear.value.shape[-2] != others.shape[0]:
+        return "the keys of attention are not the tokens that enter it"
+    if not close(ear.value[..., others, :], value[..., others, :], allowed):
+        return "the value of one token is made of several tokens"
+    if close(ear.value[..., token, :], value[..., token, :], allowed):
+        return "the values that attention mixes are not made of what enters it (they come from another layer)"
+    return None
+
+
+class _Ear:
+    """Hears the values of the first attention call."""
+
+    value: Tensor | None = None
+
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+        """See `tap.Listener`."""
+        if self.value is None:
+            self.value = value.transpose(1, 2).flatten(2)
+
+
+@contextmanager
+def _held(block: Suspect, listener: Listener) -> Iterator[None]:
+    """The output projections write what they wrote before, whatever they read, in the run that the listener hears."""
+
+    def holding(states: Tensor) -> Callable[..., Any]:
+        def hold(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            return states.view_as(output) if isinstance(output, Tensor) and listening(listener) else output
+
+        return hold
+
+    with ExitStack() as stack:
+        for path, states in block.attention_out.items():
+            handle = block.call.module.get_submodule(path).register_forward_hook(holding(states))
+            stack.callback(handle.remove)
+        yield

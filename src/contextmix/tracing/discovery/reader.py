@@ -1,0 +1,247 @@
+"""Read one block from the diary of a run: every question is answered by comparing tensors, none by a name.
+
+1. The *output projection* is the linear module that reads the attention output.
+2. Norms are recognised by what they compute: a module whose output is the LayerNorm or RMSNorm of its input under its
+   own weight.
+3. Sums are matched by their tensors: x + s·a for a number or a vector s, and the same for the feed-forward part.
+
+What is found is then put into the block equation and must reproduce the block's output; otherwise it is no anatomy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from contextmix.traces.anatomy import (
+    BlockAnatomy,
+    BlockStates,
+    LinearPlace,
+    Matrices,
+    NormPlace,
+    ProjectionPlaces,
+    Sublayer,
+)
+from contextmix.tracing.discovery.diary import Attended, Call, Diary
+from contextmix.tracing.discovery.linear import gated_places, linear_place
+from contextmix.tracing.recording.resolve import at_least_float32, linear_form, recognise_norm, resolve_block
+from contextmix.tracing.recording.verify import close, relative_error, tolerance
+
+
+class NotABlock(Exception):
+    """Why a module call is not a block of the block equation; `discover` turns it into a refusal."""
+
+
+class BlockReader:
+    """Reads one block from a diary; every question is answered by comparing tensors."""
+
+    def __init__(self, diary: Diary, block: Call, moment: Attended) -> None:
+        self.outer, self.moment = block, moment
+        self.entered, self.left = block.read, block.wrote
+        self.calls = [call.over(self.entered.shape[:-1]) for call in diary.inside(block)]
+        self.allowed = max(tolerance(block.wrote.dtype), tolerance(torch.float32))  # norms may compute in float32
+        self.norms = {call: place for call in self.calls if (place := self._norm_place(call))}
+
+    def block(self, model: PreTrainedModel) -> BlockAnatomy:
+        """The anatomy of this call, proved on its own tensors.
+
+        Raises:
+            NotABlock: If it is no block of the block equation.
+        """
+        self._refuse_other_axes()
+        projection, transposed = self._projection()
+        attention, raw, mid = self._attention(projection)
+        ffn, contribution, parallel = self._ffn(raw, mid, attention)
+        projections, value = self._projections(), self._value()
+        place = BlockAnatomy(self.outer.path, attention, ffn, parallel, transposed, projections, value)
+        states = (at_least_float32(tensor) for tensor in (self.entered, projection.wrote, contribution))
+        rebuilt = BlockStates(resolve_block(model, place, self.moment.n_heads), *states).residual_out
+        error = relative_error(rebuilt, at_least_float32(self.left))
+        if not error <= self.allowed:
+            raise NotABlock(
+                f"its parts rebuild its output only within {error:.1e} (relative; allowed {self.allowed:.0e})"
+            )
+        return place
+
+    def _refuse_other_axes(self) -> None:
+        """States are (batch, token, d_model), and attention is over the same tokens."""
+        states, heads = tuple(self.entered.shape), tuple(self.moment.output.shape)
+        if len(states) != 3:
+            raise NotABlock(f"its states have the axes {states}, and not (batch, token, d_model)")
+        if states[:2] != heads[:2]:
+            raise NotABlock(
+                f"its {states[0]} × {states[1]} tokens attend as {heads[0]} sequences of {heads[1]} (windows, or "
+                "several at a time), and one map over its tokens cannot say that"
+            )
+
+    def _projection(self) -> tuple[Call, bool]:
+        for call in self._reading(self.moment.output):
+            transposed = linear_form(call.module, call.read, call.wrote, self.allowed)
+            if transposed is not None:
+                return call, transposed
+        between = [f"{self._path(call)} ({type(call.module).__name__})" for call in self._reading(self.moment.output)]
+        raise NotABlock(
+            "no linear module reads the heads' output directly (a gate or norm lies between, or it is split)"
+            + (f"; it is read by {', '.join(between)}" if between else "")
+        )
+
+    def _projections(self) -> ProjectionPlaces | None:
+        """The linear modules that write the queries, keys and values from what enters the block, normed or not."""
+        norm_in = self._norm_reading(self.entered, before=self.moment.time)
+        reading = self._reading(self.entered if norm_in is None else norm_in.wrote)
+        forms = {call: linear_form(call.module, call.read, call.wrote, self.allowed) for call in reading}
+        linear = [call for call, form in forms.items() if form is not None]
+        wanted = (self.moment.query, self.moment.key, self.moment.value)
+        query, key, value = (next((c for c in linear if self._same(c.wrote, tensor)), None) for tensor in wanted)
+        if query is None or key is None or value is None or len({forms[call] for call in (query, key, value)}) > 1:
+            return None
+        return ProjectionPlaces(self._path(query), self._path(key), self._path(value), bool(forms[query]))
+
+    def _value(self) -> LinearPlace | None:
+        """The linear map that writes the values, from what enters the block, normed or not."""
+        norm_in = self._norm_reading(self.entered, before=self.moment.time)
+        reading = self._reading(self.entered if norm_in is None else norm_in.wrote)
+        return linear_place(reading, self.moment.value, self._path, self.allowed)
+
+    def _attention(self, projection: Call) -> tuple[Sublayer, Tensor, Tensor | None]:
+        """The attention sub-layer, what it adds (unscaled), and h where the run shows it."""
+        norm_in = self._norm_reading(self.entered, before=self.moment.time)
+        norm_out = self._norm_reading(projection.wrote, after=projection.began)
+        raw = projection.wrote if norm_out is None else norm_out.wrote
+        places = self._place(norm_in), self._place(norm_out)
+        for call in self.calls:
+            scale = self._scale(call.read, self.entered, raw) if self._follows(call, projection) else None
+            if scale is None:
+                continue
+            after = call if call in self.norms and self._is_norm_after(call) else None
+            mid = call.read if after is None else after.wrote
+            sublayer = Sublayer(self._path(projection), (), *places, norm_after=self._place(after), scale=scale)
+            return sublayer, raw * scale, mid
+        return Sublayer(self._path(projection), (), *places), raw, None
+
+    def _is_norm_after(self, norm: Call) -> bool:
+        """Whether a norm that reads x + a normalises the stream itself (post-norm), not just what the ffn reads.
+
+        In a pre-norm block the stream goes on *around* the norm: the output minus the norm's input is what the ffn
+        adds.
+        """
+        return self._writing(self.left, norm.read) is None
+
+    def _ffn(self, raw: Tensor, mid: Tensor | None, attention: Sublayer) -> tuple[Sublayer, Tensor, bool]:
+        """The feed-forward sub-layer, its raw output, and whether it runs parallel to attention."""
+        parallel = mid is None
+        stream = self.entered + raw if mid is None else mid
+        norm_after = self._last(call for call in self.norms if self._same(call.wrote, self.left))
+        if norm_after is not None and self._same(norm_after.wrote, stream):
+            norm_after = None
+        target = self.left if norm_after is None else norm_after.read
+        found = self._writing(target, stream)
+        if found is None:
+            raise NotABlock("no module writes what its output holds beside input and attention")
+        output, scale = found
+        before = self._first_writing(output.read) if output in self.norms else None
+        norm_out = None if before is None else output  # a norm whose input no module writes is part of the black box
+        output = before or output
+        read = self.entered if parallel else stream
+        after = -1 if parallel else self.moment.time
+        norms = [call for call in self.norms if call.began > after and self._same(call.read, read)]
+        norms = [norm for norm in norms if norm is not norm_after]
+        leading = (norm for norm in norms if self._chain(norm.wrote, output.wrote))  # two may read the same (GPT-NeoX)
+        norm_in = next(leading, norms[0] if norms else None)
+        states = read if norm_in is None else norm_in.wrote
+        sublayer = Sublayer(
+            self._path(output),
+            self._chain(states, output.wrote),
+            norm_in=self._place(norm_in),
+            norm_out=self._place(norm_out),
+            norm_after=self._place(norm_after),
+            scale=scale,
+            matrices=self._matrices(states, output.wrote),
+            gated=gated_places(self.calls, states, output.wrote, self._path, self.allowed, self._same),
+        )
+        return sublayer, output.wrote, parallel
+
+    def _matrices(self, read: Tensor, wrote: Tensor) -> Matrices | None:
+        """The feed-forward part as linear, activation, linear, if it is that."""
+        for first in self._reading(read):
+            form = linear_form(first.module, first.read, first.wrote, self.allowed)
+            for active in self._reading(first.wrote) if form is not None else ():
+                for second in self._reading(active.wrote) if active.wrote.shape == first.wrote.shape else ():
+                    same_form = linear_form(second.module, second.read, second.wrote, self.allowed) == form
+                    if same_form and self._same(second.wrote, wrote):
+                        return Matrices(self._path(first), self._path(active), self._path(second), bool(form))
+        return None
+
+    def _chain(self, read: Tensor, wrote: Tensor, depth: int = 6) -> tuple[str, ...]:
+        """Modules that, called one after another, lead from one tensor to the other; the fewest and largest first."""
+        for call in self._reading(read):
+            if call in self.norms or self._same(call.wrote, call.read):
+                continue
+            if self._same(call.wrote, wrote):
+                return (self._path(call),)
+            rest = self._chain(call.wrote, wrote, depth - 1) if depth > 1 else ()
+            if rest:
+                return (self._path(call), *rest)
+        return ()
+
+    # Comparing tensors -----------------------------------------------------------------------------------------------
+
+    def _same(self, left: Tensor, right: Tensor, noise: float = 0.0) -> bool:
+        return close(left, right, self.allowed, noise)
+
+    def _scale(self, whole: Tensor, stream: Tensor, raw: Tensor) -> float | Tensor | None:
+        """The number (or vector over d_model) s with whole = stream + s · raw; None if there is none."""
+        if not whole.shape == stream.shape == raw.shape:
+            return None
+        added = whole - stream
+        noise = (
+            8 * torch.finfo(whole.dtype).eps * float(whole.abs().max())
+        )  # a small addition is only known to rounding
+        number = float((added * raw).sum() / raw.square().sum())
+        if abs(number) > 1e-6 and self._same(raw * number, added, noise):
+            return 1.0 if abs(number - 1) <= self.allowed else number
+        over = tuple(range(raw.ndim - 1))
+        vector = (added * raw).sum(over) / raw.square().sum(over)
+        return (
+            vector
+            if vector.abs().max() > 1e-6 and raw.shape[-2] > 1 and self._same(raw * vector, added, noise)
+            else None
+        )
+
+    def _reading(self, tensor: Tensor) -> list[Call]:
+        return [call for call in self.calls if self._same(call.read, tensor)]
+
+    def _norm_reading(self, tensor: Tensor, after: int = -1, before: int | None = None) -> Call | None:
+        calls = (call for call in self.norms if call.began > after and (before is None or call.ended < before))
+        return next((call for call in calls if self._same(call.read, tensor)), None)
+
+    def _writing(self, whole: Tensor, stream: Tensor) -> tuple[Call, float | Tensor] | None:
+        """The first call (in order of ending) whose output s times added to the stream gives the whole, and s."""
+        for call in sorted(self.calls, key=lambda call: call.ended):
+            if not self._same(call.wrote, self.left):
+                scale = self._scale(whole, stream, call.wrote)
+                if scale is not None:
+                    return call, scale
+        return None
+
+    def _first_writing(self, tensor: Tensor) -> Call | None:
+        calls = sorted(self.calls, key=lambda call: call.ended)
+        return next((call for call in calls if self._same(call.wrote, tensor)), None)
+
+    def _last(self, calls: Iterable[Call]) -> Call | None:
+        return max(calls, key=lambda call: call.ended, default=None)
+
+    def _follows(self, call: Call, projection: Call) -> bool:
+        return call.began > projection.ended and call.read.shape == self.entered.shape
+
+    def _norm_place(self, call: Call) -> NormPlace | None:
+        return recognise_norm(self._path(call), call.module, call.read, call.wrote, self.allowed)
+
+    def _place(self, norm: Call | None) -> NormPlace | None:
+        return None if norm is None else self.norms[norm]
+
+    def _path(self, call: Call) -> str:
+        return call.path.removeprefix(self.outer.path).removeprefix(".")

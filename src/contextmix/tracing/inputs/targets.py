@@ -1,0 +1,230 @@
+"""Which score is explained: a class by its name, or a token of the vocabulary by its text, alone or against another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from contextmix.errors import AmbiguousTarget, BadOption, NotInVocabulary, UnknownName, UnsupportedModel
+from contextmix.traces.model_run import Target
+
+Asked = int | str | tuple[int | str, int | str] | None
+"""What a user may ask for: one by name or number, two to contrast, or nothing, which is the predicted one."""
+
+_SPACES = ("\u2581", "\u0120")
+"""How SentencePiece and byte-level tokenizers write a space inside a piece."""
+
+
+class Names(Protocol):
+    """The names of all scores."""
+
+    def name(self, number: int) -> str:
+        """What a score is called."""
+
+    def number(self, asked: int | str) -> int:
+        """The score of this name or number."""
+
+
+def choose(asked: Asked, scores: Tensor, names: Names) -> Target:
+    """The explained score.
+
+    Args:
+        asked: A name, a number, or two of these to contrast; None for the predicted one.
+        scores: (class,).
+        names: What they are called.
+
+    Raises:
+        UnknownName: If there is no such class.
+        NotInVocabulary: If there is no such token.
+        AmbiguousTarget: If a text names more than one token.
+        BadOption: If the two of a contrast are the same, or it is not two.
+    """
+    if asked is None:
+        number = int(scores.argmax())
+        return Target(number, names.name(number))
+    if not isinstance(asked, tuple | list):
+        number = names.number(asked)
+        return Target(number, names.name(number))
+    if len(asked) != 2:
+        raise BadOption(f"A contrast is of two, such as target=('positive', 'negative'); got {len(asked)}: {asked!r}.")
+    target, foil = (names.number(one) for one in asked)
+    if target == foil:
+        raise BadOption(
+            f"target={asked!r} contrasts {names.name(target)!r} with itself, and that difference is zero whatever the "
+            "tokens are. Name two different ones."
+        )
+    return Target(target, names.name(target), foil, names.name(foil))
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a classifier.
+
+    Attributes:
+        names: In order.
+    """
+
+    names: tuple[str, ...]
+
+    def name(self, number: int) -> str:
+        """See `Names`."""
+        return self.names[number]
+
+    def number(self, asked: int | str) -> int:
+        """See `class_number`."""
+        return class_number(asked, self.names)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tokens that a language model may say.
+
+    Attributes:
+        tokenizer: Its tokenizer, or None.
+        size: How many scores there are; some may be of no token.
+    """
+
+    tokenizer: Any
+    size: int
+
+    def name(self, number: int) -> str:
+        """The token's text as it reads in a sentence, with the space in front of a word."""
+        return token_text(self.tokenizer, number)
+
+    def number(self, asked: int | str) -> int:
+        """A token by its id or its text.
+
+        A text is the token with exactly these letters and spaces; without a space in front, also the one that begins a
+        word with them. Digits that are no token are an id.
+
+        Raises:
+            NotInVocabulary: If no token has this text or id, or it takes more than one.
+            AmbiguousTarget: If the text is a token with a space in front and one without.
+        """
+        if isinstance(asked, int):
+            return self._checked(asked)
+        if self.tokenizer is None:
+            if asked.isdigit():
+                return self._checked(int(asked))
+            raise BadOption(
+                f"target={asked!r} is a text, and the model was loaded without a tokenizer, so nobody knows its id. "
+                "Give the id, or pass a tokenizer to contextmix.load."
+            )
+        found = self._spelled(asked)
+        if len(found) > 1:
+            raise AmbiguousTarget(asked, {number: self.name(number) for number in found})
+        if found:
+            return found[0]
+        if asked.isdigit() and int(asked) < self.size:
+            return int(asked)
+        ids = self.tokenizer(asked, add_special_tokens=False)["input_ids"]
+        raise NotInVocabulary(asked, self.size, {number: self.name(number) for number in ids})
+
+    def _checked(self, number: int) -> int:
+        if not 0 <= number < self.size:
+            raise NotInVocabulary(number, self.size)
+        return number
+
+    def _spelled(self, asked: str) -> list[int]:
+        """The ids of the tokens that a text may mean."""
+        pieces = self.tokenizer.get_vocab()
+        word = asked.removeprefix(" ")
+        spellings = [asked, *(space + word for space in _SPACES)]
+        found = [pieces[piece] for piece in spellings if piece in pieces]
+        for text in {asked, " " + word}:  # byte-level pieces spell letters beyond English in a code of their own
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            found += ids if len(ids) == 1 and ids[0] != self.tokenizer.unk_token_id else []
+        return sorted({number for number in found if number < self.size})
+
+
+def token_text(tokenizer: Any, number: int) -> str:
+    """A token as it reads in running text, with its space; its number where there is no text.
+
+    Args:
+        tokenizer: Hugging Face's, or None.
+        number: The id.
+    """
+    piece = None if tokenizer is None or number >= len(tokenizer) else tokenizer.convert_ids_to_tokens(number)
+    if piece is None:
+        return str(number)
+    if piece.startswith(_SPACES[0]):
+        return str(piece.replace(_SPACES[0], " "))
+    if piece.startswith("##") or number in tokenizer.all_special_ids:
+        return str(piece)
+    text = tokenizer.convert_tokens_to_string([piece])
+    return str(piece) if not text or "\ufffd" in text else str(text)
+
+
+def names_of(model: PreTrainedModel, tokenizer: Any, count: int) -> Classes | Vocabulary:
+    """What the scores of a model are called: classes, or the tokens of its vocabulary."""
+    if speaks(model):
+        return Vocabulary(tokenizer, count)
+    names: Mapping[int, str] = model.config.id2label or {}  # type: ignore[assignment, unused-ignore]
+    return Classes(tuple(str(names.get(number, number)) for number in range(count)))
+
+
+def speaks(model: PreTrainedModel) -> bool:
+    """Whether a model scores the tokens of its vocabulary: a language model, causal or masked."""
+    return model.get_output_embeddings() is not None  # type: ignore[no-untyped-call]
+
+
+def class_number(target: int | str, names: tuple[str, ...]) -> int:
+    """A class by its name or number.
+
+    Raises:
+        UnknownName: If there is no such class.
+        BadOption: If two classes share the name.
+    """
+    if isinstance(target, int) or (target.isdigit() and target not in names):
+        if not 0 <= int(target) < len(names):
+            raise UnknownName("class", str(target), [f"{number}: {name}" for number, name in enumerate(names)])
+        return int(target)
+    if names.count(target) > 1:
+        raise BadOption(f"{names.count(target)} classes are called {target!r}; name one by its number.")
+    if target not in names:
+        raise UnknownName("class", target, names)
+    return names.index(target)
+
+
+def class_scores(model: PreTrainedModel, outputs: Any) -> Tensor:
+    """The logits (batch, class) of a sequence classifier.
+
+    Raises:
+        UnsupportedModel: If the model has no head that gives one score per class.
+    """
+    logits = getattr(outputs, "logits", None)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[-1] != model.config.num_labels:
+        raise UnsupportedModel(
+            f"{type(model).__name__} gives no score per class, and this method explains such a score. Load the model "
+            "with its classification head, or use a method that explains a representation, such as globenc."
+        )
+    return logits
+
+
+def token_scores(model: PreTrainedModel, outputs: Any, places: Tensor | int) -> Tensor:
+    """The logits (batch, class) at one token of each sequence.
+
+    Args:
+        model: A model with scores at every token.
+        outputs: What it gave: logits (batch, n, class), or (batch, 1, class) where only the last token's were wanted.
+        places: The position of the token, one for each sequence or for all.
+
+    Raises:
+        UnsupportedModel: If it gave no such scores.
+    """
+    logits = getattr(outputs, "logits", None)
+    if not isinstance(logits, Tensor) or logits.ndim != 3:
+        raise UnsupportedModel(
+            f"{type(model).__name__} gives no scores at each token, and this method explains one of these. Use a "
+            "method that explains a representation, such as globenc."
+        )
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    if isinstance(places, int):
+        return logits[:, places]
+    return logits[torch.arange(len(logits), device=logits.device), places.to(logits.device)]

@@ -1,0 +1,148 @@
+"""Run one block again as a function of its input states, with gradients: what the model gave it stays as it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from contextmix.errors import UnsupportedModel
+from contextmix.traces.trace import Scores
+from contextmix.tracing.recording.differentiable import refuse_quantised
+from contextmix.tracing.recording.quiet import evaluating, first_states
+from contextmix.tracing.recording.resolve import at_least_float32
+from contextmix.tracing.recording.tap import Listener, tapped
+
+
+class _Slot:
+    """Stands where the states were among a block's arguments, so that a replay does not keep them alive."""
+
+
+_SLOT = _Slot()
+
+
+class _Deaf:
+    """A listener that wants to know nothing: the recorder of the clean run must not hear a replay."""
+
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+        """See `tap.Listener`."""
+
+
+@dataclass
+class _Zeroing(_Deaf):
+    """Sets the value of one token to zero before attention reads it, in every attention call or in one of them."""
+
+    token: int
+    heads: tuple[int, ...] | None
+    call: int | None
+    calls: int = 0
+
+    def edited(self, module: nn.Module, query: Tensor, value: Tensor) -> Tensor:
+        """See `tap.ValueEditor`."""
+        self.calls += 1
+        if self.call is not None and self.call != self.calls - 1:
+            return value
+        if self.heads is not None and value.shape[1] != query.shape[1]:
+            raise UnsupportedModel(
+                f"{type(module).__name__}: {query.shape[1]} heads share {value.shape[1]} values, so the value of a few "
+                "heads cannot be zeroed in a run of the block. Zero it in all heads."
+            )
+        value = value.clone()
+        value[:, slice(None) if self.heads is None else list(self.heads), self.token] = 0
+        return value
+
+
+@dataclass(frozen=True)
+class BlockReplay:
+    """One call of one block, to be made again with other states.
+
+    Attributes:
+        model: The model that the block is part of.
+        block: The block.
+        args: What it was called with, with a mark in the place of the states.
+        kwargs: The same.
+        dtype: Of the states.
+    """
+
+    model: PreTrainedModel
+    block: nn.Module
+    args: Any
+    kwargs: Any
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, block: nn.Module, args: Any, kwargs: Any) -> BlockReplay:
+        """From a call as a forward hook sees it."""
+        states = first_states(args, kwargs)
+        assert states is not None  # a block reads hidden states, or it would be none
+        return cls(model, block, _put(args, states, _SLOT), _put(kwargs, states, _SLOT), states.dtype)
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """The block's output (batch, query, d_model) from other states of the shape of its own.
+
+        Gradients flow if the states ask for them.
+
+        Raises:
+            UnsupportedModel: If they do not flow, or the model is quantised.
+        """
+        if states.requires_grad:
+            refuse_quantised(self.model)
+        return self.run(states, _Deaf())
+
+    def zeroed(
+        self, states: Tensor, token: int | None, heads: tuple[int, ...] | None, call: int | None = None
+    ) -> Tensor:
+        """The block's output (batch, query, d_model) when the value of one token is zero, in some heads or in all.
+
+        Args:
+            states: (batch, query, d_model): the block's input.
+            token: The token; None for the clean output.
+            heads: Numbers of heads; None for all.
+            call: Which of the block's attention calls, from 0; None for all.
+
+        Raises:
+            UnsupportedModel: If some heads are asked for and heads share values.
+        """
+        return self.run(states, _Deaf() if token is None else _Zeroing(token, heads, call))
+
+    def run(self, states: Tensor, listener: Listener) -> Tensor:
+        """The same, with someone who hears its attention."""
+        with tapped(self.model, listener), evaluating(self.model), torch.set_grad_enabled(states.requires_grad):
+            entering = states.to(self.dtype)
+            args, kwargs = (_put(one, _SLOT, entering) for one in (self.args, self.kwargs))
+            found = first_states(self.block(*args, **kwargs))
+            assert found is not None  # as in the clean run
+            found = at_least_float32(found)
+        if states.requires_grad and not found.requires_grad:
+            raise UnsupportedModel(
+                f"{type(self.block).__name__} passes no gradients from its output to its input, so derivatives of it "
+                "cannot be had (a quantised model?). No number was produced. Load the model in float32 or bfloat16."
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class ChainReplay:
+    """Blocks one after another, from the embeddings to the last of them."""
+
+    blocks: tuple[BlockReplay, ...]
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """The last block's output from other embeddings (batch, query, d_model); gradients flow."""
+        for block in self.blocks:
+            states = block(states)
+        return states
+
+
+def _put(place: Any, old: Any, new: Any) -> Any:
+    """The same arguments with one thing in the place of another."""
+    if place is old:
+        return new
+    if type(place) is dict:
+        return {name: _put(value, old, new) for name, value in place.items()}
+    if type(place) in (tuple, list):
+        return type(place)(_put(value, old, new) for value in place)
+    return place

@@ -1,0 +1,211 @@
+"""From an anatomy, which is paths, to a block with its parameters; and how a norm is recognised by what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from contextmix.errors import UnsupportedModel
+from contextmix.maths.feedforward import FeedForward, GatedFeedForward
+from contextmix.maths.norms import Norm, normalise
+from contextmix.maths.projections import Affine, Projections
+from contextmix.traces.anatomy import (
+    Block,
+    BlockAnatomy,
+    GatedPlaces,
+    LinearPlace,
+    NormPlace,
+    ProjectionPlaces,
+    Sublayer,
+    SublayerNorms,
+)
+from contextmix.tracing.recording.quiet import evaluating, first_states
+from contextmix.tracing.recording.verify import is_quantised, tolerance
+
+_EPS_NAMES = ("eps", "variance_epsilon", "epsilon", "norm_eps")
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Half precision is for the model; the maths runs in float32 or, for a float64 model, in float64."""
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
+def part(root: nn.Module, path: str) -> nn.Module:
+    """A module by its path.
+
+    Raises:
+        UnsupportedModel: If there is none, which only a hand-written anatomy can bring about.
+    """
+    try:
+        return root.get_submodule(path)
+    except AttributeError as reason:
+        raise UnsupportedModel(
+            f"The anatomy names the module {path!r}, and {type(root).__name__} has none ({reason}). Write the path as "
+            "named_modules() gives it, relative to the block."
+        ) from reason
+
+
+def resolve_block(model: PreTrainedModel, place: BlockAnatomy, n_heads: int) -> Block:
+    """The parameters of one block, as views of the model's own wherever the data type allows."""
+    root = part(model, place.path)
+    by_input, bias = affine(root, place.attention.output, place.transposed)  # (head · d_head, d_model)
+    return Block(
+        output_weight=by_input.reshape(n_heads, -1, by_input.shape[-1]),
+        output_bias=bias,
+        attention=_resolve_norms(root, place.attention),
+        ffn=_resolve_norms(root, place.ffn),
+        parallel=place.parallel,
+        feed_forward=_feed_forward(root, place.ffn),
+        projections=_projections(root, place.projections),
+        value=None if place.value is None else partial(_value, root, place.value, n_heads, len(by_input)),
+        gated=None if place.ffn.gated is None else partial(_gated, root, place.ffn.gated),
+    )
+
+
+def _value(root: nn.Module, place: LinearPlace, n_heads: int, width: int) -> Affine:
+    """The map that makes the values, with the heads that several queries share repeated like the values are."""
+    found = _linear(root, place)
+    groups = width // found.weight.shape[-1]
+    if groups == 1:
+        return found
+    d_head = width // n_heads
+    weight, bias = (
+        None if own is None else own.reshape(*own.shape[:-1], -1, d_head).repeat_interleave(groups, dim=-2).flatten(-2)
+        for own in (found.weight, found.bias)
+    )
+    assert weight is not None
+    return Affine(weight, bias)
+
+
+def _gated(root: nn.Module, places: GatedPlaces) -> GatedFeedForward:
+    activation = part(root, places.activation) if isinstance(places.activation, str) else places.activation
+    gate, up, second = (_linear(root, place) for place in (places.gate, places.up, places.second))
+    return GatedFeedForward(gate, up, activation, second)
+
+
+def _linear(root: nn.Module, place: LinearPlace) -> Affine:
+    """A linear map with its weight as (in, out)."""
+    weight, bias = affine(root, place.path, place.transposed)
+    if place.columns is None:
+        return Affine(weight, bias)
+    every = range(place.columns[0], place.columns[-1] + 1)
+    # neighbours are a view, others a copy
+    rows = slice(every.start, every.stop) if place.columns == tuple(every) else list(place.columns)
+    return Affine(weight[:, rows], None if bias is None else bias[rows])
+
+
+def _projections(root: nn.Module, places: ProjectionPlaces | None) -> Projections | None:
+    if places is None:
+        return None
+    paths = (places.query, places.key, places.value)
+    return Projections(*(Affine(*affine(root, path, places.transposed)) for path in paths))
+
+
+def affine(root: nn.Module, path: str, transposed: bool) -> tuple[Tensor, Tensor | None]:
+    """The weight (in, out) and the bias of a linear module."""
+    module = part(root, path)
+    weight = linear_weight(module, transposed)
+    if weight is None:
+        raise UnsupportedModel(f"The anatomy names {path} as a linear map, and it has no weight.")
+    return weight, _tensor(module, "bias")
+
+
+def linear_weight(module: nn.Module, transposed: bool) -> Tensor | None:
+    """The matrix (in, out) by which a linear module multiplies, in float32 at least; None if it has none.
+
+    A module that stores something else (quantised, or with an adapter beside its weight) is asked: its rows are what it
+    makes of the unit vectors.
+    """
+    weight = getattr(module, "weight", None)
+    usual = type(module).forward in (nn.Linear.forward, Conv1D.forward) and type(weight) in (Tensor, nn.Parameter)
+    width = getattr(module, "in_features", None)
+    if usual or width is None:
+        stored = _tensor(module, "weight")
+        return None if stored is None or stored.ndim != 2 else stored if transposed else stored.T
+    bias = _tensor(module, "bias")
+    device, dtype = next((own.device, own.dtype) for own in (*module.parameters(), torch.empty(0)))
+    with torch.no_grad(), evaluating(module):
+        found = module(torch.eye(width, device=device, dtype=dtype if dtype.is_floating_point else None))
+    if not isinstance(found, Tensor):  # a router of experts says several things
+        return None
+    rows = at_least_float32(found)
+    return rows if bias is None else rows - bias
+
+
+def _feed_forward(root: nn.Module, sublayer: Sublayer) -> FeedForward | Callable[[Tensor], Tensor] | None:
+    places = sublayer.matrices
+    if places is None:
+        return (
+            partial(_one_after_another, [part(root, path) for path in sublayer.modules]) if sublayer.modules else None
+        )
+    first, second = (affine(root, path, places.transposed) for path in (places.first, places.second))
+    return FeedForward(*first, part(root, places.activation), *second)
+
+
+def _one_after_another(modules: list[nn.Module], states: Tensor) -> Tensor:
+    """A feed-forward part as its own modules, in their own precision."""
+    dtype = next((weight.dtype for module in modules for weight in module.parameters()), states.dtype)
+    found: Any = states.to(dtype) if states.ndim > 2 else states.to(dtype).unsqueeze(0)  # experts insist on a batch
+    for module in modules:
+        found = first_states(module(found))
+    return at_least_float32(found if states.ndim > 2 else found[0])
+
+
+def _resolve_norms(root: nn.Module, sublayer: Sublayer) -> SublayerNorms:
+    def norm(place: NormPlace | None) -> Norm | None:
+        return None if place is None else parameters(part(root, place.path), place)
+
+    return SublayerNorms(norm(sublayer.norm_in), norm(sublayer.norm_out), norm(sublayer.norm_after), sublayer.scale)
+
+
+def parameters(module: nn.Module, place: NormPlace) -> Norm:
+    """A norm module as kind, γ, β and eps."""
+    weight, bias = _tensor(module, "weight"), _tensor(module, "bias")
+    eps = next((getattr(module, name) for name in _EPS_NAMES if hasattr(module, name)), None)
+    if eps is None:
+        raise UnsupportedModel(f"The norm {place.path} ({type(module).__name__}) does not say its eps.")
+    if weight is not None and place.offset:
+        weight = weight + place.offset
+    return Norm(place.kind, weight, bias, float(eps))
+
+
+def _tensor(module: nn.Module, name: str) -> Tensor | None:
+    found = getattr(module, name, None)
+    return at_least_float32(found.detach()) if isinstance(found, Tensor) else None
+
+
+def recognise_norm(path: str, module: nn.Module, read: Tensor, wrote: Tensor, close: float) -> NormPlace | None:
+    """The form of a norm, if the module is one: its output must be the norm of its input under its own weight."""
+    if read.shape != wrote.shape or not any(hasattr(module, name) for name in _EPS_NAMES):
+        return None
+    if any(p.ndim != 1 or p.shape[0] != read.shape[-1] for p in module.parameters(recurse=False)):
+        return None
+    for kind, offset in product(("layer", "rms"), (0.0, 1.0)):
+        place = NormPlace(path, kind, offset)  # type: ignore[arg-type]
+        expected = normalise(at_least_float32(read), parameters(module, place))
+        if (expected - wrote).abs().max() <= close * wrote.abs().max():
+            return place
+    return None
+
+
+def linear_form(module: nn.Module, read: Tensor, wrote: Tensor, close: float) -> bool | None:
+    """Whether a linear module stores its weight as (in, out), like GPT-2's Conv1D; None if it is not linear."""
+    bias = _tensor(module, "bias")
+    close = max(close, tolerance(torch.bfloat16)) if is_quantised(module) else close
+    for transposed in (False, True):
+        matrix = linear_weight(module, transposed)
+        if matrix is None or matrix.shape != (read.shape[-1], wrote.shape[-1]):
+            continue
+        expected = at_least_float32(read) @ matrix
+        if bias is not None:
+            expected = expected + bias
+        if (expected - wrote).abs().max() <= close * wrote.abs().max():
+            return transposed
+    return None

@@ -1,0 +1,189 @@
+"""A prompt and what follows it: what the model says by itself, or what a user wants explained instead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from contextmix.errors import BadInput, BadOption, NotInVocabulary
+from contextmix.tokens.pieces import Tokens
+from contextmix.tracing.inputs.encode import Inputs
+from contextmix.tracing.inputs.targets import token_text
+from contextmix.tracing.inputs.texts import encode
+from contextmix.tracing.recording.quiet import evaluating, quiet_run
+
+Continuation = str | Sequence[int]
+"""What is explained in place of what the model would say: a text that goes on where the prompt ends, or token ids."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A prompt and what follows it.
+
+    Attributes:
+        inputs: Both together, labelled.
+        start: The position of the first new token.
+        greedy: Whether the model chose the new tokens.
+        probabilities: What the model gave each new token.
+        runners_up: For each new token the most probable other one.
+    """
+
+    inputs: Inputs
+    start: int
+    greedy: bool
+    probabilities: tuple[float, ...]
+    runners_up: tuple[int, ...]
+
+    @property
+    def tokens(self) -> Tokens:
+        """The labels of all tokens."""
+        assert self.inputs.tokens is not None
+        return self.inputs.tokens
+
+    @property
+    def new(self) -> Tokens:
+        """The labels of the new tokens."""
+        return self.tokens.part(slice(self.start, None))
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A causal language model that goes on with a text.
+
+    Attributes:
+        model: The model.
+        tokenizer: Its tokenizer, or None.
+        limit: The most tokens that it reads; None for no limit.
+    """
+
+    model: PreTrainedModel
+    tokenizer: Any
+    limit: int | None
+
+    def goes_on(self, prompt: Inputs, max_new_tokens: int, continuation: Continuation | None) -> Generated:
+        """A prompt with what the model, or the user, goes on with.
+
+        Args:
+            prompt: One sequence of token ids.
+            max_new_tokens: How many tokens the model may say; it stops earlier at its end token.
+            continuation: What to explain instead.
+
+        Raises:
+            BadInput: If the prompt is no token ids, or the continuation is empty or merges with the prompt.
+            BadOption: If the tokens do not fit into the model's context, or none is asked for.
+            NotInVocabulary: If an id does not exist.
+        """
+        if prompt.tokens is None or prompt.tokens.ids is None or set(prompt.tensors) != {"input_ids"}:
+            raise BadInput(
+                f"A generation goes on from token ids alone, and the prompt holds {', '.join(sorted(prompt.tensors))}. "
+                "Give a text, or {'input_ids': …}."
+            )
+        start = len(prompt.tokens)
+        new = None if continuation is None else self._given(prompt.tokens, continuation)
+        self._refuse_count(max_new_tokens if new is None else len(new), start)
+        new = self._greedy(prompt.tensors["input_ids"], max_new_tokens) if new is None else new
+        ids = torch.tensor([*prompt.tokens.ids, *new])
+        inputs = Inputs(labelled(self.tokenizer, prompt.tokens, new), {"input_ids": ids}, len(ids))
+        return Generated(inputs, start, continuation is None, *self._chances(ids, start))
+
+    def _greedy(self, ids: Tensor, count: int) -> list[int]:
+        """What the model says by itself: its own `generate`, without sampling and without beams."""
+        model, ids = self.model, ids.unsqueeze(0).to(self.model.device)
+        known: Any = model.generation_config
+        end = known.eos_token_id[0] if isinstance(known.eos_token_id, list) else known.eos_token_id
+        padding = next(number for number in (known.pad_token_id, end, 0) if number is not None)  # unused: one sequence
+        options = {"do_sample": False, "num_beams": 1, "max_new_tokens": count, "pad_token_id": padding}
+        with evaluating(model), torch.no_grad():
+            found: Any = model.generate(ids, attention_mask=torch.ones_like(ids), **options)  # type: ignore[operator]
+        said: list[int] = found[0, ids.shape[1] :].tolist()
+        return said
+
+    def _given(self, prompt: Tokens, continuation: Continuation) -> list[int]:
+        """The ids of what the user wants explained."""
+        if isinstance(continuation, str):
+            new = self._following(prompt, continuation)
+        else:
+            new = [int(number) for number in continuation]
+            known = self.model.get_output_embeddings().weight.shape[0]  # type: ignore[no-untyped-call]
+            for number in new:
+                if not 0 <= number < known:
+                    raise NotInVocabulary(number, known)
+        if not new:
+            raise BadInput("The continuation holds no token, so there is nothing to explain.")
+        return new
+
+    def _following(self, prompt: Tokens, continuation: str) -> list[int]:
+        """The ids of a text that goes on where the prompt ends."""
+        if prompt.text is None or self.tokenizer is None:
+            raise BadInput(
+                "The continuation is a text and the prompt is token ids, so nobody knows how they join. Give both as "
+                "texts, or both as ids."
+            )
+        both = encode(self.tokenizer, prompt.text + continuation, None).tokens
+        ids, own = both.ids if both else None, prompt.ids
+        if ids is None or own is None or ids[: len(own)] != own:
+            raise BadInput(
+                f"The continuation {continuation!r} changes the last tokens of the prompt, so it does not follow them. "
+                "Begin it with a space, end the prompt elsewhere, or give token ids."
+            )
+        return list(ids[len(own) :])
+
+    def _refuse_count(self, count: int, start: int) -> None:
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise BadOption(f"max_new_tokens={count!r} would say nothing; it is a number of tokens, at least 1.")
+        room = None if self.limit is None else self.limit - start + 1  # the last new token need not be read
+        if room is not None and count > room:
+            raise BadOption(
+                f"{count} new tokens after a prompt of {start} do not fit: the model reads at most {self.limit} "
+                f"tokens. Take at most {room}, or a shorter prompt."
+            )
+
+    def _chances(self, ids: Tensor, start: int) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """The probability of each new token, and the most probable other token."""
+        ids = ids.to(self.model.device)
+        new = ids[start:].unsqueeze(-1)
+        outputs = quiet_run(self.model, {"input_ids": ids[None, :-1]}, last_logits=len(new))
+        scores = outputs.logits[0, -len(new) :].double()
+        chances = scores.softmax(-1).gather(-1, new)[:, 0]
+        others = scores.scatter(-1, new, -torch.inf).argmax(-1)
+        return tuple(chances.tolist()), tuple(others.tolist())
+
+
+def labelled(tokenizer: Any, prompt: Tokens, new: Sequence[int]) -> Tokens:
+    """Prompt and new tokens with the labels that their text would have.
+
+    Where the tokenizer cuts that text into the very same tokens, they are its labels, words and spans included;
+    elsewhere the new tokens are spelled one by one.
+
+    Args:
+        tokenizer: Hugging Face's, or None.
+        prompt: The labels of the prompt, with ids.
+        new: The ids of the new tokens.
+    """
+    assert prompt.ids is not None
+    ids = (*prompt.ids, *new)
+    said = None if prompt.text is None or tokenizer is None else _said(tokenizer, prompt.ids, new)
+    if said is not None:
+        tokens = encode(tokenizer, f"{prompt.text}{said}", None).tokens
+        if tokens is not None and tokens.ids == ids:
+            return tokens
+    marks = set() if tokenizer is None else set(tokenizer.all_special_ids)
+    return Tokens(
+        pieces=(*prompt.pieces, *(token_text(tokenizer, number) for number in new)),
+        ids=ids,
+        special=(*prompt.special, *(number in marks for number in new)),
+    )
+
+
+def _said(tokenizer: Any, prompt: Sequence[int], new: Sequence[int]) -> str | None:
+    """The text of new tokens behind a prompt; None if a decoder joins the two otherwise."""
+    before, after = (
+        tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        for ids in (prompt, [*prompt, *new])
+    )
+    return after[len(before) :] if after.startswith(before) else None

@@ -1,0 +1,261 @@
+"""Run the model again for one input: from changed embeddings, with gradients, or on other token ids."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from contextmix.errors import BadInput, UnsupportedModel
+from contextmix.tokens.pieces import Tokens
+from contextmix.traces.anatomy import Anatomy
+from contextmix.traces.model_run import ModelRun
+from contextmix.traces.trace import LayerTrace
+from contextmix.tracing.discovery.head import find_head
+from contextmix.tracing.inputs.targets import Asked, Classes, choose, class_scores, names_of, token_scores
+from contextmix.tracing.recording.differentiable import frozen, refuse_quantised, replaced_input
+from contextmix.tracing.recording.quiet import evaluating, first_states, quiet_run, run_options
+from contextmix.tracing.recording.record import record
+
+
+@dataclass(frozen=True)
+class Rerunner:
+    """A model and one input for it.
+
+    Attributes:
+        model: The model.
+        anatomy: Where its parts are.
+        tensors: Model inputs with a batch axis of one.
+        position: Whose logits are the scores, for a model with logits at each token: -1 for the last one, however many
+            tokens there are, or a position in the input. None for a model with one score per class.
+    """
+
+    model: PreTrainedModel
+    anatomy: Anatomy
+    tensors: Mapping[str, Tensor]
+    position: int | None = None
+
+    def clean(self) -> tuple[Tensor, Tensor]:
+        """What enters the first block (key, d_model), and the logits (class,)."""
+        seen, outputs = self._seen(self.tensors)
+        return seen[0], self._scores(outputs)[0]
+
+    @property
+    def first_block(self) -> nn.Module:
+        """The block that reads the embeddings."""
+        return self.model.get_submodule(self.anatomy.blocks[0].path)
+
+    def scores_from(self, embeddings: Tensor) -> Tensor:
+        """Logits (batch, class) from what enters the first block, (batch, key, d_model); gradients flow.
+
+        Raises:
+            UnsupportedModel: If gradients are asked of a quantised model, of scores that do not depend on the
+                embeddings, or of a block whose input cannot be replaced.
+        """
+        asked = torch.is_grad_enabled() and embeddings.requires_grad
+        if asked:
+            refuse_quantised(self.model)
+        tensors = {name: value.expand(len(embeddings), *value.shape[1:]) for name, value in self.tensors.items()}
+        with evaluating(self.model), frozen(self.model):
+            parts = [self._scored(_rows(tensors, rows), embeddings[rows]) for rows in self._batches(tensors)]
+        scores = torch.cat(parts)
+        if asked and not scores.requires_grad:
+            raise UnsupportedModel(
+                f"The class scores of {type(self.model).__name__} do not depend on the embeddings in a way that "
+                "gradients can follow, so a gradient would be zero everywhere and say nothing. Use occlusion."
+            )
+        return scores
+
+    def scores_of(self, ids: Tensor, kept: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
+        """Logits (batch, class) of other token ids (batch, n); no gradients.
+
+        Args:
+            ids: True tokens only, but for those that are not seen; n may differ from the input's.
+            kept: (batch, n): the position of each token in the input, for what else the model reads per token (such as
+                which text of a pair it belongs to). Left out, the same positions.
+            seen: (batch, n): False for tokens that attention passes over. Left out, all are seen.
+
+        Raises:
+            BadInput: If the input holds no token ids, an id would be taken for padding, nobody says what the model
+                is to read beside ids of another length, or the token is left out whose scores are explained.
+            UnsupportedModel: If attention cannot be told to pass over tokens.
+        """
+        tensors, places = self._beside(ids, kept, seen), self._places(ids, kept)
+        parts = []
+        for rows in self._batches(tensors):
+            outputs = quiet_run(self.model, _rows(tensors, rows), last_logits=int(self.position == -1))
+            parts.append(self._scores(outputs, None if places is None else places[rows]))
+        return torch.cat(parts)
+
+    def embeddings_of(self, ids: Tensor) -> Tensor:
+        """What enters the first block, (batch, n, d_model), for other token ids (batch, n); no gradients.
+
+        Raises:
+            BadInput: As in `scores_of`.
+        """
+        tensors = self._beside(ids, None)
+        return torch.cat([self._seen(_rows(tensors, rows))[0] for rows in self._batches(tensors)])
+
+    def _seen(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Any]:
+        """What enters the first block the first time that it runs, and the outputs."""
+        seen: list[Tensor] = []
+
+        def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            seen.append(first_states(args, kwargs))  # type: ignore[arg-type]
+
+        handle = self.first_block.register_forward_pre_hook(look, with_kwargs=True)
+        try:
+            outputs = quiet_run(self.model, tensors, last_logits=int(self.position == -1))
+        finally:
+            handle.remove()
+        return seen[0].detach(), outputs
+
+    def _scored(self, tensors: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
+        options = run_options(self.model, last_logits=int(self.position == -1))
+        with replaced_input(self.first_block, embeddings):
+            return self._scores(self.model(**tensors, **options, return_dict=True))
+
+    def _scores(self, outputs: Any, places: Tensor | None = None) -> Tensor:
+        """The logits (batch, class) that are explained."""
+        if self.position is None:
+            return class_scores(self.model, outputs)
+        return token_scores(self.model, outputs, self.position if places is None else places)
+
+    def _places(self, ids: Tensor, kept: Tensor | None) -> Tensor | None:
+        """Where the explained position is among other ids (batch,); None for where it always is."""
+        if self.position in (None, -1) or kept is None:
+            return None
+        here = (kept == self.position).long()
+        if not bool(here.any(-1).all()):
+            raise BadInput(
+                f"The token at position {self.position} was left out, and it is the one whose scores are explained. "
+                "Replace it, or leave out others."
+            )
+        return here.argmax(-1)
+
+    def _batches(self, tensors: Mapping[str, Tensor]) -> list[slice]:
+        """All rows at once; one by one where a classifier has no padding id and therefore refuses batches."""
+        count = len(next(iter(tensors.values())))
+        alone = self.position is None and "input_ids" in tensors and _padding_id(self.model) is None
+        step = 1 if alone else count
+        return [slice(start, start + step) for start in range(0, count, step)]
+
+    def _beside(self, ids: Tensor, kept: Tensor | None, seen: Tensor | None = None) -> dict[str, Tensor]:
+        """Other token ids, and what the model reads beside them."""
+        own = self.tensors.get("input_ids")
+        if own is None:
+            raise BadInput("The model was given no token ids, so no token can be replaced or left out.")
+        ids, (batch, length) = ids.to(own.device), ids.shape
+        mask = {} if seen is None else self._mask(seen.to(own.device))
+        self._refuse_padding(ids, own, mask.get("attention_mask"))
+        found = {"input_ids": ids, **mask}
+        for name, value in self.tensors.items():
+            if name != "input_ids":
+                per_token = value.shape[1:2] == own.shape[1:]
+                if per_token and kept is not None:
+                    found[name] = value[0][kept.to(value.device)]
+                elif per_token and length != own.shape[1]:
+                    found[name] = _alike(name, value).expand(batch, length, *value.shape[2:])
+                else:
+                    found[name] = value.expand(batch, *value.shape[1:])
+        return found
+
+    def _mask(self, seen: Tensor) -> dict[str, Tensor]:
+        if "attention_mask" not in inspect.signature(self.model.forward).parameters:
+            raise UnsupportedModel(
+                f"{type(self.model).__name__} takes no attention_mask, so it cannot be told to pass over a token that "
+                "stays in its place. Delete the token, or replace it."
+            )
+        return {"attention_mask": seen.long()}
+
+    def _refuse_padding(self, ids: Tensor, own: Tensor, mask: Tensor | None) -> None:
+        """An id of padding that the input does not hold: models pass over it, silently, in more than one way."""
+        padding = _padding_id(self.model)
+        if padding is None:
+            return
+        read = ids.eq(padding) if mask is None else ids.eq(padding) & mask.bool()
+        if bool((read.sum(-1) > own.eq(padding).sum()).any()):
+            raise BadInput(
+                f"The id {padding} means padding to {type(self.model).__name__}, which may pass over it instead of "
+                "reading it, so the score would be that of another text. Choose another replacement."
+            )
+
+    def layers(self) -> list[LayerTrace]:
+        """A proved `LayerTrace` per block, without a batch axis."""
+        found: list[LayerTrace] = []
+        record(self.model, self.anatomy, self.tensors, lambda layer: found.append(layer[0]))
+        return found
+
+
+def model_run(
+    model: PreTrainedModel,
+    anatomy: Anatomy,
+    tensors: Mapping[str, Tensor],
+    tokens: Tokens,
+    target: Asked,
+    memory_budget: int,
+    tokenizer: Any,
+    position: int | None = None,
+) -> ModelRun:
+    """Everything that a method needs to ask the model again about one input.
+
+    Args:
+        model: The model, with a head that gives scores.
+        anatomy: Where its parts are.
+        tensors: Model inputs with a batch axis of one.
+        tokens: Their labels.
+        target: The explained class or token by name or number, or two to contrast; None for the predicted one.
+        memory_budget: Bytes that a method may use for its own tensors.
+        tokenizer: For the ids of tokens; may be None.
+        position: Whose scores; see `Rerunner`.
+
+    Raises:
+        UnsupportedModel: If the model gives no such scores.
+        UnknownName: If there is no such class.
+        NotInVocabulary: If there is no such token.
+    """
+    again = Rerunner(model, anatomy, tensors, position)
+    embeddings, scores = again.clean()
+    names = names_of(model, tokenizer, len(scores))
+    chosen = choose(target, scores, names)
+    return ModelRun(
+        tokens=tokens,
+        embeddings=embeddings,
+        target=chosen,
+        targets=names.names if isinstance(names, Classes) else (),
+        scores=scores.detach(),
+        scores_from=again.scores_from,
+        scores_of=again.scores_of,
+        embeddings_of=again.embeddings_of,
+        layers=again.layers,
+        head=partial(find_head, model, anatomy, tensors, None if position is None else (position, chosen)),
+        mask_id=getattr(tokenizer, "mask_token_id", None),
+        unknown_id=getattr(tokenizer, "unk_token_id", None),
+        memory_budget=memory_budget,
+        position=position,
+    )
+
+
+def _rows(tensors: Mapping[str, Tensor], rows: slice) -> dict[str, Tensor]:
+    return {name: value[rows] for name, value in tensors.items()}
+
+
+def _padding_id(model: PreTrainedModel) -> int | None:
+    found: int | None = getattr(model.config.get_text_config(), "pad_token_id", None)
+    return found
+
+
+def _alike(name: str, value: Tensor) -> Tensor:
+    """A per-token input that says the same of every token, for one token."""
+    if bool((value != value[:, :1]).any()):
+        raise BadInput(
+            f"The model reads {name} for each token, and ids of another length came without their positions in the "
+            "input. A guess would run another text: say which tokens were kept."
+        )
+    return value[:, :1]

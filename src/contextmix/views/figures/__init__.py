@@ -1,0 +1,1 @@
+"""Figures for papers: matplotlib, LaTeX, and overlays on images and sounds."""

@@ -1,0 +1,87 @@
+"""The tokens of an exhibit: how they read, where they stand, and the image or the sound that they are part of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from contextmix.errors import BadOption
+from contextmix.tokens.pieces import Tokens, printable
+from contextmix.tokens.places import Frames, Patches
+from contextmix.views.drawing.picture import spelled
+from contextmix.views.drawing.scene import envelope, image_for, sound_for
+from contextmix.views.page.vector import data_uri
+
+WAVE = 1000
+"""Stretches of a sound, of which the lowest and highest sample are kept."""
+
+
+def axis(tokens: Tokens) -> dict[str, Any]:
+    """The labels of an axis: ``gaps`` and ``pieces`` in turn read as the text does, ``tokens`` are as they were cut.
+
+    Example:
+        >>> found = axis(Tokens(("deep", "##ly"), words=(0, 0)))
+        >>> found["pieces"], found["gaps"], found["tokens"]
+        (['deep', 'ly'], ['', ''], ['deep', '##ly'])
+    """
+    gaps, pieces = zip(*spelled(tokens), strict=True)
+    return {
+        "pieces": list(pieces),
+        "gaps": list(gaps),
+        "tokens": list(map(printable, tokens.pieces)),
+        "special": [position for position, special in enumerate(tokens.special) if special],
+        "words": None if tokens.words is None else list(tokens.words),
+        "places": _places(tokens),
+    }
+
+
+def media(tokens: Tokens, over: Any = None) -> dict[str, Any] | None:
+    """The image or the sound below the scores; None for a text.
+
+    Args:
+        tokens: With their places.
+        over: The image or the sound that was explained; left out, its size or length alone is said.
+
+    Raises:
+        BadInput: If it is not the one that was explained.
+        BadOption: If one was given for a text.
+    """
+    places = tokens.places
+    if isinstance(places, Patches):
+        source = "" if over is None else data_uri(image_for(places, over))
+        return {"kind": "image", "source": source, "width": places.size[0], "height": places.size[1]}
+    if isinstance(places, Frames):
+        wave = [] if over is None else envelope(sound_for(places, over), WAVE)
+        return {"kind": "sound", "seconds": places.duration, "wave": [_rounded(*pair) for pair in wave]}
+    if over is not None:
+        raise BadOption("An image or a sound was given to lie below the scores, and the tokens of these maps are text.")
+    return None
+
+
+def named(tokens: Tokens) -> str:
+    """What an input without a text of its own is called."""
+    kinds = {Patches: "an image", Frames: "a sound"}
+    found: str = kinds.get(type(tokens.places), "")
+    return found or "".join(gap + piece for gap, piece in spelled(tokens))
+
+
+def _places(tokens: Tokens) -> list[list[float] | None] | None:
+    """Where each token stands: [left, top, width, height] in parts of the image, or [start, end] in seconds."""
+    places = tokens.places
+    if isinstance(places, Patches):
+        width, height = places.size
+        boxes = [places.box(token) for token in range(len(places))]
+        return [
+            None
+            if box is None
+            else _rounded(box[0] / width, box[1] / height, (box[2] - box[0]) / width, (box[3] - box[1]) / height)
+            for box in boxes
+        ]
+    if isinstance(places, Frames):
+        slots = [places.slot(token) for token in range(len(places))]
+        end = places.duration
+        return [None if slot is None or slot[0] >= end else _rounded(slot[0], min(slot[1], end)) for slot in slots]
+    return None
+
+
+def _rounded(*numbers: float) -> list[float]:
+    return [round(float(number), 5) for number in numbers]

@@ -1,0 +1,1 @@
+"""Coloured text for a terminal."""
