@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 # The law. A room imports its own files and rooms on lower floors; imports inside functions and for types count too.
 FLOORS = (
     "errors maths",
-    "tokens processes support",
+    "tokens options processes support",
     "results",
     "traces",
     "plugins",

@@ -376,9 +376,9 @@ def test_lists_survive_an_encoding_that_lacks_their_signs(monkeypatch: pytest.Mo
 def test_main_turns_a_refusal_and_ctrl_c_into_a_sentence_and_an_exit_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], interrupt: bool, status: int
 ):
-    monkeypatch.setattr("sys.argv", ["contextmix", "explain", FILM, "--layers", "none"])
+    monkeypatch.setattr("sys.argv", ["contextmix", "explain", FILM, *([] if interrupt else ["--layers", "none"])])
     if interrupt:
-        monkeypatch.setattr("contextmix.cli.arguments.layers_of", lambda _: signal.raise_signal(signal.SIGINT))
+        monkeypatch.setattr("contextmix.cli.arguments.read_text", lambda *_: signal.raise_signal(signal.SIGINT))
     with pytest.raises(SystemExit) as leave:
         main()
     said = capsys.readouterr()

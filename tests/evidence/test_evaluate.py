@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from tests.tracing.tiny import build, one_thread, word_pieces
 
 import contextmix as cm
 from contextmix.errors import BadInput, BadOption, UnknownName
+from contextmix.evidence import cost
 from contextmix.evidence.contest import contest
 from contextmix.evidence.evaluate import evaluate
 from contextmix.evidence.experiment import Setup
@@ -93,10 +95,19 @@ def test_what_has_no_number_is_said(found):
     assert "nan" not in report.text()
 
 
-def test_costs_are_of_each_method(found):
-    costs = found[0].tables[2].numbers
-    assert (costs["seconds"] > 0).all()
-    assert costs.loc["occlusion", "forward passes"] > costs.loc["random", "forward passes"]
+def test_costs_are_of_each_method(model, tmp_path, monkeypatch):
+    """By a clock that ticks once per run of the model, so that no other work on the machine is measured."""
+    runs = [0]
+
+    def ticks(*_):
+        runs[0] += 1
+
+    hook = model.model.register_forward_pre_hook(ticks)
+    monkeypatch.setattr(cost, "time", SimpleNamespace(perf_counter=lambda: float(runs[0])))
+    costs = compared(model, tmp_path, methods=["globenc", "occlusion"], metrics=["aopc"]).tables[2].numbers
+    hook.remove()
+    assert costs.loc["globenc", "forward passes"] == 1.0
+    assert costs.loc["occlusion", "forward passes"] > costs.loc["globenc", "forward passes"]
 
 
 def test_an_interrupted_comparison_goes_on(found, model, monkeypatch):

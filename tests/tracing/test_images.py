@@ -12,7 +12,7 @@ from tests.tracing.senses import IMAGE_MODELS, VISION, build, photo, saved, seei
 import contextmix as cm
 from contextmix.errors import BadInput, UnsupportedModel
 from contextmix.tokens.places import Patches
-from contextmix.tracing.inputs.images import seen_window
+from contextmix.tracing.inputs.kinds.image import seen_window
 from contextmix.tracing.inputs.patches import _embedded
 
 FRONT = {

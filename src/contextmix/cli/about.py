@@ -9,20 +9,22 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
+from typing_extensions import Unpack
 
 from contextmix.cli import arguments as given
-from contextmix.cli.app import app
+from contextmix.cli.app import app, command
+from contextmix.options.catalogue import MODEL, Precision
+from contextmix.options.option import filled
 
 
-@app.command()
+@command
 def check(
-    model: Annotated[str, typer.Argument(help="'demo', a folder, or a name on the Hugging Face hub.")],
+    model: Annotated[str, typer.Argument(help=MODEL.help)],
     text: Annotated[str | None, typer.Option("--text", help="Check on this text. [default: a short probe]")] = None,
-    dtype: given.DtypeOption = "float32",
-    device: given.DeviceOption = None,
+    **flags: Unpack[Precision],
 ) -> None:
     """Prove that a model can be read: its anatomy, and whether its parts add up to what it computes."""
-    traced = given.load_model(model, dtype, device)
+    traced = given.load_model({"model": model, **filled(Precision, flags, "check")})
     report = traced.check(text)
     console = Console()
     console.print(

@@ -1,8 +1,12 @@
-"""The command line itself: its name, and how it refuses."""
+"""The command line itself: its name, how it refuses, and how declared options become flags."""
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from rich.console import Console
@@ -10,6 +14,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from contextmix.errors import ContextMixError, Interrupted
+from contextmix.options.option import Declared, Option, declared, is_unpacked
 
 
 class Verbs(TyperGroup):
@@ -38,3 +43,64 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a function a verb. The options that it unpacks become flags, with their help texts and checks.
+
+    The function gets those that were given, as values: what the command line writes as text is read before.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    own = [one for one in signature.parameters.values() if not is_unpacked(one)]
+    known = {name: one for name, one in declared(function).items() if name not in {one.name for one in own}}
+
+    @wraps(function)
+    def verb(**given: Any) -> None:
+        values = {one.name: given[one.name] for one in own}
+        values |= _read({name: given[name] for name in known}, known)
+        function(**values)
+
+    flags = [_flag(name, one) for name, one in known.items()]
+    verb.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
+    verb.__annotations__ = {one.name: one.annotation for one in (*own, *flags)}
+    app.command()(verb)
+    return function
+
+
+def flag_of(name: str, option: Option) -> str:
+    """How an option is called on the command line."""
+    return option.flag or f"--{name.replace('_', '-')}"
+
+
+def _flag(name: str, one: Declared) -> inspect.Parameter:
+    kind = one.option.spelling.type if one.option.spelling is not None else _plain(one.type)
+    flag = flag_of(name, one.option)
+    if kind is bool:
+        names = f"{flag}/--no-{flag.removeprefix('--')}" if one.option.default else flag
+        default: Any = one.option.default
+    else:
+        kind, default, names = kind | None, None, flag
+    option = typer.Option(names, help=_told(one.option), show_default=False)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+
+
+def _told(option: Option) -> str:
+    parts = [option.help, option.spelling.told if option.spelling is not None else ""]
+    return " ".join(filter(None, [*parts, f"[default: {option.left_out}]" if option.left_out else ""]))
+
+
+def _plain(kind: Any) -> Any:
+    """The type of a value as the command line reads it: without None, and text for one of a few words."""
+    if isinstance(kind, UnionType):
+        kind = next(one for one in get_args(kind) if one is not type(None))
+    return str if get_origin(kind) is Literal else kind
+
+
+def _read(given: Mapping[str, Any], known: Mapping[str, Declared]) -> dict[str, Any]:
+    found = {}
+    for name, value in given.items():
+        option = known[name].option
+        if value is None or value == [] or value == option.default:
+            continue
+        found[name] = value if option.spelling is None else option.spelling.read(value, flag_of(name, option))
+    return found

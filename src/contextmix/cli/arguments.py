@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typing_extensions import TypedDict
 
 from contextmix.errors import BadInput, BadOption
+from contextmix.options.catalogue import (
+    METHODS,
+    MODEL,
+    Continuation,
+    Contrast,
+    Contrasting,
+    Loading,
+    MaxNewTokens,
+    MethodName,
+    Output,
+    OwnOptions,
+    Position,
+    Precision,
+    Query,
+    ShownLayers,
+    Truncate,
+    Words,
+)
+from contextmix.options.option import Option
+from contextmix.options.spelling import options_by_owner
 
 if TYPE_CHECKING:
     from contextmix.models.traced_model import TracedModel
@@ -20,64 +40,73 @@ if TYPE_CHECKING:
 TextArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="TEXT", help="The text; '-' or nothing reads it from a pipe. For a model of images or sounds: a file."
+        metavar="TEXT",
+        help="The text; '-' or nothing reads it from a pipe. For a model of images or sounds: a file.",
+        show_default=False,
     ),
 ]
-FileOption = Annotated[Path | None, typer.Option("--file", help="Read the text from this file.")]
-ModelOption = Annotated[
-    str, typer.Option("--model", help="'demo', 'demo-decoder' (built in), a folder, or a name on the Hugging Face hub.")
-]
-QueryOption = Annotated[
-    str | None,
-    typer.Option("--query", help="The token to explain, by text or position. [default: the first; a decoder's last]"),
-]
-TargetOption = Annotated[
-    str | None,
-    typer.Option(
-        "--target", help="The class or next token, for methods that explain its score. [default: the predicted one]"
+DataArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DATA...",
+        help="Files or globs (.jsonl .csv .tsv .parquet .txt), or a name for the library datasets.",
     ),
 ]
-AgainstOption = Annotated[
-    str | None, typer.Option("--against", help="Explain how far the target's score is above this one's.")
+DataOption = typer.Option("--data", help="Files as for 'contextmix run'; repeatable.")
+OutOption = Annotated[
+    Path, typer.Option("--out", help="The folder of the results; the same command resumes what is unfinished in it.")
 ]
-PositionOption = Annotated[
-    str | None,
-    typer.Option("--position", help="The token after which the next one is explained. [default: the last]"),
+
+
+def _file(flag: str, help_text: str) -> Any:
+    return typer.Option(flag, help=help_text, show_default=False)
+
+
+FileOption = Annotated[Path | None, _file("--file", "Read the text from this file.")]
+JsonOption = Annotated[Path | None, _file("--json", "Also write the full result to this file.")]
+PictureOption = Annotated[
+    Path | None, _file("--picture", "Also draw it over the image or the sound, into this .png file.")
 ]
-TruncateOption = Annotated[bool, typer.Option("--truncate", help="Cut a text that is too long instead of refusing it.")]
-DtypeOption = Annotated[
-    str, typer.Option("--dtype", help="Precision to load the model in, or 'auto' for the stored one.")
-]
-DeviceOption = Annotated[str | None, typer.Option("--device", help="Where to run, such as cuda. [default: cpu]")]
-OptionOption = Annotated[
-    list[str] | None, typer.Option("--option", help="Of the method, such as distance=euclidean; repeatable.")
-]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the full result to this file.")]
 HtmlOption = Annotated[
-    Path | None, typer.Option("--html", help="Also write all rows and layers into this page, to look into them.")
+    Path | None, _file("--html", "Also write all rows and layers into this page, to look into them.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite the output file if it exists.")]
 
-MetricOptionOption = Annotated[
-    list[str] | None, typer.Option("--metric-option", help="Of a metric, such as token_f1.top=5; repeatable.")
-]
-ReferenceOption = Annotated[
-    str, typer.Option("--reference", help="The method that metrics such as spearman compare with; it is measured too.")
-]
-RemovalOption = Annotated[
-    str | None,
-    typer.Option(
-        "--removal",
-        help="What replaces a token that metrics take away: mask, delete, unknown or pad. [default: mask; delete where "
-        "there is no mask]",
-    ),
-]
-RationaleFieldOption = Annotated[
-    str | None,
-    typer.Option(
-        "--rationale-field", help="The column of what people marked: 0 or 1 per word, or [start, end) of characters."
-    ),
-]
+
+class Explaining(TypedDict, total=False):
+    """Flags of verbs that explain a text by one method."""
+
+    method: MethodName
+    options: OwnOptions
+    words: Words
+
+
+class ExplainFlags(Loading, Explaining, Contrasting, total=False):
+    """Flags of ``explain``."""
+
+    query: Query
+    layers: ShownLayers
+    position: Position
+    output: Output
+    truncate: Truncate
+
+
+class GenerateFlags(Precision, Explaining, total=False):
+    """Flags of ``generate``."""
+
+    model: Annotated[Any, MODEL.but(default="demo-decoder")]
+    max_new_tokens: MaxNewTokens
+    continuation: Continuation
+    contrast: Contrast
+
+
+class CompareFlags(Loading, Contrasting, total=False):
+    """Flags of ``compare``."""
+
+    methods: Annotated[Sequence[str], METHODS.but(otherwise="globenc, attention_rollout, norm_encoder, attention")]
+    heads: Annotated[bool, Option("In the page, keep the heads of attention and norms apart.", default=False)]
+    query: Query
+    truncate: Truncate
 
 
 def read_text(text: str | None, file: Path | None) -> str:
@@ -99,28 +128,12 @@ def read_text(text: str | None, file: Path | None) -> str:
     return text
 
 
-def query_of(query: str | None) -> int | str | None:
-    """A token by its position, or by its text."""
-    if query is None:
-        return None
-    return int(query) if re.fullmatch("-?[0-9]+", query) else query
-
-
-def contrast_of(target: str | None, against: str | None) -> Any:
+def contrast_of(asked: Mapping[str, Any]) -> Any:
     """The target, or the two of a contrast."""
+    target, against = asked["target"], asked["against"]
     if against is not None and target is None:
         raise BadOption(f"--against {against!r} needs a --target that it is compared with.")
     return target if against is None else (target, against)
-
-
-def layers_of(layers: str | None) -> Any:
-    """Numbers of blocks, or all."""
-    if layers is None or layers == "all":
-        return layers
-    try:
-        return [int(layer) for layer in layers.split(",")]
-    except ValueError:
-        raise BadOption(f"--layers takes 'all' or numbers with commas such as 0,5 or -1; got {layers!r}.") from None
 
 
 def refuse_output(
@@ -149,20 +162,6 @@ def refuse_comparison(names: list[str]) -> None:
     plans_to_compare(names)
 
 
-def options_of(given: list[str]) -> dict[str, Any]:
-    """``name=value`` texts as options; a value is read as JSON where it is JSON, such as 3, true or [0,1]."""
-    found: dict[str, Any] = {}
-    for one in given:
-        name, sign, value = one.partition("=")
-        if not sign:
-            raise BadOption(f"--option takes name=value, such as distance=euclidean; got {one!r}.")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
-    return found
-
-
 def hide_loading() -> None:
     """No progress bars of other libraries among the results."""
     from contextmix.tracing.inputs.checkpoints import hide_progress_bars
@@ -170,30 +169,22 @@ def hide_loading() -> None:
     hide_progress_bars()
 
 
-def load_model(model: str, dtype: str, device: str | None) -> TracedModel:
+def load_model(asked: Mapping[str, Any]) -> TracedModel:
     """The model, while a line says that it is loading."""
     import contextmix
 
     hide_loading()
-    with Console(stderr=True).status(f"Loading {model} …"):
-        return contextmix.load(model, dtype=dtype, device=device)
+    with Console(stderr=True).status(f"Loading {asked['model']} …"):
+        return contextmix.load(asked["model"], dtype=asked["dtype"], device=asked["device"])
 
 
-def names_of(text: str) -> list[str]:
-    """Names with commas, as plug-ins write them."""
-    return [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
+def resolved(given: Mapping[str, Any], methods: Sequence[str], metrics: Sequence[str] = ()) -> dict[str, Any]:
+    """What was given, with the options of methods and metrics under the names of their owners."""
+    owners = {"options": ("--option", methods), "metric_options": ("--metric-option", metrics)}
+    read = {name: options_by_owner(given[name], names, flag) for name, (flag, names) in owners.items() if name in given}
+    return {**given, **read}
 
 
-def options_by_owner(texts: list[str], names: list[str], flag: str = "--option") -> dict[str, dict[str, Any]]:
-    """``name.option=value`` texts; where there is one name it may be left out."""
-    found: dict[str, dict[str, Any]] = {}
-    for text in texts:
-        owner, dot, rest = text.partition("=")[0].partition(".")
-        if dot:
-            own = options_of([rest + text[len(owner) + 1 + len(rest) :]])
-        elif len(names) == 1:
-            owner, own = names[0], options_of([text])
-        else:
-            raise BadOption(f"{flag} {text!r} does not say whose it is; say NAME.{text}, of {', '.join(names)}.")
-        found.setdefault(owner.replace("-", "_"), {}).update(own)
-    return found
+def files_of(data: Sequence[str] | None) -> str | list[str] | None:
+    """One file, or several."""
+    return data[0] if data and len(data) == 1 else list(data) if data else None

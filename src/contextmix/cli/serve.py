@@ -9,17 +9,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.text import Text
+from typing_extensions import Unpack
 
-from contextmix.cli import arguments as given
-from contextmix.cli.app import app
+from contextmix.cli.app import command
 from contextmix.errors import BadOption
+from contextmix.options.catalogue import MODEL, Precision
+from contextmix.options.option import filled
 
 
-@app.command()
+@command
 def serve(
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", help="'demo', 'demo-decoder', a folder, or a hub name; repeatable. [default: demo]"),
+        typer.Option("--model", help=f"{MODEL.help} Repeatable. [default: demo]", show_default=False),
     ] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 for any free port.")] = 8000,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="The most tokens that a text may have.")] = 512,
@@ -27,9 +29,8 @@ def serve(
     workers: Annotated[
         int, typer.Option("--workers", min=1, max=64, help="Processes that compute; each loads every model.")
     ] = 2,
-    dtype: given.DtypeOption = "float32",
-    device: given.DeviceOption = None,
     open_browser: Annotated[bool, typer.Option("--open/--no-browser", help="Open the page in the browser.")] = False,
+    **flags: Unpack[Precision],
 ) -> None:
     """Open a page on this machine to type texts on and look into a model's mixing.
 
@@ -60,4 +61,11 @@ def serve(
             ready(address)
 
         limits = Limits(tokens=max_tokens, seconds=timeout)
-        run(model or ["demo"], port=port, workers=workers, limits=limits, dtype=dtype, device=device, ready=shown)
+        run(
+            model or ["demo"],
+            port=port,
+            workers=workers,
+            limits=limits,
+            ready=shown,
+            **filled(Precision, flags, "serve"),
+        )

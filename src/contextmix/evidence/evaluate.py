@@ -3,55 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from itertools import compress
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import Unpack
+
 from contextmix.datasets.storage.results import Run
-from contextmix.datasets.storage.settings import RANDOMISED, REFERENCE
-from contextmix.errors import BadOption
+from contextmix.datasets.storage.settings import RANDOMISED
 from contextmix.evidence.choices import by_construction
 from contextmix.evidence.contest import Contest, contest
-from contextmix.evidence.experiment import Setup
+from contextmix.evidence.experiment import Setup, setup_of
 from contextmix.evidence.findings import Findings, report
 from contextmix.evidence.planning import Plan, Request, planned
 from contextmix.evidence.report import Report
 from contextmix.evidence.streamed import source_of
 from contextmix.evidence.workers import usual_workers
-from contextmix.models.predictor import Removal
+from contextmix.options.catalogue import EvaluateOptions
+from contextmix.options.option import filled, takes
 from contextmix.plugins.plan import METHODS
 from contextmix.plugins.scoring import METRICS
-from contextmix.tracing.inputs.targets import Asked
 from contextmix.views.figures.canvas import pyplot
 
 SHARD_ROWS = 16
 """Texts per shard: each takes a second or so, and several workers share them evenly."""
-SANITY_ROWS = 50
-"""Texts on which the model with random weights is run too."""
 
 
-def evaluate(
-    data: Any,
-    out: Path | str,
-    *,
-    model: Any = "demo",
-    methods: str | Sequence[str] = "all",
-    metrics: str | Sequence[str] = "all",
-    options: Mapping[str, Mapping[str, Any]] | None = None,
-    metric_options: Mapping[str, Mapping[str, Any]] | None = None,
-    reference: str = REFERENCE,
-    removal: Removal | None = None,
-    target: Asked = None,
-    sanity: int = SANITY_ROWS,
-    limit: int | None = None,
-    seed: int = 0,
-    progress: bool = True,
-    **reading: Any,
-) -> Report:
+@takes
+def evaluate(data: Any, out: Path | str, **options: Unpack[EvaluateOptions]) -> Report:
     """Compare methods by metrics on a model and a data set; tables, a figure and plain words are written to a folder.
 
-    Every text is measured by `run`, in ``out/runs``: an interrupted call goes on where it was. Every metric is
+    Every text is measured by `run`, in ``out/runs``: an interrupted call resumes where it stopped. Every metric is
     computed for every method on every text. Beside means there are 95 % bootstrap intervals, paired permutation tests
     of the best method against each other one (corrected by Holm), random scores as a baseline, and the cost of each
     method for one text.
@@ -59,24 +42,7 @@ def evaluate(
     Args:
         data: What `run` takes.
         out: The folder.
-        model: What `load` takes, or a model that it gave.
-        methods: Names, or ``"all"``: all but those that are slow or one step of another one, and those that the model
-            does not support; the report names them. ``"random"`` always takes part.
-        metrics: Names, or ``"all"``: all but near duplicates and those for which the data lack something. Among them
-            ``"randomised_weights"``, the check with random weights.
-        options: Method → its options.
-        metric_options: Metric → its options; areas take 10 steps unless told otherwise.
-        reference: What metrics against a reference compare with.
-        removal: What stands in the place of a token that is taken away; left out, ``"mask"``, or ``"delete"`` where
-            the tokenizer has no mask.
-        target: What methods of the whole model explain; left out, the predicted class, which is also what the metrics
-            look at.
-        sanity: Rows on which the model with random weights is run.
-        limit: Only so many rows.
-        seed: Of random scores, random weights and resampling.
-        progress: Show how far it has come.
-        reading: Further arguments of `run`: names of fields (``rationale_field``), ``device`` … Left out, ``workers``
-            is chosen: several processes for a small model, named or in a folder, on data that they can read too.
+        options: As declared in `contextmix.options.catalogue.EvaluateOptions`.
 
     Returns:
         The report, which was also written to the folder.
@@ -95,14 +61,13 @@ def evaluate(
         ['aopc ↑']
     """
     start = time.monotonic()
+    asked = filled(EvaluateOptions, options, "evaluate")
     pyplot()  # rather than after an hour of measuring
-    METHODS[reference]  # a name that does not exist is refused, also where no metric refers to it
-    if sanity < 1:
-        raise BadOption(f"sanity={sanity!r} is a number of texts for the check with random weights, at least 1.")
-    setup = Setup(model, data, Path(out), limit, seed, {"shard_size": SHARD_ROWS, **reading}, progress)
-    request = Request(methods, metrics, options or {}, metric_options or {}, reference, removal, target)
-    plan = planned(setup, request)
-    run, contests = measured(setup, plan, sanity)
+    METHODS[asked["reference"]]  # a name that does not exist is refused, also where no metric refers to it
+    own = [each.name for each in fields(Request)]
+    setup = setup_of(data, out, asked, {"shard_size": SHARD_ROWS, **options}, {*own, "sanity"})
+    plan = planned(setup, Request(**{name: asked[name] for name in own}))
+    run, contests = measured(setup, plan, asked["sanity"])
     made = report(Findings(setup, plan, run, contests, time.monotonic() - start))
     made.save(setup.out)
     return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -80,6 +80,25 @@ class Setup:
         model = self.model if spread else self.traced
         source = self.data if data is None else data
         return run(source, self.out / "runs" / name, model=model, progress=self.progress, **given)
+
+
+def setup_of(
+    data: Any, out: Path | str, asked: Mapping[str, Any], given: Mapping[str, Any], own: Collection[str]
+) -> Setup:
+    """What an experiment works on.
+
+    Args:
+        data: What `run` takes.
+        out: The folder of its results.
+        asked: All options of the verb.
+        given: Those that were given.
+        own: Options that the verb uses itself; the others go on to each run over the data, where they were given.
+    """
+    fields = {name: asked[name] for name in ("model", "limit", "seed", "progress")}
+    reading = {
+        name: value for name, value in given.items() if name not in own and name not in fields and value is not None
+    }
+    return Setup(data=data, out=Path(out), reading=reading, **fields)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from contextmix.evidence.choices import Choice, methods_of, metrics_of
 from contextmix.evidence.cost import Costs, measured_costs, typical
 from contextmix.evidence.experiment import Setup
 from contextmix.evidence.streamed import source_of
-from contextmix.models.predictor import Removal, predictor
+from contextmix.models.predictor import predictor
+from contextmix.options.catalogue import Asked, OfEach, Removal
 from contextmix.plugins.scoring import METRICS
-from contextmix.tracing.inputs.targets import Asked, speaks
+from contextmix.tracing.inputs.targets import speaks
 
 LOOKED_AT = 64
 """Rows from which texts of middling length are chosen to try methods on."""
@@ -25,12 +26,12 @@ LOOKED_AT = 64
 
 @dataclass(frozen=True)
 class Request:
-    """What `evaluate` was asked for; see there."""
+    """Who is to take part: the options of `evaluate` of the same names."""
 
     methods: str | Sequence[str]
     metrics: str | Sequence[str]
-    options: Mapping[str, Mapping[str, Any]]
-    metric_options: Mapping[str, Mapping[str, Any]]
+    options: OfEach
+    metric_options: OfEach
     reference: str
     removal: Removal | None
     target: Asked
@@ -68,7 +69,7 @@ def planned(setup: Setup, request: Request) -> Plan:
     source = source_of(setup)
     methods = methods_of(request.methods)
     metrics = metrics_of(request.metrics, rationales=source.fields.rationale is not None)
-    options = {"random": {"seed": setup.seed}, **request.options}
+    options = {"random": {"seed": setup.seed}, **(request.options or {})}
     extra = () if request.reference in methods.names or not any(map(_refers, metrics.names)) else (request.reference,)
     settings = Settings((*methods.names, *extra), options, target=request.target, truncate=True, seed=setup.seed)
     texts = _texts(setup, settings, source)
@@ -86,7 +87,7 @@ def planned(setup: Setup, request: Request) -> Plan:
         target=request.target,
         truncate=True,
         metrics=metrics.names,
-        metric_options={**areas, **request.metric_options},
+        metric_options={**areas, **(request.metric_options or {})},
         reference=request.reference,
         removal=removal,
         seed=setup.seed,

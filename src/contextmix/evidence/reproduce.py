@@ -8,43 +8,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import Unpack
+
 from contextmix.errors import BadInput, BadOption, ContextMixError, UnknownName, UnsupportedModel
-from contextmix.evidence.experiment import EXPERIMENTS, Experiment, Setup
+from contextmix.evidence.experiment import EXPERIMENTS, Experiment, Setup, setup_of
 from contextmix.evidence.report import Report
+from contextmix.options.catalogue import ReproduceOptions
+from contextmix.options.option import filled, takes
 from contextmix.views.figures.canvas import pyplot
 
 
-def reproduce(
-    study: str,
-    out: Path | str,
-    *,
-    model: Any = "demo",
-    data: Any = None,
-    only: Sequence[str] | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    progress: bool = True,
-    other_model: Any = None,
-    tags_field: str | None = None,
-    tagger: str | None = None,
-    **reading: Any,
-) -> list[Report]:
+@takes
+def reproduce(study: str, out: Path | str, data: Any = None, **options: Unpack[ReproduceOptions]) -> list[Report]:
     """Do the experiments of a paper again; each report is written as soon as it is there.
 
     Args:
         study: ``"globenc"``, ``"value_zeroing"`` or ``"effective_attention"``.
-        out: The folder of tables, figures, records and runs; what an interrupted call left there is gone on with.
-        model: What `load` takes, or a model that it gave.
+        out: The folder of tables, figures, records and runs; an interrupted call resumes there.
         data: What `run` takes.
-        only: Names of experiments of the study; left out, all: then one that does not fit model or data is passed
-            over, and its report, which is not written, says why.
-        limit: Only so many rows.
-        seed: Of all that is random.
-        progress: Show how far it has come.
-        other_model: A second model, for experiments that compare two.
-        tags_field: The column with one part of speech per word, for experiments that need them.
-        tagger: The spaCy pipeline that finds them otherwise, such as ``"en_core_web_sm"``.
-        reading: Further arguments of `run`: names of fields, ``device``, ``workers`` …
+        options: As declared in `contextmix.options.catalogue.ReproduceOptions`. Where all experiments are asked for,
+            one that does not fit model or data is passed over, and its report, which is not written, says why.
 
     Returns:
         One report per experiment. Where all are asked for, one that cannot be done here says why in its report.
@@ -55,9 +38,12 @@ def reproduce(
         BadOption: The same of options; or if matplotlib is missing.
         UnsupportedModel: The same of the model.
     """
+    asked = filled(ReproduceOptions, options, "reproduce")
+    only = asked["only"]
     chosen = experiments_of(study, only)
     pyplot()  # every study has figures: rather refused now than after an hour of measuring
-    setup = Setup(model, data, Path(out), limit, seed, reading, progress, other_model, tags_field, tagger)
+    more = {name: asked[name] for name in ("other_model", "tags_field", "tagger")}
+    setup = replace(setup_of(data, out, asked, options, {*more, "only"}), **more)
     reports: list[Report] = []
     refusals: list[ContextMixError] = []
     for one in chosen:

@@ -16,8 +16,9 @@ from contextmix.evidence.cues import ROLLED
 from contextmix.evidence.estimates import against, estimated, short, tested, verdict
 from contextmix.evidence.experiment import Experiment, Setup
 from contextmix.evidence.report import Figure, Report, Table
-from contextmix.models.predictor import Removal, predictor, removable
+from contextmix.models.predictor import predictor, removable
 from contextmix.models.traced_model import TracedModel
+from contextmix.options.catalogue import Removal
 from contextmix.plugins.contracts import Scored
 from contextmix.plugins.papers import MOHEBBI_2023
 from contextmix.plugins.scoring import METRICS

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from contextmix.errors import BadOption
+from contextmix.options.catalogue import Asked
 from contextmix.plugins.plan import Plan
 from contextmix.results.provenance import Provenance
 from contextmix.results.token_map import TokenMap
@@ -24,7 +25,7 @@ from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.model_run import ModelRun
 from contextmix.traces.trace import Checks, Origin
 from contextmix.tracing.inputs.encode import Inputs, numbered
-from contextmix.tracing.inputs.targets import Asked, names_of, speaks
+from contextmix.tracing.inputs.targets import names_of, speaks
 from contextmix.tracing.runs.rerun import Rerunner, model_run
 
 

@@ -15,10 +15,11 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import BadOption, TraceDoesNotAddUp, UnsupportedModel
 from contextmix.models.attribution import until
+from contextmix.options.catalogue import Asked
 from contextmix.plugins.plan import Plan
 from contextmix.results.token_map import TokenMap
 from contextmix.tracing.inputs.encode import Inputs
-from contextmix.tracing.inputs.targets import Asked, speaks
+from contextmix.tracing.inputs.targets import speaks
 from contextmix.tracing.runs.generate import Generated
 
 _OF_ONE_STEP = {"target", "target_id", "foil", "foil_id", "position", "prediction"}

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from contextmix.models.attribution import Subject, attributed, masks, said
 from contextmix.models.batch import BatchMaps, Measuring, Wanted
+from contextmix.options.catalogue import MEMORY_BUDGET, Asked
 from contextmix.plugins.plan import Plan
 from contextmix.results.provenance import library_versions
 from contextmix.results.token_map import TokenMap
@@ -27,12 +28,9 @@ from contextmix.tracing.inputs.encode import Inputs, length_limit
 from contextmix.tracing.inputs.media import refusals
 from contextmix.tracing.inputs.probe import default_probe
 from contextmix.tracing.inputs.sources import Source, read_sources
-from contextmix.tracing.inputs.targets import Asked, speaks
+from contextmix.tracing.inputs.targets import speaks
 from contextmix.tracing.recording.record import record
 from contextmix.tracing.recording.tap import turn_of
-
-MEMORY_BUDGET = 2**30
-"""Bytes that a method of the whole model may use for its own tensors, unless told otherwise."""
 
 
 class LoadedModel:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,14 +17,12 @@ from torch import Tensor
 
 from contextmix.errors import BadInput, BadOption, UnsupportedModel, WrongShape
 from contextmix.models.traced_model import TracedModel
+from contextmix.options.catalogue import Removal
 from contextmix.plugins.contracts import Predict
 from contextmix.tokens.pieces import Tokens
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.targets import names_of, speaks
 from contextmix.tracing.runs.rerun import Rerunner
-
-Removal = Literal["mask", "delete", "unknown", "pad"]
-"""What stands in the place of a token that is taken away."""
 
 BATCH_TOKENS = 4096
 """Tokens that run together, unless told otherwise."""

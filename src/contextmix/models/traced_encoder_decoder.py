@@ -11,8 +11,8 @@ from torch import Tensor
 from contextmix.errors import BadInput, BadOption
 from contextmix.models import explore as exploring
 from contextmix.models.joint import JointMaps, refuse_joint
-from contextmix.models.loaded_model import MEMORY_BUDGET
 from contextmix.models.traced_model import CheckReport, TracedModel
+from contextmix.options.catalogue import MEMORY_BUDGET
 from contextmix.plugins.plan import Plan, make_plan, plans_to_compare
 from contextmix.results.comparison import Comparison
 from contextmix.results.token_map import TokenMap

@@ -15,7 +15,8 @@ from contextmix.models import explore as exploring
 from contextmix.models.attribution import until
 from contextmix.models.explain import explained, explored, refuse_axes, refuse_query, refuse_scores
 from contextmix.models.generate import of_maps, of_steps, refuse_contrast, refuse_other_models, steps_of
-from contextmix.models.loaded_model import MEMORY_BUDGET, LoadedModel
+from contextmix.models.loaded_model import LoadedModel
+from contextmix.options.catalogue import MEMORY_BUDGET, Asked
 from contextmix.plugins.plan import make_plan, plans_to_compare
 from contextmix.results.comparison import Comparison
 from contextmix.results.token_map import TokenMap
@@ -23,7 +24,7 @@ from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.trace import Checks, LayerTrace, Trace
 from contextmix.tracing.inputs.encode import batches
 from contextmix.tracing.inputs.sources import Source, is_many
-from contextmix.tracing.inputs.targets import Asked, speaks
+from contextmix.tracing.inputs.targets import speaks
 from contextmix.tracing.recording.verify import parity
 from contextmix.tracing.runs.generate import Continuation, Speaker
 

@@ -16,6 +16,7 @@ from contextmix import support
 from contextmix.errors import BadOption, UnknownName, WrongShape
 from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
 from contextmix.models.traced_model import TracedModel
+from contextmix.options.catalogue import Asked
 from contextmix.plugins.contracts import Measured, Method
 from contextmix.plugins.plan import (
     AGGREGATIONS,
@@ -39,7 +40,6 @@ from contextmix.tracing.discovery.blocks import has_two_stacks
 from contextmix.tracing.inputs.checkpoints import load_pretrained, move, refuse_unusable
 from contextmix.tracing.inputs.media import sorted_readers
 from contextmix.tracing.inputs.sources import Source
-from contextmix.tracing.inputs.targets import Asked
 
 
 def load(

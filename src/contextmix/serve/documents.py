@@ -6,6 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from contextmix.options.catalogue import Contrasting, ExploreOptions
+from contextmix.options.option import declared
+
 Part = Literal["model", "text", "pair", "methods", "query", "target", "against", "heads"]
 
 
@@ -47,26 +50,28 @@ class MethodFacts(BaseModel):
     of_model: bool = Field(description="Whether it explains a score of the whole model, not a token's representation.")
 
 
+def _said(kind: Any, name: str, **more: Any) -> Any:
+    """A field that is described as the option of the same name is everywhere."""
+    option = declared(kind)[name].option
+    return Field(description=f"{option.help} Default: {option.left_out}." if option.left_out else option.help, **more)
+
+
+_Name = Annotated[str, Field(min_length=1)]
+
+
 class Asked(BaseModel):
-    """A text to explore."""
+    """A text to explore: of the options of `TracedModel.explore` those that a page can send."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str = Field(description="A name from /api/models.")
     text: str = Field(min_length=1, description="The text, or the first of a pair.")
-    pair: Annotated[str, Field(min_length=1)] | None = Field(default=None, description="The second text of a pair.")
+    pair: _Name | None = Field(default=None, description="The second text of a pair.")
     methods: list[str] = Field(min_length=1, max_length=32, description="Names from /api/methods, each once.")
-    query: int | str | None = Field(
-        default=None,
-        description="The token to look at first, by position or text. Left out: the first, or a decoder's last.",
-    )
-    target: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None, description="The class or next token whose score is explained. Left out: the predicted one."
-    )
-    against: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None, description="Explain how far the target's score is above this one's."
-    )
-    heads: bool = Field(default=False, description="Each head of its own, for methods that have heads.")
+    query: int | str | None = _said(ExploreOptions, "query", default=None)
+    target: _Name | None = _said(ExploreOptions, "target", default=None)
+    against: _Name | None = _said(Contrasting, "against", default=None)
+    heads: bool = _said(ExploreOptions, "heads", default=False)
 
 
 class Exploration(BaseModel):

@@ -12,8 +12,9 @@ from contextmix.datasets.running.scores import Draft, keep
 from contextmix.datasets.storage.settings import GOLD, Settings
 from contextmix.errors import BadInput
 from contextmix.models.traced_model import TracedModel
+from contextmix.options.catalogue import Asked
 from contextmix.tracing.inputs.encode import Inputs, stacked
-from contextmix.tracing.inputs.targets import Asked, speaks
+from contextmix.tracing.inputs.targets import speaks
 
 
 class Filler:

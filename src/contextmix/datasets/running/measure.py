@@ -24,15 +24,12 @@ from contextmix.datasets.running.scores import Array, Draft
 from contextmix.datasets.storage.settings import Settings
 from contextmix.datasets.storage.table import Result
 from contextmix.errors import AmbiguousToken, BadOption, ContextMixError, NotFinite, UnknownToken
-from contextmix.models.loaded_model import MEMORY_BUDGET
 from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
 from contextmix.models.traced_model import TracedModel
+from contextmix.options.catalogue import BATCH_TOKENS, MEMORY_BUDGET
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.targets import names_of, speaks
 from contextmix.tracing.inputs.texts import encode_all
-
-BATCH_TOKENS = 1024
-"""Tokens that run together, unless told otherwise."""
 
 
 @dataclass(frozen=True)

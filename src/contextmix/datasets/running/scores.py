@@ -12,12 +12,12 @@ from torch import Tensor
 from contextmix.datasets.reading.rows import Row
 from contextmix.datasets.storage.settings import Settings
 from contextmix.models.batch import BatchMaps
+from contextmix.options.catalogue import Asked
 from contextmix.plugins.contracts import Measured, Scored
 from contextmix.plugins.plan import Plan
 from contextmix.results import labels
 from contextmix.tokens.pieces import Tokens
 from contextmix.tracing.inputs.encode import Inputs
-from contextmix.tracing.inputs.targets import Asked
 
 Array = NDArray[Any]
 

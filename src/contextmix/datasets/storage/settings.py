@@ -8,47 +8,22 @@ from functools import cached_property
 from typing import Any, get_args
 
 from contextmix.errors import BadOption
-from contextmix.models.predictor import Removal
+from contextmix.options.catalogue import REFERENCE, SHARD_SIZE, Asked, Removal
 from contextmix.plugins.contracts import Metric
 from contextmix.plugins.plan import Plan, layer_numbers, make_plan, refuse_values
 from contextmix.plugins.registry import check_options
 from contextmix.plugins.scoring import METRICS
-from contextmix.tracing.inputs.targets import Asked
 
-SHARD_SIZE = 1024
-"""Rows per shard, unless told otherwise."""
 GOLD = "gold"
 """The target that stands for the label of each row."""
 
 RANDOMISED = "randomised_weights"
 """The metric whose reference is the same method on the model with random weights."""
 
-REFERENCE = "gradient_inputs"
-"""What metrics against a reference compare with, unless told otherwise."""
-
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured of each text.
-
-    Attributes:
-        methods: Names of recipes, mixing maps or methods of the whole model.
-        options: Method → its options.
-        query: The token whose row is kept, by text or position; None for the first one, or the last of a causal model.
-            Of a language model also the one whose score methods of the whole model explain.
-        target: What methods of the whole model explain, as for `TracedModel.explain`; ``"gold"`` for each row's label.
-        layers: Blocks to keep, or ``"all"``; None for the last one.
-        words: Whether sub-words are merged.
-        maps: Whether the whole (query, key) maps are kept too.
-        truncate: Whether texts that are too long are cut; otherwise they are recorded as failures.
-        shard_size: Rows of the data per shard: what is bucketed together, and what is written together.
-        metrics: Names of metrics, computed for every method on every text.
-        metric_options: Metric → its options.
-        reference: The method that metrics against a reference compare with; among the methods if there is such a one.
-        removal: What stands in the place of a token that is taken away, for metrics that ask the model.
-        seed: Of the random weights that ``randomised_weights`` compares with.
-        randomised_rows: The first rows, for which alone ``randomised_weights`` is computed; None for all.
-    """
+    """What is measured of each text: the options of `contextmix.run` of the same names, with all names spelled out."""
 
     methods: tuple[str, ...]
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -12,8 +12,6 @@ import transformers
 from torch import nn
 from transformers import (
     AutoConfig,
-    AutoFeatureExtractor,
-    AutoImageProcessor,
     AutoModel,
     AutoTokenizer,
     PreTrainedConfig,
@@ -21,7 +19,8 @@ from transformers import (
 )
 
 from contextmix.errors import BadOption, ModelNotFound, NotFinite, UnsupportedModel
-from contextmix.tracing.inputs.media import modality
+from contextmix.tracing.inputs.kind import Kind
+from contextmix.tracing.inputs.media import kind_of
 
 BUILT_IN = {"demo": "sentiment", "demo-decoder": "stories"}
 """Names that need no network, and their folders in the package."""
@@ -51,7 +50,7 @@ def load_pretrained(
         model = _model_class(config, place).from_pretrained(place, dtype=_dtype(dtype), **options)
     except (OSError, ValueError, KeyError, RuntimeError) as reason:
         raise ModelNotFound(_not_found(str(name), reason)) from reason
-    return model, load_tokenizer(name, **options), _processor(modality(model), place, options)
+    return model, load_tokenizer(name, **options), _processor(kind_of(model), place, options)
 
 
 def load_tokenizer(name: str | Path, **options: Any) -> Any | None:
@@ -67,16 +66,14 @@ def load_tokenizer(name: str | Path, **options: Any) -> Any | None:
         return None  # models of images and sound have none; token ids can be passed instead of a text
 
 
-def _processor(reads: str, place: str, options: dict[str, Any]) -> Any | None:
-    """The image processor or feature extractor that lies beside a model; None if there is none or Pillow is missing."""
+def _processor(kind: Kind | None, place: str, options: dict[str, Any]) -> Any | None:
+    """What reads images or sounds for a model, saved beside it; None if there is none or Pillow is missing."""
+    if kind is None:
+        return None
     try:
-        if reads == "image":  # by PIL, also where torchvision is at hand: numbers must not depend on what is installed
-            return AutoImageProcessor.from_pretrained(place, backend="pil", **options)  # type: ignore[no-untyped-call]
-        if reads == "sound":
-            return AutoFeatureExtractor.from_pretrained(place, **options)  # type: ignore[no-untyped-call]
+        return kind.load(place, **options)
     except (OSError, ValueError, KeyError, TypeError, ImportError):
-        pass
-    return None
+        return None
 
 
 def hide_progress_bars() -> None:

@@ -1,11 +1,10 @@
-"""Images and sounds, or tensors made of them, as `Inputs`: who reads what, and what is refused."""
+"""Inputs that are no text, or tensors made of them, as `Inputs`: who reads what, and what is refused."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,13 @@ from torch import Tensor
 from transformers import BaseImageProcessor, FeatureExtractionMixin, PreTrainedModel, ProcessorMixin
 
 from contextmix.errors import BadInput, BadOption
-from contextmix.tokens.media import is_image
 from contextmix.tracing.inputs.encode import Inputs, as_tensor
-from contextmix.tracing.inputs.images import encode_image, refuse_channels
-from contextmix.tracing.inputs.patches import place_patches
-from contextmix.tracing.inputs.sounds import encode_sound, place_frames, unpadded
-
-MEDIA = {"pixel_values": "image", "input_values": "sound", "input_features": "sound"}
-"""What models that read no text call their input, and what it is made of."""
-
-_AXES = {"pixel_values": 4, "input_values": 2, "input_features": 3}  # with the batch axis
-_READERS = {"image": "image processor", "sound": "feature extractor"}
+from contextmix.tracing.inputs.kind import KINDS, Kind
 
 
-def modality(model: PreTrainedModel) -> str:
-    """What a model reads: ``text``, ``image`` or ``sound``."""
-    return MEDIA.get(model.main_input_name, "text")
+def kind_of(model: PreTrainedModel) -> Kind | None:
+    """The kind of input that a model reads; None for text."""
+    return next((kind for kind in KINDS.values() if model.main_input_name in kind.inputs), None)
 
 
 def sorted_readers(given: Any, model: PreTrainedModel) -> tuple[Any, Any]:
@@ -41,8 +31,8 @@ def sorted_readers(given: Any, model: PreTrainedModel) -> tuple[Any, Any]:
         model: What it is for.
     """
     if isinstance(given, ProcessorMixin):
-        attribute = {"image": "image_processor", "sound": "feature_extractor"}.get(modality(model), "")
-        return getattr(given, "tokenizer", None), getattr(given, attribute, None)
+        kind = kind_of(model)
+        return getattr(given, "tokenizer", None), None if kind is None else getattr(given, kind.attribute, None)
     is_reader = isinstance(given, BaseImageProcessor | FeatureExtractionMixin)
     return (None, given) if is_reader else (given, None)
 
@@ -65,44 +55,46 @@ def read_media(
     Raises:
         BadInput: If the model reads something else, or nobody can turn the source into what it reads.
     """
-    reads, given = modality(model), _kind(source)
+    kind, given = kind_of(model), _given(source)
     if given == "list":
         return None
-    if sampling_rate is not None and (reads != "sound" or isinstance(source, Mapping)):
+    if sampling_rate is not None and (kind is None or not kind.sampled or isinstance(source, Mapping)):
         raise BadOption(f"sampling_rate={sampling_rate} belongs to the samples of a sound, and none were given.")
     if isinstance(source, Mapping):
         return _in_precision(model, _split(model, processor, source))
-    if reads == "text":
+    if kind is None:
         if given in ("text", "texts"):
             return None
         raise BadInput(f"{_named(given)} was given, and {type(model).__name__} reads text.")
-    if given == "texts" or (given in ("image", "sound") and given != reads):
-        raise BadInput(f"{_named(given)} was given, and {type(model).__name__} reads {reads}s.")
-    if given == "text" and not Path(source).is_file():
-        raise BadInput(
-            f"{type(model).__name__} reads {reads}s, not text, and there is no {reads} file {source!r:.80}. Give a "
-            f"path, {'a PIL image' if reads == 'image' else 'samples with their sampling_rate'}, or an array."
-        )
+    _refuse_others(model, kind, given, source)
     if processor is None:
         raise BadInput(
-            f"{_named(reads)} was given, but the model was loaded without its {_READERS[reads]}. Pass one to "
+            f"{_named(kind.name)} was given, but the model was loaded without its {kind.reader}. Pass one to "
             f"contextmix.load (images need Pillow: pip install 'contextmix[image]'), or give model inputs: "
             f"{{{model.main_input_name!r}: …}}."
         )
     source = source.numpy(force=True) if isinstance(source, Tensor) else source
-    if reads == "image":
-        found = encode_image(model, processor, source)
-    else:
-        found = encode_sound(model, processor, source, sampling_rate, truncate=truncate)
-    return _in_precision(model, [found])
+    return _in_precision(model, [kind.read(model, processor, source, sampling_rate, truncate=truncate)])
+
+
+def _refuse_others(model: PreTrainedModel, kind: Kind, given: str, source: Any) -> None:
+    """What a model of this kind does not read."""
+    if given == "texts" or (given in KINDS and given != kind.name):
+        raise BadInput(f"{_named(given)} was given, and {type(model).__name__} reads {kind.name}s.")
+    if given == "text" and not Path(source).is_file():
+        raise BadInput(
+            f"{type(model).__name__} reads {kind.name}s, not text, and there is no {kind.name} file {source!r:.80}. "
+            f"Give a path, {kind.given_as}, or an array."
+        )
 
 
 def is_one_medium(source: Any) -> bool:
     """Whether something is one image or sound and no list of them."""
     if isinstance(source, Mapping):
-        name = next((name for name in _AXES if name in source), None)
-        return name is not None and as_tensor(name, source[name]).ndim < _AXES[name]
-    return _kind(source) not in ("list", "text", "texts")
+        axes = _axes()
+        name = next((name for name in axes if name in source), None)
+        return name is not None and as_tensor(name, source[name]).ndim < axes[name]
+    return _given(source) not in ("list", "text", "texts")
 
 
 @contextmanager
@@ -111,25 +103,29 @@ def refusals(model: PreTrainedModel) -> Iterator[None]:
     try:
         yield
     except ValueError as reason:
-        if modality(model) == "text":
+        if kind_of(model) is None:
             raise
         raise BadInput(f"{type(model).__name__} does not read these {model.main_input_name}: {reason}") from reason
 
 
-def _kind(source: Any) -> str:
+def _axes() -> dict[str, int]:
+    """What models call inputs of all kinds → the axes of such a tensor."""
+    return {name: count for kind in KINDS.values() for name, count in kind.inputs.items()}
+
+
+def _given(source: Any) -> str:
+    """What a user gave: a kind, or text, texts, path, array, model inputs or list."""
     if isinstance(source, str):
         return "text"
     if isinstance(source, Path):
         return "path"
-    if is_image(source):
-        return "image"
+    recognised = next((kind.name for kind in KINDS.values() if kind.recognises(source)), None)
+    if recognised is not None:
+        return recognised
     if isinstance(source, np.ndarray | Tensor):
         return "array"
-    if isinstance(source, tuple) and len(source) == 2:
-        if all(isinstance(part, str) for part in source):
-            return "texts"
-        if isinstance(source[1], int | np.integer) and not isinstance(source[0], str | Mapping):
-            return "sound"
+    if isinstance(source, tuple) and len(source) == 2 and all(isinstance(part, str) for part in source):
+        return "texts"
     return "model inputs" if isinstance(source, Mapping) else "list"
 
 
@@ -138,35 +134,25 @@ def _named(given: str) -> str:
 
 
 def _split(model: PreTrainedModel, processor: Any, source: Mapping[str, Any]) -> list[Inputs] | None:
-    """Tensors of images or sounds as single inputs; None if they are token ids."""
-    main, reads = model.main_input_name, modality(model)
+    """Tensors of one kind as single inputs; None if they are token ids."""
+    main, kind = model.main_input_name, kind_of(model)
     if "input_ids" in source or "inputs_embeds" in source or not source:
         return None
     if main not in source:
-        if reads == "text" and not source.keys() & MEDIA.keys():
+        if kind is None and not source.keys() & _axes().keys():
             return None
         raise BadInput(f"{type(model).__name__} reads {main}, and the model inputs hold {', '.join(source)}.")
-    if reads == "text":
+    if kind is None:
         return None
     tensors = {name: as_tensor(name, value) for name, value in source.items()}
-    if tensors[main].ndim == _AXES[main] - 1:
+    if tensors[main].ndim == kind.inputs[main] - 1:
         tensors = {name: value.unsqueeze(0) for name, value in tensors.items()}
     if not tensors[main].is_floating_point() or not bool(tensors[main].isfinite().all()):
         raise BadInput(f"{main} must be finite floating-point numbers; these are {tensors[main].dtype} or hold NaN.")
     counts = {name: len(value) for name, value in tensors.items()}
     if len(set(counts.values())) > 1:
-        raise BadInput(f"The model inputs must hold equally many {reads}s, and they hold {counts}.")
-    if reads == "image":
-        pixels = tensors[main]
-        refuse_channels(model, pixels)
-        size = (int(pixels.shape[-1]), int(pixels.shape[-2]))
-        place: Any = partial(place_patches, size=size, window=(0.0, 0.0, float(size[0]), float(size[1])), strict=False)
-    else:
-        place = partial(place_frames, processor=processor, samples=None, strict=False)
-        if main == "input_values":
-            rows = unpadded(tensors.pop(main), tensors.pop("attention_mask", None))
-            return [_one({**_row(tensors, number), main: row}, place) for number, row in enumerate(rows)]
-    return [_one(_row(tensors, number), place) for number in range(counts[main])]
+        raise BadInput(f"The model inputs must hold equally many {kind.name}s, and they hold {counts}.")
+    return kind.split(model, processor, tensors)
 
 
 def _in_precision(model: PreTrainedModel, inputs: list[Inputs] | None) -> list[Inputs] | None:
@@ -181,11 +167,3 @@ def _in_precision(model: PreTrainedModel, inputs: list[Inputs] | None) -> list[I
 
 def _converted(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(dtype) if value.is_floating_point() else value
-
-
-def _one(tensors: Mapping[str, Tensor], place: Any) -> Inputs:
-    return Inputs(None, tensors, 0, place)
-
-
-def _row(tensors: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
-    return {name: value[number] for name, value in tensors.items()}

@@ -11,10 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from contextmix.errors import AmbiguousTarget, BadOption, NotInVocabulary, UnknownName, UnsupportedModel
+from contextmix.options.catalogue import Asked
 from contextmix.traces.model_run import Target
-
-Asked = int | str | tuple[int | str, int | str] | None
-"""What a user may ask for: one by name or number, two to contrast, or nothing, which is the predicted one."""
 
 _SPACES = ("\u2581", "\u0120")
 """How SentencePiece and byte-level tokenizers write a space inside a piece."""

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import BadInput, UnsupportedModel
+from contextmix.options.catalogue import Asked
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.model_run import ModelRun
 from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.discovery.head import find_head
-from contextmix.tracing.inputs.targets import Asked, Classes, choose, class_scores, names_of, token_scores
+from contextmix.tracing.inputs.targets import Classes, choose, class_scores, names_of, token_scores
 from contextmix.tracing.recording.differentiable import frozen, refuse_quantised, replaced_input
 from contextmix.tracing.recording.quiet import evaluating, first_states, quiet_run, run_options
 from contextmix.tracing.recording.record import record

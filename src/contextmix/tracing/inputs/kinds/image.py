@@ -1,4 +1,4 @@
-"""From an image to `Inputs`.
+"""Images: from an image to `Inputs`.
 
 What the image processor cuts away is not believed but found: by sending it a picture whose colours are coordinates.
 """
@@ -11,22 +11,27 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoImageProcessor, PreTrainedModel
 
 from contextmix.errors import BadInput, UnsupportedModel
-from contextmix.tokens.media import read_image
+from contextmix.tokens.media import is_image, read_image
 from contextmix.tokens.places import Box
 from contextmix.tracing.inputs.encode import Inputs
+from contextmix.tracing.inputs.kind import Kind, row_of
 from contextmix.tracing.inputs.patches import place_patches, vision_config
 
 
-def encode_image(model: PreTrainedModel, processor: Any, source: Any) -> Inputs:
+def encode_image(
+    model: PreTrainedModel, processor: Any, source: Any, sampling_rate: int | None = None, *, truncate: bool = False
+) -> Inputs:
     """An image as model inputs.
 
     Args:
         model: A model of images.
         processor: Its image processor.
         source: What `contextmix.tokens.media.read_image` reads.
+        sampling_rate: Images have none.
+        truncate: Images are never cut.
 
     Raises:
         BadInput: If it is no RGB image, or the processor makes of it what the model does not read.
@@ -44,6 +49,20 @@ def encode_image(model: PreTrainedModel, processor: Any, source: Any) -> Inputs:
     refuse_channels(model, pixels)
     window = seen_window(processor, image.size, (pixels.shape[-1], pixels.shape[-2]))
     return Inputs(None, tensors, 0, partial(place_patches, size=image.size, window=window, strict=True))
+
+
+def split_images(model: PreTrainedModel, processor: Any, tensors: dict[str, Tensor]) -> list[Inputs]:
+    """Pixels of several images as single inputs, each seen as a whole."""
+    pixels = tensors[model.main_input_name]
+    refuse_channels(model, pixels)
+    size = (int(pixels.shape[-1]), int(pixels.shape[-2]))
+    place = partial(place_patches, size=size, window=(0.0, 0.0, float(size[0]), float(size[1])), strict=False)
+    return [Inputs(None, row_of(tensors, number), 0, place) for number in range(len(pixels))]
+
+
+def load_processor(place: str, **options: Any) -> Any:
+    """An image processor that uses PIL, also where torchvision is at hand: numbers must not depend on what is there."""
+    return AutoImageProcessor.from_pretrained(place, backend="pil", **options)  # type: ignore[no-untyped-call]
 
 
 def refuse_channels(model: PreTrainedModel, pixels: Tensor) -> None:
@@ -119,3 +138,17 @@ def _straight(seen: Any, levels: tuple[float, float], size: int, start: float, s
     # A pixel and a half in either picture, and as many levels of the 256.
     allowed = 1.5 * max(step, 1.0) + 1.5 * size / 255
     return bool((np.abs(found - expected)[inside] <= allowed).all())
+
+
+KIND = Kind(
+    name="image",
+    inputs={"pixel_values": 4},
+    reader="image processor",
+    attribute="image_processor",
+    given_as="a PIL image",
+    sampled=False,
+    recognises=is_image,
+    load=load_processor,
+    read=encode_image,
+    split=split_images,
+)

@@ -1,4 +1,4 @@
-"""From a sound to `Inputs`, and from tokens back to their time in it."""
+"""Sounds: from a sound to `Inputs`, and from tokens back to their time in it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoFeatureExtractor, PreTrainedModel
 
 from contextmix.errors import BadInput, UnsupportedModel
 from contextmix.tokens.media import read_sound
@@ -17,6 +18,7 @@ from contextmix.tokens.pieces import Tokens
 from contextmix.tokens.places import Frames
 from contextmix.traces.anatomy import Anatomy
 from contextmix.tracing.inputs.encode import Inputs, numbered
+from contextmix.tracing.inputs.kind import Kind, row_of
 
 Window = tuple[int, int, int]
 """Length, step and padding in front of one sliding window: a convolution, or the spectrogram."""
@@ -63,6 +65,23 @@ def encode_sound(
     # The mask of one sound without padding says nothing; some models were never trained to read one.
     tensors = {name: value[0] for name, value in found.items() if name in accepted and name != "attention_mask"}
     return Inputs(None, tensors, 0, partial(place_frames, processor=processor, samples=len(samples), strict=True))
+
+
+def split_sounds(model: PreTrainedModel, processor: Any, tensors: dict[str, Tensor]) -> list[Inputs]:
+    """Samples or spectrograms of several sounds as single inputs, without their padding."""
+    main = model.main_input_name
+    place = partial(place_frames, processor=processor, samples=None, strict=False)
+    if main != "input_values":
+        return [Inputs(None, row_of(tensors, number), 0, place) for number in range(len(tensors[main]))]
+    rows = unpadded(tensors[main], tensors.get("attention_mask"))
+    others = {name: value for name, value in tensors.items() if name not in (main, "attention_mask")}
+    return [Inputs(None, {**row_of(others, number), main: row}, 0, place) for number, row in enumerate(rows)]
+
+
+def is_sampled(source: Any) -> bool:
+    """Whether these are samples with their rate: ``(samples, rate)``."""
+    pair = isinstance(source, tuple) and len(source) == 2
+    return pair and isinstance(source[1], int | np.integer) and not isinstance(source[0], str | Mapping)
 
 
 def place_frames(
@@ -174,3 +193,17 @@ def unpadded(values: Tensor, mask: Tensor | None) -> list[Tensor]:
             raise BadInput(f"The attention_mask of sound {row} is empty or has a hole; padding is only at the ends.")
         found.append(values[row, int(places[0]) : int(places[-1]) + 1])
     return found
+
+
+KIND = Kind(
+    name="sound",
+    inputs={"input_values": 2, "input_features": 3},
+    reader="feature extractor",
+    attribute="feature_extractor",
+    given_as="samples with their sampling_rate",
+    sampled=True,
+    recognises=is_sampled,
+    load=AutoFeatureExtractor.from_pretrained,  # type: ignore[no-untyped-call, unused-ignore]
+    read=encode_sound,
+    split=split_sounds,
+)

@@ -1,0 +1,415 @@
+"""Every option that people choose: its type, default, check and help text, once for all verbs that take it.
+
+Below them stand the sets of options that a verb takes. A verb whose option means something else than usual says so here
+too, with `Option.but`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeAlias, get_args
+
+from typing_extensions import TypedDict
+
+from contextmix.options.option import Option, at_least, one_of
+from contextmix.options.spelling import ALL_OR_NAMES, LAYERS, MIB, NAMES, PAIRS, TEXT, TEXTS, TOKEN
+
+Asked: TypeAlias = int | str | tuple[int | str, int | str] | None
+"""A score to explain: one by name or number, two to contrast, or None for the predicted one."""
+Removal: TypeAlias = Literal["mask", "delete", "unknown", "pad"]
+"""What stands in the place of a token that is taken away."""
+Layers: TypeAlias = Literal["all"] | Sequence[int] | None
+OfEach: TypeAlias = Mapping[str, Mapping[str, Any]] | None
+"""Name of a method or metric → its options."""
+Progress: TypeAlias = Callable[[float, str], None]
+"""Called with how much is done, from 0 to 1, and what comes next; what it raises ends the work."""
+
+SHARD_SIZE = 1024
+"""Rows per shard, unless told otherwise."""
+BATCH_TOKENS = 1024
+"""Tokens that run together in a run over a data set, unless told otherwise."""
+MEMORY_BUDGET = 2**30
+"""Bytes, unless told otherwise."""
+MAX_NEW_TOKENS = 64
+"""Tokens that an encoder–decoder writes itself at most, unless told otherwise."""
+REFERENCE = "gradient_inputs"
+"""What metrics against a reference compare with, unless told otherwise."""
+SANITY_ROWS = 50
+"""Texts on which the model with random weights is run too."""
+
+# The model -----------------------------------------------------------------------------------------------------------
+
+MODEL = Option(
+    "A built-in model ('demo', 'demo-decoder'), a folder, or a name on the Hugging Face Hub.",
+    python="Or a loaded model.",
+    default="demo",
+    spelling=TEXT,
+)
+Model = Annotated[Any, MODEL]
+Dtype = Annotated[
+    str, Option("Precision in which a named model is loaded; 'auto' keeps the stored one.", default="float32")
+]
+Device = Annotated[str | None, Option("Where to run, such as cuda.", otherwise="where the model is")]
+
+# What is explained ---------------------------------------------------------------------------------------------------
+
+METHOD = Option("A name from 'contextmix methods', or a map and an aggregation, as in norm+rollout.", default="globenc")
+MethodName = Annotated[str, METHOD]
+METHODS = Option("Names from 'contextmix methods'; one run of the model serves all mixing maps.", spelling=NAMES)
+Methods = Annotated[str | Sequence[str], METHODS.but(default="globenc", flag="--method")]
+AllMethods = Annotated[
+    str | Sequence[str],
+    METHODS.but(
+        help="Names from 'contextmix methods', or 'all': all but slow ones, single steps of others, and what the model "
+        "does not support. 'random' always takes part.",
+        default="all",
+        spelling=ALL_OR_NAMES,
+    ),
+]
+QUERY = Option(
+    "The token to explain, by text or position.", otherwise="the first; the last of a decoder", spelling=TOKEN
+)
+Query = Annotated[int | str | None, QUERY]
+QueryOrAll = Annotated[
+    int | str | None,
+    QUERY.but(help="Only the row of this token, by text or position: the result has no query axis.", otherwise="all"),
+]
+FirstQuery = Annotated[
+    int | str | None,
+    QUERY.but(
+        help="The token to look at first, by text or position. Methods of the whole model explain its scores, where "
+        "the model has scores at each token.",
+        otherwise="the first; the last of a decoder; the only mask",
+    ),
+]
+TARGET = Option(
+    "The score to explain, for methods that explain one: a class by name or number, or 'all' classes; of a language "
+    "model a token by text or id.",
+    python="Two of them explain how far the first is above the second.",
+    otherwise="the predicted one",
+    spelling=TEXT,
+)
+Target = Annotated[Asked, TARGET]
+GoldTarget = Annotated[
+    Asked, TARGET.but(help="The class to explain, by name or number; 'gold' for each row's label, 'all' for all.")
+]
+Against = Annotated[str | None, Option("Explain how far the target's score is above this one's.")]
+Position = Annotated[
+    int | str | None,
+    Option(
+        "Of a language model: the token, by text or position, after which the next one is explained; of a masked one "
+        "the token to fill in.",
+        otherwise="the last; the only mask",
+        spelling=TOKEN,
+    ),
+]
+LAYERS_SHOWN = Option("Blocks to show: 'all', or numbers such as 0,5 or -1.", spelling=LAYERS)
+ShownLayers = Annotated[Layers, LAYERS_SHOWN.but(otherwise="the last one of an attribution, all of a mixing map")]
+KeptLayers = Annotated[
+    Layers, LAYERS_SHOWN.but(help="Blocks to keep: 'all', or numbers such as 0,5 or -1.", otherwise="the last one")
+]
+AllLayers = Annotated[Layers, LAYERS_SHOWN.but(help="Blocks to keep: 'all', or numbers such as 0,5.", default="all")]
+Aggregation = Annotated[
+    str | None, Option("How a mixing map is combined across layers, such as rollout; a recipe brings its own.")
+]
+METHOD_OPTIONS = Option(
+    "Options of methods, such as value_zeroing.distance=euclidean.",
+    python="Here: name → its options.",
+    spelling=TEXTS,
+    flag="--option",
+)
+MethodOptions = Annotated[OfEach, METHOD_OPTIONS]
+OwnOptions = Annotated[
+    Mapping[str, Any],
+    METHOD_OPTIONS.but(help="Option of the method, such as distance=euclidean.", python="", spelling=PAIRS),
+]
+Heads = Annotated[bool, Option("Keep heads apart, for methods that have heads.", default=False)]
+Words = Annotated[bool, Option("Merge sub-words into words.", default=False)]
+Truncate = Annotated[bool, Option("Cut an input that is too long instead of refusing it.", default=False)]
+SamplingRate = Annotated[int | None, Option("Samples per second, for a sound that does not say it.")]
+BatchSize = Annotated[int, Option("Sequences of equal length that run together.", default=8)]
+Memory = Annotated[
+    int, Option("Bytes that a method of the whole model may use for its own tensors.", default=MEMORY_BUDGET)
+]
+Told = Annotated[
+    Progress | None,
+    Option("Called as progress(done, what) before each step, with done from 0 to 1. What it raises ends the work."),
+]
+
+# What a model writes -------------------------------------------------------------------------------------------------
+
+MAX_NEW = Option("The most tokens that the model writes itself.", default=MAX_NEW_TOKENS)
+MaxWritten = Annotated[int, MAX_NEW]
+MaxNewTokens = Annotated[int, MAX_NEW.but(default=10)]
+Output = Annotated[
+    Any,
+    Option(
+        "Of an encoder–decoder: what it wrote.",
+        python="A text, or token ids; for a list of sources a list.",
+        otherwise="what it writes itself",
+        spelling=TEXT,
+    ),
+]
+Continuation = Annotated[
+    Any, Option("Explain this text instead of what the model writes.", python="Or token ids.", spelling=TEXT)
+]
+Contrast = Annotated[bool, Option("Explain why each token and not the most probable other one.", default=False)]
+
+# Rows of a data set --------------------------------------------------------------------------------------------------
+
+
+def _column(of: str) -> Option:
+    return Option(f"Column of {of}.")
+
+
+TextField = Annotated[str | None, _column("the texts")]
+PairField = Annotated[str | None, _column("the second texts")]
+LabelField = Annotated[str | None, _column("the labels")]
+IdField = Annotated[str | None, _column("the ids")]
+QueryField = Annotated[str | None, _column("each row's own token to explain, by text or position")]
+RationaleField = Annotated[
+    str | None, _column("what people marked: 0 or 1 per word, [start, end) of characters, or lists of several people")
+]
+TagsField = Annotated[str | None, _column("one part of speech per word, for experiments that need them")]
+Split = Annotated[str | None, Option("Split of a data set by name, such as validation.")]
+Limit = Annotated[int | None, Option("Only this many rows, from the first.")]
+
+# How scores are judged -----------------------------------------------------------------------------------------------
+
+METRICS = Option(
+    "Names from 'contextmix metrics': a column 'metric:method' for each. Where one is not defined for a text, the "
+    "notes say why.",
+    default=(),
+    spelling=NAMES,
+)
+Metrics = Annotated[str | Sequence[str], METRICS]
+AllMetrics = Annotated[
+    str | Sequence[str],
+    METRICS.but(
+        help="Names from 'contextmix metrics', or 'all' that the data support, without near duplicates.",
+        default="all",
+        spelling=ALL_OR_NAMES,
+    ),
+]
+MetricOptions = Annotated[
+    OfEach,
+    Option(
+        "Options of metrics, such as token_f1.top=5.",
+        python="Here: name → its options.",
+        spelling=TEXTS,
+        flag="--metric-option",
+    ),
+]
+Reference = Annotated[
+    str, Option("The method that metrics such as spearman compare with; it is measured too.", default=REFERENCE)
+]
+REMOVAL = Option(
+    "What replaces a token that metrics take away: mask, delete, unknown or pad.",
+    default="mask",
+    check=one_of(*get_args(Removal)),
+)
+RemovalChoice = Annotated[Removal, REMOVAL]
+UsualRemoval = Annotated[Removal | None, REMOVAL.but(default=None, otherwise="mask; delete if there is no mask")]
+SEED = Option("Random seed.", default=0)
+Seed = Annotated[int, SEED]
+WeightsSeed = Annotated[int, SEED.but(help="Random seed of the weights that randomised_weights compares with.")]
+RandomisedRows = Annotated[
+    int | None, Option("Compute the metric randomised_weights for this many rows only, from the first.")
+]
+Sanity = Annotated[
+    int,
+    Option(
+        "Texts for the check with random weights.",
+        default=SANITY_ROWS,
+        check=at_least(1, "a number of texts for the check with random weights"),
+    ),
+]
+
+# How the work is done ------------------------------------------------------------------------------------------------
+
+Maps = Annotated[bool, Option("Keep the whole token × token maps too.", default=False)]
+ShardSize = Annotated[
+    int,
+    Option("Rows that are sorted and written together.", default=SHARD_SIZE, check=at_least(1, "a number of rows")),
+]
+BatchTokens = Annotated[
+    int,
+    Option(
+        "Tokens that run together at most; another number changes the last bits of the results.", default=BATCH_TOKENS
+    ),
+]
+BatchMemory = Annotated[
+    int,
+    Option(
+        "Memory that a batch may take beside the model, by estimate.",
+        python="In bytes.",
+        default=MEMORY_BUDGET,
+        otherwise="1 GiB",
+        spelling=MIB,
+        flag="--memory",
+    ),
+]
+WORKERS = Option(
+    "Processes, each with its own model; with Ray its actors.", default=1, check=at_least(1, "a number of processes")
+)
+Workers = Annotated[int, WORKERS]
+UsualWorkers = Annotated[
+    int | None, WORKERS.but(default=None, otherwise="for a small model one per processor, at most 4")
+]
+Engine = Annotated[Literal["local", "ray"], Option("'local' or 'ray'.", default="local")]
+Address = Annotated[str | None, Option("Address of a Ray cluster.", otherwise="a cluster that is started here")]
+Strict = Annotated[bool, Option("Stop at the first row that cannot be explained.", default=False)]
+RetryFailed = Annotated[bool, Option("Measure rows again that failed before.", default=False)]
+ShowProgress = Annotated[bool, Option("Show progress on the standard error stream.", default=True)]
+Only = Annotated[Sequence[str] | None, Option("Names of experiments of the study.", otherwise="all", spelling=NAMES)]
+OtherModel = Annotated[Any, Option("A second model, for experiments that compare two.", spelling=TEXT)]
+Tagger = Annotated[
+    str | None,
+    Option("The spaCy pipeline that finds parts of speech where no column holds them, such as en_core_web_sm."),
+]
+
+
+class Precision(TypedDict, total=False):
+    """How a model is loaded."""
+
+    dtype: Dtype
+    device: Device
+
+
+class Loading(TypedDict, total=False):
+    """The model and how it is loaded."""
+
+    model: Model
+    dtype: Dtype
+    device: Device
+
+
+class Reading(TypedDict, total=False):
+    """Which columns and rows of a data set are read."""
+
+    text_field: TextField
+    pair_field: PairField
+    label_field: LabelField
+    id_field: IdField
+    query_field: QueryField
+    rationale_field: RationaleField
+    split: Split
+    limit: Limit
+
+
+class Measuring(TypedDict, total=False):
+    """What is measured of each text."""
+
+    methods: Methods
+    options: MethodOptions
+    query: Query
+    target: GoldTarget
+    layers: KeptLayers
+    words: Words
+    maps: Maps
+    truncate: Truncate
+    metrics: Metrics
+    metric_options: MetricOptions
+    reference: Reference
+    removal: RemovalChoice
+    seed: WeightsSeed
+    randomised_rows: RandomisedRows
+
+
+class Comparing(TypedDict, total=False):
+    """Which methods are compared, and how they are judged."""
+
+    methods: AllMethods
+    options: MethodOptions
+    query: Query
+    target: GoldTarget
+    truncate: Truncate
+    metrics: AllMetrics
+    metric_options: MetricOptions
+    reference: Reference
+    removal: UsualRemoval
+    seed: Seed
+    sanity: Sanity
+
+
+class Repeating(TypedDict, total=False):
+    """Which experiments are done, and what some of them need."""
+
+    only: Only
+    seed: Seed
+    truncate: Truncate
+    other_model: OtherModel
+    tags_field: TagsField
+    tagger: Tagger
+
+
+class Working(TypedDict, total=False):
+    """How a run over a data set is done."""
+
+    shard_size: ShardSize
+    batch_tokens: BatchTokens
+    memory_budget: BatchMemory
+    engine: Engine
+    address: Address
+    strict: Strict
+    retry_failed: RetryFailed
+    progress: ShowProgress
+
+
+class RunOptions(Loading, Measuring, Reading, Working, total=False):
+    """What `contextmix.run` takes."""
+
+    workers: Workers
+
+
+class EvaluateOptions(Loading, Comparing, Reading, Working, total=False):
+    """What `contextmix.evaluate` takes."""
+
+    workers: UsualWorkers
+
+
+class ReproduceOptions(Loading, Repeating, Reading, Working, total=False):
+    """What `contextmix.reproduce` takes."""
+
+    workers: Workers
+
+
+class Contrasting(TypedDict, total=False):
+    """A score that is explained, where text alone can be given: on the command line and by a page."""
+
+    target: Target
+    against: Against
+
+
+class Computing(TypedDict, total=False):
+    """How an explanation is computed; it changes no number."""
+
+    batch_size: BatchSize
+    memory_budget: Memory
+
+
+class Writing(Computing, total=False):
+    """The same of an encoder–decoder."""
+
+    max_new_tokens: MaxWritten
+
+
+class ExploreOptions(TypedDict, total=False):
+    """What `TracedModel.explore` takes."""
+
+    heads: Heads
+    query: FirstQuery
+    target: Target
+    layers: AllLayers
+    options: MethodOptions
+    truncate: Truncate
+    sampling_rate: SamplingRate
+    memory_budget: Memory
+    progress: Told
+
+
+class ExploreWrittenOptions(ExploreOptions, total=False):
+    """What `TracedEncoderDecoder.explore` takes."""
+
+    output: Output
+    max_new_tokens: MaxWritten

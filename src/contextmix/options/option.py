@@ -1,0 +1,218 @@
+"""One option, and how functions take many of them: as keyword arguments that are declared in one place.
+
+A function says ``**options: Unpack[RunOptions]``, so editors complete and check the names. `takes` puts the options
+into its signature and docstring. `filled` checks what was given and adds the defaults.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+
+from typing_extensions import Unpack, is_typeddict
+
+from contextmix.errors import BadOption
+
+F = TypeVar("F", bound=Callable[..., Any])
+Check = Callable[[str, Any], None]
+"""Called with the name of the option and its value; raises `BadOption`."""
+
+
+class Spelling(NamedTuple):
+    """How the command line writes a value.
+
+    Attributes:
+        type: What the command line reads: ``str``, ``int``, or ``list[str]`` for a flag that may be repeated.
+        read: From that to the value; raises `BadOption`. Its second argument is the flag.
+        told: What the help of the command line adds.
+    """
+
+    type: Any
+    read: Callable[[Any, str], Any]
+    told: str = ""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    Attributes:
+        help: One or two sentences.
+        python: What to add for a call in Python.
+        default: Its value when it is left out.
+        otherwise: What happens when it is left out, in words, where the default does not say it.
+        spelling: How the command line writes it; None: as its type.
+        flag: Its name on the command line, where that differs.
+        check: What values are refused.
+    """
+
+    help: str
+    python: str = ""
+    default: Any = None
+    otherwise: str = ""
+    spelling: Spelling | None = None
+    flag: str = ""
+    check: Check | None = None
+
+    def but(self, **changes: Any) -> Option:
+        """The same option with something changed, for another verb."""
+        return replace(self, **changes)
+
+    @property
+    def left_out(self) -> str:
+        """What happens when it is left out; empty where nothing does."""
+        if self.otherwise or isinstance(self.default, bool) or self.default in (None, (), ""):
+            return self.otherwise
+        return str(self.default)
+
+
+class Declared(NamedTuple):
+    """An option of a function.
+
+    Attributes:
+        type: Of its value.
+        option: What is said of it.
+    """
+
+    type: Any
+    option: Option
+
+
+def at_least(lowest: int, what: str) -> Check:
+    """A whole number.
+
+    Args:
+        lowest: The smallest that makes sense.
+        what: What it counts.
+
+    Example:
+        >>> at_least(1, "a number of rows")("limit", 0)
+        Traceback (most recent call last):
+        contextmix.errors.BadOption: limit=0 is a number of rows, at least 1.
+    """
+
+    def check(name: str, value: Any) -> None:
+        if value is not None and (not isinstance(value, int) or value < lowest):
+            raise BadOption(f"{name}={value!r} is {what}, at least {lowest}.")
+
+    return check
+
+
+def one_of(*known: str) -> Check:
+    """One of a few words.
+
+    Example:
+        >>> one_of("mask", "delete")("removal", "drop")
+        Traceback (most recent call last):
+        contextmix.errors.BadOption: removal='drop' is none of mask, delete.
+    """
+
+    def check(name: str, value: Any) -> None:
+        if value is not None and value not in known:
+            raise BadOption(f"{name}={value!r} is none of {', '.join(known)}.")
+
+    return check
+
+
+@cache
+def declared(owner: Any) -> Mapping[str, Declared]:
+    """The options of a TypedDict of options, or of a function: its own parameters and those that it unpacks.
+
+    Example:
+        >>> from contextmix.options.catalogue import RunOptions
+        >>> declared(RunOptions)["limit"].option.help
+        'Only this many rows, from the first.'
+    """
+    found: dict[str, Declared] = {}
+    for name, hint in get_type_hints(owner, include_extras=True).items():
+        if get_origin(hint) is Unpack or is_typeddict(hint):
+            found |= declared(get_args(hint)[0] if get_origin(hint) is Unpack else hint)
+        elif get_origin(hint) is Annotated and (option := _option(hint)) is not None:
+            found[name] = Declared(get_args(hint)[0], option)
+    return found
+
+
+def filled(kind: Any, given: Mapping[str, Any], function: str) -> dict[str, Any]:
+    """All options of a kind: those that were given, checked, and the defaults of the others.
+
+    Args:
+        kind: A TypedDict of options.
+        given: Keyword arguments.
+        function: Who was called, for the error.
+
+    Raises:
+        TypeError: If there is no such option.
+        BadOption: If a value is refused.
+
+    Example:
+        >>> from contextmix.options.catalogue import RunOptions
+        >>> filled(RunOptions, {"workers": 2}, "run")["workers"]
+        2
+        >>> filled(RunOptions, {"wrokers": 2}, "run")
+        Traceback (most recent call last):
+        TypeError: run() got an unexpected keyword argument 'wrokers'. Did you mean 'workers'?
+    """
+    known = declared(kind)
+    for name, value in given.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f". Did you mean {close[0]!r}?" if close else ""
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
+        check = known[name].option.check
+        if check is not None:
+            check(name, value)
+    return {name: given.get(name, one.option.default) for name, one in known.items()}
+
+
+def takes(function: F) -> F:
+    """Put the declared options of a function into its signature and the "Args" of its docstring.
+
+    Its docstring may hold a line ``options: …`` for what it unpacks; the options take the place of that line.
+    """
+    known = declared(function)
+    signature = inspect.signature(function)
+    own = [one for one in signature.parameters.values() if not is_unpacked(one)]
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=one.option.default, annotation=one.type)
+        for name, one in known.items()
+        if name not in signature.parameters
+    ]
+    var = [one for one in own if one.kind is inspect.Parameter.VAR_KEYWORD]
+    plain = [
+        one.replace(annotation=known[one.name].type) if one.name in known else one for one in own if one not in var
+    ]
+    function.__signature__ = signature.replace(parameters=[*plain, *more, *var])  # type: ignore[attr-defined]
+    function.__doc__ = _documented(function.__doc__ or "", known)
+    return function
+
+
+def described(one: Option) -> str:
+    """The help text and what happens when the option is left out, for a call in Python."""
+    told = f"{one.help} {one.python}".strip()
+    return f"{told} Default: {one.left_out}." if one.left_out else told
+
+
+def _option(hint: Any) -> Option | None:
+    return next((one for one in get_args(hint)[1:] if isinstance(one, Option)), None)
+
+
+def is_unpacked(one: inspect.Parameter) -> bool:
+    """Whether a parameter stands for the options of a TypedDict."""
+    return one.kind is inspect.Parameter.VAR_KEYWORD and "Unpack[" in str(one.annotation)
+
+
+def _documented(doc: str, known: Mapping[str, Declared]) -> str:
+    lines = doc.splitlines()
+    start = next((place for place, line in enumerate(lines) if line.strip() == "Args:"), None)
+    if start is None:
+        return doc
+    indent = len(lines[start]) - len(lines[start].lstrip()) + 4
+    end = next((place for place in range(start + 1, len(lines)) if not lines[place].strip()), len(lines))
+    marker = next((place for place in range(start, end) if lines[place].strip().startswith("options: As ")), None)
+    at = end if marker is None else marker
+    told = [f"{' ' * indent}{name}: {described(one.option)}" for name, one in known.items()]
+    return "\n".join([*lines[:at], *told, *lines[at if marker is None else at + 1 :]])
