@@ -1,50 +1,28 @@
 """TracedModel: a Hugging Face model that can be asked which tokens made what.
 
 Here are the verbs. How a model is run is in `contextmix.models.loaded_model`, how runs become results in
-`contextmix.models.explain`.
+`contextmix.models.one_stack`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
-from contextmix.errors import BadInput
-from contextmix.models import explore as exploring
-from contextmix.models.attribution import until
-from contextmix.models.explain import explained, explored, refuse_axes, refuse_query, refuse_scores
-from contextmix.models.generate import of_maps, of_steps, refuse_contrast, refuse_other_models, steps_of
+from contextmix.models.check import CheckReport, checked
+from contextmix.models.explain import explained, refuse_axes, refuse_scores
+from contextmix.models.explore import Progress
+from contextmix.models.generate import explained_generation
 from contextmix.models.loaded_model import MEMORY_BUDGET, LoadedModel
-from contextmix.plugins.plan import make_plan, plans_to_compare
+from contextmix.models.one_stack import OneStack
+from contextmix.plugins.plan import make_plan
 from contextmix.results.comparison import Comparison
 from contextmix.results.token_map import TokenMap
-from contextmix.traces.anatomy import Anatomy
-from contextmix.traces.trace import Checks, LayerTrace, Trace
+from contextmix.traces.trace import LayerTrace, Trace
 from contextmix.tracing.inputs.encode import batches
 from contextmix.tracing.inputs.sources import Source, is_many
-from contextmix.tracing.inputs.targets import Asked, speaks
-from contextmix.tracing.recording.verify import parity
-from contextmix.tracing.runs.generate import Continuation, Speaker
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """What `TracedModel.check` found.
-
-    Attributes:
-        model: Its name.
-        anatomy: Where its parts are.
-        n_heads: Attention heads of the first block.
-        checks: Errors of conservation and of the block equation, and the number of blocks that spoke.
-        parity: Relative difference of the model's outputs with and without the tap.
-    """
-
-    model: str
-    anatomy: Anatomy
-    n_heads: int
-    checks: Checks
-    parity: float
+from contextmix.tracing.inputs.targets import Asked
+from contextmix.tracing.runs.generate import Continuation
 
 
 class TracedModel(LoadedModel):
@@ -212,22 +190,8 @@ class TracedModel(LoadedModel):
             ((' little', ' g', 'ir'), (3, 12))
         """
         plan = make_plan(method, aggregation, options)
-        refuse_other_models(self.model)
-        refuse_contrast(plan, contrast)
-        if plan.of_model:
-            refuse_axes(plan, layers=layers)
-        prompts = self.encode(prompt)
-        if len(prompts) != 1:
-            raise BadInput(f"One prompt is continued at a time; {len(prompts)} were given.")
-        with self.turn:
-            done = Speaker(self.model, self.tokenizer, self.limit).goes_on(prompts[0], max_new_tokens, continuation)
-        if plan.of_model:
-            asked = steps_of(done, contrast=contrast)
-            steps = [self.attribute(read, plan, target, None, memory_budget) for read, target in asked]
-            return of_steps(done, steps, contrast=contrast)
-        read = until(done.inputs, done.inputs.length - 1)
-        ((whole,),) = explained(self, [read], [plan], None, layers)
-        return of_maps(done, whole)
+        how = continuation, contrast, layers, memory_budget
+        return explained_generation(self, plan, prompt, max_new_tokens, *how)
 
     def compare(
         self,
@@ -263,18 +227,8 @@ class TracedModel(LoadedModel):
             >>> found.spearman.shape
             (2, 2)
         """
-        plans = plans_to_compare(methods)
-        sequences = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
-        if len(sequences) != 1:
-            raise BadInput(f"A comparison is of one text; {len(sequences)} were given. Compare them one by one.")
-        inputs = sequences[0]
-        query = self.usual_query if query is None else query
-        place = query if speaks(self.model) else None
-        mixing = [plan for plan in plans if not plan.of_model]
-        whole = {plan.name: self.attribute(inputs, plan, target, place) for plan in plans if plan.of_model}
-        (found,) = explained(self, [inputs], mixing, query, [-1]) if mixing else [[]]
-        rows = whole | {plan.name: one.layer(-1) for plan, one in zip(mixing, found, strict=True)}
-        return Comparison({plan.name: rows[plan.name] for plan in plans})
+        stack = OneStack(self, truncate, sampling_rate)
+        return stack.compare(source, methods, query, target)
 
     def explore(
         self,
@@ -289,7 +243,7 @@ class TracedModel(LoadedModel):
         truncate: bool = False,
         sampling_rate: int | None = None,
         memory_budget: int = MEMORY_BUDGET,
-        progress: exploring.Progress | None = None,
+        progress: Progress | None = None,
     ) -> Any:
         """The full maps of several methods, to look into: in a notebook, or as an HTML file with ``.save("x.html")``.
 
@@ -327,19 +281,8 @@ class TracedModel(LoadedModel):
             >>> {name: one.dims for name, one in found.maps.items()}
             {'value_zeroing': ('layer', 'query', 'key'), 'attention': ('layer', 'head', 'query', 'key')}
         """
-        plans = exploring.plans_to_explore(exploring.USUAL if methods is None else methods, heads, options)
-        if_scored = [make_plan(exploring.OF_SCORE)] if methods is None else []
-        exploring.refuse_idle_target([*plans, *if_scored], target)
-        inputs = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
-        refuse_query(inputs, query)
-        depth = len(self._subject(inputs[0]).anatomy)
-        steps = exploring.Steps(len(inputs) * len([*plans, *if_scored]), depth, progress)
-        asked = exploring.Request(plans, if_scored, query, target, layers, memory_budget, steps)
-        many = is_many(source)
-        sources = [None] * len(inputs) if many and isinstance(source, Mapping) else source if many else [source]
-        found = [explored(self, one, over, asked) for one, over in zip(inputs, sources, strict=True)]
-        steps.end()
-        return found if many else found[0]
+        stack = OneStack(self, truncate, sampling_rate)
+        return stack.explore(source, methods, heads, query, target, layers, options, memory_budget, progress)
 
     def check(self, source: Any = None) -> CheckReport:
         """Prove that this model can be read: anatomy, conservation, block equation and parity.
@@ -351,9 +294,4 @@ class TracedModel(LoadedModel):
             UnsupportedModel: If its blocks cannot be read.
             TraceDoesNotAddUp: If a check fails.
         """
-        tensors = self._probe() if source is None else next(batches(self.encode(source), 1))[1]
-        heads: list[int] = []
-        outputs, checks = self._record(tensors, lambda layer: heads.append(layer.attention.shape[-3]), last_logits=0)
-        with self.turn:
-            difference = parity(self.model, self._on_device(tensors), outputs)
-        return CheckReport(self.origin.model, self.anatomy(), heads[0], checks, difference)
+        return checked(self, self._record, OneStack(self).probe(source))
