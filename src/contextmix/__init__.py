@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from contextmix.errors import ContextMixError
     from contextmix.evidence.evaluate import evaluate
     from contextmix.evidence.reproduce import reproduce
+    from contextmix.models.check import CheckReport
     from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
-    from contextmix.models.traced_model import CheckReport, TracedModel
+    from contextmix.models.traced_model import TracedModel
     from contextmix.models.verbs import (
         aggregate,
         aggregations,
@@ -78,6 +79,7 @@ __all__ = [
 
 _HOMES = (
     "models.verbs",
+    "models.check",
     "models.traced_model",
     "models.traced_encoder_decoder",
     "traces.encoder_decoder",

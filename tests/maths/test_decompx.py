@@ -9,11 +9,12 @@ from torch.nn import functional as F
 
 from contextmix.maths import decompx
 from contextmix.maths.biases import assign_bias
-from contextmix.maths.decompx import NormAfter, Rules, SplitAttention, SplitBlock, SplitFeedForward
+from contextmix.maths.decompx import Rules
 from contextmix.maths.feedforward import FeedForward, GatedFeedForward
 from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.parts import Parts
 from contextmix.maths.projections import Affine
+from contextmix.maths.split_block import NormAfter, SplitAttention, SplitBlock, SplitFeedForward
 
 N, HEADS, WIDTH, D, INNER = 5, 2, 3, 4, 7
 

@@ -15,8 +15,9 @@ import torch
 
 import contextmix as cm
 from contextmix.maths import decompx
-from contextmix.maths.decompx import Rules, SplitFeedForward
+from contextmix.maths.decompx import Rules
 from contextmix.maths.projections import Affine
+from contextmix.maths.split_block import SplitFeedForward
 from contextmix.traces.splitting import split_block
 from contextmix.tracing.discovery.head import find_head
 

@@ -5,9 +5,6 @@ divide them by a known number, so both are linear in the parts. Two things are n
 belongs to no token and is shared out (`maths.biases`), and an activation is replaced by a line (`maths.lines`). The
 product of a gate needs a third rule.
 
-A norm in front of a matrix or behind it, its denominator frozen, is that matrix changed and one number per row. Those
-numbers go into the attention weights, so a block of any layout costs what one without norms does.
-
 The source is the first axis because attention mixes the queries of one source at a time (one product of matrices for
 many sources), while everything after it treats each query by itself. So both halves run in place, in chunks of the one
 axis and then of the other, and the state is the only tensor with n²·d numbers (a second one where the sub-layers run in
@@ -16,8 +13,8 @@ parallel).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -25,9 +22,9 @@ from torch import Tensor
 
 from contextmix.maths.biases import BiasRule, add_bias_
 from contextmix.maths.lines import LineRule, line
-from contextmix.maths.norms import Norm, denominator
+from contextmix.maths.norms import denominator
 from contextmix.maths.parts import Parts
-from contextmix.maths.projections import Affine
+from contextmix.maths.split_block import NormAfter, SplitAttention, SplitBlock, SplitFeedForward
 
 CHUNK_ELEMENTS = 1 << 23
 """Numbers that are worked on at a time: enough rows for fast products, few enough for the processor's cache."""
@@ -49,102 +46,6 @@ class Rules:
     bias: BiasRule = "absdot"
     ffn: LineRule = "zero_origin"
     gate: GateRule = "half"
-
-
-@dataclass(frozen=True)
-class NormAfter:
-    """A norm that the residual stream itself passes (post-norm).
-
-    Attributes:
-        norm: The norm.
-        total: (query, d_model): its true input.
-    """
-
-    norm: Norm
-    total: Tensor
-
-    def queries(self, rows: slice) -> NormAfter:
-        """The same for some queries only."""
-        return replace(self, total=self.total[rows])
-
-
-@dataclass(frozen=True)
-class SplitAttention:
-    """Attention as it acts on parts, norms around it folded in; see the module docstring.
-
-    Attributes:
-        attention: (head, query, key): weights after softmax, divided by the denominators of the norm in front (by key)
-            and of the norm on the output (by query).
-        value_weight: (d_model, head · d_head).
-        output_weight: (head, d_head, d_model).
-        bias: What it adds to each row beside the parts: (d_model,), or (query, d_model), or None.
-        after: The norm after the addition, or None.
-    """
-
-    attention: Tensor
-    value_weight: Tensor
-    output_weight: Tensor
-    bias: Tensor | None
-    after: NormAfter | None = None
-
-    def queries(self, rows: slice) -> SplitAttention:
-        """The same for some queries only."""
-        after = None if self.after is None else self.after.queries(rows)
-        return replace(self, attention=self.attention[:, rows], bias=_row(self.bias, rows), after=after)
-
-
-@dataclass(frozen=True)
-class SplitFeedForward:
-    """The feed-forward part as it acts on parts, norms around it folded in.
-
-    Attributes:
-        first: What its activation reads: the only matrix in front of it, or that of the gate.
-        up: The other factor of a gated part; None for a plain one.
-        activation: Element-wise.
-        before: (query, d_ffn): the true input of the activation.
-        factor: (query, d_ffn): what ``up`` gives for the true rows; None for a plain part.
-        second: The matrix after it, with its bias.
-        read: (query, 1): one over the denominator of the norm in front, or None.
-        write: (query, 1): the same for the norm on its output, or None.
-        shift: (d_model,): the bias of the norm on its output, or None.
-        after: The norm after the addition, or None.
-    """
-
-    first: Affine
-    activation: Callable[[Tensor], Tensor]
-    before: Tensor
-    second: Affine
-    up: Affine | None = None
-    factor: Tensor | None = None
-    read: Tensor | None = None
-    write: Tensor | None = None
-    shift: Tensor | None = None
-    after: NormAfter | None = None
-
-    def queries(self, rows: slice) -> SplitFeedForward:
-        """The same for some queries only."""
-        after = None if self.after is None else self.after.queries(rows)
-        factor, read, write = (_row(each, rows) for each in (self.factor, self.read, self.write))
-        return replace(self, before=self.before[rows], factor=factor, read=read, write=write, after=after)
-
-
-@dataclass(frozen=True)
-class SplitBlock:
-    """One block of one sequence.
-
-    Attributes:
-        attention: Its attention.
-        ffn: Its feed-forward part.
-        parallel: Whether both read the block's input.
-    """
-
-    attention: SplitAttention
-    ffn: SplitFeedForward
-    parallel: bool = False
-
-    def queries(self, rows: slice) -> SplitBlock:
-        """The same for some queries only."""
-        return replace(self, attention=self.attention.queries(rows), ffn=self.ffn.queries(rows))
 
 
 def first_parts(attended: Parts) -> Tensor:
@@ -326,8 +227,3 @@ def row_elements(n: int, d_attention: int, d_model: int, d_ffn: int, *, gated: b
 def _slices(count: int, step: int) -> Iterator[slice]:
     for start in range(0, count, step):
         yield slice(start, min(start + step, count))
-
-
-def _row(tensor: Tensor | None, rows: slice) -> Tensor | None:
-    """Some queries of what has one row each; what all queries share has no such axis."""
-    return tensor[rows] if tensor is not None and tensor.ndim > 1 else tensor

@@ -15,10 +15,11 @@ from torch import Tensor
 from contextmix.errors import BadOption, TraceDoesNotAddUp, UnsupportedModel
 from contextmix.maths import decompx
 from contextmix.maths.biases import BiasRule, add_bias_
-from contextmix.maths.decompx import NormAfter, Rules
+from contextmix.maths.decompx import Rules
 from contextmix.maths.feedforward import GatedFeedForward
 from contextmix.maths.lines import LineRule, line
 from contextmix.maths.norms import Norm, normalise
+from contextmix.maths.split_block import NormAfter
 from contextmix.plugins.contracts import Measured, ModelMethod
 from contextmix.plugins.papers import MODARRESSI_2023
 from contextmix.results.provenance import Quantity

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from contextmix.errors import BadOption
-from contextmix.models.attribution import masks, scores_tokens
 from contextmix.models.batch import Wanted
-from contextmix.models.explore import Request
 from contextmix.models.loaded_model import LoadedModel
 from contextmix.plugins.plan import Plan
-from contextmix.results.exploration import Exploration
 from contextmix.results.token_map import TokenMap
-from contextmix.tokens.pieces import Tokens
 from contextmix.tracing.inputs.encode import Inputs, batches
-from contextmix.tracing.inputs.targets import speaks
 
 
 def explained(
@@ -57,38 +51,6 @@ def explained(
                 made = model.origin.provenance(found.checks, **plan.describe()).noting(**notes)
                 results[position].append(plan.result(maps[:, row], tokens, made, query, layers))
     return results
-
-
-def explored(model: LoadedModel, one: Inputs, over: Any, asked: Request) -> Exploration:
-    """One input: all mixing maps first, in one run, then the attributions of the whole model.
-
-    Args:
-        model: The model.
-        one: The input.
-        over: The image or sound that it was made of.
-        asked: What `TracedModel.explore` was asked for.
-    """
-    maps: dict[str, TokenMap] = {}
-    steps = asked.steps
-    if asked.mixing:
-        (found,) = explained(model, [one], asked.mixing, None, asked.layers, wanted=steps.layer, tell=steps.still)
-        maps = {plan.name: each for plan, each in zip(asked.mixing, found, strict=True)}
-    position = asked.query if scores_tokens(model.model) else None
-    # A target that cannot be explained is refused by the method, not forgotten.
-    scored = asked.target is not None or any("prediction" in each.provenance.notes for each in maps.values())
-    for plan in asked.whole(scored):
-        steps.whole(plan)
-        tick = partial(steps.still, plan.name)
-        maps[plan.name] = model.attribute(one, plan, asked.target, position, asked.memory_budget, tick)
-    tokens = next(iter(maps.values())).tokens
-    row = _first_query(model, tokens) if asked.query is None else tokens.position(asked.query)
-    return asked.gathered(maps, row, over)
-
-
-def _first_query(model: LoadedModel, tokens: Tokens) -> int:
-    """The token that is looked at first: the only mask, or the usual one."""
-    found = masks(model.tokenizer, tokens) if speaks(model.model) and not model.is_causal else []
-    return found[0] if len(found) == 1 else model.usual_query % len(tokens)
 
 
 def refuse_query(inputs: Sequence[Inputs], query: int | str | None) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
 from contextmix.errors import BadOption
+from contextmix.options.catalogue import Progress
 from contextmix.plugins.plan import METHODS, Plan, make_plan
 from contextmix.results.exploration import Exploration
 from contextmix.results.token_map import TokenMap
-
-Progress = Callable[[float, str], None]
-"""Called with how much is done, from 0 to 1, and what comes next; what it raises ends the work."""
 
 USUAL = ("globenc", "alti_rollout", "attention_rollout", "norm_encoder", "attention")
 """What is explored where nothing was named: what one run of the model gives. Value Zeroing takes one per token."""

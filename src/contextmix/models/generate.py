@@ -13,17 +13,50 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel
 
-from contextmix.errors import BadOption, TraceDoesNotAddUp, UnsupportedModel
+from contextmix.errors import BadInput, BadOption, TraceDoesNotAddUp, UnsupportedModel
 from contextmix.models.attribution import until
+from contextmix.models.explain import explained, refuse_axes
+from contextmix.models.loaded_model import LoadedModel
 from contextmix.options.catalogue import Asked
 from contextmix.plugins.plan import Plan
 from contextmix.results.token_map import TokenMap
 from contextmix.tracing.inputs.encode import Inputs
+from contextmix.tracing.inputs.sources import Source
 from contextmix.tracing.inputs.targets import speaks
-from contextmix.tracing.runs.generate import Generated
+from contextmix.tracing.runs.generate import Continuation, Generated, Speaker
 
 _OF_ONE_STEP = {"target", "target_id", "foil", "foil_id", "position", "prediction"}
 """Notes that say what one step explains: here the labels of the rows say it."""
+
+
+def explained_generation(
+    loaded: LoadedModel,
+    plan: Plan,
+    prompt: Source,
+    max_new_tokens: int,
+    continuation: Continuation | None,
+    contrast: bool,
+    layers: Any,
+    memory_budget: int,
+) -> TokenMap:
+    """What a causal language model says after a prompt, explained; see `TracedModel.explain_generation`."""
+    refuse_other_models(loaded.model)
+    refuse_contrast(plan, contrast)
+    if plan.of_model:
+        refuse_axes(plan, layers=layers)
+    prompts = loaded.encode(prompt)
+    if len(prompts) != 1:
+        raise BadInput(f"One prompt is continued at a time; {len(prompts)} were given.")
+    with loaded.turn:
+        speaker = Speaker(loaded.model, loaded.tokenizer, loaded.limit)
+        done = speaker.goes_on(prompts[0], max_new_tokens, continuation)
+    if plan.of_model:
+        asked = steps_of(done, contrast=contrast)
+        steps = [loaded.attribute(read, plan, target, None, memory_budget) for read, target in asked]
+        return of_steps(done, steps, contrast=contrast)
+    read = until(done.inputs, done.inputs.length - 1)
+    ((whole,),) = explained(loaded, [read], [plan], None, layers)
+    return of_maps(done, whole)
 
 
 def refuse_other_models(model: PreTrainedModel) -> None:

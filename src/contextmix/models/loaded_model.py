@@ -24,11 +24,12 @@ from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.trace import Checks, LayerTrace, Origin
 from contextmix.tracing.discovery.blocks import discover
 from contextmix.tracing.discovery.causality import is_causal
-from contextmix.tracing.inputs.encode import Inputs, length_limit
+from contextmix.tracing.inputs.encode import Inputs, length_limit, stacked
 from contextmix.tracing.inputs.media import refusals
 from contextmix.tracing.inputs.probe import default_probe
 from contextmix.tracing.inputs.sources import Source, read_sources
 from contextmix.tracing.inputs.targets import speaks
+from contextmix.tracing.recording.quiet import on_device
 from contextmix.tracing.recording.record import record
 from contextmix.tracing.recording.tap import turn_of
 
@@ -71,7 +72,7 @@ class LoadedModel:
         if self.model.main_input_name != "input_ids" or getattr(self.model.config, "is_encoder_decoder", False):
             return False
         with self.turn:
-            return is_causal(self.model, self._on_device(self._probe()))
+            return is_causal(self.model, on_device(self.model, self._probe()))
 
     @property
     def usual_query(self) -> int:
@@ -86,7 +87,7 @@ class LoadedModel:
         """
         if self._anatomy is None:
             with self.turn:
-                self._anatomy = discover(self.model, self._on_device(probe or self._probe()))
+                self._anatomy = discover(self.model, on_device(self.model, probe or self._probe()))
         return self._anatomy
 
     # What it reads and says ------------------------------------------------------------------------------------------
@@ -169,11 +170,8 @@ class LoadedModel:
             return list(attributed(self._subject(one), one, plans, target, position, memory_budget, tick))
 
     def _subject(self, one: Inputs | None = None) -> Subject:
-        """What an attribution needs to know; the anatomy of what reads no token ids is found on its own input."""
-        if one is None or "input_ids" in one.tensors:
-            anatomy = self.anatomy()
-        else:
-            anatomy = self.anatomy({name: value.unsqueeze(0) for name, value in one.tensors.items()})
+        """What an attribution needs to know."""
+        anatomy = self.anatomy(None if one is None else own_probe(stacked([one])))
         causal = speaks(self.model) and self.is_causal
         return Subject(self.model, anatomy, self.tokenizer, causal, self.origin)
 
@@ -182,13 +180,13 @@ class LoadedModel:
     ) -> tuple[Any, Checks]:
         """See `contextmix.tracing.recording.record.record`."""
         with self.turn, refusals(self.model):
-            anatomy = self.anatomy(
-                None if "input_ids" in tensors else {name: value[:1] for name, value in tensors.items()}
-            )
-            return record(self.model, anatomy, self._on_device(tensors), visit, last_logits=last_logits)
-
-    def _on_device(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: value.to(self.model.device) for name, value in tensors.items()}
+            anatomy = self.anatomy(own_probe(tensors))
+            return record(self.model, anatomy, on_device(self.model, tensors), visit, last_logits=last_logits)
 
     def _probe(self) -> dict[str, Tensor]:
         return default_probe(self.model, self.limit)
+
+
+def own_probe(tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """What a model's anatomy is found on: token ids are like any other, but of an image or a sound the input itself."""
+    return None if "input_ids" in tensors else {name: value[:1] for name, value in tensors.items()}

@@ -1,51 +1,48 @@
 """TracedModel: a Hugging Face model that can be asked which tokens made what.
 
 Here are the verbs. How a model is run is in `contextmix.models.loaded_model`, how runs become results in
-`contextmix.models.explain`.
+`contextmix.models.one_stack`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
-from contextmix.errors import BadInput
-from contextmix.models import explore as exploring
-from contextmix.models.attribution import until
-from contextmix.models.explain import explained, explored, refuse_axes, refuse_query, refuse_scores
-from contextmix.models.generate import of_maps, of_steps, refuse_contrast, refuse_other_models, steps_of
+from typing_extensions import Unpack
+
+from contextmix.models.check import CheckReport, checked
+from contextmix.models.explain import explained, refuse_axes, refuse_scores
+from contextmix.models.generate import explained_generation
 from contextmix.models.loaded_model import LoadedModel
-from contextmix.options.catalogue import MEMORY_BUDGET, Asked
-from contextmix.plugins.plan import make_plan, plans_to_compare
+from contextmix.models.one_stack import OneStack
+from contextmix.options.catalogue import (
+    MEMORY_BUDGET,
+    Aggregation,
+    BatchSize,
+    Computing,
+    Continuation,
+    Contrast,
+    ExploreOptions,
+    MaxNewTokens,
+    Memory,
+    MethodName,
+    Position,
+    Query,
+    QueryOrAll,
+    SamplingRate,
+    ShownLayers,
+    Target,
+    Truncate,
+)
+from contextmix.options.option import filled, parted, takes
+from contextmix.plugins.plan import make_plan
 from contextmix.results.comparison import Comparison
 from contextmix.results.token_map import TokenMap
-from contextmix.traces.anatomy import Anatomy
-from contextmix.traces.trace import Checks, LayerTrace, Trace
+from contextmix.traces.trace import LayerTrace, Trace
 from contextmix.tracing.inputs.encode import batches
 from contextmix.tracing.inputs.sources import Source, is_many
-from contextmix.tracing.inputs.targets import speaks
-from contextmix.tracing.recording.verify import parity
-from contextmix.tracing.runs.generate import Continuation, Speaker
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """What `TracedModel.check` found.
-
-    Attributes:
-        model: Its name.
-        anatomy: Where its parts are.
-        n_heads: Attention heads of the first block.
-        checks: Errors of conservation and of the block equation, and the number of blocks that spoke.
-        parity: Relative difference of the model's outputs with and without the tap.
-    """
-
-    model: str
-    anatomy: Anatomy
-    n_heads: int
-    checks: Checks
-    parity: float
 
 
 class TracedModel(LoadedModel):
@@ -63,16 +60,19 @@ class TracedModel(LoadedModel):
     def __repr__(self) -> str:
         return f"<TracedModel {self.origin.model!r}: {type(self.model).__name__}>"
 
-    def trace(
-        self, source: Any, *, truncate: bool = False, sampling_rate: int | None = None, batch_size: int = 8
+    @takes
+    def trace(  # noqa: D417 (options are documented where they are declared)
+        self,
+        source: Any,
+        *,
+        truncate: Truncate = False,
+        sampling_rate: SamplingRate = None,
+        batch_size: BatchSize = 8,
     ) -> Any:
         """Run the model and keep what every layer mixed.
 
         Args:
             source: A text, a pair of texts, an image, a sound, model inputs, or a list of these.
-            truncate: Cut texts and sounds that are too long instead of refusing them.
-            sampling_rate: Samples per second, for a sound that does not say it.
-            batch_size: Sequences of equal length that run together.
 
         Returns:
             A `Trace`; for a list or a batch of model inputs, a list of them in order. A trace keeps all layers:
@@ -98,41 +98,25 @@ class TracedModel(LoadedModel):
                 traces[position] = Trace(tokens, own, checks, self.origin, self.prediction(outputs, row, tokens))
         return traces if is_many(source) else traces[0]
 
-    def explain(
+    @partial(takes, also=Computing)
+    def explain(  # noqa: D417
         self,
         source: Any,
-        method: str = "globenc",
+        method: MethodName = "globenc",
         *,
-        aggregation: str | None = None,
-        query: int | str | None = None,
-        layers: Literal["all"] | Sequence[int] | None = None,
-        target: Asked = None,
-        position: int | str | None = None,
-        truncate: bool = False,
-        sampling_rate: int | None = None,
-        batch_size: int = 8,
-        memory_budget: int = MEMORY_BUDGET,
+        aggregation: Aggregation = None,
+        query: QueryOrAll = None,
+        layers: ShownLayers = None,
+        target: Target = None,
+        position: Position = None,
+        truncate: Truncate = False,
+        sampling_rate: SamplingRate = None,
         **options: Any,
     ) -> Any:
         """Which tokens made this? Measured layer by layer while the model runs; only the maps are kept.
 
         Args:
             source: A text, a pair of texts, an image, a sound, model inputs, or a list of these.
-            method: A recipe such as ``"globenc"``, or a mixing map such as ``"norm_encoder"``; see
-                `contextmix.methods`.
-            aggregation: How a mixing map is combined across layers; a recipe brings its own.
-            query: Only the row of this token (position or text): the result loses the query axis.
-            layers: Blocks to show, counted from 0 (negative from the end), or ``"all"``. Left out: the last one of an
-                attribution, all of a mixing map.
-            target: For methods that explain a score: the class by name or number, or ``"all"`` classes; of a language
-                model, the token by its text or id. Two of them, such as ``("Lily", "Tim")``, explain by how much the
-                first score is above the second. Left out, the predicted one.
-            position: For the same methods and language models: the token (position or text) after which the next one
-                is explained, or which a masked language model is to fill in. Left out, the last one, or the only mask.
-            truncate: Cut texts and sounds that are too long instead of refusing them.
-            sampling_rate: Samples per second, for a sound that does not say it.
-            batch_size: Sequences of equal length that run together.
-            memory_budget: Bytes that a method of the whole model may use for its own tensors.
             options: Of the method and the aggregation, such as ``normalise=True``.
 
         Returns:
@@ -155,43 +139,39 @@ class TracedModel(LoadedModel):
             >>> found.provenance.notes["target"]
             ' Lily'
         """
-        plan = make_plan(method, aggregation, options)
+        how, own = parted(Computing, options, "explain")
+        plan = make_plan(method, aggregation, own)
         inputs = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
         if plan.of_model:
             refuse_axes(plan, query=query, layers=layers)
-            whole = [self.attribute(one, plan, target, position, memory_budget) for one in inputs]
+            whole = [self.attribute(one, plan, target, position, how["memory_budget"]) for one in inputs]
             return whole if is_many(source) else whole[0]
         refuse_scores(plan, target=target, position=position)
-        results = [found for (found,) in explained(self, inputs, [plan], query, layers, batch_size)]
+        results = [found for (found,) in explained(self, inputs, [plan], query, layers, how["batch_size"])]
         return results if is_many(source) else results[0]
 
-    def explain_generation(
+    @takes
+    def explain_generation(  # noqa: D417
         self,
         prompt: Source,
-        method: str = "globenc",
+        method: MethodName = "globenc",
         *,
-        max_new_tokens: int = 10,
-        continuation: Continuation | None = None,
-        contrast: bool = False,
-        aggregation: str | None = None,
-        layers: Literal["all"] | Sequence[int] | None = None,
-        memory_budget: int = MEMORY_BUDGET,
+        max_new_tokens: MaxNewTokens = 10,
+        continuation: Continuation = None,
+        contrast: Contrast = False,
+        aggregation: Aggregation = None,
+        layers: ShownLayers = None,
+        memory_budget: Memory = MEMORY_BUDGET,
         **options: Any,
     ) -> TokenMap:
-        """Which tokens made each new token? One row per token that a causal language model goes on with.
+        """Which tokens made each new token? One row per token with which a causal language model continues, greedily.
+
+        A mixing map or recipe gives the row of the token that said the new one, from one run over all tokens. A method
+        of the whole model explains the new token's score, once per token. A continuation begins where the prompt ends:
+        most texts begin with a space.
 
         Args:
             prompt: A text, or ``{"input_ids": …}`` of one sequence.
-            method: As in `explain`. A mixing map or recipe gives the row of the token that said the new one, from one
-                run over all tokens; a method of the whole model explains the new token's score, once per token.
-            max_new_tokens: How many tokens the model says at most: its own `generate`, greedy.
-            continuation: Explain this instead: a text that goes on where the prompt ends (most begin with a space), or
-                token ids.
-            contrast: For methods of the whole model: by how much the score of each new token is above that of the most
-                probable other one.
-            aggregation: As in `explain`.
-            layers: As in `explain`.
-            memory_budget: As in `explain`.
             options: Of the method and the aggregation.
 
         Returns:
@@ -213,43 +193,25 @@ class TracedModel(LoadedModel):
             ((' little', ' g', 'ir'), (3, 12))
         """
         plan = make_plan(method, aggregation, options)
-        refuse_other_models(self.model)
-        refuse_contrast(plan, contrast)
-        if plan.of_model:
-            refuse_axes(plan, layers=layers)
-        prompts = self.encode(prompt)
-        if len(prompts) != 1:
-            raise BadInput(f"One prompt is continued at a time; {len(prompts)} were given.")
-        with self.turn:
-            done = Speaker(self.model, self.tokenizer, self.limit).goes_on(prompts[0], max_new_tokens, continuation)
-        if plan.of_model:
-            asked = steps_of(done, contrast=contrast)
-            steps = [self.attribute(read, plan, target, None, memory_budget) for read, target in asked]
-            return of_steps(done, steps, contrast=contrast)
-        read = until(done.inputs, done.inputs.length - 1)
-        ((whole,),) = explained(self, [read], [plan], None, layers)
-        return of_maps(done, whole)
+        how = continuation, contrast, layers, memory_budget
+        return explained_generation(self, plan, prompt, max_new_tokens, *how)
 
-    def compare(
+    @takes
+    def compare(  # noqa: D417
         self,
         source: Source,
         methods: Sequence[str],
         *,
-        query: int | str | None = None,
-        target: Asked = None,
-        truncate: bool = False,
-        sampling_rate: int | None = None,
+        query: Query = None,
+        target: Target = None,
+        truncate: Truncate = False,
+        sampling_rate: SamplingRate = None,
     ) -> Comparison:
         """Several methods on one text, measured in one run of the model.
 
         Args:
             source: A text, a pair of texts, or model inputs for one sequence.
             methods: Recipes, or mixing maps (of which the last layer is taken); options as in ``explain`` do not apply.
-            query: The token whose row is compared; left out, the first one, or the last of a causal model. Methods of
-                the whole model explain what a language model says at it, or else the score of a class.
-            target: The class or token that methods of the whole model explain; left out, the predicted one.
-            truncate: Cut a text that is too long instead of refusing it.
-            sampling_rate: Samples per second, for a sound that does not say it.
 
         Returns:
             The row of each method, and their rank correlations.
@@ -264,34 +226,11 @@ class TracedModel(LoadedModel):
             >>> found.spearman.shape
             (2, 2)
         """
-        plans = plans_to_compare(methods)
-        sequences = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
-        if len(sequences) != 1:
-            raise BadInput(f"A comparison is of one text; {len(sequences)} were given. Compare them one by one.")
-        inputs = sequences[0]
-        query = self.usual_query if query is None else query
-        place = query if speaks(self.model) else None
-        mixing = [plan for plan in plans if not plan.of_model]
-        whole = {plan.name: self.attribute(inputs, plan, target, place) for plan in plans if plan.of_model}
-        (found,) = explained(self, [inputs], mixing, query, [-1]) if mixing else [[]]
-        rows = whole | {plan.name: one.layer(-1) for plan, one in zip(mixing, found, strict=True)}
-        return Comparison({plan.name: rows[plan.name] for plan in plans})
+        stack = OneStack(self, truncate, sampling_rate)
+        return stack.compare(source, methods, query, target)
 
-    def explore(
-        self,
-        source: Any,
-        methods: Sequence[str] | None = None,
-        *,
-        heads: bool = False,
-        query: int | str | None = None,
-        target: Asked = None,
-        layers: Literal["all"] | Sequence[int] = "all",
-        options: Mapping[str, Mapping[str, Any]] | None = None,
-        truncate: bool = False,
-        sampling_rate: int | None = None,
-        memory_budget: int = MEMORY_BUDGET,
-        progress: exploring.Progress | None = None,
-    ) -> Any:
+    @takes
+    def explore(self, source: Any, methods: Sequence[str] | None = None, **asked: Unpack[ExploreOptions]) -> Any:
         """The full maps of several methods, to look into: in a notebook, or as an HTML file with ``.save("x.html")``.
 
         One run of the model serves all mixing maps and recipes; each method of the whole model runs it again.
@@ -301,17 +240,7 @@ class TracedModel(LoadedModel):
             methods: Recipes, mixing maps, and methods of the whole model; the first one is shown first. Left out, what
                 one run gives (GlobEnc, ALTI's and attention rollout, and the maps of N_Enc and attention), and
                 gradient × input where the model has a score to explain.
-            heads: Whether attention, norm and effective attention keep heads apart.
-            query: The token that is looked at first, whose scores methods of the whole model explain if the model has
-                scores at each token. Left out, the first one, the last of a causal model, or the only mask.
-            target: The class or token that methods of the whole model explain; left out, the predicted one.
-            layers: Blocks to keep; left out, all.
-            options: Method → its options, such as ``{"value_zeroing": {"distance": "euclidean"}}``.
-            truncate: Cut texts and sounds that are too long instead of refusing them.
-            sampling_rate: Samples per second, for a sound that does not say it.
-            memory_budget: Bytes that a method of the whole model may use for its own tensors.
-            progress: Called as ``progress(done, what)`` before each step, with ``done`` from 0 to 1. What it raises
-                ends the work, and leaves the model as it was.
+            asked: As declared in `contextmix.options.catalogue.ExploreOptions`.
 
         Returns:
             An `Exploration`; for a list or a batch of model inputs, a list of them in order.
@@ -328,19 +257,8 @@ class TracedModel(LoadedModel):
             >>> {name: one.dims for name, one in found.maps.items()}
             {'value_zeroing': ('layer', 'query', 'key'), 'attention': ('layer', 'head', 'query', 'key')}
         """
-        plans = exploring.plans_to_explore(exploring.USUAL if methods is None else methods, heads, options)
-        if_scored = [make_plan(exploring.OF_SCORE)] if methods is None else []
-        exploring.refuse_idle_target([*plans, *if_scored], target)
-        inputs = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
-        refuse_query(inputs, query)
-        depth = len(self._subject(inputs[0]).anatomy)
-        steps = exploring.Steps(len(inputs) * len([*plans, *if_scored]), depth, progress)
-        asked = exploring.Request(plans, if_scored, query, target, layers, memory_budget, steps)
-        many = is_many(source)
-        sources = [None] * len(inputs) if many and isinstance(source, Mapping) else source if many else [source]
-        found = [explored(self, one, over, asked) for one, over in zip(inputs, sources, strict=True)]
-        steps.end()
-        return found if many else found[0]
+        options = filled(ExploreOptions, asked, "explore")
+        return OneStack(self, options["truncate"], options["sampling_rate"]).explore(source, methods, options)
 
     def check(self, source: Any = None) -> CheckReport:
         """Prove that this model can be read: anatomy, conservation, block equation and parity.
@@ -352,9 +270,4 @@ class TracedModel(LoadedModel):
             UnsupportedModel: If its blocks cannot be read.
             TraceDoesNotAddUp: If a check fails.
         """
-        tensors = self._probe() if source is None else next(batches(self.encode(source), 1))[1]
-        heads: list[int] = []
-        outputs, checks = self._record(tensors, lambda layer: heads.append(layer.attention.shape[-3]), last_logits=0)
-        with self.turn:
-            difference = parity(self.model, self._on_device(tensors), outputs)
-        return CheckReport(self.origin.model, self.anatomy(), heads[0], checks, difference)
+        return checked(self, self._record, OneStack(self).probe(source))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -168,12 +169,27 @@ def filled(kind: Any, given: Mapping[str, Any], function: str) -> dict[str, Any]
     return {name: given.get(name, one.option.default) for name, one in known.items()}
 
 
-def takes(function: F) -> F:
+def parted(kind: Any, given: Mapping[str, Any], function: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All options of a kind, as `filled` gives them, and what was given beside them.
+
+    Example:
+        >>> from contextmix.options.catalogue import Computing
+        >>> parted(Computing, {"batch_size": 2, "normalise": True}, "explain")[1]
+        {'normalise': True}
+    """
+    known = declared(kind)
+    own = {name: value for name, value in given.items() if name in known}
+    return filled(kind, own, function), {name: value for name, value in given.items() if name not in known}
+
+
+def takes(function: F, also: Any = None) -> F:
     """Put the declared options of a function into its signature and the "Args" of its docstring.
 
-    Its docstring may hold a line ``options: …`` for what it unpacks; the options take the place of that line.
+    Args:
+        function: Its docstring may say ``NAME: As declared in …`` of what it unpacks: the options take that place.
+        also: A TypedDict of options that it takes too, among others that are declared elsewhere.
     """
-    known = declared(function)
+    known = {**declared(function), **({} if also is None else declared(also))}
     signature = inspect.signature(function)
     own = [one for one in signature.parameters.values() if not is_unpacked(one)]
     more = [
@@ -212,7 +228,9 @@ def _documented(doc: str, known: Mapping[str, Declared]) -> str:
         return doc
     indent = len(lines[start]) - len(lines[start].lstrip()) + 4
     end = next((place for place in range(start + 1, len(lines)) if not lines[place].strip()), len(lines))
-    marker = next((place for place in range(start, end) if lines[place].strip().startswith("options: As ")), None)
-    at = end if marker is None else marker
+    at = next((place for place in range(start, end) if re.match(r" *options: ", lines[place])), end)
+    replaced = next((place for place in range(start, end) if re.match(r" *\w+: As declared in ", lines[place])), None)
     told = [f"{' ' * indent}{name}: {described(one.option)}" for name, one in known.items()]
-    return "\n".join([*lines[:at], *told, *lines[at if marker is None else at + 1 :]])
+    if replaced is None:
+        return "\n".join([*lines[:at], *told, *lines[at:]])
+    return "\n".join([*lines[:replaced], *told, *lines[replaced + 1 :]])

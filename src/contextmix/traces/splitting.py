@@ -11,10 +11,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from contextmix.maths.decompx import NormAfter, SplitAttention, SplitBlock, SplitFeedForward
 from contextmix.maths.feedforward import FeedForward, GatedFeedForward
 from contextmix.maths.norms import Norm, denominator, linear, normalise
 from contextmix.maths.projections import Affine
+from contextmix.maths.split_block import NormAfter, SplitAttention, SplitBlock, SplitFeedForward
 from contextmix.traces.anatomy import SublayerNorms
 from contextmix.traces.trace import LayerTrace
 

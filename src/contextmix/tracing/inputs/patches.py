@@ -17,7 +17,7 @@ from contextmix.tokens.pieces import Tokens
 from contextmix.tokens.places import Box, Patches
 from contextmix.traces.anatomy import Anatomy
 from contextmix.tracing.inputs.encode import numbered
-from contextmix.tracing.recording.quiet import first_states, quiet_run
+from contextmix.tracing.recording.quiet import first_states, on_device, quiet_run
 
 Cell = tuple[int, int]
 """Row and column; of a grid, how many there are."""
@@ -142,7 +142,7 @@ def _embedded(
         raise _Seen(first_states(args, kwargs))
 
     beside = {name: value.unsqueeze(0).expand(len(pixels), *value.shape) for name, value in tensors.items()}
-    inputs = {name: value.to(model.device) for name, value in {**beside, "pixel_values": pixels}.items()}
+    inputs = on_device(model, {**beside, "pixel_values": pixels})
     handle = model.get_submodule(anatomy.blocks[0].path).register_forward_pre_hook(look, with_kwargs=True)
     try:
         quiet_run(model, inputs)

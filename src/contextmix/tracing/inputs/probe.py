@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from contextmix.errors import BadInput
-from contextmix.tracing.recording.quiet import quiet_run
+from contextmix.tracing.recording.quiet import on_device, quiet_run
 
 LENGTH = 7
 """Tokens of a text probe: enough that no sum of tensors fits by chance."""
@@ -52,7 +52,7 @@ def default_probe(model: PreTrainedModel, limit: int | None = None, words: int |
         return candidates[0]
     reasons: list[str] = []
     for candidate in candidates:
-        inputs = {name: value.to(model.device) for name, value in candidate.items()}
+        inputs = on_device(model, candidate)
         inputs |= {name: value.to(model.dtype) for name, value in inputs.items() if value.is_floating_point()}
         try:
             quiet_run(model, inputs)

@@ -52,6 +52,11 @@ def quiet_run(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, last_logi
         return model(**inputs, **run_options(model, last_logits), return_dict=True)
 
 
+def on_device(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Model inputs where the model is."""
+    return {name: value.to(model.device) for name, value in tensors.items()}
+
+
 def run_options(model: PreTrainedModel, last_logits: int) -> dict[str, Any]:
     """What a forward call is told beside its inputs, as far as the model takes it."""
     accepted = inspect.signature(model.forward).parameters

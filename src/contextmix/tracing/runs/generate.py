@@ -15,7 +15,8 @@ from contextmix.tokens.pieces import Tokens
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.targets import token_text
 from contextmix.tracing.inputs.texts import encode
-from contextmix.tracing.recording.quiet import evaluating, quiet_run
+from contextmix.tracing.recording.quiet import quiet_run
+from contextmix.tracing.runs.greedy import greedily
 
 Continuation = str | Sequence[int]
 """What is explained in place of what the model would say: a text that goes on where the prompt ends, or token ids."""
@@ -92,16 +93,10 @@ class Speaker:
         return Generated(inputs, start, continuation is None, *self._chances(ids, start))
 
     def _greedy(self, ids: Tensor, count: int) -> list[int]:
-        """What the model says by itself: its own `generate`, without sampling and without beams."""
-        model, ids = self.model, ids.unsqueeze(0).to(self.model.device)
-        known: Any = model.generation_config
-        end = known.eos_token_id[0] if isinstance(known.eos_token_id, list) else known.eos_token_id
-        padding = next(number for number in (known.pad_token_id, end, 0) if number is not None)  # unused: one sequence
-        options = {"do_sample": False, "num_beams": 1, "max_new_tokens": count, "pad_token_id": padding}
-        with evaluating(model), torch.no_grad():
-            found: Any = model.generate(ids, attention_mask=torch.ones_like(ids), **options)  # type: ignore[operator]
-        said: list[int] = found[0, ids.shape[1] :].tolist()
-        return said
+        """What the model says by itself: its own `generate`; see `greedily`."""
+        whole: Any = self.model
+        found = greedily(whole.generate, whole, {"input_ids": ids.unsqueeze(0).to(whole.device)}, count)
+        return found[len(ids) :]
 
     def _given(self, prompt: Tokens, continuation: Continuation) -> list[int]:
         """The ids of what the user wants explained."""

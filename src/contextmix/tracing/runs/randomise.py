@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import BadOption, UnsupportedModel
 from contextmix.traces.anatomy import Anatomy
 from contextmix.tracing.inputs.probe import default_probe
-from contextmix.tracing.recording.quiet import quiet_run
+from contextmix.tracing.recording.quiet import on_device, quiet_run
 from contextmix.tracing.recording.verify import is_quantised
 
 
@@ -117,7 +117,7 @@ def _called_before(model: PreTrainedModel, first: str) -> list[str]:
         module.register_forward_pre_hook(lambda module, args, path=path: called.append(path))
         for path, module in model.named_modules()
     ]
-    probe = {name: value.to(model.device) for name, value in default_probe(model).items()}
+    probe = on_device(model, default_probe(model))
     try:
         quiet_run(model, probe)
     finally:

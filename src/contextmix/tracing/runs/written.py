@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +15,8 @@ from contextmix.tokens.pieces import Tokens
 from contextmix.traces.encoder_decoder import Target, joined, part_of
 from contextmix.tracing.inputs.encode import length_limit, split
 from contextmix.tracing.inputs.texts import encode
-from contextmix.tracing.recording.quiet import evaluating, quiet_run
+from contextmix.tracing.recording.quiet import quiet_run
+from contextmix.tracing.runs.greedy import greedily
 
 Output = str | Sequence[int] | Tensor
 """What can be given as written: a text, or the ids of its tokens as the tokenizer ends them."""
@@ -102,15 +103,10 @@ def generated(model: PreTrainedModel, tokenizer: Any, inputs: Mapping[str, Tenso
             "its token ids), or load the model with its language-model head."
         )
     limit = target_limit(model, tokenizer)
-    rules: Any = copy.deepcopy(writer.generation_config)
-    rules.update(do_sample=False, num_beams=1, max_length=None, return_dict_in_generate=False, return_timestamps=None)
-    rules.update(max_new_tokens=max_new_tokens if limit is None else min(max_new_tokens, limit), min_length=0)
-    options: dict[str, Any] = {**inputs, "generation_config": rules}
-    if "input_ids" in inputs:  # no id is padding here, whatever its number
-        options["attention_mask"] = torch.ones_like(inputs["input_ids"])
-    with evaluating(model), torch.no_grad():
-        # Whisper's own generate() cuts long sounds and drops what it forces; the common one keeps every token.
-        ids = GenerationMixin.generate(writer, **options)[0].tolist()
+    count = max_new_tokens if limit is None else min(max_new_tokens, limit)
+    # Whisper's own generate() cuts long sounds and drops what it forces; the common one keeps every token.
+    common = partial(GenerationMixin.generate, writer)
+    ids = greedily(common, model, inputs, count, min_length=0, return_timestamps=None)
     if len(ids) < 2:
         raise BadInput("The model wrote nothing at all, so there is nothing to explain. Give output=…")
     start, written = (_labelled(model, tokenizer, part, None) for part in (ids[:1], ids[1:]))

@@ -1,0 +1,61 @@
+"""The proof that a model can be read, whatever its stacks: a traced run of it, and a plain one beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from contextmix.models.loaded_model import LoadedModel
+from contextmix.traces.anatomy import Anatomy
+from contextmix.traces.trace import Checks
+from contextmix.tracing.recording.quiet import on_device
+from contextmix.tracing.recording.record import Visitor
+from contextmix.tracing.recording.verify import parity
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `TracedModel.check` found.
+
+    Attributes:
+        model: Its name.
+        anatomy: Where its parts are.
+        n_heads: Attention heads of the first block.
+        checks: Errors of conservation and of the block equation, and the number of blocks that spoke.
+        parity: Relative difference of the model's outputs with and without the tap.
+    """
+
+    model: str
+    anatomy: Anatomy
+    n_heads: int
+    checks: Checks
+    parity: float
+
+
+class Recording(Protocol):
+    """A traced run of a whole model."""
+
+    def __call__(self, tensors: Mapping[str, Tensor], visit: Visitor, *, last_logits: int = 1) -> tuple[Any, Checks]:
+        """The outputs and the proof; the visitor sees the blocks that read the input."""
+
+
+def checked(loaded: LoadedModel, record: Recording, inputs: Mapping[str, Tensor]) -> CheckReport:
+    """One traced run and one plain run.
+
+    Args:
+        loaded: The model.
+        record: Runs it.
+        inputs: All that it reads, with a batch axis of one.
+
+    Raises:
+        UnsupportedModel: If its blocks cannot be read.
+        TraceDoesNotAddUp: If a check fails.
+    """
+    heads: list[int] = []
+    outputs, checks = record(inputs, lambda layer: heads.append(layer.attention.shape[-3]), last_logits=0)
+    with loaded.turn:
+        difference = parity(loaded.model, on_device(loaded.model, inputs), outputs)
+    return CheckReport(loaded.origin.model, loaded.anatomy(), heads[0], checks, difference)

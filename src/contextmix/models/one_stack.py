@@ -1,0 +1,102 @@
+"""How a model of one stack turns an input into maps: all mixing maps in one run, then the whole-model ones, each alone.
+
+The frame around it is in `contextmix.models.stacks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from contextmix.errors import BadInput
+from contextmix.models.attribution import masks, scores_tokens
+from contextmix.models.explain import explained, refuse_query
+from contextmix.models.explore import OF_SCORE, USUAL, Request, refuse_idle_target
+from contextmix.models.loaded_model import own_probe
+from contextmix.models.stacks import Stacks
+from contextmix.plugins.plan import Plan
+from contextmix.results.exploration import Exploration
+from contextmix.results.token_map import TokenMap
+from contextmix.tokens.pieces import Tokens
+from contextmix.tracing.inputs.encode import Inputs, batches, stacked
+from contextmix.tracing.inputs.probe import default_probe
+from contextmix.tracing.inputs.sources import is_many
+from contextmix.tracing.inputs.targets import speaks
+
+
+@dataclass(frozen=True)
+class OneStack(Stacks[Inputs]):
+    """A model of one stack, and how its sources are read."""
+
+    usual = USUAL
+    usual_if_scored = (OF_SCORE,)
+
+    def are_many(self, source: Any) -> bool:
+        """See `Stacks`."""
+        return is_many(source)
+
+    def read(self, source: Any) -> list[Inputs]:
+        """See `LoadedModel.encode`."""
+        return self.loaded.encode(source, truncate=self.truncate, sampling_rate=self.sampling_rate)
+
+    def probe(self, source: Any) -> dict[str, Tensor]:
+        """See `Stacks`."""
+        if source is None:
+            return default_probe(self.loaded.model, self.loaded.limit)
+        return next(batches(self.read(source), 1))[1]
+
+    def depth(self, one: Inputs) -> int:
+        """See `Stacks`."""
+        return len(self.loaded.anatomy(own_probe(stacked([one]))))
+
+    def rows(self, one: Inputs, plans: Sequence[Plan], query: int | str | None, target: Any) -> Mapping[str, TokenMap]:
+        """See `Stacks`; a method of the whole model explains a language model at the token of the row."""
+        query = self.loaded.usual_query if query is None else query
+        place = query if speaks(self.loaded.model) else None
+        mixing = [plan for plan in plans if not plan.of_model]
+        whole = {plan.name: self.loaded.attribute(one, plan, target, place) for plan in plans if plan.of_model}
+        (found,) = explained(self.loaded, [one], mixing, query, [-1]) if mixing else [[]]
+        return whole | {plan.name: each.layer(-1) for plan, each in zip(mixing, found, strict=True)}
+
+    def explored(self, one: Inputs, over: Any, asked: Request) -> Exploration:
+        """See `Stacks`."""
+        maps: dict[str, TokenMap] = {}
+        steps = asked.steps
+        if asked.mixing:
+            (found,) = explained(
+                self.loaded, [one], asked.mixing, None, asked.layers, wanted=steps.layer, tell=steps.still
+            )
+            maps = {plan.name: each for plan, each in zip(asked.mixing, found, strict=True)}
+        position = asked.query if scores_tokens(self.loaded.model) else None
+        # A target that cannot be explained is refused by the method, not forgotten.
+        scored = asked.target is not None or any("prediction" in each.provenance.notes for each in maps.values())
+        for plan in asked.whole(scored):
+            steps.whole(plan)
+            tick = partial(steps.still, plan.name)
+            maps[plan.name] = self.loaded.attribute(one, plan, asked.target, position, asked.memory_budget, tick)
+        tokens = next(iter(maps.values())).tokens
+        row = self._first_query(tokens) if asked.query is None else tokens.position(asked.query)
+        return asked.gathered(maps, row, over)
+
+    def _first_query(self, tokens: Tokens) -> int:
+        """The token that is looked at first: the only mask, or the usual one."""
+        filled = speaks(self.loaded.model) and not self.loaded.is_causal
+        found = masks(self.loaded.tokenizer, tokens) if filled else []
+        return found[0] if len(found) == 1 else self.loaded.usual_query % len(tokens)
+
+    def refuse_several(self, inputs: Sequence[Inputs], target: Any) -> None:
+        """See `Stacks`."""
+        if len(inputs) != 1:
+            raise BadInput(f"A comparison is of one text; {len(inputs)} were given. Compare them one by one.")
+
+    def refuse_unexplorable(self, plans: Sequence[Plan], target: Any) -> None:
+        """See `refuse_idle_target`."""
+        refuse_idle_target(plans, target)
+
+    def refuse_query(self, inputs: Sequence[Inputs], query: int | str | None) -> None:
+        """See `contextmix.models.explain.refuse_query`."""
+        refuse_query(inputs, query)

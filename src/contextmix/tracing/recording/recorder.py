@@ -1,0 +1,175 @@
+"""The frame of both recorders: hear what every block says, prove it, show it, forget it.
+
+Each block is measured as it passes and then let go, so memory follows one layer, not the depth, unless the visitor
+keeps what it is shown.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from contextmix.errors import TapSilent
+from contextmix.traces.trace import Checks, LayerTrace, Scores
+from contextmix.tracing.recording.quiet import first_states, keep_freed_memory, over, quiet_run
+from contextmix.tracing.recording.replay import BlockReplay
+from contextmix.tracing.recording.resolve import part
+from contextmix.tracing.recording.tap import listening, tapped
+from contextmix.tracing.recording.verify import precision, prove
+
+
+class Placed(Protocol):
+    """Where a block is, from the model's root."""
+
+    @property
+    def path(self) -> str:
+        """Its module path."""
+
+
+Place = TypeVar("Place", bound=Placed)
+
+
+class Attended(NamedTuple):
+    """What one attention call read and weighed, with the values of every head."""
+
+    attention: Tensor
+    value: Tensor
+    scores: Scores
+
+
+class Recorder(ABC, Generic[Place]):
+    """Collects what one block says, and turns it into `LayerTrace`s when the block ends.
+
+    Args:
+        model: The model.
+        places: Its blocks, in order; one that runs several times is named as often.
+        visit: Called once per block, in order, with its `LayerTrace`s; what it does not keep is freed.
+    """
+
+    def __init__(self, model: PreTrainedModel, places: Sequence[Place], visit: Callable[..., None]) -> None:
+        self.model, self.places, self.visit = model, places, visit
+        self.checks, self.inside = Checks(), False
+        self.said: dict[str, Tensor] = {}
+        self.attended: list[Attended] = []
+        self.replays: list[BlockReplay] = []
+        self.ran_in: torch.dtype | None = None
+
+    def run(self, inputs: Mapping[str, Any], *, last_logits: int = 0) -> tuple[Any, Checks]:
+        """Run the model once and show every block.
+
+        Returns:
+            The model's outputs, and how well the trace proved itself.
+        """
+        keep_freed_memory()
+        with ExitStack() as stack:
+            for hook in self._hooks():
+                stack.callback(hook.remove)
+            stack.enter_context(tapped(self.model, self))
+            outputs = quiet_run(self.model, inputs, last_logits=last_logits)
+        if self.number != len(self.places):
+            raise TapSilent(self.silent())
+        return outputs, self.checks
+
+    @property
+    def number(self) -> int:
+        """The block that runs, or how many have run."""
+        return self.checks.layers
+
+    # What a kind of block does its own way ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def listen(self, block: nn.Module, place: Place) -> Iterator[Any]:
+        """Hooks on what is noted inside of a block."""
+
+    @abstractmethod
+    def refuse_call(self, name: str) -> None:
+        """An attention call of a module of this class, where none is expected."""
+
+    @abstractmethod
+    def refuse_other_anatomy(self) -> None:
+        """A block that did not say what its place promises; a hand-written anatomy may be wrong."""
+
+    @abstractmethod
+    def steps(self, place: Place, ran_in: torch.dtype) -> tuple[LayerTrace, ...]:
+        """What the block did, in order."""
+
+    @abstractmethod
+    def silent(self) -> str:
+        """The refusal of a block that did not speak."""
+
+    # Hooks -----------------------------------------------------------------------------------------------------------
+
+    def _hooks(self) -> Iterator[Any]:
+        """Hooks on blocks and inside of them; a shared block is hooked once."""
+        for place in {place.path: place for place in self.places}.values():
+            block = part(self.model, place.path)
+            yield block.register_forward_pre_hook(self.enter, with_kwargs=True)
+            yield from self.listen(block, place)
+            yield block.register_forward_hook(self.leave)
+
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+        """See `tap.Listener`."""
+        self.refuse_call(type(module).__name__)
+        groups = attention.shape[1] // value.shape[1]
+        value = value if groups == 1 else value.repeat_interleave(groups, dim=1)
+        self.attended.append(Attended(attention, value, scores))
+
+    def note(self, name: str) -> Callable[..., None]:
+        """A forward hook that keeps a module's output; it returns None, or it would replace that output."""
+
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            self._keep(name, output)
+
+        return hook
+
+    def note_read(self, name: str) -> Callable[..., None]:
+        """A forward pre-hook that keeps a module's input."""
+
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self._keep(name, args, kwargs)
+
+        return hook
+
+    def _keep(self, name: str, *places: Any) -> None:
+        if self.inside and listening(self):
+            states = first_states(*places)
+            if states is not None:
+                self.said[name] = over(states, self.said["entered"].shape[:-1])
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A block begins."""
+        if listening(self):
+            self.inside = True
+            self.said["entered"] = first_states(args, kwargs)  # type: ignore[assignment]
+            self.replays.append(BlockReplay.of(self.model, module, args, kwargs))
+
+    def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """A block ends: prove what was recorded, show it, forget it."""
+        if not listening(self):
+            return
+        self.said["left"] = first_states(output)  # type: ignore[assignment]
+        self.refuse_other_anatomy()
+        ran_in = self.ran_in = self.ran_in or precision(self.model, self.said["entered"])
+        steps = self.steps(self.places[self.number], ran_in)
+        self.inside, self.said, self.attended = False, {}, []
+        with torch.no_grad():
+            self._prove(steps, ran_in)
+            self.visit(*steps)
+
+    def _prove(self, steps: Iterable[LayerTrace], ran_in: torch.dtype) -> None:
+        checks = Checks()
+        for step in steps:
+            checks = checks.merged(prove(step, ran_in))
+        self.checks = self.checks.merged(replace(checks, layers=1))
+
+    def strays(self, names: Iterable[str]) -> list[str]:
+        """Those of these states that a block did not leave in the shape of what entered it."""
+        shape = self.said["entered"].shape
+        return [name for name in names if getattr(self.said.get(name), "shape", None) != shape]
