@@ -27,7 +27,7 @@ FLOORS = (
 )
 INNER_FLOORS = {  # the same inside of large rooms; what lies loose in them stands on top
     "tracing": ("recording", "discovery inputs", "runs"),
-    "views": ("drawing", "terminal page figures"),
+    "views": ("drawing", "terminal page figures", "saving", "saved"),
     "datasets": ("reading", "storage", "running"),
 }
 PLUGINS = {"methods", "aggregations", "metrics", "experiments"}  # their files never import each other

@@ -171,7 +171,7 @@ def _index(title: str, folder: str, lines: Mapping[str, tuple[str, Paper, str]])
     ]
     head = "| name | formula | paper | cost |\n| --- | --- | --- | --- |"
     names = "\n".join(lines)
-    kinds = f"{len(lines)} {folder}, found by being there; this page and theirs are written from the code."
+    kinds = f"{len(lines)} {folder}, discovered automatically; this page and theirs are written from the code."
     return _page([f"# {title}", kinds, "\n".join([head, *rows]), f"```{{toctree}}\n:hidden:\n\n{names}\n```"])
 
 

@@ -107,7 +107,7 @@ attach(
         "TokenMap.plot": "contextmix.views.figures.maps:plot",
         "TokenMap.overlay": "contextmix.views.figures.overlay:overlay",
         "TokenMap.to_latex": "contextmix.views.figures.latex:to_latex",
-        "TokenMap._save_page": "contextmix.views.page.pages:save_map",
+        "TokenMap._save_drawn": "contextmix.views.saving:save",
         "TokenMap._repr_html_": "contextmix.views.page.fragment:preview",
         "Comparison.show": "contextmix.views.terminal.comparison:show",
         "Comparison.save": "contextmix.views.page.pages:save_comparison",

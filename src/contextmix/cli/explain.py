@@ -14,6 +14,7 @@ from contextmix.cli import arguments as given
 from contextmix.cli.app import command
 from contextmix.errors import BadOption
 from contextmix.options.option import filled
+from contextmix.results.files import PAGES
 from contextmix.tokens.pieces import printable
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def explain(
     chosen = given.contrast_of(asked)
     given.refuse_output(json_file, force)
     given.refuse_output(picture, force, (".png",), "--picture")
-    given.refuse_output(html_file, force, (".html", ".htm"), "--html")
+    given.refuse_output(html_file, force, PAGES, "--html")
     plan = given.planned(asked["method"], options)
     options |= {name: asked[name] for name in ("output", "position") if asked[name] is not None}
     traced = given.load_model(asked)
@@ -108,7 +109,7 @@ def compare(
     names = list(flags.get("methods", COMPARED))
     source, place, heads = given.read_text(text, file), asked["query"], asked["heads"]
     chosen = given.contrast_of(asked)
-    given.refuse_output(html_file, force, (".html", ".htm"), "--html")
+    given.refuse_output(html_file, force, PAGES, "--html")
     if heads and html_file is None:
         raise BadOption("--heads keeps heads apart in a page, and none was asked for: say --html FILE.")
     given.refuse_comparison(names)

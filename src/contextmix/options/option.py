@@ -195,7 +195,7 @@ def takes(function: F, also: Any = None) -> F:
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=one.option.default, annotation=one.type)
         for name, one in known.items()
-        if name not in signature.parameters
+        if name not in {each.name for each in own}
     ]
     var = [one for one in own if one.kind is inspect.Parameter.VAR_KEYWORD]
     plain = [

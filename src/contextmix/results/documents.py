@@ -15,8 +15,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 
-from contextmix.errors import BadFile, ContextMixError, OutputUnwritable
-from contextmix.results.files import PAGES, write_atomically
+from contextmix.errors import BadFile, ContextMixError
+from contextmix.results.files import write_atomically
 from contextmix.results.provenance import Provenance, Quantity
 from contextmix.tokens.pieces import Tokens
 
@@ -39,14 +39,9 @@ def write(arguments: Arguments, path: Path | str, overwrite: bool = False) -> No
 
     Raises:
         OutputExists: If the file exists and may not be replaced.
-        OutputUnwritable: If it cannot be written, or has another ending.
+        OutputUnwritable: If it cannot be written.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise OutputUnwritable(
-            path, f"its name ends in {suffix!r}, and maps are written as {', '.join(SUFFIXES)} or {PAGES[0]}"
-        )
-    encode = _json_lines if suffix == ".json" else _safetensors
+    encode = _json_lines if Path(path).suffix.lower() == ".json" else _safetensors
     write_atomically(path, encode(arguments), overwrite)
 
 

@@ -15,7 +15,6 @@ import xarray as xr
 from contextmix.errors import BadOption, UnknownPosition, WrongQuantity, WrongShape
 from contextmix.results import documents, labels
 from contextmix.results.attached import attached
-from contextmix.results.files import PAGES
 from contextmix.results.provenance import Provenance as Provenance
 from contextmix.results.provenance import Quantity as Quantity
 from contextmix.tokens.pieces import Tokens
@@ -210,13 +209,14 @@ class TokenMap:
         return found
 
     def save(self, path: str | Path, overwrite: bool = False, *, over: Any = None) -> None:
-        """Write a ``.json`` file (readable) or ``.safetensors`` (compact), which keep every bit, or an ``.html``.
+        """Write a ``.json`` file (readable) or ``.safetensors`` (compact), which keep every bit; the ending chooses.
 
-        The page holds the explorer (``over`` the image or the sound that was explained) and is not for reading back.
-        Raises `OutputExists`, or `OutputUnwritable` also for another ending.
+        Other endings are to look at and not for reading back: ``.html`` is a page with the explorer (``over`` the image
+        or the sound that was explained), ``.pdf``, ``.svg`` and ``.png`` are what `plot` draws, ``.tex`` is what
+        `to_latex` gives. Raises `OutputExists`, or `OutputUnwritable` also for any other ending.
         """
-        if Path(path).suffix.lower() in PAGES:
-            self._save_page(path, overwrite, over)
+        if Path(path).suffix.lower() not in documents.SUFFIXES:
+            self._save_drawn(path, overwrite, over)
         elif over is not None:
             raise BadOption(f"An image or a sound belongs into a page, and {path} is a file of numbers. Leave it out.")
         else:
@@ -248,8 +248,8 @@ class TokenMap:
         """The row of one query as coloured text for a paper; see `contextmix.views.figures.latex`."""
 
     @attached
-    def _save_page(self, path: str | Path, overwrite: bool, over: Any) -> None:
-        """Write a page with the explorer."""
+    def _save_drawn(self, path: str | Path, overwrite: bool, over: Any) -> None:
+        """Write a file to look at."""
 
     @attached
     def _repr_html_(self) -> str:

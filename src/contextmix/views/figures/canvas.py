@@ -92,7 +92,7 @@ def save(drawn: Axes | Figure | Any, path: str | Path, *, overwrite: bool = Fals
     if path.exists() and not overwrite:
         raise OutputExists(path)
     try:
-        path.write_bytes(encoded(_root(drawn.flat[0] if hasattr(drawn, "flat") else drawn), path.suffix))
+        path.write_bytes(encoded(root(drawn.flat[0] if hasattr(drawn, "flat") else drawn), path.suffix))
     except OSError as error:
         raise OutputUnwritable(path, error.strerror or str(error)) from error
 
@@ -142,12 +142,12 @@ def axes_or_new(ax: Axes | None, height: float) -> Axes:
 
 def extent(axes: Axes) -> tuple[float, float]:
     """Width and height in inches of the part of the figure that is for these axes and their labels."""
-    canvas, place = _root(axes), axes.get_subplotspec()
+    canvas, place = root(axes), axes.get_subplotspec()
     down, across = (place.get_gridspec().nrows, place.get_gridspec().ncols) if place else (1, 1)
     return float(canvas.get_figwidth()) / across, float(canvas.get_figheight()) / down
 
 
-def _root(drawn: Any) -> Figure:
+def root(drawn: Any) -> Figure:
     """The whole figure of axes, of a figure inside a figure, or of itself."""
     root: Figure = drawn.figure.figure
     return root

@@ -14,7 +14,6 @@ from contextmix.errors import BadInput, OutputUnwritable
 from contextmix.results.comparison import Comparison
 from contextmix.results.exploration import Exploration
 from contextmix.results.files import PAGES, refuse_place, write_atomically
-from contextmix.results.token_map import TokenMap
 from contextmix.views.drawing.exploration import first_row, said
 from contextmix.views.page import fragment
 from contextmix.views.page.report import Section, report
@@ -34,17 +33,17 @@ def save(
     if Path(path).suffix.lower() not in PAGES:
         raise OutputUnwritable(path, f"explorations are written as pages, so its name must end in {PAGES[0]}")
     refuse_place(path, overwrite)  # before the work, not after it
-    write_atomically(path, page([exploration, *beside], title).encode("utf-8", "backslashreplace"), overwrite)
-
-
-def save_map(token_map: TokenMap, path: str | Path, overwrite: bool, over: Any) -> None:
-    """Write a page of one map, over the image or the sound that was explained; see `TokenMap.save`."""
-    save(Exploration({token_map.provenance.short: token_map}, over=over), path, overwrite)
+    write_atomically(path, encoded([exploration, *beside], title), overwrite)
 
 
 def save_comparison(found: Comparison, path: str | Path, overwrite: bool = False) -> None:
     """Write a page of the rows of a comparison; see `Comparison.save`."""
     save(Exploration(found.rows), path, overwrite)
+
+
+def encoded(explorations: Sequence[Exploration], title: str = "") -> bytes:
+    """The same as `page`, as the bytes of a file; a broken text is written with escapes."""
+    return page(explorations, title).encode("utf-8", "backslashreplace")
 
 
 def page(explorations: Sequence[Exploration], title: str = "") -> str:
