@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from tests.datasets.killing import begin, content, eventually, rest, write_texts
 
+pytestmark = pytest.mark.campaign
+
 KILLS = int(os.environ.get("CONTEXTMIX_KILLS", "4"))
 ROWS = 200
 PART_SECONDS = 0.05

@@ -16,10 +16,13 @@ from contextmix.datasets.running.work import Advance
 from contextmix.datasets.storage.identity import model_identity
 from contextmix.datasets.storage.settings import Settings
 from contextmix.errors import BadOption, BadRow, Interrupted
-from contextmix.models.loaded_model import MEMORY_BUDGET
+from contextmix.options.catalogue import MEMORY_BUDGET
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # it sets options of its own that are old
+pytestmark = [
+    pytest.mark.campaign,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+]  # it sets options of its own that are old
 
 ROWS, SHARDS = 64, range(8)
 SETTINGS = {"shard_size": 8, "batch_tokens": 64, "progress": False}

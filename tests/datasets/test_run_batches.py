@@ -153,6 +153,7 @@ def test_scores_that_are_no_numbers_are_a_failure_too(demo, tmp_path, monkeypatc
 # Rows that fail ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.campaign
 def test_a_thousand_rows_of_which_fifty_are_broken_in_ten_ways(demo, tmp_path):
     ways = write_broken(tmp_path / "rows.jsonl")
     found = measured(tmp_path / "rows.jsonl", tmp_path / "out", model=demo, shard_size=400)

@@ -7,6 +7,8 @@ import sys
 import pytest
 from tests.datasets.runs import save_tiny
 
+pytestmark = pytest.mark.campaign
+
 resource = pytest.importorskip("resource", reason="this system does not tell the peak of a process")
 
 # One process, the small run first: a peak never falls again.

@@ -181,6 +181,7 @@ def test_a_manifest_of_something_else(demo, tmp_path, content):
 # As a process --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.campaign
 def test_sigterm_ends_the_command_with_75_and_it_goes_on(tmp_path):
     save_tiny(tmp_path / "model")
     rows = [f"{row['text']} {word}" for word in ("face", "plot", "line", "scene") for row in many(100)]

@@ -116,6 +116,7 @@ def test_told_to_stop_workers_keep_what_they_have(data, expected, tmp_path):
     assert content(tmp_path) == expected
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_no_worker_outlives_its_parent(data, expected, tmp_path, how):

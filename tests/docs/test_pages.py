@@ -114,6 +114,7 @@ def test_the_readme_shows_what_its_commands_print(number: int, monkeypatch: pyte
     assert result.stdout.split() == shown.split()
 
 
+@pytest.mark.campaign
 def test_the_site_has_no_broken_link_and_a_page_for_every_plugin(tmp_path: Path):
     environment = {**os.environ, "CONTEXTMIX_DOCS_QUICK": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "dummy", "docs", str(tmp_path)]

@@ -22,6 +22,8 @@ from contextmix.serve.limits import Limits
 from contextmix.serve.protocol import bounded
 from contextmix.serve.server import listen
 
+pytestmark = pytest.mark.campaign
+
 LIMITS = Limits(request_seconds=0.6, idle_seconds=1, connections=8, body_bytes=1000)
 LARGE = b"x" * 20_000_000
 """More than the buffers of a connection hold."""

@@ -165,6 +165,7 @@ def test_every_refusal_has_a_reason_and_the_headers_of_safety(served: Served, me
 # Many, slow and stuck ones -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.campaign
 def test_two_hundred_at_once_are_all_answered_rightly(served: Served):
     words = ("good", "bad", "long", "deep", "dull", "thin", "fine", "warm")
 
@@ -194,6 +195,7 @@ def test_two_hundred_at_once_are_all_answered_rightly(served: Served):
         assert answer == expected(f"a {words[number % 8]} film {number}", "globenc")
 
 
+@pytest.mark.campaign
 def test_a_stuck_worker_holds_up_nobody_and_is_replaced(served: Served):
     wait_for(lambda: len(served.workers()) == 2, "both workers")
     stuck = served.workers()[0]
@@ -233,6 +235,7 @@ def test_a_slow_one_that_is_cancelled_really_stops(served: Served):
     assert served.exhibit(served.begin(FILM))["title"] == FILM
 
 
+@pytest.mark.campaign
 def test_the_limit_of_time_holds_for_what_is_merely_slow(served: Served):
     told = served.until(served.begin(LONG, ("integrated_gradients", "occlusion", "hta")), "failed")
     assert "longer than" in told["reason"]
@@ -242,6 +245,7 @@ def test_the_limit_of_time_holds_for_what_is_merely_slow(served: Served):
 # What nobody would ask -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.campaign
 def test_the_description_is_true_and_nothing_breaks_the_server(served: Served, tmp_path: Path):
     """Schemathesis: edge cases of every field, random requests, and sequences of them, always the same ones."""
     # A text or a token that does not fit the model is refused with 422, which a schema cannot say beforehand.
