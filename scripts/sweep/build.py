@@ -13,10 +13,8 @@ from transformers import CONFIG_MAPPING, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from contextmix.errors import BadInput
-from contextmix.tracing.discovery.blocks import has_two_stacks
-from contextmix.tracing.inputs.probe import LENGTH, default_probe, source_probe
 from contextmix.tracing.recording.quiet import quiet_run
-from contextmix.tracing.runs.two_stacks import probe_target
+from contextmix.tracing.runs.two_stacks import whole_probe
 
 _KERNELS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 LARGEST = 120_000_000
@@ -66,8 +64,7 @@ def run(model: PreTrainedModel) -> dict[str, Tensor]:
         NotTried: If that does not go.
     """
     try:
-        probe = source_probe(model) if has_two_stacks(model) else default_probe(model)
-        probe |= {"decoder_input_ids": probe_target(model, LENGTH - 1)} if has_two_stacks(model) else {}
+        probe = whole_probe(model)
         quiet_run(model, probe)
     except BadInput as reason:
         raise NotTried(short(reason)) from reason

@@ -10,8 +10,8 @@ from torch import Tensor
 import contextmix as cm
 from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.recording.quiet import first_states, quiet_run
-from contextmix.tracing.recording.record import record
-from contextmix.tracing.runs.two_stacks import record_both
+from contextmix.tracing.recording.record import layers_of
+from contextmix.tracing.runs.two_stacks import both_inputs, record_both
 
 
 class Wrong(Exception):
@@ -31,30 +31,20 @@ def causality(traced: cm.TracedModel, inputs: Mapping[str, Tensor]) -> bool:
     if not isinstance(traced, cm.TracedEncoderDecoder):
         layers = one_stack(traced, inputs)
         return _agreed(_reached(layers[-1]), layers)
-    source = {name: value for name, value in inputs.items() if name != "decoder_input_ids"}
-    causality(cm.load(traced.model.get_encoder()), source)
+    causality(cm.load(traced.model.get_encoder()), both_inputs(inputs)[0])
     return _agreed(_reached_in_decoder(traced, inputs), decoder_steps(traced, inputs))
 
 
 def one_stack(traced: cm.TracedModel, inputs: Mapping[str, Tensor]) -> Sequence[LayerTrace]:
     """Every block of a trace, without the batch axis."""
-    layers: list[LayerTrace] = []
-    record(traced.model, traced.anatomy(), inputs, layers.append)
-    return [layer[0] for layer in layers]
+    return layers_of(traced.model, traced.anatomy(), inputs)
 
 
 def decoder_steps(traced: cm.TracedEncoderDecoder, inputs: Mapping[str, Tensor]) -> Sequence[LayerTrace]:
     """Self-attention of every block of a decoder."""
     layers: list[LayerTrace] = []
-    source = {name: value for name, value in inputs.items() if name != "decoder_input_ids"}
-    record_both(
-        traced.model,
-        traced.anatomy(),
-        source,
-        inputs["decoder_input_ids"],
-        lambda _: None,
-        lambda own, _: layers.append(own),
-    )
+    read = both_inputs(inputs)
+    record_both(traced.model, traced.anatomy(), *read, lambda _: None, lambda own, _: layers.append(own))
     return layers
 
 

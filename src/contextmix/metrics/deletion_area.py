@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from contextmix.maths.removal import By, area, ranking, without
+from contextmix.maths.removal import By, ranking, without
 from contextmix.plugins.contracts import Metric, Predict, Scored
 from contextmix.plugins.papers import PETSIUK_2018
-from contextmix.plugins.perturbation import ask, spread
+from contextmix.plugins.perturbation import area_under
 
 
 def score(
@@ -49,12 +49,7 @@ def score(
         >>> score(np.array([3.0, 1.0]), predict, np.ones(2, bool))
         Scored(value=0.375, reason='', curve={'0': 0.75, '1': 0.25, '2': 0.25})
     """
-    ranked = ranking(scores, removable, by=by)
-    if ranked.undefined:
-        return Scored(None, ranked.undefined)
-    numbers, names = spread(len(ranked.places), steps)
-    curve = ask(predict, without(ranked.places, numbers, len(scores))).parts
-    return Scored(area(numbers, curve), curve=dict(zip(names, curve.tolist(), strict=True)))
+    return area_under(predict, without, ranking(scores, removable, by=by), len(scores), steps)
 
 
 METRIC = Metric(

@@ -23,9 +23,9 @@ from contextmix.results.exploration import Exploration
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
 from contextmix.tracing.inputs.encode import Inputs, batches, stacked
-from contextmix.tracing.inputs.probe import default_probe
 from contextmix.tracing.inputs.sources import is_many
 from contextmix.tracing.inputs.targets import speaks
+from contextmix.tracing.runs.two_stacks import whole_probe
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class OneStack(Stacks[Inputs]):
     def probe(self, source: Any) -> dict[str, Tensor]:
         """See `Stacks`."""
         if source is None:
-            return default_probe(self.loaded.model, self.loaded.limit)
+            return whole_probe(self.loaded.model, self.loaded.limit)
         return next(batches(self.read(source), 1))[1]
 
     def depth(self, one: Inputs) -> int:

@@ -51,7 +51,7 @@ from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.probe import LENGTH, source_probe
 from contextmix.tracing.inputs.sources import Source, is_list
 from contextmix.tracing.recording.quiet import on_device
-from contextmix.tracing.runs.two_stacks import probe_target
+from contextmix.tracing.runs.two_stacks import both_inputs, probe_target
 
 
 class TracedEncoderDecoder(TracedModel):
@@ -248,8 +248,7 @@ class TracedEncoderDecoder(TracedModel):
         self, tensors: Mapping[str, Tensor], visit: Callable[[LayerTrace], None], *, last_logits: int = 1
     ) -> tuple[Any, Checks]:
         """Both stacks; the visitor sees the blocks of the encoder, and the outputs are whole."""
-        source = {name: value for name, value in tensors.items() if name != "decoder_input_ids"}
-        outputs, checks, _ = TwoStacks(self).run(source, tensors["decoder_input_ids"], visit, _ignore)
+        outputs, checks, _ = TwoStacks(self).run(*both_inputs(tensors), visit, _ignore)
         return outputs, checks
 
     def _probe(self) -> dict[str, Tensor]:

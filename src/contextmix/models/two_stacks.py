@@ -25,11 +25,11 @@ from contextmix.traces.encoder_decoder import EncoderDecoderAnatomy, EncoderDeco
 from contextmix.traces.trace import Checks, LayerTrace, Trace
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.media import refusals
-from contextmix.tracing.inputs.probe import LENGTH, source_probe
+from contextmix.tracing.inputs.probe import LENGTH
 from contextmix.tracing.inputs.sources import is_list
 from contextmix.tracing.recording.quiet import on_device
 from contextmix.tracing.recording.record_decoder import Visitor
-from contextmix.tracing.runs.two_stacks import encoder_inputs, probe_target, record_both
+from contextmix.tracing.runs.two_stacks import encoder_inputs, probe_target, record_both, whole_probe
 from contextmix.tracing.runs.written import Output, generated, given, read
 
 Pair = tuple[Inputs, Target]
@@ -94,9 +94,10 @@ class TwoStacks(Stacks[Pair]):
 
     def probe(self, source: Any) -> dict[str, Tensor]:
         """See `Stacks`; what the decoder reads is never what its blocks were found on."""
-        model, ids = self.loaded.model, probe_target(self.loaded.model, LENGTH - 2, seed=1)
+        model = self.loaded.model
         if source is None:
-            return {**source_probe(model, self.loaded.limit), "decoder_input_ids": ids}
+            return whole_probe(model, self.loaded.limit, LENGTH - 2, seed=1)
+        ids = probe_target(model, LENGTH - 2, seed=1)
         return {**encoder_inputs(model, self._encoded(source)[0].tensors), "decoder_input_ids": ids}
 
     # Running ---------------------------------------------------------------------------------------------------------

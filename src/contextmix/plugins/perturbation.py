@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contextmix.errors import BadOption, NotFinite, WrongShape
-from contextmix.maths.removal import counts, evenly
+from contextmix.maths.removal import Ranking, area, counts, evenly
+from contextmix.plugins.contracts import Predict, Scored
 
 PERCENT = (10, 20, 30, 40, 50, 60, 70, 80, 90)
 """How many tokens are taken away, step by step, in the evaluation of DecompX."""
@@ -116,3 +117,29 @@ def spread(n: int, steps: int | None) -> tuple[list[int], list[str]]:
     if steps is None:
         return numbers, list(map(str, numbers))
     return numbers, [f"{100 * step / steps:.4g}%" for step in range(steps + 1)]
+
+
+def area_under(
+    predict: Predict,
+    variants: Callable[[NDArray[np.intp], Sequence[int], int], NDArray[np.bool_]],
+    ranked: Ranking,
+    count: int,
+    steps: int | None,
+) -> Scored:
+    """The area under p(ŷ) while more and more tokens are moved, the top one first; the curve has p(ŷ) at each step.
+
+    Args:
+        predict: Asked once, for the intact example and one variant per step.
+        variants: What is left of the example at each step: `without` or `only` so many of the first tokens.
+        ranked: The tokens that may be moved.
+        count: How many tokens there are.
+        steps: See `spread`.
+
+    Raises:
+        BadOption: If there is less than one step.
+    """
+    if ranked.undefined:
+        return Scored(None, ranked.undefined)
+    numbers, names = spread(len(ranked.places), steps)
+    curve = ask(predict, variants(ranked.places, numbers, count)).parts
+    return Scored(area(numbers, curve), curve=dict(zip(names, curve.tolist(), strict=True)))

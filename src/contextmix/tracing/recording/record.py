@@ -53,6 +53,13 @@ def record(
     return _BlockRecorder(model, anatomy.blocks, visit).run(inputs, last_logits=last_logits)
 
 
+def layers_of(model: PreTrainedModel, anatomy: Anatomy, inputs: Mapping[str, Tensor]) -> list[LayerTrace]:
+    """Every block of one sequence, without a batch axis; see `record`."""
+    found: list[LayerTrace] = []
+    record(model, anatomy, inputs, lambda layer: found.append(layer[0]))
+    return found
+
+
 class _BlockRecorder(Recorder[BlockAnatomy]):
     """Of blocks with one attention."""
 

@@ -22,7 +22,7 @@ from contextmix.tracing.discovery.head import find_head
 from contextmix.tracing.inputs.targets import Classes, choose, class_scores, names_of, token_scores
 from contextmix.tracing.recording.differentiable import frozen, refuse_quantised, replaced_input
 from contextmix.tracing.recording.quiet import evaluating, first_states, quiet_run, run_options
-from contextmix.tracing.recording.record import record
+from contextmix.tracing.recording.record import layers_of
 
 
 @dataclass(frozen=True)
@@ -189,9 +189,7 @@ class Rerunner:
 
     def layers(self) -> list[LayerTrace]:
         """A proved `LayerTrace` per block, without a batch axis."""
-        found: list[LayerTrace] = []
-        record(self.model, self.anatomy, self.tensors, lambda layer: found.append(layer[0]))
-        return found
+        return layers_of(self.model, self.anatomy, self.tensors)
 
 
 def model_run(

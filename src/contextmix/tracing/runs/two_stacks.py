@@ -14,6 +14,8 @@ from contextmix.errors import BadInput
 from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.encoder_decoder import EncoderDecoderAnatomy
 from contextmix.traces.trace import Checks
+from contextmix.tracing.discovery.blocks import has_two_stacks
+from contextmix.tracing.inputs.probe import LENGTH, default_probe, source_probe
 from contextmix.tracing.recording import record_decoder as decoder
 from contextmix.tracing.recording.quiet import first_states
 from contextmix.tracing.recording.record import Visitor, record
@@ -54,6 +56,12 @@ def record_both(
     return found, checks.merged(second), states.shape[1]
 
 
+def both_inputs(inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+    """What the encoder reads of the inputs of a whole model, and what its decoder reads."""
+    source = {name: value for name, value in inputs.items() if name != "decoder_input_ids"}
+    return source, inputs["decoder_input_ids"]
+
+
 def encoder_inputs(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What the encoder reads of one sequence, with a batch axis.
 
@@ -66,6 +74,22 @@ def encoder_inputs(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> dic
     if lost:
         raise BadInput(f"The encoder of {type(model).__name__} does not read {', '.join(lost)}. Leave it out.")
     return {name: value.unsqueeze(0) for name, value in tensors.items() if name not in unread}
+
+
+def whole_probe(
+    model: PreTrainedModel, limit: int | None = None, length: int = LENGTH - 1, seed: int = 0
+) -> dict[str, Tensor]:
+    """A short input on which a model can be tried, of two stacks with what the decoder reads; see `default_probe`.
+
+    Args:
+        model: Of one stack or of two.
+        limit: The most tokens that it reads.
+        length: Of what the decoder reads.
+        seed: Of the same.
+    """
+    if not has_two_stacks(model):
+        return default_probe(model, limit)
+    return {**source_probe(model, limit), "decoder_input_ids": probe_target(model, length, seed)}
 
 
 def probe_target(model: PreTrainedModel, length: int, seed: int = 0) -> Tensor:
