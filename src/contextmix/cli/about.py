@@ -13,8 +13,9 @@ from typing_extensions import Unpack
 
 from contextmix.cli import arguments as given
 from contextmix.cli.app import app, command
-from contextmix.options.catalogue import MODEL, Precision
+from contextmix.options.catalogue import MODEL
 from contextmix.options.option import filled
+from contextmix.options.sets import Precision
 
 
 @command

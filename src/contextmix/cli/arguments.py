@@ -17,20 +17,18 @@ from contextmix.options.catalogue import (
     MODEL,
     Continuation,
     Contrast,
-    Contrasting,
-    Loading,
     MaxNewTokens,
     MethodName,
     Output,
     OwnOptions,
     Position,
-    Precision,
     Query,
     ShownLayers,
     Truncate,
     Words,
 )
 from contextmix.options.option import Option
+from contextmix.options.sets import Contrasting, Loading, Precision
 from contextmix.options.spelling import options_by_owner
 
 if TYPE_CHECKING:

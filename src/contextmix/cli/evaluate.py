@@ -9,7 +9,7 @@ from typing_extensions import Unpack
 
 from contextmix.cli import arguments as given
 from contextmix.cli.app import command
-from contextmix.options.catalogue import EvaluateOptions
+from contextmix.options.sets import EvaluateOptions
 
 
 @command

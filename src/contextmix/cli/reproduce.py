@@ -10,7 +10,7 @@ from typing_extensions import Unpack
 
 from contextmix.cli import arguments as given
 from contextmix.cli.app import command
-from contextmix.options.catalogue import ReproduceOptions
+from contextmix.options.sets import ReproduceOptions
 
 
 @command

@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 from contextmix.cli import arguments as given
 from contextmix.cli.app import command
 from contextmix.errors import BadInput
-from contextmix.options.catalogue import RunOptions
+from contextmix.options.sets import RunOptions
 
 if TYPE_CHECKING:
     from contextmix import Run

@@ -13,8 +13,9 @@ from typing_extensions import Unpack
 
 from contextmix.cli.app import command
 from contextmix.errors import BadOption
-from contextmix.options.catalogue import MODEL, Precision
+from contextmix.options.catalogue import MODEL
 from contextmix.options.option import filled
+from contextmix.options.sets import Precision
 
 
 @command

@@ -20,8 +20,8 @@ from contextmix.evidence.planning import Plan, Request, planned
 from contextmix.evidence.report import Report
 from contextmix.evidence.streamed import source_of
 from contextmix.evidence.workers import usual_workers
-from contextmix.options.catalogue import EvaluateOptions
 from contextmix.options.option import filled, takes
+from contextmix.options.sets import EvaluateOptions
 from contextmix.plugins.plan import METHODS
 from contextmix.plugins.scoring import METRICS
 from contextmix.views.figures.canvas import pyplot
@@ -42,7 +42,7 @@ def evaluate(data: Any, out: Path | str, **options: Unpack[EvaluateOptions]) -> 
     Args:
         data: What `run` takes.
         out: The folder.
-        options: As declared in `contextmix.options.catalogue.EvaluateOptions`.
+        options: As declared in `contextmix.options.sets.EvaluateOptions`.
 
     Returns:
         The report, which was also written to the folder.

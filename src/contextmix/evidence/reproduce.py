@@ -13,8 +13,8 @@ from typing_extensions import Unpack
 from contextmix.errors import BadInput, BadOption, ContextMixError, UnknownName, UnsupportedModel
 from contextmix.evidence.experiment import EXPERIMENTS, Experiment, Setup, setup_of
 from contextmix.evidence.report import Report
-from contextmix.options.catalogue import ReproduceOptions
 from contextmix.options.option import filled, takes
+from contextmix.options.sets import ReproduceOptions
 from contextmix.views.figures.canvas import pyplot
 
 
@@ -26,7 +26,7 @@ def reproduce(study: str, out: Path | str, data: Any = None, **options: Unpack[R
         study: ``"globenc"``, ``"value_zeroing"`` or ``"effective_attention"``.
         out: The folder of tables, figures, records and runs; an interrupted call resumes there.
         data: What `run` takes.
-        options: As declared in `contextmix.options.catalogue.ReproduceOptions`. Where all experiments are asked for,
+        options: As declared in `contextmix.options.sets.ReproduceOptions`. Where all experiments are asked for,
             one that does not fit model or data is passed over, and its report, which is not written, says why.
 
     Returns:

@@ -24,7 +24,6 @@ from contextmix.options.catalogue import (
     BatchSize,
     Continuation,
     Contrast,
-    ExploreWrittenOptions,
     MaxNewTokens,
     MaxWritten,
     Memory,
@@ -36,9 +35,9 @@ from contextmix.options.catalogue import (
     ShownLayers,
     Target,
     Truncate,
-    Writing,
 )
 from contextmix.options.option import filled, parted, takes
+from contextmix.options.sets import ExploreWrittenOptions, Writing
 from contextmix.plugins.plan import make_plan
 from contextmix.results.comparison import Comparison
 from contextmix.results.token_map import TokenMap
@@ -219,7 +218,7 @@ class TracedEncoderDecoder(TracedModel):
         Args:
             source: A text, an image, a sound, model inputs, or a list of these.
             methods: Recipes and mixing maps that can be joined; left out, GlobEnc, ALTI+ and ALTI's map of each layer.
-            asked: As declared in `contextmix.options.catalogue.ExploreWrittenOptions`.
+            asked: As declared in `contextmix.options.sets.ExploreWrittenOptions`.
 
         Returns:
             An `Exploration`, or a list of them: queries are the written tokens, keys the source and what was read.

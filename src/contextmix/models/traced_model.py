@@ -21,10 +21,8 @@ from contextmix.options.catalogue import (
     MEMORY_BUDGET,
     Aggregation,
     BatchSize,
-    Computing,
     Continuation,
     Contrast,
-    ExploreOptions,
     MaxNewTokens,
     Memory,
     MethodName,
@@ -37,6 +35,7 @@ from contextmix.options.catalogue import (
     Truncate,
 )
 from contextmix.options.option import filled, parted, takes
+from contextmix.options.sets import Computing, ExploreOptions
 from contextmix.plugins.plan import make_plan
 from contextmix.results.comparison import Comparison
 from contextmix.results.token_map import TokenMap
@@ -240,7 +239,7 @@ class TracedModel(LoadedModel):
             methods: Recipes, mixing maps, and methods of the whole model; the first one is shown first. Left out, what
                 one run gives (GlobEnc, ALTI's and attention rollout, and the maps of N_Enc and attention), and
                 gradient × input where the model has a score to explain.
-            asked: As declared in `contextmix.options.catalogue.ExploreOptions`.
+            asked: As declared in `contextmix.options.sets.ExploreOptions`.
 
         Returns:
             An `Exploration`; for a list or a batch of model inputs, a list of them in order.

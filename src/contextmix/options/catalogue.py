@@ -1,15 +1,13 @@
 """Every option that people choose: its type, default, check and help text, once for all verbs that take it.
 
-Below them stand the sets of options that a verb takes. A verb whose option means something else than usual says so here
-too, with `Option.but`.
+Where an option means something else than usual for a verb, that stands here too, with `Option.but`. Which verb takes
+which options: `contextmix.options.sets`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias, get_args
-
-from typing_extensions import TypedDict
 
 from contextmix.options.option import Option, at_least, one_of
 from contextmix.options.spelling import ALL_OR_NAMES, LAYERS, MIB, NAMES, PAIRS, TEXT, TEXTS, TOKEN
@@ -267,149 +265,3 @@ Tagger = Annotated[
     str | None,
     Option("The spaCy pipeline that finds parts of speech where no column holds them, such as en_core_web_sm."),
 ]
-
-
-class Precision(TypedDict, total=False):
-    """How a model is loaded."""
-
-    dtype: Dtype
-    device: Device
-
-
-class Loading(TypedDict, total=False):
-    """The model and how it is loaded."""
-
-    model: Model
-    dtype: Dtype
-    device: Device
-
-
-class Reading(TypedDict, total=False):
-    """Which columns and rows of a data set are read."""
-
-    text_field: TextField
-    pair_field: PairField
-    label_field: LabelField
-    id_field: IdField
-    query_field: QueryField
-    rationale_field: RationaleField
-    split: Split
-    limit: Limit
-
-
-class Measuring(TypedDict, total=False):
-    """What is measured of each text."""
-
-    methods: Methods
-    options: MethodOptions
-    query: Query
-    target: GoldTarget
-    layers: KeptLayers
-    words: Words
-    maps: Maps
-    truncate: Truncate
-    metrics: Metrics
-    metric_options: MetricOptions
-    reference: Reference
-    removal: RemovalChoice
-    seed: WeightsSeed
-    randomised_rows: RandomisedRows
-
-
-class Comparing(TypedDict, total=False):
-    """Which methods are compared, and how they are judged."""
-
-    methods: AllMethods
-    options: MethodOptions
-    query: Query
-    target: GoldTarget
-    truncate: Truncate
-    metrics: AllMetrics
-    metric_options: MetricOptions
-    reference: Reference
-    removal: UsualRemoval
-    seed: Seed
-    sanity: Sanity
-
-
-class Repeating(TypedDict, total=False):
-    """Which experiments are done, and what some of them need."""
-
-    only: Only
-    seed: Seed
-    truncate: Truncate
-    other_model: OtherModel
-    tags_field: TagsField
-    tagger: Tagger
-
-
-class Working(TypedDict, total=False):
-    """How a run over a data set is done."""
-
-    shard_size: ShardSize
-    batch_tokens: BatchTokens
-    memory_budget: BatchMemory
-    engine: Engine
-    address: Address
-    strict: Strict
-    retry_failed: RetryFailed
-    progress: ShowProgress
-
-
-class RunOptions(Loading, Measuring, Reading, Working, total=False):
-    """What `contextmix.run` takes."""
-
-    workers: Workers
-
-
-class EvaluateOptions(Loading, Comparing, Reading, Working, total=False):
-    """What `contextmix.evaluate` takes."""
-
-    workers: UsualWorkers
-
-
-class ReproduceOptions(Loading, Repeating, Reading, Working, total=False):
-    """What `contextmix.reproduce` takes."""
-
-    workers: Workers
-
-
-class Contrasting(TypedDict, total=False):
-    """A score that is explained, where text alone can be given: on the command line and by a page."""
-
-    target: Target
-    against: Against
-
-
-class Computing(TypedDict, total=False):
-    """How an explanation is computed; it changes no number."""
-
-    batch_size: BatchSize
-    memory_budget: Memory
-
-
-class Writing(Computing, total=False):
-    """The same of an encoder–decoder."""
-
-    max_new_tokens: MaxWritten
-
-
-class ExploreOptions(TypedDict, total=False):
-    """What `TracedModel.explore` takes."""
-
-    heads: Heads
-    query: FirstQuery
-    target: Target
-    layers: AllLayers
-    options: MethodOptions
-    truncate: Truncate
-    sampling_rate: SamplingRate
-    memory_budget: Memory
-    progress: Told
-
-
-class ExploreWrittenOptions(ExploreOptions, total=False):
-    """What `TracedEncoderDecoder.explore` takes."""
-
-    output: Output
-    max_new_tokens: MaxWritten

@@ -124,7 +124,7 @@ def declared(owner: Any) -> Mapping[str, Declared]:
     """The options of a TypedDict of options, or of a function: its own parameters and those that it unpacks.
 
     Example:
-        >>> from contextmix.options.catalogue import RunOptions
+        >>> from contextmix.options.sets import RunOptions
         >>> declared(RunOptions)["limit"].option.help
         'Only this many rows, from the first.'
     """
@@ -150,7 +150,7 @@ def filled(kind: Any, given: Mapping[str, Any], function: str) -> dict[str, Any]
         BadOption: If a value is refused.
 
     Example:
-        >>> from contextmix.options.catalogue import RunOptions
+        >>> from contextmix.options.sets import RunOptions
         >>> filled(RunOptions, {"workers": 2}, "run")["workers"]
         2
         >>> filled(RunOptions, {"wrokers": 2}, "run")
@@ -173,7 +173,7 @@ def parted(kind: Any, given: Mapping[str, Any], function: str) -> tuple[dict[str
     """All options of a kind, as `filled` gives them, and what was given beside them.
 
     Example:
-        >>> from contextmix.options.catalogue import Computing
+        >>> from contextmix.options.sets import Computing
         >>> parted(Computing, {"batch_size": 2, "normalise": True}, "explain")[1]
         {'normalise': True}
     """

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from contextmix.options.catalogue import Contrasting, ExploreOptions
 from contextmix.options.option import declared
+from contextmix.options.sets import Contrasting, ExploreOptions
 
 Part = Literal["model", "text", "pair", "methods", "query", "target", "against", "heads"]
 

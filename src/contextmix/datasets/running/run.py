@@ -23,8 +23,8 @@ from contextmix.datasets.running.workers import in_processes
 from contextmix.datasets.storage.results import Run
 from contextmix.datasets.storage.settings import GOLD, RANDOMISED, Settings
 from contextmix.errors import BadOption, Interrupted, OutputUnwritable
-from contextmix.options.catalogue import Reading, RunOptions
 from contextmix.options.option import declared, filled, takes
+from contextmix.options.sets import Reading, RunOptions
 from contextmix.plugins.scoring import METRICS
 
 TRIED = 16
@@ -43,7 +43,7 @@ def run(data: Any, out: Path | str, **options: Unpack[RunOptions]) -> Run:
         data: A file, a glob, several files (JSONL, CSV, TSV, Parquet, a text per line), a name for the library
             `datasets`, a DataFrame or a sequence of dictionaries; see `open_source`.
         out: The folder; new, empty, or of the same run.
-        options: As declared in `contextmix.options.catalogue.RunOptions`.
+        options: As declared in `contextmix.options.sets.RunOptions`.
 
     Returns:
         The results; see `Run`. Rows that could not be explained are in `Run.failures`, with their reasons.
