@@ -21,19 +21,19 @@ settings.load_profile("contextmix")
 
 # The longest first, so that no process is left alone with one of them at the end.
 LONG = (
-    "datasets/test_ray.py",
-    "datasets/test_workers.py",
-    "datasets/test_kills.py",
+    "datasets/running/test_ray.py",
+    "datasets/running/test_workers.py",
+    "datasets/running/test_kills.py",
     "experiments/test_value_zeroing.py",
     "serve/test_served.py",
     "serve/test_page.py",
-    "datasets/test_run_scores.py",
+    "datasets/running/test_run_scores.py",
     "experiments/test_globenc.py",
-    "contract/test_metrics.py",
-    "datasets/test_run_resume.py",
+    "plugins/test_every_metric.py",
+    "datasets/running/test_run_resume.py",
     "docs/test_pages.py",
     "cli/test_cli.py",
-    "test_api.py",
+    "models/test_verbs.py",
 )
 
 ROOT = Path(__file__).parents[1]

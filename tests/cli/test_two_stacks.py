@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.models.two_stacks.models import build
 from tests.tracing.tiny import word_pieces
-from tests.two_stacks.models import build
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import pytest
 import typer
 from PIL import Image
 from scipy.io import wavfile
+from tests.models.two_stacks.models import build as two_stacks
 from tests.tracing.senses import IMAGE_MODELS, build, hearing, noise, photo, saved
-from tests.two_stacks.models import build as two_stacks
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner

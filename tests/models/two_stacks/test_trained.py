@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tests.two_stacks.models import BART, LONG, SIZES
+from tests.models.two_stacks.models import BART, LONG, SIZES
 
 import contextmix as cm
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from tests.models.two_stacks.models import BART, LONG, SIZES, T5, WRITTEN, build, source
 from tests.tracing.tiny import word_pieces
-from tests.two_stacks.models import BART, LONG, SIZES, T5, WRITTEN, build, source
 
 import contextmix as cm
 from contextmix.errors import BadInput, BadOption, TooLong

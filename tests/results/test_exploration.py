@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.models.two_stacks.models import WRITTEN
+from tests.models.two_stacks.models import build as build_two_stacks
 from tests.tracing.senses import photo, seeing
 from tests.tracing.tiny import build, hook_count, one_thread, settings, word_pieces
-from tests.two_stacks.models import WRITTEN
-from tests.two_stacks.models import build as build_two_stacks
 
 import contextmix as cm
 from contextmix.errors import (

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 import transformers
+from tests.models.two_stacks.models import PLACES, WRITTEN, build, source
 from tests.tracing.tiny import SIZES, hook_count, settings, vivid
-from tests.two_stacks.models import PLACES, WRITTEN, build, source
 from torch import nn
 
 import contextmix as cm

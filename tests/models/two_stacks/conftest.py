@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
+from tests.models.two_stacks.models import FAMILIES, WRITTEN, build, halves, read_ids, source
 from tests.tracing.tiny import hook_count, one_thread, settings
-from tests.two_stacks.models import FAMILIES, WRITTEN, build, halves, read_ids, source
 
 import contextmix as cm
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.two_stacks.models import PLACES, build
+from tests.models.two_stacks.models import PLACES, build
 
 import contextmix as cm
 from contextmix.errors import UnsupportedModel

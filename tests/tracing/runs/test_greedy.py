@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 from tests.methods.speakers import IDS, speaker
-from tests.two_stacks.models import build, source
+from tests.models.two_stacks.models import build, source
 from transformers import GenerationMixin
 
 from contextmix.tracing.runs.greedy import greedily

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.two_stacks.models import WRITTEN
+from tests.models.two_stacks.models import WRITTEN
 
 import contextmix as cm
 from contextmix.errors import BadOption, UnknownToken, WrongShape
