@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy
 from contextmix.traces.trace import Checks, LayerTrace
+from contextmix.tracing.recording.quiet import over
 from contextmix.tracing.recording.recorder import Recorder
 from contextmix.tracing.recording.replay import ChainReplay
 from contextmix.tracing.recording.resolve import at_least_float32, part, resolve_block
@@ -69,6 +70,10 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         """Output projection and feed-forward output."""
         yield part(block, place.attention.output).register_forward_hook(self.note("attention_out"))
         yield part(block, place.ffn.output).register_forward_hook(self.note("ffn_out"))
+
+    def shaped(self, states: Tensor) -> Tensor:
+        """Experts and routers hold the tokens of a batch in one row."""
+        return over(states, self.said["entered"].shape[:-1])
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """What enters the first block are the embeddings."""

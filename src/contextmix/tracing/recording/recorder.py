@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import TapSilent
 from contextmix.traces.trace import Checks, LayerTrace, Scores
-from contextmix.tracing.recording.quiet import first_states, keep_freed_memory, over, quiet_run
+from contextmix.tracing.recording.quiet import first_states, keep_freed_memory, quiet_run
 from contextmix.tracing.recording.replay import BlockReplay
 from contextmix.tracing.recording.resolve import part
 from contextmix.tracing.recording.tap import listening, tapped
@@ -88,6 +88,10 @@ class Recorder(ABC, Generic[Place]):
     def listen(self, block: nn.Module, place: Place) -> Iterator[Any]:
         """Hooks on what is noted inside of a block."""
 
+    def shaped(self, states: Tensor) -> Tensor:
+        """What a module inside of a block read or wrote, over the axes of what entered the block."""
+        return states
+
     @abstractmethod
     def refuse_call(self, name: str) -> None:
         """An attention call of a module of this class, where none is expected."""
@@ -141,7 +145,7 @@ class Recorder(ABC, Generic[Place]):
         if self.inside and listening(self):
             states = first_states(*places)
             if states is not None:
-                self.said[name] = over(states, self.said["entered"].shape[:-1])
+                self.said[name] = self.shaped(states)
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A block begins."""
