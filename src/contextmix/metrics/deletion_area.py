@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from contextmix.maths.bounds import number_within
 from contextmix.maths.removal import By, area, ranking, without
 from contextmix.plugins.contracts import Metric, Predict, Scored
 from contextmix.plugins.papers import PETSIUK_2018
@@ -54,7 +55,8 @@ def score(
         return Scored(None, ranked.undefined)
     numbers, names = spread(len(ranked.places), steps)
     curve = ask(predict, without(ranked.places, numbers, len(scores))).parts
-    return Scored(area(numbers, curve), curve=dict(zip(names, curve.tolist(), strict=True)))
+    found = number_within(area(numbers, curve), 0, 1, added=len(curve))
+    return Scored(found, curve=dict(zip(names, curve.tolist(), strict=True)))
 
 
 METRIC = Metric(
