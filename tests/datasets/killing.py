@@ -41,7 +41,8 @@ def start(data: Path, out: Path, workers: int) -> subprocess.Popen:
     script = data.with_name("script.py")
     script.write_text(SCRIPT, encoding="utf-8")
     arguments = [sys.executable, script, data, out, str(workers)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # One thread, as the run in this process that it is compared with: several add up in another order.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=environment)
 
 

@@ -62,8 +62,8 @@ def longhand(family: str, model, ids: Tensor, inputs: bool = False, span: str = 
     return [lengths(through(first, last), states[first].detach(), inputs) for last, first in enumerate(start)]
 
 
-def close(found: cm.TokenMap, wanted) -> None:
-    np.testing.assert_allclose(found.values, wanted, rtol=1e-10, atol=1e-12)
+def close(found: cm.TokenMap, wanted, rtol: float = 1e-10) -> None:
+    np.testing.assert_allclose(found.values, wanted, rtol=rtol, atol=1e-12)
 
 
 @pytest.fixture
@@ -141,8 +141,8 @@ def test_a_batch_gives_the_numbers_of_each_sequence(family, span):
     streamed = model.explain({"input_ids": batch}, "hta", span=span)
     kept = [cm.measure(trace, "hta", span=span) for trace in model.trace({"input_ids": batch})]
     for one, two, wanted in zip(streamed, kept, alone, strict=True):
-        close(one, wanted)
-        close(two, wanted)
+        close(one, wanted, ROUNDED if family == "llama" else 1e-10)
+        close(two, wanted, ROUNDED if family == "llama" else 1e-10)
 
 
 @pytest.mark.parametrize("family", ["bert", "llama"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from tests.methods.classifiers import MASK, TEXT, bert, encoded, function_run, linear, loaded, tokenizer
-from tests.tracing.tiny import build, one_thread, token_ids, word_pieces
+from tests.tracing.tiny import ROUNDOFF, build, one_thread, token_ids, word_pieces
 
 import contextmix as cm
 from contextmix.errors import BadInput, BadOption, UnknownName, UnsupportedModel
@@ -132,7 +132,7 @@ def test_any_precision_gives_finite_numbers_near_the_exact_ones(dtype):
     found = loaded(dtype).explain(TEXT, method="occlusion", score="logit", target=1).values
     assert found.dtype == np.float64
     logits = loaded().model(**encoded()).logits.abs().max().item()  # whose rounding is left when they are subtracted
-    assert np.abs(found - exact).max() <= {torch.float32: 1e-6, torch.bfloat16: 0.02}[dtype] * logits
+    assert np.abs(found - exact).max() <= {torch.float32: ROUNDOFF, torch.bfloat16: 0.02}[dtype] * logits
 
 
 def test_a_model_is_left_as_it_was_and_a_quantised_one_is_welcome():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from tests.strategies import toy_layer
 from tests.tracing.tiny import MARKS, SIZES, build, in_float64, one_thread, token_ids, vivid
 from torch import nn
 
@@ -180,6 +181,24 @@ def test_a_token_never_moves_those_before_it(family):
     found = cm.measure(trace, "value_zeroing", normalise=False).values
     assert (np.triu(found, 1) == 0).all()
     assert (np.tril(found) > 0).any()
+
+
+def test_what_is_rounded_otherwise_in_another_shape_moves_no_token_that_is_out_of_sight():
+    layer = toy_layer("pre-norm", causal=True)
+    ffn = layer.block.feed_forward
+
+    def uneven(states):  # as a product of matrices may be
+        return ffn(states) * (1 + states.ndim * 1e-15)
+
+    def zeroed(token, heads):
+        return layer.residual_out * (1 if token is None else 1 + 1e-15)
+
+    closed = replace(layer, block=replace(layer.block, feed_forward=uneven))
+    again = replace(layer, block=replace(layer.block, feed_forward=None), replay_zeroed=zeroed)
+    for one in (closed, again):
+        found = measure(one, distance="euclidean", normalise=False).values
+        assert (found.triu(1) == 0).all()
+        assert (found.tril().diagonal() > 0).all()
 
 
 def test_rows_sum_to_one_and_raw_rows_are_what_they_were_divided_from():

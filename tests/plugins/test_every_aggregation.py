@@ -115,7 +115,7 @@ def test_layers_that_mix_nothing_attribute_every_token_to_itself(name, options):
 def test_shares_stay_shares(name, options):
     found = combine(name, random_maps(4, 5, 5).softmax(-1), **options)
     assert (found >= 0).all()
-    assert (found.sum(-1) <= 1 + 1e-6).all()
+    assert (found.sum(-1) <= 1 + 1e-12).all()  # float64, rows of five numbers, and products of four maps
 
 
 @each_case

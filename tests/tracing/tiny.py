@@ -37,6 +37,8 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gptj": ("GPTJ", {**MARKS, "rotary_dim": 4}),
     "bloom": ("Bloom", MARKS),
 }
+ROUNDOFF = 16 * torch.finfo(torch.float32).eps
+"""How far apart, beside the largest number, two orders of adding up states of 16 float32 numbers may end."""
 ENCODERS = ["bert", "roberta", "electra", "distilbert", "albert"]
 DECODERS = ["llama", "gpt2"]
 

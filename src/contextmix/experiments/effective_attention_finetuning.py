@@ -33,6 +33,7 @@ from contextmix.evidence.heads import (
 )
 from contextmix.evidence.report import Figure, Report, Table
 from contextmix.evidence.streamed import streamed
+from contextmix.maths.bounds import within
 from contextmix.models.traced_model import TracedModel
 from contextmix.plugins.papers import SUN_2021
 from contextmix.statistics.summaries import interval
@@ -148,7 +149,8 @@ def similarity(one: Array, two: Array) -> Array:
     sizes = np.linalg.norm(one, axis=(-2, -1)) * np.linalg.norm(two, axis=(-2, -1))
     if not sizes.all():
         raise BadInput("The effective attention of a head is all zero, as its values are, and has no direction.")
-    return np.asarray((one * two).sum((-2, -1)) / sizes)
+    cosines = np.asarray((one * two).sum((-2, -1)) / sizes)
+    return within(cosines, -1, 1, (one[0].size + 8) * float(np.finfo(cosines.dtype).eps))
 
 
 # Over texts ----------------------------------------------------------------------------------------------------------

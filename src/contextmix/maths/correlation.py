@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from contextmix.maths.bounds import number_within
+
 Numbers = NDArray[np.float64]
 ROUNDING = 1e-13  # of the largest number: what varies less is rounding, as scipy.stats.pearsonr has it
 
@@ -43,7 +45,7 @@ def centred(numbers: Numbers) -> Numbers:
 def linear_correlation(first: Numbers, second: Numbers) -> float:
     """Pearson's r = Σ(x − x̄)(y − ȳ) / √(Σ(x − x̄)² Σ(y − ȳ)²), −1 to 1; neither list is constant."""
     left, right = (part / np.linalg.norm(part) for part in (centred(first), centred(second)))
-    return min(1.0, max(-1.0, float(left @ right)))
+    return number_within(float(left @ right), -1, 1, added=len(left))
 
 
 def rank_correlation(first: Numbers, second: Numbers) -> float:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from contextmix.maths.bounds import within
+
 
 def row_shares(maps: Tensor) -> Tensor:
     """Each row divided by its sum; rows that sum to zero stay zero.
@@ -23,6 +25,20 @@ def row_shares(maps: Tensor) -> Tensor:
     """
     sums = maps.sum(-1, keepdim=True)
     return torch.where(sums > 0, maps / sums, torch.zeros_like(maps))
+
+
+def at_most_one(combined: Tensor, maps: Tensor) -> Tensor:
+    """Shares that come of products of maps of shares: what is above one by rounding is one, see `within`.
+
+    Each row of a map sums to one but for the rounding of the precision that it was measured in, n additions and what
+    the softmax and the mean over heads left, and products over layers multiply that.
+
+    Args:
+        combined: (..., key), in any precision.
+        maps: (layer, ..., query, key), as they were measured.
+    """
+    layers, n_keys = len(maps), maps.shape[-1]
+    return within(combined, 0, 1, layers * (n_keys + 16) * torch.finfo(maps.dtype).eps)
 
 
 def half_residual(shares: Tensor, apart: bool = False) -> Tensor:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
+from contextmix.maths.bounds import within
 from contextmix.plugins.contracts import Method
 from contextmix.plugins.papers import VASWANI_2017
 from contextmix.results.token_map import Quantity
@@ -33,9 +35,16 @@ def measure(layer: LayerTrace, *, heads: Literal["mean", "each"] = "mean") -> Te
 
 
 def ratio(layer: LayerTrace) -> Tensor:
-    """Attn-W of Kobayashi et al. (2021): the share of attention that goes to other tokens, (..., query)."""
+    """Attn-W of Kobayashi et al. (2021): the share of attention that goes to other tokens, (..., query).
+
+    In cross-attention these are all tokens; their weights add up to one but for the rounding of the softmax, of the
+    mean over heads and of the sum.
+    """
     shares = measure(layer)
-    return shares.sum(-1) if layer.cross else 1 - shares.diagonal(dim1=-2, dim2=-1)
+    if not layer.cross:
+        return 1 - shares.diagonal(dim1=-2, dim2=-1)
+    n_heads, n_keys = layer.attention.shape[-3], layer.attention.shape[-1]
+    return within(shares.sum(-1), 0, 1, (2 * n_keys + n_heads) * torch.finfo(shares.dtype).eps)
 
 
 METHOD = Method(

@@ -98,7 +98,8 @@ def _replayed(layer: LayerTrace, distance: str, heads: Sequence[int] | None) -> 
         )
     clean, chosen = zeroed(None, None), None if heads is None else tuple(heads)
     rows = [_DISTANCES[distance](clean, zeroed(token, chosen) - clean) for token in range(layer.value.shape[-2])]
-    return torch.stack(rows, dim=-1)
+    attention = layer.attention if heads is None else layer.attention[list(heads)]
+    return _of_seen_tokens(torch.stack(rows, dim=-1), attention)
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class _Zeroed:
         product = _bfloat16_product(self.tail) if precision == "bfloat16" else torch.matmul
         for zeroed, queries, changes in zeroing_changes(self.attention, self.sources, self.tail, product, self.reader):
             found[queries, zeroed] = _DISTANCES[distance](self.clean[queries], changes).T
-        return found
+        return _of_seen_tokens(found, self.attention)
 
 
 def _through_cross_attention(
@@ -147,7 +148,12 @@ def _through_cross_attention(
     found = attention.new_zeros(attention.shape[-2:])
     for zeroed, changes in changes_through(attention, sources, attention_addition(layer), steps, width):
         found[:, zeroed] = _DISTANCES[distance](cross.residual_out, changes).T
-    return found.masked_fill_(~attention.ne(0).any(0), 0)  # what rounding leaves to tokens that are out of sight
+    return _of_seen_tokens(found, attention)
+
+
+def _of_seen_tokens(distances: Tensor, attention: Tensor) -> Tensor:
+    """Without what rounding leaves to tokens that no head gives any weight: in a causal model, to later ones."""
+    return distances.masked_fill_(~attention.ne(0).any(0), 0)
 
 
 def _chosen(layer: LayerTrace, heads: Sequence[int] | None) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from contextmix.maths.bounds import number_within
 from contextmix.maths.ranking import precision_and_recall
 from contextmix.plugins.contracts import Metric, Scored
 from contextmix.plugins.papers import DEYOUNG_2020
@@ -34,7 +35,8 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:
         return Scored(None, reason)
     precision, recall = precision_and_recall(scores, rationale)
     heights, widths = np.append(1, precision), np.diff(recall, prepend=0)
-    return Scored(min(1.0, float((heights[:-1] + heights[1:]) / 2 @ widths)))
+    area = float((heights[:-1] + heights[1:]) / 2 @ widths)
+    return Scored(number_within(area, 0, 1, added=len(widths)))
 
 
 METRIC = Metric(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from contextmix.maths.bounds import number_within
 from contextmix.maths.ranking import precision_and_recall
 from contextmix.plugins.contracts import Metric, Scored
 from contextmix.plugins.papers import MOHEBBI_2023
@@ -33,7 +34,8 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:
     if reason := unranked(scores, rationale):
         return Scored(None, reason)
     precision, recall = precision_and_recall(scores, rationale)
-    return Scored(min(1.0, float(precision @ np.diff(recall, prepend=0))))
+    average = float(precision @ np.diff(recall, prepend=0))
+    return Scored(number_within(average, 0, 1, added=len(recall)))
 
 
 METRIC = Metric(

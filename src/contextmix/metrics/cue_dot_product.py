@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from contextmix.maths.bounds import number_within
 from contextmix.plugins.contracts import Metric, Scored
 from contextmix.plugins.papers import MOHEBBI_2023
 from contextmix.plugins.rationale import one_sided
@@ -35,7 +36,8 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:
     if reason := one_sided(rationale) or _no_shares(scores):
         return Scored(None, reason)
     scaled = scores / scores.max()  # a sum of huge numbers would overflow
-    return Scored(min(1.0, float(scaled[rationale].sum() / scaled.sum())))
+    share = float(scaled[rationale].sum() / scaled.sum())
+    return Scored(number_within(share, 0, 1, added=2 * len(scores)))
 
 
 def _no_shares(scores: NDArray[np.float64]) -> str:

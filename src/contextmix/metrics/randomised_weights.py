@@ -29,7 +29,7 @@ def score(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> Scored
         Adebayo et al. (2018): the model parameter randomisation test, rank correlation of absolute values.
 
     Example:
-        >>> score(np.array([0.1, -0.7, 0.2]), np.array([1.0, 3.0, 2.0])).value
+        >>> round(score(np.array([0.1, -0.7, 0.2]), np.array([1.0, 3.0, 2.0])).value, 12)
         1.0
     """
     sizes, random_sizes = np.abs(scores), np.abs(reference)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from contextmix.maths.bounds import number_within
 from contextmix.maths.ranking import rank_of_first
 from contextmix.plugins.contracts import Metric, Scored
 from contextmix.plugins.papers import YIN_2022
@@ -32,7 +33,8 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:
     if reason := unranked(scores, rationale):
         return Scored(None, reason)
     ranks, probabilities = rank_of_first(scores, rationale)
-    return Scored(min(1.0, float(probabilities @ (1 / ranks))))
+    expected = float(probabilities @ (1 / ranks))
+    return Scored(number_within(expected, 0, 1, added=len(ranks)))
 
 
 METRIC = Metric(

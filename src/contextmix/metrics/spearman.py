@@ -26,7 +26,7 @@ def score(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> Scored
         special ones included. The number is that of ``scipy.stats.spearmanr``.
 
     Example:
-        >>> score(np.array([0.1, 0.2, 0.7]), np.array([1.0, 2.0, 3.0])).value
+        >>> round(score(np.array([0.1, 0.2, 0.7]), np.array([1.0, 2.0, 3.0])).value, 12)
         1.0
     """
     reason = no_correlation(scores, reference)

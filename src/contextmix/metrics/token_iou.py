@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from contextmix.maths.bounds import number_within
 from contextmix.maths.ranking import hits_at
 from contextmix.plugins.contracts import Metric, Scored
 from contextmix.plugins.papers import DEYOUNG_2020
@@ -42,7 +43,8 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_], *, top: Top
     if reason := unranked(scores, rationale) or ("every token is chosen" if chosen == len(scores) else ""):
         return Scored(None, reason)
     hits, probabilities = hits_at(scores, rationale, chosen)
-    return Scored(min(1.0, float(probabilities @ (hits / (chosen + marked - hits)))))
+    expected = float(probabilities @ (hits / (chosen + marked - hits)))
+    return Scored(number_within(expected, 0, 1, added=len(hits)))
 
 
 METRIC = Metric(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from contextmix.errors import BadOption
+from contextmix.maths.bounds import within
 from contextmix.maths.joint import joint_rollout, side_by_side, through_residual
 from contextmix.maths.shares import row_shares
 from contextmix.plugins.contracts import Measured, Method, options_of
@@ -94,13 +97,24 @@ class JointMaps:
         written = "generated" if target.generated else "given"
         notes = {**self.notes(), "source_tokens": len(source), "output": written}
         if self.quantity is Quantity.SHARE:
-            notes["source_share"] = found.values[..., : len(source)].sum(-1).tolist()
+            notes["source_share"] = source_share(found.values, len(source)).tolist()
         return found.derive(provenance=found.provenance.noting(**notes))
 
     def notes(self) -> Mapping[str, Any]:
         """The reports of the maps, by stream."""
         streams = {"encoder": self.encoder, "decoder": self.own, "cross": self.cross}
         return {name: notes for name, maps in streams.items() if (notes := layer_notes(maps))}
+
+
+def source_share(shares: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """How much of each row comes from the source, whose tokens are the first columns: (..., key) → (...), 0 to 1.
+
+    Example:
+        >>> source_share(np.array([[0.75, 0.25, 0.0], [0.25, 0.25, 0.5]]), 2)
+        array([1. , 0.5])
+    """
+    sums = shares[..., :count].sum(-1, keepdims=True)
+    return np.asarray(within(sums, 0, 1, 2 * shares.shape[-1] * float(np.finfo(shares.dtype).eps))[..., 0])
 
 
 def refuse_joint(plan: Plan) -> None:

@@ -21,6 +21,7 @@ from contextmix.plugins.contracts import Measured, Method
 from contextmix.plugins.plan import (
     AGGREGATIONS,
     METHODS,
+    in_range,
     layer_notes,
     make_plan,
     measured,
@@ -225,13 +226,13 @@ def aggregate(token_map: TokenMap, aggregation: str, *, query: int | str | None 
     if token_map.dims != ("layer", "query", "key"):
         raise WrongShape(f"{way.name} combines maps with dims ('layer', 'query', 'key'); these have {token_map.dims}.")
     refuse_quantity(way, token_map.quantity, token_map.provenance.title)
-    maps = torch.from_numpy(token_map.values.copy()).double()
+    maps = torch.from_numpy(token_map.values.copy())
     made = token_map.provenance.derive(aggregation=way.name, aggregation_options=options)
     if query is None:
-        found = measured(way.combine(maps, **options))
+        found = in_range(measured(way.combine(maps.double(), **options)), maps, token_map.quantity)
         return token_map.derive(values=found.values.numpy(), provenance=noted(made, found))
     position = token_map.query_tokens.position(query)
-    found = measured(way.combine_row(maps, position, **options))
+    found = in_range(measured(way.combine_row(maps.double(), position, **options)), maps, token_map.quantity)
     selected = {"layer": token_map.layers[-1], "query": position}
     return token_map.derive(
         values=found.values.numpy(), dims=("key",), layers=None, selected=selected, provenance=noted(made, found)

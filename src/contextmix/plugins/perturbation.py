@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contextmix.errors import BadOption, NotFinite, WrongShape
+from contextmix.maths.bounds import number_within
 from contextmix.maths.removal import Ranking, area, counts, evenly
 from contextmix.plugins.contracts import Predict, Scored
 
@@ -142,4 +143,5 @@ def area_under(
         return Scored(None, ranked.undefined)
     numbers, names = spread(len(ranked.places), steps)
     curve = ask(predict, variants(ranked.places, numbers, count)).parts
-    return Scored(area(numbers, curve), curve=dict(zip(names, curve.tolist(), strict=True)))
+    found = number_within(area(numbers, curve), 0, 1, added=len(curve))
+    return Scored(found, curve=dict(zip(names, curve.tolist(), strict=True)))

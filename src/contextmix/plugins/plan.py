@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
 from contextmix.errors import BadOption, UnknownName, UnknownPosition, UnsupportedModel, WrongQuantity
+from contextmix.maths.shares import at_most_one
 from contextmix.plugins.contracts import Aggregation, Measured, Method, ModelMethod, Recipe, options_of
 from contextmix.plugins.registry import Registry
 from contextmix.results.provenance import Provenance, Quantity
@@ -64,13 +65,15 @@ class Plan:
         """Maps of all layers (layer, ..., query, key) → attributions up to each layer, in float64."""
         if self.aggregation is None:
             return Measured(maps)
-        return measured(self.aggregation.combine(maps.double(), **self.aggregation_options))
+        found = measured(self.aggregation.combine(maps.double(), **self.aggregation_options))
+        return in_range(found, maps, self.quantity)
 
     def combine_row(self, maps: Tensor, query: int) -> Measured:
         """One row of the last layer's attribution, (..., key), in float64."""
         if self.aggregation is None:
             raise BadOption("A row of combined layers needs an aggregation.")
-        return measured(self.aggregation.combine_row(maps.double(), query, **self.aggregation_options))
+        found = measured(self.aggregation.combine_row(maps.double(), query, **self.aggregation_options))
+        return in_range(found, maps, self.quantity)
 
     def result(self, maps: Tensor, tokens: Tokens, made: Provenance, query: int | str | None, layers: Any) -> TokenMap:
         """One sequence's maps (layer, ..., query, key) as the result that was asked for; see `TracedModel.explain`."""
@@ -193,6 +196,11 @@ def quantity_of(method: Method | ModelMethod, options: Mapping[str, Any]) -> Qua
 def measured(found: Tensor | Measured) -> Measured:
     """A map with its report, which is empty where the method gives none."""
     return found if isinstance(found, Measured) else Measured(found)
+
+
+def in_range(found: Measured, maps: Tensor, quantity: Quantity) -> Measured:
+    """Combined layers in the range of their quantity: no share above one, by rounding; maps as they were measured."""
+    return replace(found, values=at_most_one(found.values, maps)) if quantity is Quantity.SHARE else found
 
 
 def noted(made: Provenance, found: Measured) -> Provenance:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from contextmix.maths.bounds import within
 from contextmix.results.attached import attached
 from contextmix.results.token_map import TokenMap
 
@@ -41,6 +42,7 @@ class Comparison:
         lengths = np.linalg.norm(centred, axis=1)
         with np.errstate(invalid="ignore"):
             table = centred @ centred.T / np.outer(lengths, lengths)
+        table = within(table, -1, 1, (ranks.shape[1] + 8) * float(np.finfo(np.float64).eps))
         return pd.DataFrame(table, index=list(self.rows), columns=list(self.rows))
 
     @attached

@@ -21,7 +21,7 @@ class Quantity(StrEnum):
     """
 
     SHARE = "share"
-    """Part of a whole, without unit: not negative, and a row sums to at most 1 (less where others took part)."""
+    """Part of a whole, without unit: 0 to 1. A row sums to at most 1, up to rounding (less where others took part)."""
     NORM = "norm"
     """Length of the vector that a key contributes, in units of the residual stream. Lengths do not simply add up."""
     DISTANCE = "distance"

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from contextmix.errors import BadOption, UnknownPosition, WrongQuantity, WrongShape
+from contextmix.maths.bounds import within
 from contextmix.results import documents, labels
 from contextmix.results.attached import attached
 from contextmix.results.provenance import Provenance as Provenance
@@ -163,6 +164,8 @@ class TokenMap:
         if "key" in self.dims:
             tokens, groups = tokens.merged()
             values = labels.summed(values, self._axis("key"), groups)
+            if self.quantity is Quantity.SHARE:  # a row sums to one but for the float32 of the model that it came from
+                values = within(values, 0, 1, (len(self.tokens) + 16) * float(np.finfo(np.float32).eps))
         made = self.provenance.noting(words={"keys": "sum", "queries": "mean"})
         return self.derive(values=values, tokens=tokens, query_tokens=query_tokens, provenance=made)
 

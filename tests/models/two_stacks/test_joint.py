@@ -90,9 +90,9 @@ def test_rows_are_shares_that_never_look_ahead(case, recipe):
     later = np.triu_indices(len(WRITTEN), 1)
     assert (found.values[:, count:][later] == 0).all()
     source, target = cm.source_and_target(found)
-    share = source.values.sum(-1)
+    share = np.array(found.provenance.notes["source_share"])
     assert ((share > 0) & (share <= 1)).all()
-    np.testing.assert_allclose(share, found.provenance.notes["source_share"])
+    np.testing.assert_allclose(source.values.sum(-1), share, rtol=1e-12)  # the sum may be above one by rounding
     np.testing.assert_allclose(share + target.values.sum(-1), 1, rtol=1e-12)
     assert source.tokens.pieces == case.trace.encoder.tokens.pieces
     assert target.tokens.pieces == case.trace.target.read.pieces

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.tracing.tiny import ENCODERS, build, byte_pairs, pieces_across_spaces, token_ids, word_pieces
+from tests.tracing.tiny import ENCODERS, ROUNDOFF, build, byte_pairs, pieces_across_spaces, token_ids, word_pieces
 from torch import Tensor
 
 import contextmix as cm
@@ -211,7 +211,7 @@ def test_a_padded_sequence_gives_what_it_gives_alone(family: str, side: str, req
     found = traced.explain(batch)
     assert [result.shape for result in found] == [(length, length) for length in LENGTHS]
     for result, one in zip(found, alone, strict=True):
-        assert relative(result.values, traced.explain(one).values) <= 1e-6
+        assert relative(result.values, traced.explain(one).values) <= ROUNDOFF
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -225,7 +225,7 @@ def test_a_padded_sequence_without_token_types_gives_what_it_gives_alone(
     if family != "distilbert":
         batch["position_ids"] = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
     for result, one in zip(traced.explain(batch), alone, strict=True):
-        assert relative(result.values, traced.explain({"input_ids": one["input_ids"]}).values) <= 1e-6
+        assert relative(result.values, traced.explain({"input_ids": one["input_ids"]}).values) <= ROUNDOFF
 
 
 def test_token_types_matter(bert: cm.TracedModel):
@@ -240,7 +240,7 @@ def test_a_tokenizers_own_padded_batch_is_understood(reader: cm.TracedModel, pie
     for result, text in zip(reader.explain(batch), texts, strict=True):
         alone = reader.explain(text)
         assert result.tokens.pieces == alone.tokens.pieces
-        assert relative(result.values, alone.values) <= 1e-6
+        assert relative(result.values, alone.values) <= ROUNDOFF
 
 
 def test_inputs_without_a_tokenizer_are_labelled_by_their_ids(bert: cm.TracedModel):
@@ -272,7 +272,7 @@ def test_embeddings_may_stand_in_for_ids(bert: cm.TracedModel):
     ids = token_ids(6)
     embedded = bert.model.get_input_embeddings()(ids).detach()
     found = bert.explain({"inputs_embeds": embedded[0]})
-    assert relative(found.values, bert.explain({"input_ids": ids[0]}).values) <= 1e-6
+    assert relative(found.values, bert.explain({"input_ids": ids[0]}).values) <= ROUNDOFF
     assert found.tokens.pieces == tuple(f"#{place}" for place in range(6))
 
 
@@ -307,7 +307,7 @@ def test_results_of_mixed_lengths_come_in_order(reader: cm.TracedModel, batch_si
     results = reader.explain(TEXTS, batch_size=batch_size)
     assert [result.tokens.text for result in results] == TEXTS
     for result, text in zip(results, TEXTS, strict=True):
-        assert relative(result.values, reader.explain(text).values) <= 1e-6
+        assert relative(result.values, reader.explain(text).values) <= ROUNDOFF
 
 
 def test_traces_of_mixed_lengths_come_in_order(reader: cm.TracedModel):

@@ -3,6 +3,7 @@
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.tracing.tiny import DECODERS, ENCODERS, build, hook_count, settings, token_ids
@@ -101,13 +102,15 @@ def test_a_replay_and_a_run_in_two_threads_take_turns():
     wanted = traced.explain(inputs).values
 
     def explain() -> None:
-        found.extend((traced.explain(inputs).values == wanted).all() for _ in range(10))
+        found.extend(traced.explain(inputs).values for _ in range(10))
 
     other = threading.Thread(target=explain)
     other.start()
     replays = [layer.replay(layer.residual_in) for _ in range(40)]
     other.join()
-    assert found == [True] * 10
+    assert len(found) == 10
+    for values in found:  # another thread may add up in another order
+        np.testing.assert_allclose(values, wanted, rtol=0, atol=1e-5 * wanted.max())
     assert all(torch.equal(one, layer.residual_out) for one in replays)
 
 

@@ -285,5 +285,6 @@ def test_two_threads_find_the_numbers_that_each_finds_alone(shared: str):
     with ThreadPoolExecutor(2) as pool:
         together = list(pool.map(work, range(2)))
     for found, true in zip(together, alone, strict=True):
-        assert all(np.array_equal(values, true) for values in found)
+        for values in found:  # threads add up in an order of their own
+            np.testing.assert_allclose(values, true, rtol=0, atol=1e-5 * true.max())
     assert settings(first.model) == before
