@@ -10,18 +10,23 @@ COMPILE = $(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 .DELETE_ON_ERROR:
-.PHONY: demo test check types bench sweep explorer docs clean
+.PHONY: demo test campaign check types bench sweep explorer docs clean
 
 demo: .venv/.runtime
 	@$(BIN)/contextmix explain "a deep and meaningful film ."
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=300 $(PYTEST_ARGS) tests src/contextmix examples/*.ipynb
+	$(BIN)/python -m pytest -q -m "not campaign" $(PYTEST_ARGS) tests src/contextmix
+
+# What takes long and rarely finds anything: repeated kills, fuzzing, time limits, Ray, the whole documentation, notebooks.
+campaign: .venv/.ray
+	$(BIN)/python -m pytest -q -m campaign --nbmake --nbmake-timeout=300 $(PYTEST_ARGS) tests examples/*.ipynb
 
 # Types are checked beside the tests: both leave a core idle at times.
 check: .venv/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(MAKE) --no-print-directory -j 2 types test
+	@$(MAKE) --no-print-directory campaign
 
 types: .venv/.dev
 	$(BIN)/mypy
@@ -74,3 +79,8 @@ clean:
 	@$(INSTALL) -e '.[dev]'
 	@$(COMPILE)
 	@touch .venv/.runtime $@
+
+.venv/.ray: .venv/.dev
+	@echo "Installing Ray for the campaign ..."
+	@$(INSTALL) -e '.[ray]'
+	@touch $@

@@ -42,6 +42,9 @@ SHARED = Path(os.environ.get("CONTEXTMIX_SHARED") or ROOT.parent / "shared")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with notebooks, whose kernels start slowly, and the files of `LONG`; the rest stays in its order."""
+    for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker("campaign")
     places = {ROOT / "tests" / name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: -1 if item.path.suffix == ".ipynb" else places.get(item.path, len(LONG)))
 
