@@ -22,8 +22,6 @@ from contextmix.serve.limits import Limits
 from contextmix.serve.protocol import bounded
 from contextmix.serve.server import listen
 
-pytestmark = pytest.mark.campaign
-
 LIMITS = Limits(request_seconds=0.6, idle_seconds=1, connections=8, body_bytes=1000)
 LARGE = b"x" * 20_000_000
 """More than the buffers of a connection hold."""
@@ -105,6 +103,7 @@ def test_only_the_address_of_this_machine_is_listened_to():
     listener.close()
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
 def test_the_process_that_imports_is_not_hit_by_ctrl_c():
     script = (
@@ -125,6 +124,7 @@ def test_a_body_over_the_limit_is_refused_whether_it_says_its_length_or_not(port
     assert b" 413 " in everything(connected(port, head(port, "Content-Length: 999999999999")))
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     "data",
     [
@@ -142,6 +142,7 @@ def test_a_client_that_is_too_slow_is_cut_off(port: int, data: bytes):
     assert (b" 408 " in said) == (data != b"")
 
 
+@pytest.mark.campaign
 def test_a_trickle_does_not_buy_time(port: int):
     slow = connected(port, head(port, "Content-Length: 900"))
     began = time.monotonic()
@@ -152,6 +153,7 @@ def test_a_trickle_does_not_buy_time(port: int):
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.campaign
 def test_a_client_that_does_not_take_its_answer_is_cut_off(port: int, server: uvicorn.Server):
     slow = connected(port, head(port, method="GET", path="/large"))
     wait_for(lambda: len(server.server_state.connections) == 1, "the connection")
@@ -159,6 +161,7 @@ def test_a_client_that_does_not_take_its_answer_is_cut_off(port: int, server: uv
     assert len(everything(slow)) < len(LARGE)
 
 
+@pytest.mark.campaign
 def test_an_idle_connection_ends_and_a_second_request_has_no_more_time_than_the_first(port: int):
     idle = connected(port, head(port, method="GET"))
     began = time.monotonic()
@@ -172,6 +175,7 @@ def test_an_idle_connection_ends_and_a_second_request_has_no_more_time_than_the_
     assert time.monotonic() - began < 2 * LIMITS.request_seconds
 
 
+@pytest.mark.campaign
 def test_slow_clients_do_not_hold_up_the_others(port: int):
     slow = [connected(port, b"POST / HTTP/1.1\r\nHost: x\r\n") for _ in range(6)]
     for _ in range(5):
