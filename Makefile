@@ -1,11 +1,14 @@
 # The one front door. `make demo` and `make test` need nothing but Python ≥ 3.11: they set up .venv themselves, once.
 PYTHON ?= python3
+# What pip is told to install as PyTorch, for example "torch==2.15.0 --index-url ADDRESS"; without it, the pinned version.
+# A PyTorch that .venv already holds stays.
+export TORCH ?=
 # Files go to the processes in the order of tests/conftest.py, the longest first.
 PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
 BIN := .venv/bin
 # pip would compile on one core; COMPILE does it on all.
-INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt
+INSTALL := -m pip install -qq --disable-pip-version-check --no-compile
 COMPILE = $(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
@@ -59,24 +62,24 @@ docs: .venv/.dev
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis explorer/build explorer/node_modules
 
-.venv/bin/python:
+%/bin/python:
 	@$(PYTHON) -c 'import sys; old = sys.version_info < (3, 11); sys.exit("contextmix needs Python 3.11 or newer; $(PYTHON) is " \
 	+ sys.version.split()[0] + ". Name another one, for example: make PYTHON=python3.12" if old else 0)'
-	$(PYTHON) -m venv --clear .venv
+	$(PYTHON) -m venv --clear $*
 
-# torch goes first and by its pin, so that pip takes the CPU build where there is one, not gigabytes of CUDA packages.
-.venv/.torch: constraints.txt .venv/bin/python
+# constraints.txt, with the PyTorch that is in .venv.
+.venv/constraints.txt: constraints.txt .venv/bin/python
 	@echo "Installing contextmix and what it needs into .venv (once; a minute or two) ..."
-	@$(INSTALL) $(shell grep '^torch==' constraints.txt) && touch $@
+	@$(BIN)/python scripts/torch_first.py constraints.txt $@
 
-.venv/.runtime: pyproject.toml .venv/.torch
-	@$(INSTALL) -e .
+.venv/.runtime: pyproject.toml .venv/constraints.txt
+	@$(BIN)/python $(INSTALL) -c .venv/constraints.txt -e .
 	@$(COMPILE)
 	@touch $@
 
-.venv/.dev: pyproject.toml .venv/.torch
+.venv/.dev: pyproject.toml .venv/constraints.txt
 	@echo "Installing the tools for tests and checks, too ..."
-	@$(INSTALL) -e '.[dev]'
+	@$(BIN)/python $(INSTALL) -c .venv/constraints.txt -e '.[dev]'
 	@$(COMPILE)
 	@touch .venv/.runtime $@
 

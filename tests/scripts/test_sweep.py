@@ -39,7 +39,7 @@ VERIFIED = {  # model type → part, layouts, causal
     "clip": ("text_model, vision_model", "pre-norm", False),
 }
 REFUSED = {  # model type → a phrase of the reason
-    "gptj": "outside the attention registry",
+    "bloom": "outside the attention registry",
     "deberta-v2": "outside the attention registry",
     "kimi_linear": "made no attention call",
     "afmoe": "a gate or norm lies between",
@@ -166,7 +166,7 @@ def test_a_decoder_whose_map_hides_a_later_token_is_called_wrong(monkeypatch: py
     assert "reaches earlier ones" in found["reason"]
 
 
-@pytest.mark.parametrize("model_type", ["bert", "gemma2", "t5", "clip", "gptj"])
+@pytest.mark.parametrize("model_type", ["bert", "gemma2", "t5", "clip", "bloom"])
 def test_the_record_is_what_is_found_today(model_type: str):
     row, found = cm.models(model_type).loc[model_type], examine(model_type)
     assert row[["status", "part", "layouts"]].to_dict() == {name: found[name] for name in ("status", "part", "layouts")}

@@ -34,7 +34,6 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt_neox": ("GPTNeoX", MARKS),
     "lfm2": ("Lfm2", {**MARKS, "num_key_value_heads": 1}),
     "debertav2": ("DebertaV2", {}),
-    "gptj": ("GPTJ", {**MARKS, "rotary_dim": 4}),
     "bloom": ("Bloom", MARKS),
 }
 ROUNDOFF = 16 * torch.finfo(torch.float32).eps

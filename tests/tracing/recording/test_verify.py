@@ -12,7 +12,7 @@ import contextmix as cm
 from contextmix.errors import NotFinite, TraceDoesNotAddUp
 from contextmix.tracing.recording.verify import conservation_error, prove, relative_error, tolerance
 
-READABLE = [family for family in FAMILIES if family not in ("lfm2", "debertav2", "gptj", "bloom")]
+READABLE = [family for family in FAMILIES if family not in ("lfm2", "debertav2", "bloom")]
 
 
 def layer_of(traced: cm.TracedModel) -> cm.LayerTrace:
