@@ -1,6 +1,6 @@
 # The one front door. `make demo` and `make test` need nothing but Python ≥ 3.11: they set up .venv themselves, once.
 PYTHON ?= python3
-# What pip is told to install as PyTorch, for example "torch==2.15.0 --index-url ADDRESS"; without it, the pinned version.
+# What pip is told to install as PyTorch, as PyTorch's own guide says it for a machine; without it, the pinned version.
 # A PyTorch that .venv already holds stays.
 export TORCH ?=
 # Files go to the processes in the order of tests/conftest.py, the longest first.
@@ -85,5 +85,5 @@ clean:
 
 .venv/.ray: .venv/.dev
 	@echo "Installing Ray for the campaign ..."
-	@$(INSTALL) -e '.[ray]'
+	@$(BIN)/python $(INSTALL) -c .venv/constraints.txt -e '.[ray]'
 	@touch $@
