@@ -5,7 +5,7 @@ Here are the verbs. How sources are read, run and joined is in `contextmix.model
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -24,10 +24,12 @@ from contextmix.options.catalogue import (
     BatchSize,
     Continuation,
     Contrast,
+    ExploredMethods,
     MaxNewTokens,
     MaxWritten,
     Memory,
     MethodName,
+    MethodNames,
     Output,
     Query,
     QueryOrAll,
@@ -190,7 +192,7 @@ class TracedEncoderDecoder(TracedModel):
     def compare(  # noqa: D417
         self,
         source: Source,
-        methods: Sequence[str],
+        methods: MethodNames,
         *,
         query: Query = None,
         target: Target = None,
@@ -209,7 +211,7 @@ class TracedEncoderDecoder(TracedModel):
         return stacks.compare(source, methods, query, target)
 
     @takes
-    def explore(self, source: Any, methods: Sequence[str] | None = None, **asked: Unpack[ExploreWrittenOptions]) -> Any:
+    def explore(self, source: Any, methods: ExploredMethods = None, **asked: Unpack[ExploreWrittenOptions]) -> Any:
         """The full joint maps of several methods, to look into; see `TracedModel.explore`.
 
         The query is a written token. Maps of single heads cannot be joined and explain no score, so heads and targets

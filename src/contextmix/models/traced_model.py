@@ -6,7 +6,6 @@ Here are the verbs. How a model is run is in `contextmix.models.loaded_model`, h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -23,9 +22,11 @@ from contextmix.options.catalogue import (
     BatchSize,
     Continuation,
     Contrast,
+    ExploredMethods,
     MaxNewTokens,
     Memory,
     MethodName,
+    MethodNames,
     Position,
     Query,
     QueryOrAll,
@@ -199,7 +200,7 @@ class TracedModel(LoadedModel):
     def compare(  # noqa: D417
         self,
         source: Source,
-        methods: Sequence[str],
+        methods: MethodNames,
         *,
         query: Query = None,
         target: Target = None,
@@ -229,7 +230,7 @@ class TracedModel(LoadedModel):
         return stack.compare(source, methods, query, target)
 
     @takes
-    def explore(self, source: Any, methods: Sequence[str] | None = None, **asked: Unpack[ExploreOptions]) -> Any:
+    def explore(self, source: Any, methods: ExploredMethods = None, **asked: Unpack[ExploreOptions]) -> Any:
         """The full maps of several methods, to look into: in a notebook, or as an HTML file with ``.save("x.html")``.
 
         One run of the model serves all mixing maps and recipes; each method of the whole model runs it again.

@@ -5,7 +5,7 @@ text ─encode→ Inputs ─trace→ Trace ─measure→ TokenMap(layer, query, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,17 @@ from contextmix import support
 from contextmix.errors import BadOption, UnknownName, WrongShape
 from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
 from contextmix.models.traced_model import TracedModel
-from contextmix.options.catalogue import Asked
+from contextmix.options.catalogue import (
+    AggregationName,
+    MapName,
+    MethodNames,
+    Query,
+    QueryOrAll,
+    Stream,
+    Target,
+    Truncate,
+)
+from contextmix.options.option import takes
 from contextmix.plugins.contracts import Measured, Method
 from contextmix.plugins.plan import (
     AGGREGATIONS,
@@ -92,14 +102,15 @@ def load(
     return kind(loaded, tokenizer, processor, name=name, revision=revision, anatomy=anatomy)
 
 
+@takes
 def compare(
     source: Source,
-    methods: Sequence[str],
+    methods: MethodNames,
     *,
     model: Any = "demo",
-    query: int | str | None = None,
-    target: Asked = None,
-    truncate: bool = False,
+    query: Query = None,
+    target: Target = None,
+    truncate: Truncate = False,
 ) -> Comparison:
     """Several methods on one text side by side: `load` and `TracedModel.compare` in one call.
 
@@ -126,7 +137,8 @@ def compare(
     return traced.compare(source, methods, query=query, target=target, truncate=truncate)
 
 
-def measure(trace: Trace | EncoderDecoderTrace, method: str, *, stream: str | None = None, **options: Any) -> TokenMap:
+@takes
+def measure(trace: Trace | EncoderDecoderTrace, method: MapName, *, stream: Stream = None, **options: Any) -> TokenMap:
     """The mixing map of every layer of a trace.
 
     Args:
@@ -156,7 +168,8 @@ def measure(trace: Trace | EncoderDecoderTrace, method: str, *, stream: str | No
     return _per_layer(_stream(trace, stream), plan.measure, plan.quantity, **plan.describe())
 
 
-def mixing_ratio(trace: Trace | EncoderDecoderTrace, method: str, *, stream: str | None = None) -> TokenMap:
+@takes
+def mixing_ratio(trace: Trace | EncoderDecoderTrace, method: MapName, *, stream: Stream = None) -> TokenMap:
     """How much each token mixes in each layer, as a method sees it: 0 keeps itself, 1 is all others.
 
     Args:
@@ -182,6 +195,8 @@ def mixing_ratio(trace: Trace | EncoderDecoderTrace, method: str, *, stream: str
 
 
 def _stream(trace: Trace | EncoderDecoderTrace, name: str | None) -> Trace:
+    if not isinstance(trace, Trace | EncoderDecoderTrace):
+        raise TypeError(f"Maps are measured on what model.trace gives; got {type(trace)}.")
     if isinstance(trace, EncoderDecoderTrace):
         return trace.stream(name)
     if name is not None:
@@ -203,7 +218,10 @@ def _per_layer(
     return TokenMap(values, dims, keys, quantity, made_how, query_tokens=trace.query_tokens or trace.tokens)
 
 
-def aggregate(token_map: TokenMap, aggregation: str, *, query: int | str | None = None, **options: Any) -> TokenMap:
+@takes
+def aggregate(
+    token_map: TokenMap, aggregation: AggregationName, *, query: QueryOrAll = None, **options: Any
+) -> TokenMap:
     """Combine the maps of all layers into attributions to the input tokens.
 
     Args:
@@ -220,6 +238,8 @@ def aggregate(token_map: TokenMap, aggregation: str, *, query: int | str | None 
         WrongShape: If the map has other dims.
         WrongQuantity: If its numbers cannot be combined this way.
     """
+    if not isinstance(token_map, TokenMap):
+        raise TypeError(f"aggregate() combines the layers of a TokenMap, such as measure gives; got {type(token_map)}.")
     way = AGGREGATIONS[aggregation]
     check_options("aggregation", way.name, way.combine, options)
     refuse_values(way.combine, options)

@@ -64,6 +64,23 @@ AllMethods = Annotated[
         spelling=ALL_OR_NAMES,
     ),
 ]
+MethodNames = Annotated[Sequence[str], METHODS]
+ExploredMethods = Annotated[
+    Sequence[str] | None,
+    METHODS.but(
+        help="Names from 'contextmix methods'; the first one is shown first.",
+        otherwise="what one run of the model gives, and gradient_inputs where there is a score to explain",
+    ),
+]
+MapName = Annotated[str, METHOD.but(help="Name of a mixing map, from 'contextmix methods'.", default=None)]
+AggregationName = Annotated[str, Option("Name of an aggregation, from 'contextmix methods'.")]
+Stream = Annotated[
+    str | None,
+    Option(
+        "Of an encoder–decoder: encoder, decoder (its self-attention) or cross, whose keys are the source tokens and, "
+        "in maps with the residual, '[residual]' last."
+    ),
+]
 QUERY = Option(
     "The token to explain, by text or position.", otherwise="the first; the last of a decoder", spelling=TOKEN
 )
@@ -101,7 +118,7 @@ Position = Annotated[
         spelling=TOKEN,
     ),
 ]
-LAYERS_SHOWN = Option("Blocks to show: 'all', or numbers such as 0,5 or -1.", spelling=LAYERS)
+LAYERS_SHOWN = Option("Blocks to show: 'all', or numbers such as 0,5 or -1.", spelling=LAYERS, lenient=True)
 ShownLayers = Annotated[Layers, LAYERS_SHOWN.but(otherwise="the last one of an attribution, all of a mixing map")]
 KeptLayers = Annotated[
     Layers, LAYERS_SHOWN.but(help="Blocks to keep: 'all', or numbers such as 0,5 or -1.", otherwise="the last one")

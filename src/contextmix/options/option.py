@@ -11,12 +11,13 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from functools import cache, wraps
+from typing import Annotated, Any, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from typing_extensions import Unpack, is_typeddict
 
 from contextmix.errors import BadOption
+from contextmix.options.fitting import fitted
 
 F = TypeVar("F", bound=Callable[..., Any])
 Check = Callable[[str, Any], None]
@@ -49,6 +50,7 @@ class Option:
         spelling: How the command line writes it; None: as its type.
         flag: Its name on the command line, where that differs.
         check: What values are refused.
+        lenient: Whether values of other types pass, because whoever reads them has more to say of them.
     """
 
     help: str
@@ -58,6 +60,7 @@ class Option:
     spelling: Spelling | None = None
     flag: str = ""
     check: Check | None = None
+    lenient: bool = False
 
     def but(self, **changes: Any) -> Option:
         """The same option with something changed, for another verb."""
@@ -158,15 +161,29 @@ def filled(kind: Any, given: Mapping[str, Any], function: str) -> dict[str, Any]
         TypeError: run() got an unexpected keyword argument 'wrokers'. Did you mean 'workers'?
     """
     known = declared(kind)
-    for name, value in given.items():
+    for name in given:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
             hint = f". Did you mean {close[0]!r}?" if close else ""
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
-        check = known[name].option.check
-        if check is not None:
-            check(name, value)
-    return {name: given.get(name, one.option.default) for name, one in known.items()}
+    own = {name: accepted(name, value, known[name]) for name, value in given.items()}
+    return {name: own.get(name, one.option.default) for name, one in known.items()}
+
+
+def accepted(name: str, value: Any, one: Declared) -> Any:
+    """A value of an option, checked and as its type.
+
+    Raises:
+        BadOption: If it is refused.
+    """
+    if one.option.check is not None:
+        one.option.check(name, value)
+    try:
+        return fitted(name, value, one.type, one.option.help)
+    except BadOption:
+        if not one.option.lenient:
+            raise
+        return value
 
 
 def parted(kind: Any, given: Mapping[str, Any], function: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -191,19 +208,31 @@ def takes(function: F, also: Any = None) -> F:
     """
     known = {**declared(function), **({} if also is None else declared(also))}
     signature = inspect.signature(function)
-    own = [one for one in signature.parameters.values() if not is_unpacked(one)]
+    spelled = {name for name, one in signature.parameters.items() if name in known and not is_unpacked(one)}
+
+    @wraps(function)
+    def call(*arguments: Any, **more: Any) -> Any:
+        bound = signature.bind(*arguments, **more)
+        for name in spelled & bound.arguments.keys():
+            bound.arguments[name] = accepted(name, bound.arguments[name], known[name])
+        return function(*bound.args, **bound.kwargs)
+
+    call.__signature__ = _signature(signature, known)  # type: ignore[attr-defined]
+    call.__doc__ = _documented(function.__doc__ or "", known)
+    return cast(F, call)
+
+
+def _signature(own: inspect.Signature, known: Mapping[str, Declared]) -> inspect.Signature:
+    """What a function spells out, and the options that it unpacks."""
+    spelled = [one for one in own.parameters.values() if not is_unpacked(one)]
+    plain = [one for one in spelled if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    typed = [one.replace(annotation=known[one.name].type) if one.name in known else one for one in plain]
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=one.option.default, annotation=one.type)
         for name, one in known.items()
-        if name not in {each.name for each in own}
+        if name not in {each.name for each in plain}
     ]
-    var = [one for one in own if one.kind is inspect.Parameter.VAR_KEYWORD]
-    plain = [
-        one.replace(annotation=known[one.name].type) if one.name in known else one for one in own if one not in var
-    ]
-    function.__signature__ = signature.replace(parameters=[*plain, *more, *var])  # type: ignore[attr-defined]
-    function.__doc__ = _documented(function.__doc__ or "", known)
-    return function
+    return own.replace(parameters=[*typed, *more, *(one for one in spelled if one not in plain)])
 
 
 def described(one: Option) -> str:
@@ -230,7 +259,8 @@ def _documented(doc: str, known: Mapping[str, Declared]) -> str:
     end = next((place for place in range(start + 1, len(lines)) if not lines[place].strip()), len(lines))
     at = next((place for place in range(start, end) if re.match(r" *options: ", lines[place])), end)
     replaced = next((place for place in range(start, end) if re.match(r" *\w+: As declared in ", lines[place])), None)
-    told = [f"{' ' * indent}{name}: {described(one.option)}" for name, one in known.items()]
+    there = {line.strip().partition(":")[0] for place, line in enumerate(lines[:end]) if start < place != replaced}
+    told = [f"{' ' * indent}{name}: {described(one.option)}" for name, one in known.items() if name not in there]
     if replaced is None:
         return "\n".join([*lines[:at], *told, *lines[at:]])
     return "\n".join([*lines[:replaced], *told, *lines[replaced + 1 :]])

@@ -132,7 +132,7 @@ def make_plan(name: str, aggregation: str | None = None, options: Mapping[str, A
         BadOption: If a recipe is given another aggregation, or an option a value that it does not have.
         WrongQuantity: If the aggregation cannot combine what the method measures.
     """
-    name, plus, way_asked = name.partition("+")
+    name, plus, way_asked = (name if isinstance(name, str) else repr(name)).partition("+")
     if plus and aggregation is not None:
         raise BadOption(f"{name}+{way_asked} names a way across layers, and aggregation={aggregation!r} another.")
     aggregation = way_asked if plus else aggregation

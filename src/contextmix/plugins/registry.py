@@ -46,7 +46,7 @@ class Registry(Mapping[str, T], Generic[T]):
         """
         try:
             return self._plugins()[name.replace("-", "_")]
-        except KeyError:
+        except (KeyError, AttributeError, TypeError):
             raise UnknownName(self.kind, name, self._plugins()) from None
 
     def __contains__(self, name: object) -> bool:

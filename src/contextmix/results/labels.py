@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from contextmix.errors import NotFinite, UnknownPosition, WrongShape
+from contextmix.errors import NotFinite, UnknownName, UnknownPosition, WrongShape
 from contextmix.results.provenance import Provenance, Quantity
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ def checked_values(values: Any, dims: tuple[str, ...]) -> Array:
             f"A map with the axes {dims} was asked for. Axes are any of {', '.join(AXES)}, each once and in this "
             "order, or rows and columns would be confused: rename or transpose the array."
         )
-    array = np.array(values, order="C")  # safetensors writes the memory as it lies
+    try:
+        array = np.array(values, order="C")  # safetensors writes the memory as it lies
+    except (ValueError, TypeError) as reason:
+        raise WrongShape(f"A map holds a rectangle of numbers, and these values are none: {reason}") from reason
     if array.dtype.kind not in "fiu":
         raise WrongShape(f"A map holds real numbers, and this array holds {array.dtype}. Convert it to floats first.")
     array = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
@@ -76,8 +80,21 @@ def labelled(
     return xr.DataArray(array, coordinates, dims, name=str(quantity), attrs=_attributes(quantity, provenance))
 
 
+def quantity_of(asked: Quantity | str) -> Quantity:
+    """A quantity by its name.
+
+    Raises:
+        UnknownName: If there is no such quantity.
+    """
+    try:
+        return Quantity(asked)
+    except ValueError:
+        raise UnknownName("quantity", str(asked), [str(one) for one in Quantity]) from None
+
+
 def place(axis: str, index: int, known: Sequence[int]) -> int:
     """Where a number stands on an axis; negative numbers count from the end."""
+    index = operator.index(index)
     if index in known:
         return known.index(index)
     if -len(known) <= index < 0:

@@ -173,6 +173,8 @@ class Provenance:
             >>> Provenance.from_dict(Provenance("attention").to_dict()) == Provenance("attention")
             True
         """
+        if not isinstance(values, Mapping):
+            raise BadFile(f"The provenance is a mapping of fields, and this is {type(values).__name__}.")
         for name in (each.name for each in fields(cls)):
             if name not in values or not isinstance(values[name], _TYPES.get(name, Mapping)):
                 raise BadFile(f"The provenance needs a field {name!r} of the right type: {values.get(name)!r:.60}.")

@@ -5,6 +5,7 @@ Rows are queries, the tokens that receive. Columns are keys, the tokens they dra
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -72,15 +73,17 @@ class TokenMap:
         targets: Sequence[str] | None = None,
         selected: Mapping[str, int] | None = None,
     ) -> None:
+        if not isinstance(tokens, Tokens) or not isinstance(provenance, Provenance):
+            raise TypeError("A TokenMap is made of values, dims, Tokens, a quantity and a Provenance.")
         self.tokens: Final = tokens
         self.query_tokens: Final = tokens if query_tokens is None else query_tokens
-        self.quantity: Final = Quantity(quantity)
+        self.quantity: Final = labels.quantity_of(quantity)
         self.provenance: Final = provenance
         self.targets: Final = None if targets is None else tuple(targets)
         self.selected: Final[Mapping[str, int]] = dict(selected or {})
         array = labels.checked_values(values, tuple(dims))
         count = len(array) if tuple(dims)[:1] == ("layer",) else 0
-        self.layers: Final = tuple(range(count)) if layers is None else tuple(int(layer) for layer in layers)
+        self.layers: Final = tuple(range(count)) if layers is None else tuple(map(operator.index, layers))
         names: dict[str, Sequence[Any]] = {"query": self.query_tokens.pieces, "key": tokens.pieces}
         names |= {"layer": self.layers, "target": self.targets or ()}
         self._array: Final = labels.labelled(array, names, tuple(dims), self.selected, self.quantity, provenance)

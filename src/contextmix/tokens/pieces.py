@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import operator
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from numbers import Integral
+from types import NoneType
 from typing import Any
 
 from contextmix.errors import AmbiguousToken, BadFile, BadInput, UnknownToken, WrongShape
@@ -49,9 +51,10 @@ class Tokens:
     """Where the tokens of an image or a sound stand."""
 
     def __post_init__(self) -> None:
-        special = self.special or (False,) * len(self.pieces)
-        for name, labels in (("pieces", self.pieces), ("ids", self.ids), ("special", special), ("words", self.words)):
-            self._set(name, None if labels is None else tuple(labels))
+        self._set("pieces", _entries("pieces", self.pieces, str))
+        self._set("special", _entries("special", self.special, int) or (False,) * len(self.pieces))
+        self._set("ids", None if self.ids is None else _entries("ids", self.ids, Integral))
+        self._set("words", None if self.words is None else _entries("words", self.words, Integral, NoneType))
         spans = None if self.spans is None else tuple(None if span is None else tuple(span) for span in self.spans)
         self._set("spans", spans)
         self._refuse_misfits()
@@ -236,6 +239,18 @@ def _visible(character: str, blank: bool) -> str:
         return "␣"
     hidden = category in ("Cc", "Cf", "Cs", "Zl", "Zp") and (blank or character not in _JOINERS)
     return f"⟨U+{ord(character):04X}⟩" if hidden else character
+
+
+def _entries(name: str, values: Any, *kinds: type) -> tuple[Any, ...]:
+    """The labels of all tokens; a wrong call says what was given."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} of Tokens has one entry per token; got {type(values).__name__}.")
+    found = tuple(values)
+    own = (one.item() if getattr(one, "shape", None) == () else one for one in found)  # of numpy or torch
+    wrong = next((one for one in own if not isinstance(one, kinds)), None)
+    if wrong is not None:
+        raise TypeError(f"An entry of {name} of Tokens cannot be {type(wrong).__name__}.")
+    return found
 
 
 _VIEWS: tuple[Callable[[str], str], ...] = (str, str.strip, lambda piece: piece.strip().casefold())

@@ -159,6 +159,8 @@ def source_and_target(found: TokenMap) -> tuple[TokenMap, TokenMap]:
     Raises:
         WrongShape: If it is no joint map.
     """
+    if not isinstance(found, TokenMap):
+        raise TypeError(f"source_and_target() divides a TokenMap; got {type(found)}.")
     count = found.provenance.notes.get("source_tokens")
     if count is None or "key" not in found.dims or not 0 < count < len(found.tokens):
         raise WrongShape(
