@@ -1,4 +1,4 @@
-"""Whether numbers can be what a result says they are: asked before a file is written, and of every file that is read."""
+"""Whether numbers can be what a result says they are: asked before a file is written and when one is read."""
 
 from __future__ import annotations
 

@@ -163,8 +163,8 @@ def places_from_dict(fields: Any) -> Places:
         raise BadFile(f"The places of the tokens, {kind}, have no field {more[0]!r:.60}.")
     for name, fits in known.items():
         if name not in fields or not fits(fields[name]):
-            found = f"{fields.get(name)!r:.60}"
-            raise BadFile(f"The places of the tokens, {kind}, need a field {name!r} of the right type: {found}.")
+            held = f"{fields.get(name)!r:.60}"
+            raise BadFile(f"The places of the tokens, {kind}, need a field {name!r} of the right type: {held}.")
     try:
         found: Places = made(**{name: fields[name] for name in known})
     except (TypeError, ValueError, WrongShape) as reason:
