@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.strategies import causal_maps, lower_half, stochastic_maps, tensors
 
-from contextmix.maths.shares import half_residual, measured_residual, row_shares
+from contextmix.maths.shares import half_residual, measured_residual, row_shares, whole_rows
 
 
 def tensor(rows):
@@ -108,3 +108,36 @@ def test_what_goes_in_stays_as_it_was(maps, ratio):
     row_shares(maps), half_residual(maps), measured_residual(maps, ratio)
     assert torch.equal(maps, before[0])
     assert torch.equal(ratio, before[1])
+
+
+@given(stochastic_maps(2, 4, 4), st.sampled_from([torch.bfloat16, torch.float16]))
+def test_rows_that_half_precision_rounded_sum_to_one_again(maps, dtype):
+    rounded = maps.to(dtype).float()
+    found = whole_rows(rounded)
+    for h in range(2):
+        for i in range(4):
+            total = sum(rounded[h, i].tolist())
+            assert found[h, i].tolist() == pytest.approx([share / total for share in rounded[h, i].tolist()], rel=1e-6)
+            assert sum(found[h, i].tolist()) == pytest.approx(1, abs=4e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rows_of_which_a_sink_took_a_part_stay_as_they_are(dtype):
+    """By design they sum to less: 0.3 of one row, and of the other row so little that it might be rounding."""
+    scores = torch.tensor([[[1.0, 0.5, 0.6], [8.0, 0.1, 0.2]]])
+    weights = torch.cat([scores, torch.full((1, 2, 1), 0.4)], dim=-1).softmax(-1)[..., :-1].to(dtype).float()
+    assert weights.sum(-1)[0, 0] < 0.9
+    assert abs(weights.sum(-1)[0, 1] - 1) < 0.01
+    assert torch.equal(whole_rows(weights), weights)
+    plain = scores.softmax(-1).to(dtype).float()
+    both = whole_rows(torch.stack([weights, plain]))  # of a batch, each sequence by itself
+    assert torch.equal(both[0], weights)
+    assert torch.equal(both[1], whole_rows(plain))
+
+
+@given(stochastic_maps(2, 4, 4), st.sampled_from([torch.float32, torch.float64]))
+def test_what_was_computed_in_full_precision_stays_bit_for_bit(maps, dtype):
+    own = maps.to(dtype)
+    torch.testing.assert_close(whole_rows(own), own, rtol=1e-7, atol=0)
+    off = own * 0.999 + torch.rand(own.shape, generator=torch.Generator().manual_seed(0), dtype=dtype) * 1e-5
+    assert torch.equal(whole_rows(off), off)

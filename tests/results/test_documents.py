@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from contextmix.errors import BadFile, OutputExists, OutputUnwritable
+from contextmix.errors import BadFile, OutputExists, OutputUnwritable, WrongQuantity
 from contextmix.results.documents import SCHEMA
 from contextmix.results.files import refuse_place, write_atomically
 from contextmix.results.labels import AXES
@@ -34,7 +34,9 @@ MADE = Provenance(
 
 
 def example(value=0.25):
-    return TokenMap([value, 0.5], ("key",), Tokens(("[CLS]", "film")), "share", MADE, selected={"query": 1, "layer": 4})
+    return TokenMap(
+        [value, 0.125], ("key",), Tokens(("[CLS]", "film")), "share", MADE, selected={"query": 1, "layer": 4}
+    )
 
 
 def assert_same(one, other):
@@ -55,7 +57,10 @@ def maps(draw):
     shape = tuple(draw(st.integers(1, 4)) for _ in dims)
     lengths = dict(zip(dims, shape, strict=True))
     dtype = draw(st.sampled_from([np.float32, np.float64]))
-    finite = st.floats(allow_nan=False, allow_infinity=False, width=32 if dtype is np.float32 else 64)
+    width, quantity = 32 if dtype is np.float32 else 64, draw(st.sampled_from(Quantity))
+    finite = st.floats(allow_nan=False, allow_infinity=False, width=width)
+    if quantity is Quantity.SHARE:  # at most four in a row
+        finite = st.floats(0, 0.25, width=width)
 
     def labels(axis):
         count = lengths.get(axis, draw(st.integers(1, 3)))
@@ -70,7 +75,7 @@ def maps(draw):
         draw(hnp.arrays(dtype, shape, elements=finite)),
         dims,
         keys,
-        draw(st.sampled_from(Quantity)),
+        quantity,
         Provenance(draw(any_text), notes={draw(any_text): draw(any_text)}),
         query_tokens=draw(st.sampled_from([None, queries])) if lengths.get("query") in (None, len(keys)) else queries,
         layers=layers,
@@ -122,7 +127,7 @@ def test_json_is_readable(tmp_path):
 def test_safetensors_holds_a_plain_tensor(tmp_path):
     example().save(str(tmp_path / "map.SAFETENSORS"))
     with safe_open(tmp_path / "map.SAFETENSORS", framework="numpy") as file:
-        assert file.get_tensor("values").tolist() == [0.25, 0.5]
+        assert file.get_tensor("values").tolist() == [0.25, 0.125]
         assert json.loads(file.metadata()["contextmix"])["provenance"]["method"] == "norm_encoder"
 
 
@@ -368,3 +373,166 @@ def test_damaged_places_name_the_field():
     placed["tokens"]["places"]["step"] = "wide"
     with pytest.raises(BadFile, match="places of the tokens"):
         TokenMap.from_dict(placed)
+
+
+# Numbers that cannot be what they say they are
+
+
+def stored(path, document):
+    """A document as other hands may have written it, in either format."""
+    if path.suffix == ".json":
+        path.write_text(json.dumps(document))
+    else:
+        labels = {name: value for name, value in document.items() if name != "values"}
+        values = np.array(document["values"], dtype=document["dtype"])
+        save_file({"values": values}, path, {"contextmix": json.dumps(labels)})
+    return path
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    ("dims", "values", "aggregation", "said"),
+    [
+        (["key"], [0.5, 0.5], None, None),
+        (["key"], [0.0, 0.0], None, None),
+        (["key"], [0.2, 0.1], None, None),  # others took part, such as a sink
+        (["key"], [0.5, 0.503], None, None),  # a row that bfloat16 rounded, as 0.1.0 kept it
+        (["key"], [0.5, 0.51], None, "the row sums to 1.01"),
+        (["key"], [0.5, 0.55], "rollout", None),
+        (["key"], [0.5, 0.6], "rollout", "the row sums to 1.1"),
+        (["key"], [1.2, -0.2], None, "one of them is -0.2"),
+        (["key"], [float("nan"), 0.5], None, "NaN or infinite"),
+        (["key"], [float("inf"), 0.5], None, "NaN or infinite"),
+        (["query", "key"], [[0.5, 0.5], [0.5, 0.75]], None, "the row at query 1 sums to 1.25"),
+        (["layer", "query", "key"], [[[0.5, 0.5], [1, 0]], [[0.7, 0.9], [0, 1]]], None, "layer 1, query 0 sums to 1.6"),
+        (["layer", "query"], [[0.5, 0.5]], None, None),  # ratios
+        (["layer", "query"], [[0.5, 1.5]], None, "the one at layer 0, query 1 is 1.5"),
+        ([], 2.0, None, "it is 2"),
+    ],
+)
+def test_shares_that_cannot_be_shares_are_refused(tmp_path, suffix, dims, values, aggregation, said):
+    document = {**example().to_dict(), "dims": dims, "values": values, "dtype": "float64", "selected": {}}
+    document["provenance"] = {**document["provenance"], "aggregation": aggregation}
+    path = stored(tmp_path / f"map{suffix}", document)
+    if said is None:
+        assert np.array_equal(TokenMap.load(path).values, np.array(values))
+        return
+    with pytest.raises(BadFile, match=said):
+        TokenMap.load(path)
+    with pytest.raises(BadFile, match=said):
+        TokenMap.from_dict(document)
+    signed = stored(tmp_path / f"signed{suffix}", {**document, "quantity": "signed"})
+    if "NaN" not in said:
+        assert np.array_equal(TokenMap.load(signed).values, np.array(values))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_could_not_be_read_back_is_not_written(tmp_path, suffix):
+    wrong = example().derive(values=[0.5, 0.75])
+    with pytest.raises(WrongQuantity, match=r"the row sums to 1\.25.*quantity='signed'.*as_share"):
+        wrong.save(tmp_path / f"map{suffix}")
+    assert list(tmp_path.iterdir()) == []
+    wrong.derive(quantity="signed").save(tmp_path / f"map{suffix}")
+    assert_same(TokenMap.load(tmp_path / f"map{suffix}"), wrong.derive(quantity="signed"))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "int8", "int64", "bool", "uint8", "complex64"])
+def test_numbers_of_another_precision_than_the_labels_say(tmp_path, dtype):
+    import torch
+    from safetensors.torch import save_file as save_torch
+
+    labels = {**example().to_dict(), "dtype": "float32"}
+    del labels["values"]
+    tensor = torch.tensor([0.25, 0.125]).to(getattr(torch, dtype))
+    save_torch({"values": tensor}, tmp_path / "map.safetensors", {"contextmix": json.dumps(labels)})
+    with pytest.raises(BadFile, match="Its values are stored as"):
+        TokenMap.load(tmp_path / "map.safetensors")
+
+
+def test_numbers_that_are_too_large_for_their_precision(tmp_path):
+    document = {**example().to_dict(), "quantity": "norm", "dtype": "float32", "values": [1e39, 1.0]}
+    with pytest.raises(BadFile, match="NaN or infinite"):
+        TokenMap.load(stored(tmp_path / "map.json", document))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_pipe_is_not_waited_for(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"map{suffix}")
+    with pytest.raises(BadFile, match="is a pipe"):
+        TokenMap.load(tmp_path / f"map{suffix}")
+
+
+# Damage of every kind
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | any_text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(any_text, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def places_in(value, path=()):
+    """Every place in a document, as the keys that lead to it."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in entries:
+        yield (*path, key)
+        yield from places_in(inner, (*path, key))
+
+
+def damaged(document, path, value):
+    """The document with another value in one place, or without it where the value is ``...``."""
+    copied = json.loads(json.dumps(document))
+    inner = copied
+    for key in path[:-1]:
+        inner = inner[key]
+    if value is ...:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return copied
+
+
+WHOLE = TokenMap(
+    np.full((2, 2, 3), 0.25),
+    ("layer", "query", "key"),
+    Tokens(("a", "b", "c"), (1, 2, 3), (True, False, False), (None, 0, 0), (None, (0, 1), (1, 2)), "bc"),
+    "share",
+    MADE,
+    query_tokens=Tokens(("x", "y"), places=Frames(16000, 800, 320, 0, 400, (0, 1))),
+    layers=(3, 5),
+).to_dict()
+
+
+@given(st.sampled_from(list(places_in(WHOLE))), st.just(...) | json_values)
+@settings(max_examples=400)
+def test_a_field_of_any_other_content_is_refused_or_fits(path, value):
+    changed = damaged(WHOLE, path, value)
+    try:
+        found = TokenMap.from_dict(changed)
+    except BadFile:
+        return
+    repr(found)
+    found.to_dataframe()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@given(data=st.data())
+@settings(max_examples=200)
+def test_bytes_that_were_flipped_or_cut_are_refused_or_fit(tmp_path_factory, suffix, data):
+    folder = tmp_path_factory.getbasetemp() / "flipped"
+    folder.mkdir(exist_ok=True)
+    TokenMap.from_dict(WHOLE).save(folder / f"whole{suffix}", overwrite=True)
+    content = bytearray((folder / f"whole{suffix}").read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    path = folder / f"part{suffix}"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)) | st.just(len(content)))])
+    try:
+        found = TokenMap.load(path)
+    except BadFile:
+        return
+    assert np.isfinite(found.values).all()
+    if found.quantity is Quantity.SHARE and "key" in found.dims:
+        assert found.values.min() > -1e-4
+        assert found.values.sum(found.dims.index("key")).max() < 1.07

@@ -22,7 +22,7 @@ from contextmix.evidence.blimp import Pair, Pairs, Span, read_pairs
 from contextmix.evidence.experiment import Setup
 from contextmix.models.traced_model import TracedModel
 from contextmix.plugins.scoring import METRICS
-from contextmix.results.files import write_atomically
+from contextmix.results.files import make_folder, write_atomically
 from contextmix.tokens.pieces import Tokens
 
 SINGLE = ("value_zeroing", "attention", "norm", "norm_encoder", "alti")
@@ -128,7 +128,7 @@ def scores(setup: Setup, found: Material, *, masked: bool) -> Run:
         {"id": f"{one.pair.paradigm}:{one.pair.number}", "text": one.text, "query": one.query} for one in found.placed
     ]
     path = setup.out / "data" / f"{name}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows).encode(), overwrite=True)
     fields = {"text_field": "text", "pair_field": None, "label_field": None, "id_field": "id", "query_field": "query"}
     asked: dict[str, Any] = {"methods": (*SINGLE, *ROLLED), "layers": "all", "limit": None, "strict": True, **fields}

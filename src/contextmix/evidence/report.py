@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from contextmix.results.files import write_atomically
+from contextmix.results.files import make_folder, write_atomically
 from contextmix.views.figures.canvas import encoded, pyplot
 from contextmix.views.figures.latex import escape
 
@@ -118,15 +118,15 @@ class Report:
             BadOption: If there are figures and matplotlib is not installed.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         files: dict[str, bytes] = {}
         for table in self.tables:
-            files[f"{table.name}.csv"] = table.numbers.to_csv().encode()
-            files[f"{table.name}.md"] = markdown(table.texts).encode()
-            files[f"{table.name}.tex"] = latex(table).encode()
+            files[f"{table.name}.csv"] = _bytes(table.numbers.to_csv())
+            files[f"{table.name}.md"] = _bytes(markdown(table.texts))
+            files[f"{table.name}.tex"] = _bytes(latex(table))
         for figure in self.figures:
             files |= {f"{figure.name}.{kind}": data for kind, data in drawn(figure).items()}
-        files[f"{self.name}.md"] = self.text().encode()
+        files[f"{self.name}.md"] = _bytes(self.text())
         files[f"{self.name}.json"] = (json.dumps(dict(self.record), indent=1) + "\n").encode()
         for name, data in files.items():
             write_atomically(folder / name, data, overwrite=True)
@@ -190,6 +190,11 @@ def drawn(figure: Figure) -> dict[str, bytes]:
     canvas = Canvas(figsize=figure.size, layout="constrained")
     figure.draw(canvas)
     return {kind: encoded(canvas, f".{kind}", dpi=200) for kind in ("png", "svg")}
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8, with half characters (a broken text, a file name that is not UTF-8) as escapes."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _text(value: Any) -> str:

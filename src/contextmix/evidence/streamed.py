@@ -22,10 +22,11 @@ from contextmix.datasets.running.progress import reporter
 from contextmix.datasets.running.stopping import stoppable
 from contextmix.datasets.running.work import Advance
 from contextmix.datasets.storage.identity import differences, model_identity
-from contextmix.errors import BadInput, BadOption, ContextMixError, Interrupted, OtherRun, UnsupportedModel
+from contextmix.errors import BadFile, BadInput, BadOption, ContextMixError, Interrupted, OtherRun, UnsupportedModel
 from contextmix.evidence.experiment import Setup
 from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
 from contextmix.models.traced_model import TracedModel
+from contextmix.results.files import make_folder, write_atomically
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.texts import encode
 
@@ -79,6 +80,7 @@ def streamed(
 
     Raises:
         OtherRun: If the file was made with other data, models or settings, or another process is writing it.
+        BadFile: If the file is damaged.
         BadInput: If no text could be measured.
         Interrupted: If SIGTERM or Ctrl-C told it to stop.
     """
@@ -95,7 +97,7 @@ def streamed(
         "versions": dict(model.origin.versions),
     }
     path = setup.out / "texts" / f"{name}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with _locked(path), stoppable() as stopped, reporter(source.count, show=setup.progress) as told:
         done = _kept(path, json.loads(json.dumps(decides)))
         told(Advance(len([row for row in done if row < source.count]), 0, 0, earlier=True))
@@ -146,9 +148,9 @@ def _found(lines: Sequence[Mapping[str, Any]]) -> Streamed:
 def _kept(path: Path, decides: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
     """What an earlier call kept, by row; a last line that was cut off is removed."""
     whole = b"".join(_whole_lines(path)) if path.exists() else b""
-    lines = [json.loads(line) for line in whole.splitlines()]
+    lines = [_line(path, number, line) for number, line in enumerate(whole.splitlines())]
     if not lines:
-        path.write_bytes(json.dumps(decides).encode() + b"\n")
+        write_atomically(path, json.dumps(decides).encode() + b"\n", overwrite=True)
         return {}
     if changed := differences(decides, lines[0]):
         raise OtherRun(
@@ -156,8 +158,23 @@ def _kept(path: Path, decides: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
             f"{'; '.join(changed[:5])}. Choose another folder, or remove the file."
         )
     if len(whole) < path.stat().st_size:
-        path.write_bytes(whole)
+        write_atomically(path, whole, overwrite=True)
     return {line["row"]: line for line in lines[1:]}
+
+
+def _line(path: Path, number: int, content: bytes) -> dict[str, Any]:
+    """What a line says: the first one what decides the numbers, the others what was found about a text."""
+    try:
+        found = json.loads(content)
+        sound = isinstance(found, dict) and (number == 0 or isinstance(found.get("row"), int))
+    except (ValueError, RecursionError):
+        sound = False
+    if not sound:
+        raise BadFile(
+            f"Line {number + 1} of {path} is damaged, and the numbers in the others cannot be trusted either. Remove "
+            "the file and run the same command again: its texts are measured anew."
+        )
+    return found  # type: ignore[no-any-return]
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:

@@ -27,6 +27,39 @@ def row_shares(maps: Tensor) -> Tensor:
     return torch.where(sums > 0, maps / sums, torch.zeros_like(maps))
 
 
+def whole_rows(attention: Tensor) -> Tensor:
+    """Attention weights as shares of their rows, where a model in half precision rounded each of them by itself.
+
+        out_ij = a_ij / Σ_k a_ik
+
+    A softmax gives rows that sum to one. Rounding each weight to bfloat16 moves a sum by 2⁻⁹ at most, to float16 by
+    2⁻¹¹. A sequence with a row that is off by more does not get its sums from a softmax alone (a sink took part, for
+    one), and stays as it is; so does whatever was computed in float32 or float64, bit for bit.
+
+    Args:
+        attention: (..., head, query, key), ≥ 0, in float32 or float64; half precision is told by the numbers.
+
+    Returns:
+        The same shape.
+
+    Example:
+        >>> rounded = torch.tensor([[[0.7, 0.2, 0.1]]]).bfloat16().float()
+        >>> float(rounded.sum()), float(whole_rows(rounded).sum())
+        (0.99951171875, 1.0)
+    """
+    half = next((dtype for dtype in (torch.bfloat16, torch.float16) if _is_rounded_to(attention, dtype)), None)
+    if half is None:
+        return attention
+    sums = attention.sum(-1, keepdim=True)
+    rounding = 0.6 * torch.finfo(half).eps + attention.shape[-1] * torch.finfo(half).smallest_normal * 2**-10
+    whole = ((sums - 1).abs() <= rounding).all(-2, keepdim=True).all(-3, keepdim=True)
+    return torch.where(whole, attention / sums, attention)
+
+
+def _is_rounded_to(numbers: Tensor, dtype: torch.dtype) -> bool:
+    return torch.equal(numbers.to(dtype).to(numbers.dtype), numbers)
+
+
 def at_most_one(combined: Tensor, maps: Tensor) -> Tensor:
     """Shares that come of products of maps of shares: what is above one by rounding is one, see `within`.
 

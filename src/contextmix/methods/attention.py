@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from contextmix.maths.bounds import within
+from contextmix.maths.shares import whole_rows
 from contextmix.plugins.contracts import Method
 from contextmix.plugins.papers import VASWANI_2017
 from contextmix.results.token_map import Quantity
@@ -26,12 +27,14 @@ def measure(layer: LayerTrace, *, heads: Literal["mean", "each"] = "mean") -> Te
         heads: ``"mean"`` over heads, or ``"each"`` head by itself.
 
     Returns:
-        (..., query, key), or (..., head, query, key) for each head. Rows sum to one (less with attention sinks).
+        (..., query, key), or (..., head, query, key) for each head. Rows sum to one (less with attention sinks), also
+        of a model in half precision, see `whole_rows`.
 
     Source:
         Vaswani et al. (2017), eq. 1; GlobEnc calls the mean W.
     """
-    return layer.attention if heads == "each" else layer.attention.mean(-3)
+    shares = whole_rows(layer.attention)
+    return shares if heads == "each" else shares.mean(-3)
 
 
 def ratio(layer: LayerTrace) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from contextmix.maths.shares import half_residual
+from contextmix.maths.shares import half_residual, whole_rows
 from contextmix.plugins.contracts import Method
 from contextmix.plugins.papers import ABNAR_2020
 from contextmix.results.token_map import Quantity
@@ -23,7 +23,7 @@ def measure(layer: LayerTrace) -> Tensor:
     Source:
         Abnar & Zuidema (2020), section 3; GlobEnc, eq. 13.
     """
-    return half_residual(layer.attention.mean(-3), apart=layer.cross)
+    return half_residual(whole_rows(layer.attention).mean(-3), apart=layer.cross)
 
 
 def ratio(layer: LayerTrace) -> Tensor:

@@ -15,9 +15,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 
-from contextmix.errors import BadFile, ContextMixError
+from contextmix.errors import BadFile, ContextMixError, WrongQuantity
 from contextmix.results.files import write_atomically
 from contextmix.results.provenance import Provenance, Quantity
+from contextmix.results.soundness import fault_of_shares
 from contextmix.tokens.pieces import Tokens
 
 FORMAT = "contextmix.tokenmap"
@@ -40,7 +41,14 @@ def write(arguments: Arguments, path: Path | str, overwrite: bool = False) -> No
     Raises:
         OutputExists: If the file exists and may not be replaced.
         OutputUnwritable: If it cannot be written.
+        WrongQuantity: If it says that its numbers are shares, and they cannot be.
     """
+    if fault := _fault(arguments):
+        raise WrongQuantity(
+            f"The map says that its numbers are shares, parts of a whole, and {fault}: whoever reads its file would "
+            "take them for what they are not, and TokenMap.load refuses it. Say what they are, as "
+            "map.derive(quantity='signed'), or divide rows by their sums with map.as_share()."
+        )
     encode = _json_lines if Path(path).suffix.lower() == ".json" else _safetensors
     write_atomically(path, encode(arguments), overwrite)
 
@@ -56,16 +64,19 @@ def read(path: Path | str, build: Callable[[Mapping[str, Any]], Any]) -> Any:
         What was built: a map that is equal in every bit, label and note.
 
     Raises:
-        BadFile: If the file is missing, damaged, of another kind, or of a newer schema.
+        BadFile: If the file is missing, damaged, of another kind, or of a newer schema, or its numbers cannot be what
+            it says they are: NaN, infinite, shares below zero or of more than the whole.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise BadFile(f"Cannot read {path}: maps are stored as {' or '.join(SUFFIXES)}, and this name ends otherwise.")
+    if path.is_fifo():
+        raise BadFile(f"{path} is a pipe, and whether anyone will write into it cannot be known. Name a file.")
     try:
         return build(_read_json(path) if suffix == ".json" else _read_safetensors(path))
-    except (ContextMixError, SafetensorError, OSError, ValueError, RecursionError) as reason:
-        said = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason
+    except (ContextMixError, SafetensorError, OSError, ValueError, RecursionError, MemoryError) as reason:
+        said = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason or type(reason).__name__
         raise BadFile(f"Cannot read {path} as a contextmix result: {said} Write it again with map.save().") from reason
 
 
@@ -91,18 +102,38 @@ def built(document: Mapping[str, Any], build: Callable[..., Any]) -> Any:
         if name not in document or not fits(document[name]):
             raise BadFile(f"The field {name!r} is missing or of the wrong type: {document.get(name)!r:.60}.")
     try:
-        return build(**_arguments(document))
-    except (ContextMixError, ValueError) as reason:
+        arguments = _arguments(document)
+        found = build(**arguments)
+    except (ContextMixError, ValueError, OverflowError) as reason:
         raise BadFile(f"Its fields do not fit each other. {reason}") from reason
+    if fault := _fault(arguments):
+        raise BadFile(
+            f"It says that its numbers are shares, parts of a whole, and {fault}. The file was damaged, or written by "
+            "other hands; its numbers cannot be trusted."
+        )
+    return found
+
+
+def _fault(arguments: Arguments) -> str | None:
+    dims, aggregated = arguments["dims"], arguments["provenance"].aggregation is not None
+    return fault_of_shares(arguments["values"], dims, arguments["quantity"], aggregated=aggregated)
+
+
+def _values(document: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """The numbers in the precision that their labels name; binary ones must be stored in it."""
+    values, dtype = np.asarray(document["values"]), document["dtype"]
+    if values.dtype.kind not in "fi":
+        raise BadFile(f"The values are not a rectangle of numbers, but {values.dtype}.")
+    if isinstance(document["values"], np.ndarray) and values.dtype != dtype:
+        raise BadFile(f"Its values are stored as {values.dtype}, and its labels say {dtype}: one of them was changed.")
+    with np.errstate(over="ignore"):  # what is too large for float32 is infinite, and refused as such
+        return values.astype(dtype)
 
 
 def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
-    values = np.asarray(document["values"])
-    if values.dtype.kind not in "fi":
-        raise BadFile(f"The values are not a rectangle of numbers, but {values.dtype}.")
     query_tokens = document["query_tokens"]
     return {
-        "values": values.astype(document["dtype"]),
+        "values": _values(document),
         "tokens": Tokens.from_dict(document["tokens"]),
         "quantity": Quantity(document["quantity"]),
         "provenance": Provenance.from_dict(document["provenance"]),
@@ -154,7 +185,14 @@ def _read_json(path: Path) -> Any:
 def _read_safetensors(path: Path) -> Any:
     with safe_open(path, framework="numpy") as file:
         document = json.loads((file.metadata() or {}).get("contextmix", "null"))
-        return document if not isinstance(document, dict) else {**document, "values": file.get_tensor("values")}
+        if not isinstance(document, dict):
+            return document
+        if "values" not in file.keys():  # noqa: SIM118, the file is no mapping
+            raise BadFile("It holds no tensor 'values'.")
+        stored = file.get_slice("values").get_dtype()
+        if stored not in ("F32", "F64"):  # numpy has no word for some of the others
+            raise BadFile(f"Its values are stored as {stored}, and maps are stored as F32 or F64.")
+        return {**document, "values": file.get_tensor("values")}
 
 
 def _all(kind: type, value: Any) -> bool:

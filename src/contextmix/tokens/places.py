@@ -5,7 +5,8 @@ Places are geometry alone: they hold no pixel and no sample, so a stored result 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,23 +156,52 @@ def places_from_dict(fields: Any) -> Places:
         True
     """
     kind = fields.get("kind") if isinstance(fields, Mapping) else None
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise BadFile(f"The places of the tokens are neither patches nor frames: {fields!r:.60}.")
+    made, known = _KINDS[kind]
+    if more := sorted(fields.keys() - known.keys() - {"kind"}):
+        raise BadFile(f"The places of the tokens, {kind}, have no field {more[0]!r:.60}.")
+    for name, fits in known.items():
+        if name not in fields or not fits(fields[name]):
+            held = f"{fields.get(name)!r:.60}"
+            raise BadFile(f"The places of the tokens, {kind}, need a field {name!r} of the right type: {held}.")
     try:
-        found: Places = _KINDS[kind](**{name: _numbers(value) for name, value in fields.items() if name != "kind"})
+        found: Places = made(**{name: fields[name] for name in known})
     except (TypeError, ValueError, WrongShape) as reason:
         raise BadFile(f"The places of the tokens do not fit together: {reason}") from reason
     return found
 
 
-def _numbers(value: Any) -> Any:
-    """The value itself, if it is made of nothing but numbers."""
-    for one in value if isinstance(value, list | tuple) else [value]:
-        if isinstance(one, list | tuple):
-            _numbers(one)
-        elif one is not None and (isinstance(one, bool) or not isinstance(one, int | float)):
-            raise TypeError(f"{one!r} is no number")
-    return value
+Fits = Callable[[Any], bool]
 
 
-_KINDS: dict[Any, Any] = {"patches": Patches, "frames": Frames}
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _real(value: Any) -> bool:
+    return _whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _list_of(fits: Fits, length: int | None = None) -> Fits:
+    return lambda value: isinstance(value, list | tuple) and length in (None, len(value)) and all(map(fits, value))
+
+
+def _maybe(fits: Fits) -> Fits:
+    return lambda value: value is None or fits(value)
+
+
+_PAIR = _list_of(_whole, 2)
+_KINDS: dict[str, tuple[Any, dict[str, Fits]]] = {
+    "patches": (
+        Patches,
+        {"size": _PAIR, "grid": _PAIR, "window": _list_of(_real, 4), "cells": _list_of(_maybe(_PAIR))},
+    ),
+    "frames": (
+        Frames,
+        {
+            **dict.fromkeys(("rate", "samples", "step", "first", "reach"), _whole),
+            "numbers": _list_of(_maybe(_whole)),
+        },
+    ),
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +36,14 @@ class Stamp:
 
     @classmethod
     def of(cls, path: Path, shown: str) -> Stamp:
-        """Read size and time; `BadFile` where there is no readable file."""
+        """Read size and time; `BadFile` where there is no readable file, or a pipe, which would be waited for."""
         with readable(shown):
             status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BadFile(
+                f"{shown} is a pipe or a device, and rows are read more than once, from anywhere. Write them into a "
+                "file, and name that."
+            )
         return cls(path.resolve(), shown, status.st_size, status.st_mtime_ns)
 
     def refuse_changed(self) -> None:

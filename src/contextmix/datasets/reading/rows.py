@@ -11,6 +11,10 @@ import numpy as np
 
 from contextmix.datasets.reading.rationales import Spans, spans_of
 
+LARGEST_TEXT = 2**20
+"""Characters: some 200,000 tokens, more than any attention map of them would fit into memory. A tokenizer takes about a
+thousand times the memory of what it reads, so longer ones are refused before it sees them, also where texts are cut."""
+
 MISSING = "Fill it in, or leave the row out."
 _WHOLE_NUMBER = re.compile(r"-?[1-9][0-9]{0,17}|0")  # what int() and back leaves as it was, and 64 bits hold
 
@@ -22,7 +26,8 @@ class Problem:
     Attributes:
         kind: A short word to count by. Of a whole row: ``empty_line``, ``invalid_utf8``, ``broken_json``,
             ``not_an_object``, ``broken_csv``, ``open_quote``, ``wrong_columns``, ``oversized_row``. Of one field:
-            ``missing_field``, ``missing_text``, ``wrong_type``, ``empty_text``, ``lone_surrogate``, ``wrong_label``,
+            ``missing_field``, ``missing_text``, ``wrong_type``, ``empty_text``, ``oversized_text``,
+            ``lone_surrogate``, ``wrong_label``,
             ``missing_id``, ``wrong_id``, ``duplicate_id``,
             ``missing_query``, ``wrong_query``, ``wrong_rationale``.
         reason: What was found and what to do.
@@ -156,6 +161,9 @@ def _text(found: Mapping[str, object], field: str | None) -> str | Problem | Non
     if not isinstance(value, str):
         said = f"The field {field!r} is {_type(value)}, {_short(value)}. Write a text into it."
         return Problem("wrong_type", said)
+    if len(value) > LARGEST_TEXT:
+        said = f"The field {field!r} holds {len(value):,} characters, and at most {LARGEST_TEXT:,} are tokenised."
+        return Problem("oversized_text", f"{said} Look for a line end that is missing, or cut the text into several.")
     if not value.strip():
         return Problem("empty_text", f"The field {field!r} holds only white space. {MISSING}")
     if _has_lone_surrogate(value):

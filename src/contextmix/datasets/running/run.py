@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import partial
 from itertools import islice
@@ -20,6 +20,7 @@ from contextmix.datasets.running.progress import Count, reporter
 from contextmix.datasets.running.stopping import stoppable
 from contextmix.datasets.running.work import Advance, Report, Work
 from contextmix.datasets.running.workers import in_processes
+from contextmix.datasets.storage.checksums import Record, Shape, checksums_of, number_of, trusted
 from contextmix.datasets.storage.results import Run
 from contextmix.datasets.storage.settings import GOLD, RANDOMISED, Settings
 from contextmix.errors import BadOption, Interrupted, OutputUnwritable
@@ -109,15 +110,29 @@ def _done(work: Work, engine: Engine, progress: bool) -> Run:
     folder = work.folder
     with folder.locked(), reporter(work.source.count, show=progress) as told, stoppable() as stopped:
         folder.open(manifest)
-        shards = _open_shards(work, told)
+        there = folder.manifest()
+        shards, known = _open_shards(work, told, checksums_of(there))
+        summary = {name: there[name] for name in ("summary",) if isinstance(there.get(name), Mapping)}
+        record = Record(folder, {**manifest, **summary}, known)
         _try(work, shards)
-        with _resumable(work):
-            for _ in engine(work, manifest["model"], shards, told, stopped):
-                pass
-            if shards or "summary" not in folder.manifest():
-                folder.write_manifest({**manifest, "summary": told.summary()})
+        with _resumable(work), _recorded(record):
+            for number in engine(work, manifest["model"], shards, told, stopped):
+                record.add(number)
+            record.keep(**({} if summary and not shards else {"summary": told.summary()}))
         folder.tidy()
     return Run(folder.path)
+
+
+@contextmanager
+def _recorded(record: Record) -> Iterator[None]:
+    """However the work ends, the manifest knows what was finished."""
+    record.keep()
+    try:
+        yield
+    except BaseException:
+        with suppress(OutputUnwritable):  # the disk is full: what ended the work is told
+            record.keep()
+        raise
 
 
 def _names(asked: str | Sequence[str]) -> tuple[str, ...]:
@@ -152,16 +167,16 @@ def _engine(job: Job, engine: str, workers: int, address: str | None) -> Engine:
     return partial(on_ray, job, workers, address)
 
 
-def _open_shards(work: Work, told: Count) -> list[int]:
-    """The shards that are not finished; of the others it is told that they are there."""
-    size, rows = work.measurer.settings.shard_size, work.source.count
-    count = -(-rows // size)
-    there = work.folder.finished(count)
+def _open_shards(work: Work, told: Count, known: Mapping[str, str]) -> tuple[list[int], dict[str, str]]:
+    """The shards that are not finished, and the checksums of the others, of which it is told that they are there."""
+    shape = Shape.of(work.measurer.settings, work.source.count)
+    there, found = trusted(work.folder, shape, known)
     if work.retry:
         there = {number: (rows, failed) for number, (rows, failed) in there.items() if not failed}
     for rows, failed in there.values():
         told(Advance(rows, 0, failed, earlier=True))
-    return [number for number in range(count) if number not in there]
+    kept = {name: one for name, one in found.items() if number_of(name) in there}
+    return [number for number in range(shape.count) if number not in there], kept
 
 
 def _try(work: Work, shards: Sequence[int]) -> None:

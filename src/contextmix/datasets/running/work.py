@@ -17,7 +17,7 @@ from contextmix.datasets.running.measure import Measurer, Outcome, Ready
 from contextmix.datasets.running.memory import Trimmer
 from contextmix.datasets.running.scores import axes_of
 from contextmix.datasets.storage.folder import RunFolder
-from contextmix.datasets.storage.table import Result, as_table
+from contextmix.datasets.storage.table import Result, as_table, schema
 from contextmix.errors import BadRow, Interrupted
 
 PART_SECONDS = 30.0
@@ -118,7 +118,7 @@ class _Shard:
 
     def __init__(self, work: Work, number: int) -> None:
         self.work, self.number, self.folder = work, number, work.folder
-        found = self.folder.parts(number)
+        found = self._parts()
         self.earlier = len(found)
         shard = self.folder.read(number) if work.retry else None
         self.kept = _once([*([] if shard is None else [shard]), *found], failures=not work.retry)
@@ -157,7 +157,12 @@ class _Shard:
     def finish(self) -> None:
         """Write the shard."""
         self._write_maps()
-        self.folder.write(self.number, [*self.kept, *self.folder.parts(self.number)[self.earlier :], *self.tables])
+        self.folder.write(self.number, [*self.kept, *self._parts()[self.earlier :], *self.tables])
+
+    def _parts(self) -> list[pa.Table]:
+        """What is on the disk of this shard, of the columns that it has."""
+        wanted = schema(self.work.axes, self.work.measurer.settings.metric_columns)
+        return [table for table in self.folder.parts(self.number) if table.schema.equals(wanted)]
 
     def _write_maps(self) -> None:
         if self.maps:

@@ -3,13 +3,15 @@
     manifest.json              everything that decides the numbers; written first, with a summary at the end
     shards/00000.parquet       the rows of one window of the data; there or not, never half
     maps/00000-000.safetensors its maps, where these were asked for; there before the shard is
-    parts/00000-000.parquet    batches of a shard that is not finished; gone when it is
+    parts/00000-000-….parquet  batches of a shard that is not finished; gone when it is
 
-A file is written under another name, forced to the disk and renamed. A shard that is there is finished.
+A file is written under another name, forced to the disk and renamed. A shard that is there is finished; the manifest
+holds the checksums of its files.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +26,7 @@ from safetensors.numpy import save as safetensors_bytes
 
 from contextmix.datasets.storage.identity import differences
 from contextmix.errors import BadFile, OtherRun, OutputUnwritable
-from contextmix.results.files import write_atomically
+from contextmix.results.files import make_folder, write_atomically
 
 FORMAT = "contextmix.run"
 MANIFEST = "manifest.json"
@@ -81,8 +83,10 @@ class RunFolder:
         """
         path = self.path / MANIFEST
         try:
+            if path.is_fifo():
+                raise ValueError("it is a pipe")
             found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as reason:
+        except (OSError, ValueError, RecursionError) as reason:
             said = getattr(reason, "strerror", None) or reason
             raise BadFile(f"{self.path} is not the folder of a run: {path.name} cannot be read ({said}).") from reason
         if not isinstance(found, dict) or found.get("format") != FORMAT:
@@ -115,19 +119,26 @@ class RunFolder:
     # Shards ----------------------------------------------------------------------------------------------------------
 
     def finished(self, count: int) -> dict[int, tuple[int, int]]:
-        """The shards that are there: number → rows and failures. A damaged one counts as not there."""
+        """The shards that are there, by their footers alone: number → rows and failures."""
         found = {}
         for number in range(count):
             try:
-                footer = pq.read_metadata(self.shard(number))
-            except (OSError, pa.ArrowException):
+                with self.shard(number).open("rb") as file:
+                    footer = pq.read_metadata(file)
+                found[number] = footer.num_rows, int((footer.metadata or {}).get(b"contextmix.failed", 0))
+            except (OSError, ValueError, pa.ArrowException):
                 continue
-            found[number] = footer.num_rows, int((footer.metadata or {}).get(b"contextmix.failed", 0))
         return found
 
     def shards(self) -> list[Path]:
         """The tables that are there, in the order of the data."""
-        return sorted((self.path / "shards").glob("[0-9]*.parquet"), key=lambda path: int(path.stem))
+        found = [path for path in (self.path / "shards").glob("*.parquet") if path.stem.isdecimal()]
+        return sorted(found, key=lambda path: int(path.stem))
+
+    def discard(self, number: int) -> None:
+        """Remove what is left of a damaged shard, so that nothing of it is taken for what is measured anew."""
+        for path in (self.shard(number), *self.maps(number), *self._parts(number)):
+            path.unlink(missing_ok=True)
 
     def read(self, number: int) -> pa.Table | None:
         """One shard; None where it is not there, or damaged."""
@@ -144,18 +155,20 @@ class RunFolder:
         table = pa.concat_tables(tables).sort_by("row")
         failed = len(table) - table["problem"].null_count
         metadata = {**(table.schema.metadata or {}), b"contextmix.failed": str(failed).encode()}
-        self._write_table(self.shard(number), table.replace_schema_metadata(metadata))
+        write_atomically(self.shard(number), _encoded(table.replace_schema_metadata(metadata)), overwrite=True)
         for path in self._parts(number):
             path.unlink()
 
     def write_part(self, number: int, tables: Sequence[pa.Table]) -> None:
         """Keep batches of a shard that is not finished."""
-        path = self.path / "parts" / f"{number:05}-{len(self._parts(number)):03}.parquet"
-        self._write_table(path, pa.concat_tables(tables))
+        content = _encoded(pa.concat_tables(tables))
+        name = f"{number:05}-{len(self._parts(number)):03}-{_digest(content)}.parquet"
+        write_atomically(self.path / "parts" / name, content, overwrite=True)
 
     def parts(self, number: int) -> list[pa.Table]:
-        """What an interrupted process kept of a shard."""
-        return [table for table in map(_read, self._parts(number)) if table is not None]
+        """What an interrupted process kept of a shard, without what was damaged since."""
+        whole = [path for path in self._parts(number) if _is_whole(path)]
+        return [table for table in map(_read, whole) if table is not None]
 
     def write_maps(self, number: int, maps: Mapping[str, Any]) -> None:
         """Keep maps: ``row/method`` → array. A row in two files has the same in both: a process was interrupted."""
@@ -173,11 +186,8 @@ class RunFolder:
         return sorted((self.path / "parts").glob(f"{number:05}-*.parquet"))
 
     def _make(self) -> None:
-        try:
-            for name in _FOLDERS:
-                (self.path / name).mkdir(parents=True, exist_ok=True)
-        except OSError as reason:
-            raise OutputUnwritable(self.path, reason.strerror or str(reason)) from reason
+        for name in _FOLDERS:
+            make_folder(self.path / name)
 
     def _refuse_others(self) -> None:
         """Without a manifest, whatever is there is not known to be ours."""
@@ -192,19 +202,34 @@ class RunFolder:
                 "Results would lie among other files; choose a new or empty folder."
             )
 
-    def _write_table(self, path: Path, table: pa.Table) -> None:
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
-        write_atomically(path, sink.getvalue(), overwrite=True)
-
 
 DECIDES = ("schema", "settings", "data", "model", "versions")
 """The parts of a manifest that decide the numbers."""
 
 
+def _encoded(table: pa.Table) -> Any:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue()
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a part still is what its name says; the names of earlier versions say nothing."""
+    digest = path.stem.split("-")[2:]
+    try:
+        return not digest or digest == [_digest(path.read_bytes())]
+    except OSError:
+        return False
+
+
 def _read(path: Path) -> pa.Table | None:
     try:
-        return pq.read_table(path)
+        with path.open("rb") as file:  # by its name, pyarrow finds no file whose name is not UTF-8
+            return pq.read_table(file, page_checksum_verification=True)
     except (OSError, pa.ArrowException):
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
+from contextmix.datasets.storage.checksums import Reader, Shape, checksums_of, repair
 from contextmix.datasets.storage.folder import RunFolder
-from contextmix.datasets.storage.settings import Settings
-from contextmix.datasets.storage.table import METRICS, SCHEMA
-from contextmix.errors import BadFile, BadInput, BadOption, UnknownName, UnknownPosition
+from contextmix.datasets.storage.manifests import settings_of
+from contextmix.datasets.storage.table import METRICS
+from contextmix.errors import BadFile, BadInput, BadOption, ContextMixError, UnknownName, UnknownPosition
 from contextmix.plugins.contracts import Scored
 from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.token_map import TokenMap
@@ -41,12 +42,9 @@ class Run:
         self.folder = RunFolder(path)
         self.manifest: Mapping[str, Any] = self.folder.manifest()
         """Everything that decides the numbers: settings, data, model, versions; and the summary of a finished run."""
-        if self.manifest.get("schema") != SCHEMA:
-            raise BadFile(
-                f"{path} was written with schema {self.manifest.get('schema')!r} and this version of contextmix reads "
-                f"{SCHEMA}. Use the version that the manifest names."
-            )
-        self.settings = Settings.from_dict(self.manifest["settings"])
+        self.settings = settings_of(self.manifest, str(path))
+        shape = Shape.of(self.settings, self.total)
+        self._reader = Reader(self.folder, shape, checksums_of(self.manifest))
 
     def __repr__(self) -> str:
         names = ", ".join(self.settings.methods)
@@ -56,8 +54,8 @@ class Run:
         """Rows that are there, failures included."""
         if not self.folder.shards():
             return 0
-        with _readable():
-            return int(self.dataset.count_rows())
+        with self._readable():
+            return int(self._opened(self.folder.shards()).count_rows())
 
     @property
     def total(self) -> int:
@@ -71,12 +69,17 @@ class Run:
 
     @property
     def dataset(self) -> ds.Dataset:
-        """All shards that are finished by now as one pyarrow dataset, for filters, columns and batches of any size."""
+        """All shards that are finished by now as one pyarrow dataset, for filters, columns and batches of any size.
+
+        Before that, each is compared with its checksum, once as long as it does not change.
+        """
         paths = self.folder.shards()
         if not paths:
             raise BadFile(f"{self.folder.path} holds no finished shard yet. Run the same command again to go on.")
-        with _readable():
-            return ds.dataset([str(path) for path in paths], format="parquet")
+        with self._readable():
+            for path in paths:
+                self._reader.refuse_damaged(path)
+            return self._opened(paths)
 
     def to_pandas(self, columns: list[str] | None = None) -> pd.DataFrame:
         """The rows with results as a DataFrame, indexed by row; all of them are loaded.
@@ -88,9 +91,17 @@ class Run:
 
     def outcomes(self) -> dict[tuple[str, str], list[Scored]]:
         """What the metrics say: (metric, method) → one `Scored` per row with results, in order."""
-        names = [(metric, method) for metric in self.settings.metrics for method in self.settings.methods]
         frame = self.to_pandas([*self.settings.metric_columns, "notes"])
-        notes = [json.loads(text or "{}").get(METRICS, {}) for text in frame["notes"]]
+        try:
+            return self._outcomes(frame, [json.loads(text or "{}").get(METRICS, {}) for text in frame["notes"]])
+        except (AttributeError, LookupError, TypeError, ValueError) as reason:
+            raise BadFile(
+                f"The notes in {self.folder.path} do not fit its metrics ({reason!r:.80}): they were damaged. "
+                f"{repair(self.folder)}"
+            ) from reason
+
+    def _outcomes(self, frame: pd.DataFrame, notes: list[Any]) -> dict[tuple[str, str], list[Scored]]:
+        names = [(metric, method) for metric in self.settings.metrics for method in self.settings.methods]
         found = {}
         for metric, method in names:
             column = f"{metric}:{method}"
@@ -162,14 +173,26 @@ class Run:
             there = f"{len(self):,} of {self.total:,} rows, whole shards of {self.settings.shard_size}"
             raise UnknownPosition("row", number, [there])
         # Shards hold a window of the data in its order, so the place within one is known.
-        with _readable():
-            table = pq.read_table(shard, filters=ds.field("row") == number)
+        with self._readable():
+            self._reader.refuse_damaged(shard)
+            with shard.open("rb") as file:
+                table = pq.read_table(file, filters=ds.field("row") == number, page_checksum_verification=True)
         found: dict[str, Any] = table.to_pylist()[0]
         if found["problem"] is not None:
             raise BadInput(f"Row {number} ({found['source']}) has no scores. {found['reason']}")
         return found
 
     def _token_map(self, name: str, found: dict[str, Any], values: Any, dims: list[str]) -> TokenMap:
+        """What was stored as a map; what does not fit together was not stored so."""
+        try:
+            return self._put_together(name, found, values, dims)
+        except (ContextMixError, AttributeError, LookupError, TypeError, ValueError) as reason:
+            raise BadFile(
+                f"What {self.folder.path} holds of row {found['row']} does not fit together ({reason}): it was "
+                f"damaged. {repair(self.folder)}"
+            ) from reason
+
+    def _put_together(self, name: str, found: dict[str, Any], values: Any, dims: list[str]) -> TokenMap:
         column = self._column(name)
         notes = {**column["provenance"]["notes"], **json.loads(found["notes"] or "{}").get(name, {})}
         if found["prediction"] is not None:
@@ -194,22 +217,45 @@ class Run:
         )
 
     def _array(self, number: int, name: str) -> Any:
-        for path in self.folder.maps(number // self.settings.shard_size):
-            with safe_open(path, framework="numpy") as file:
-                if f"{number}/{name}" in file.keys():  # noqa: SIM118, the file is no mapping
-                    return file.get_tensor(f"{number}/{name}")
+        with self._readable():
+            for path in self.folder.maps(number // self.settings.shard_size):
+                self._reader.refuse_damaged(path)
+                with safe_open(path, framework="numpy") as file:
+                    if f"{number}/{name}" in file.keys():  # noqa: SIM118, the file is no mapping
+                        return file.get_tensor(f"{number}/{name}")
         raise BadFile(
-            f"The map of row {number} is in no file of {self.folder.path / 'maps'}: it was removed after the run."
+            f"The map of row {number} is in no file of {self.folder.path / 'maps'}: it was removed after the run. "
+            f"{repair(self.folder)}"
         )
 
     def _frame(self, where: Any, columns: list[str] | None) -> pd.DataFrame:
-        known = self.dataset.schema.names
+        dataset = self.dataset
+        known = dataset.schema.names
         for name in columns or []:
             if name not in known:
                 raise UnknownName("column of this run", name, known)
         chosen = None if columns is None else ["row", *(name for name in columns if name != "row")]
-        with _readable():
-            return self.dataset.to_table(filter=where, columns=chosen).to_pandas().set_index("row")
+        with self._readable():
+            return dataset.to_table(filter=where, columns=chosen).to_pandas().set_index("row")
+
+    def _opened(self, paths: Sequence[Path]) -> ds.Dataset:
+        """Shards as one dataset; pyarrow opens no file by a name that is not UTF-8."""
+        checked = ds.ParquetFileFormat(
+            default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+        )
+        if _is_utf8(paths[0]):
+            return ds.dataset([str(path) for path in paths], format=checked)
+        parts = [checked.make_fragment(pa.PythonFile(path.open("rb"), mode="r")) for path in paths]
+        return ds.FileSystemDataset(parts, parts[0].physical_schema, checked)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Say as `BadFile` which file is damaged, and how it is repaired."""
+        try:
+            yield
+        except (OSError, ValueError, pa.ArrowException, SafetensorError) as reason:
+            said = str(reason).splitlines()[0].rstrip(".") if str(reason) else type(reason).__name__
+            raise BadFile(f"A file of {self.folder.path} cannot be read: {said}. {repair(self.folder)}") from reason
 
 
 def open_run(path: Path | str) -> Run:
@@ -224,17 +270,6 @@ def open_run(path: Path | str) -> Run:
     return Run(path)
 
 
-@contextmanager
-def _readable() -> Iterator[None]:
-    """Say as `BadFile` which shard is damaged."""
-    try:
-        yield
-    except (OSError, pa.ArrowException) as reason:
-        raise BadFile(
-            f"A shard cannot be read: {str(reason).rstrip('.')}. Run the same command again: it is measured anew."
-        ) from reason
-
-
 def _tokens(found: Mapping[str, Any]) -> Tokens:
     spans = None
     if found["starts"] is not None:
@@ -244,3 +279,11 @@ def _tokens(found: Mapping[str, Any]) -> Tokens:
     ids = None if found["ids"] is None else tuple(found["ids"])
     words = None if found["words"] is None else tuple(found["words"])
     return Tokens(tuple(found["tokens"]), ids, tuple(found["special"]), words, None if spans is None else tuple(spans))
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

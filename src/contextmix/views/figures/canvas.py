@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from contextmix.errors import BadOption, OutputExists, OutputUnwritable
+from contextmix.errors import BadOption, OutputUnwritable
+from contextmix.results.files import refuse_place, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,12 +90,8 @@ def save(drawn: Axes | Figure | Any, path: str | Path, *, overwrite: bool = Fals
     path = Path(path)
     if path.suffix not in KINDS:
         raise OutputUnwritable(path, f"figures are written as {', '.join(KINDS)}, not as {path.suffix!r}")
-    if path.exists() and not overwrite:
-        raise OutputExists(path)
-    try:
-        path.write_bytes(encoded(root(drawn.flat[0] if hasattr(drawn, "flat") else drawn), path.suffix))
-    except OSError as error:
-        raise OutputUnwritable(path, error.strerror or str(error)) from error
+    refuse_place(path, overwrite)  # before the work, not after it
+    write_atomically(path, encoded(root(drawn.flat[0] if hasattr(drawn, "flat") else drawn), path.suffix), overwrite)
 
 
 def encoded(figure: Figure, kind: str, **options: Any) -> bytes:

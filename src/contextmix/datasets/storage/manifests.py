@@ -1,0 +1,135 @@
+"""Whether a manifest holds what readers of a run rely on: each field of its type, and every column described."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from contextmix.datasets.storage.settings import Settings
+from contextmix.datasets.storage.table import SCHEMA
+from contextmix.errors import BadFile, ContextMixError
+from contextmix.results.provenance import Provenance, Quantity
+
+Fits = Callable[[Any], bool]
+
+
+def settings_of(manifest: Mapping[str, Any], where: str) -> Settings:
+    """The settings of a run, once its manifest is known to be whole.
+
+    Args:
+        manifest: As it was read.
+        where: What messages call it.
+
+    Raises:
+        BadFile: If it has another schema, or a field is missing or holds something else.
+    """
+    if manifest.get("schema") != SCHEMA or isinstance(manifest["schema"], bool):
+        raise BadFile(
+            f"{where} was written with schema {manifest.get('schema')!r:.40} and this version of contextmix reads "
+            f"{SCHEMA}. Use the version that the manifest names."
+        )
+    _refuse(manifest, _PARTS, "", where)
+    _refuse(manifest["settings"], _SETTINGS, "settings.", where)
+    _refuse({**_LATER, **manifest["settings"]}, _LATER_SETTINGS, "settings.", where)
+    _refuse(manifest["data"], {"rows": _count}, "data.", where)
+    try:
+        settings = Settings.from_dict(manifest["settings"])
+        settings.plans, settings.judges  # noqa: B018  names that this version does not know
+    except (ContextMixError, TypeError, KeyError) as reason:
+        raise BadFile(
+            f"The settings in the manifest of {where} were changed, or are of another version of contextmix: {reason} "
+            f"{RESTORE}"
+        ) from reason
+    for name in settings.methods:
+        _refuse(manifest["columns"], {name: _mapping}, "columns.", where)
+        _refuse(manifest["columns"][name], _COLUMN, f"columns.{name}.", where)
+    return settings
+
+
+RESTORE = "Restore it from a copy; or run the same command again, which says what differs and repairs what does not."
+
+
+def _refuse(part: Mapping[str, Any], fields: Mapping[str, Fits], path: str, where: str) -> None:
+    for name, fits in fields.items():
+        if name not in part:
+            raise BadFile(f"The manifest of {where} lacks the field '{path}{name}': it was damaged. {RESTORE}")
+        if not fits(part[name]):
+            found = f"{part[name]!r:.60}"
+            raise BadFile(
+                f"The field '{path}{name}' in the manifest of {where} holds {found}, which is none of what may stand "
+                f"there: it was damaged. {RESTORE}"
+            )
+
+
+def _mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _count(value: Any) -> bool:
+    return _whole(value) and 0 < value < 2**63
+
+
+def _name(value: Any) -> bool:
+    return _text(value) or _whole(value)
+
+
+def _maybe(fits: Fits) -> Fits:
+    return lambda value: value is None or fits(value)
+
+
+def _list_of(fits: Fits) -> Fits:
+    return lambda value: isinstance(value, list) and all(map(fits, value))
+
+
+def _options(value: Any) -> bool:
+    return _mapping(value) and all(map(_mapping, value.values()))
+
+
+def _target(value: Any) -> bool:
+    return _name(value) or (_list_of(_name)(value) and len(value) == 2)
+
+
+def _provenance(value: Any) -> bool:
+    try:
+        return _mapping(value) and isinstance(Provenance.from_dict(value), Provenance)
+    except ContextMixError:
+        return False
+
+
+_PARTS: dict[str, Fits] = dict.fromkeys(("settings", "data", "model", "versions", "columns"), _mapping)
+_SETTINGS: dict[str, Fits] = {
+    "methods": _options,
+    "query": _maybe(_name),
+    "target": _maybe(_target),
+    "layers": _maybe(lambda value: value == "all" or _whole(value) or _list_of(_whole)(value)),
+    **dict.fromkeys(("words", "maps", "truncate"), _flag),
+    "shard_size": _count,
+}
+_LATER = {"metrics": {}, "reference": "", "removal": "", "seed": 0, "randomised_rows": None}
+"""Runs of the first versions have none of these."""
+_LATER_SETTINGS: dict[str, Fits] = {
+    "metrics": _options,
+    "reference": _text,
+    "removal": _text,
+    "seed": _whole,
+    "randomised_rows": _maybe(_count),
+}
+_COLUMN: dict[str, Fits] = {
+    "dims": lambda value: _list_of(_text)(value) and value[-1:] == ["key"],
+    "quantity": lambda value: value in list(Quantity),
+    "layers": _list_of(_whole),
+    "targets": _maybe(_list_of(_text)),
+    "provenance": _provenance,
+}
