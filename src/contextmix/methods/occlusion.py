@@ -34,7 +34,9 @@ def attribute(
         run: The input, the model, and the explained score: of the predicted class or next token unless the user names
             another.
         replace: Put the ``"mask"`` or the ``"unknown"`` token in its place, or ``"delete"`` it, so that what follows
-            moves up; ``"auto"`` masks where the tokenizer has a mask, and deletes elsewhere (decoders).
+            moves up; ``"auto"`` masks where the tokenizer has a mask, and deletes elsewhere and in decoders: these were
+            not trained with masks, also where the tokenizer has a token of that name. The note ``replaced_by`` says
+            which it was.
         score: The ``"probability"`` of the class or token (softmax over all of them; of labels that do not exclude
             each other the logistic function of its own logit), or its ``"logit"``. Of a contrast the difference of the
             two.
@@ -53,7 +55,7 @@ def attribute(
         differ in the replacement and in the score: here the token is masked and the probability taken, as in the
         evaluation of DecompX, which also leaves special tokens out.
     """
-    replace = ("delete" if run.mask_id is None else "mask") if replace == "auto" else replace
+    replace = _usual(run) if replace == "auto" else replace
     hidden = _hidden(run, replace, score)
     ids, kept = _variants(run, hidden, replace)
     clean = _read(run, run.scores[None], score)[0]
@@ -64,7 +66,11 @@ def attribute(
     found[hidden] = clean - torch.cat(parts)
     left = torch.ones(len(run.tokens), dtype=torch.bool)
     left[hidden] = False
-    return Measured(found, {"not_replaced": left.nonzero().flatten()})
+    return Measured(found, {"not_replaced": left.nonzero().flatten(), "replaced_by": replace})
+
+
+def _usual(run: ModelRun) -> Literal["mask", "delete"]:
+    return "delete" if run.mask_id is None or run.looks_back() else "mask"
 
 
 def _variants(run: ModelRun, hidden: list[int], replace: str) -> tuple[Tensor, Tensor]:

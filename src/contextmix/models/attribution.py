@@ -25,7 +25,7 @@ from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.meaning import probabilities
 from contextmix.traces.model_run import ModelRun
-from contextmix.traces.trace import Checks, Origin
+from contextmix.traces.trace import Origin
 from contextmix.tracing.inputs.encode import Inputs, numbered
 from contextmix.tracing.inputs.heads import answers_questions, scores_tokens, speaks
 from contextmix.tracing.inputs.meaning import meaning_of
@@ -41,8 +41,9 @@ class Subject:
         model: The model.
         anatomy: Where its parts are.
         tokenizer: Its tokenizer, or None.
-        causal: Whether its tokens see only what stands before them.
+        causal: Whether it says at each token what comes next: its tokens see only what stands before them.
         origin: For provenance.
+        looks_back: The same of any model, with a head or without, found out when it is asked for.
     """
 
     model: PreTrainedModel
@@ -50,6 +51,7 @@ class Subject:
     tokenizer: Any
     causal: bool
     origin: Origin
+    looks_back: Callable[[], bool]
 
 
 def attributed(
@@ -97,6 +99,7 @@ def attributed(
         memory_budget,
         subject.tokenizer,
         -1 if cut else place,
+        subject.looks_back,
     )
     if tokens is None:  # patches and frames are counted by the run
         tokens = one.labels(subject.model, subject.anatomy, len(run.embeddings))
@@ -105,8 +108,8 @@ def attributed(
     asked = run if tick is None else ticking(run, tick)
     for plan in plans:
         found = plan.attribute(asked)
-        notes = {name: value.tolist() for name, value in found.notes.items()} | shared
-        made = subject.origin.provenance(Checks(), **plan.describe()).noting(**notes)
+        checks = {name: float(error) for name, error in found.checks.items()}
+        made = subject.origin.provenance(checks, **plan.describe()).noting(**found.notes, **shared)
         values = found.values.detach().cpu()
         yield _of_all_classes(values, run, plan, made) if target == "all" else _of_one(values, run, plan, made, tokens)
 

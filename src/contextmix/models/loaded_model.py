@@ -176,7 +176,7 @@ class LoadedModel:
         """What an attribution needs to know."""
         anatomy = self.anatomy(None if one is None else own_probe(stacked([one])))
         causal = speaks(self.model) and self.is_causal
-        return Subject(self.model, anatomy, self.tokenizer, causal, self.origin)
+        return Subject(self.model, anatomy, self.tokenizer, causal, self.origin, lambda: self.is_causal)
 
     def _record(
         self, tensors: Mapping[str, Tensor], visit: Callable[[LayerTrace], None], *, last_logits: int = 1

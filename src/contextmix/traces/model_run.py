@@ -101,7 +101,7 @@ class ModelRun:
         position: The token whose scores are explained (a language model has scores at each): -1, the last one, however
             many are left, or a position that must not be left out. None where the scores are those of the whole input.
         meaning: What the scores are, which decides how they become probabilities, if they do.
-        causal: Whether tokens see only what stands before them.
+        looks_back: Whether tokens see only what stands before them, as in decoders; found out when it is asked for.
     """
 
     tokens: Tokens
@@ -119,7 +119,7 @@ class ModelRun:
     memory_budget: int
     position: int | None = None
     meaning: Meaning = Meaning.ONE_OF
-    causal: bool = False
+    looks_back: Callable[[], bool] = lambda: False
 
     def gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The target's score and its gradient at other embeddings, in float32 at least.

@@ -10,6 +10,7 @@ from typing import Any
 from contextmix.datasets.reading.rows import Row
 from contextmix.datasets.running.scores import Draft, keep
 from contextmix.datasets.storage.settings import GOLD, Settings
+from contextmix.datasets.storage.table import CHECKS
 from contextmix.errors import BadInput
 from contextmix.models.traced_model import TracedModel
 from contextmix.options.catalogue import Asked
@@ -78,7 +79,8 @@ class Filler:
             draft.prediction, draft.target = notes.pop("prediction", {}), notes.get("target")
             draft.explained = _explained(notes)
             draft.scores[plan.name] = found.values
-            draft.notes[plan.name] = notes
+            checks = dict(found.provenance.checks)
+            draft.notes[plan.name] = {**notes, **({CHECKS: checks} if checks else {})}
 
 
 def _explained(notes: Mapping[str, Any]) -> Asked:

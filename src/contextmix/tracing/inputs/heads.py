@@ -82,8 +82,8 @@ def class_scores(model: PreTrainedModel, outputs: Any) -> Tensor:
             "classification head, or use a method that explains a representation, such as globenc."
         )
     raise UnsupportedModel(
-        f"{name} gives no score per class of the whole input: its scores have the shape {tuple(logits.shape)}, in a head "
-        "of a kind that contextmix does not know. Use a method that explains a representation, such as globenc."
+        f"{name} gives no score per class of the whole input: its scores have the shape {tuple(logits.shape)}, in a "
+        "head of a kind that contextmix does not know. Use a method that explains a representation, such as globenc."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -203,6 +203,7 @@ def model_run(
     memory_budget: int,
     tokenizer: Any,
     position: int | None = None,
+    looks_back: Callable[[], bool] = lambda: False,
 ) -> ModelRun:
     """Everything that a method needs to ask the model again about one input.
 
@@ -215,6 +216,7 @@ def model_run(
         memory_budget: Bytes that a method may use for its own tensors.
         tokenizer: For the ids of tokens; may be None.
         position: Whose scores; see `Rerunner`.
+        looks_back: Whether tokens see only what stands before them.
 
     Raises:
         UnsupportedModel: If the model gives no such scores.
@@ -242,6 +244,7 @@ def model_run(
         memory_budget=memory_budget,
         position=position,
         meaning=meaning,
+        looks_back=looks_back,
     )
 
 
