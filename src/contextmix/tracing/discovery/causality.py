@@ -33,5 +33,5 @@ def is_causal(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> bool:
     """
     look = _Look()
     with tapped(model, look):
-        quiet_run(model, probe, last_logits=1)
+        quiet_run(model.base_model, probe)  # its head attends to nothing
     return look.calls > 0 and not look.later
