@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from tests.methods.classifiers import MASK, TEXT, bert, encoded, function_run, linear, loaded, tokenizer
-from tests.tracing.tiny import ROUNDOFF, build, one_thread, token_ids, word_pieces
+from tests.tracing.tiny import ROUNDOFF, build, byte_pairs, one_thread, token_ids, word_pieces
 
 import contextmix as cm
 from contextmix.errors import BadInput, BadOption, UnknownName, UnsupportedModel
@@ -213,3 +213,28 @@ def test_a_class_or_a_head_that_does_not_exist_is_refused():
         loaded().explain(TEXT, method="occlusion", target=3)
     with pytest.raises(UnsupportedModel, match="gives no score per class"):
         cm.load(bert().bert, tokenizer()).explain(TEXT, method="occlusion")
+
+
+def with_mask(tokenizer):
+    """As Gemma's: a decoder's tokenizer that declares a mask, with which the model was never trained."""
+    tokenizer.add_special_tokens({"mask_token": "<mask>"})
+    return tokenizer
+
+
+@pytest.mark.parametrize("head", ["LMHeadModel", "ForSequenceClassification"])
+def test_a_decoder_is_not_asked_about_a_mask_that_its_tokenizer_declares(head):
+    model = cm.load(build("gpt2", head, vocab_size=301, num_labels=3), with_mask(byte_pairs()))
+    usual, deleted, masked = (
+        model.explain("a deep film", "occlusion", target=1, replace=how) for how in ("auto", "delete", "mask")
+    )
+    np.testing.assert_array_equal(usual.values, deleted.values)
+    assert np.abs(usual.values - masked.values).max() > 1e-6
+    assert [found.provenance.notes["replaced_by"] for found in (usual, deleted, masked)] == ["delete", "delete", "mask"]
+
+
+@pytest.mark.parametrize(("replace", "said"), [("auto", "mask"), ("delete", "delete"), ("unknown", "unknown")])
+def test_what_stood_in_the_place_of_a_token_is_said(replace, said, tmp_path):
+    found = loaded().explain(TEXT, "occlusion", replace=replace)
+    assert found.provenance.notes["replaced_by"] == said
+    found.save(tmp_path / "found.json")
+    assert cm.TokenMap.load(tmp_path / "found.json").provenance == found.provenance

@@ -120,7 +120,9 @@ def _texts(setup: Setup, settings: Settings, source: Source) -> list[Ready]:
 
 
 def _usual_removal(setup: Setup) -> Removal:
-    return "delete" if getattr(setup.traced.tokenizer, "mask_token_id", None) is None else "mask"
+    """The mask of a model that was trained with one; a decoder was not, whatever its tokenizer holds."""
+    masks = getattr(setup.traced.tokenizer, "mask_token_id", None) is not None and not setup.traced.is_causal
+    return "mask" if masks else "delete"
 
 
 def _supported(what: str, choice: Choice, refused: Mapping[str, str], *, by_name: bool) -> Choice:

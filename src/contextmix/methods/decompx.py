@@ -97,12 +97,13 @@ def attribute(
     else:
         values = _through_head(row, found, states[query : query + 1], bias, head)
     values = values[:, 0]
-    gap = _gap(values, true)
-    if bias != "none" and ffn in ("zero_origin", "tangent"):
-        _refuse_gap(gap, _allowed(run, layers))
+    notes = {"completeness": _gap(values, true)}
+    checks = notes if bias != "none" and ffn in ("zero_origin", "tangent") else {}
+    if checks:
+        _refuse_gap(notes["completeness"], _allowed(run, layers))
     if head == "none":
-        return Measured(values.norm(dim=-1), {"completeness": gap})
-    return Measured(values.T if run.position is None else values[:, 0], {"completeness": gap})
+        return Measured(values.norm(dim=-1), notes, checks)
+    return Measured(values.T if run.position is None else values[:, 0], notes, checks)
 
 
 def _query(run: ModelRun, head: Head | None, states: Tensor) -> int:

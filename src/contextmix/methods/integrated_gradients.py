@@ -76,7 +76,9 @@ def attribute(
     products = (end.to(average.dtype) - start.to(average.dtype)) * average
     with torch.no_grad():
         scores = run.target.of(run.scores_from(torch.stack([end, start]))).to(average.dtype)
-    return Measured(REDUCTIONS[reduce](products), _completeness(products.sum(), scores[0] - scores[1]))
+    notes = _completeness(products.sum(), scores[0] - scores[1])
+    checks = {"completeness": notes[_RELATIVE]} if _RELATIVE in notes else {}
+    return Measured(REDUCTIONS[reduce](products), notes, checks)
 
 
 def _refuse_steps(steps: int) -> None:
@@ -99,7 +101,10 @@ def _start(run: ModelRun, baseline: str) -> Tensor:
 def _completeness(total: Tensor, difference: Tensor) -> Mapping[str, Tensor]:
     error = (total - difference).abs()
     notes = {"completeness_error": error}
-    return notes | {"completeness_error_relative": error / difference.abs()} if difference else notes
+    return notes | {_RELATIVE: error / difference.abs()} if difference else notes
+
+
+_RELATIVE = "completeness_error_relative"
 
 
 def _quantity(options: Mapping[str, Any]) -> Quantity:

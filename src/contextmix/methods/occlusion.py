@@ -6,7 +6,6 @@ quantised models; but it asks about texts that nobody wrote, and of two words th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -16,6 +15,7 @@ from contextmix.errors import BadInput, BadOption
 from contextmix.plugins.contracts import Measured, ModelMethod
 from contextmix.plugins.papers import ZEILER_2014
 from contextmix.results.provenance import Quantity
+from contextmix.traces.meaning import NO_PROBABILITY, Meaning, probabilities
 from contextmix.traces.model_run import ModelRun
 
 ROWS_AT_ONCE = 64
@@ -34,17 +34,20 @@ def attribute(
         run: The input, the model, and the explained score: of the predicted class or next token unless the user names
             another.
         replace: Put the ``"mask"`` or the ``"unknown"`` token in its place, or ``"delete"`` it, so that what follows
-            moves up; ``"auto"`` masks where the tokenizer has a mask, and deletes elsewhere (decoders).
-        score: The ``"probability"`` of the class or token (softmax over all of them), or its ``"logit"``. Of a
-            contrast the difference of the two.
+            moves up; ``"auto"`` masks where the tokenizer has a mask, and deletes elsewhere and in decoders: these were
+            not trained with masks, also where the tokenizer has a token of that name. The note ``replaced_by`` says
+            which it was.
+        score: The ``"probability"`` of the class or token (softmax over all of them; of labels that do not exclude
+            each other the logistic function of its own logit), or its ``"logit"``. Of a contrast the difference of the
+            two.
 
     Returns:
         (key,), signed, in probability or logits. Special tokens are not hidden and get zero, and so does the token of a
         masked language model whose scores are explained: the note ``not_replaced`` lists their positions.
 
     Raises:
-        BadOption: If the model has no such token, the probability of its only class is asked for, or the memory budget
-            does not hold one run.
+        BadOption: If the model has no such token, a probability is asked of a regression or of an only class, or the
+            memory budget does not hold one run.
         BadInput: If the input is no token ids, holds special tokens alone, or is one token to delete.
 
     Source:
@@ -52,19 +55,22 @@ def attribute(
         differ in the replacement and in the score: here the token is masked and the probability taken, as in the
         evaluation of DecompX, which also leaves special tokens out.
     """
-    replace = ("delete" if run.mask_id is None else "mask") if replace == "auto" else replace
+    replace = _usual(run) if replace == "auto" else replace
     hidden = _hidden(run, replace, score)
-    read: Callable[[Tensor], Tensor] = _probabilities if score == "probability" else _logits
     ids, kept = _variants(run, hidden, replace)
-    clean = run.target.of(read(run.scores[None]))[0]
+    clean = _read(run, run.scores[None], score)[0]
     step = _rows_at_once(run)
     chunks = [slice(start, start + step) for start in range(0, len(ids), step)]
-    parts = [run.target.of(read(run.scores_of(ids[rows], kept[rows]))) for rows in chunks]
+    parts = [_read(run, run.scores_of(ids[rows], kept[rows]), score) for rows in chunks]
     found = torch.zeros(len(run.tokens), dtype=torch.float64, device=clean.device)
     found[hidden] = clean - torch.cat(parts)
     left = torch.ones(len(run.tokens), dtype=torch.bool)
     left[hidden] = False
-    return Measured(found, {"not_replaced": left.nonzero().flatten()})
+    return Measured(found, {"not_replaced": left.nonzero().flatten(), "replaced_by": replace})
+
+
+def _usual(run: ModelRun) -> Literal["mask", "delete"]:
+    return "delete" if run.mask_id is None or run.looks_back() else "mask"
 
 
 def _variants(run: ModelRun, hidden: list[int], replace: str) -> tuple[Tensor, Tensor]:
@@ -91,8 +97,8 @@ def _hidden(run: ModelRun, replace: str, score: str) -> list[int]:
             f"replace={replace!r} is not possible: no tokenizer names a {replace} token for this model. Use "
             "replace='delete', or another replacement."
         )
-    if score == "probability" and len(run.scores) == 1:
-        raise BadOption("The only class of this model always has probability 1. Use score='logit'.")
+    if score == "probability":
+        _refuse_no_probability(run)
     if replace == "delete" and len(run.tokens) == 1:
         raise BadInput("Deleting the only token leaves nothing to read. Use replace='mask' or 'unknown'.")
     hidden = [
@@ -115,12 +121,16 @@ def _rows_at_once(run: ModelRun) -> int:
     return min(ROWS_AT_ONCE, run.memory_budget // needed)
 
 
-def _probabilities(scores: Tensor) -> Tensor:
-    return scores.double().softmax(-1)
+def _refuse_no_probability(run: ModelRun) -> None:
+    if len(run.scores) == 1 and run.meaning is not Meaning.EACH:
+        raise BadOption("The only class of this model always has probability 1. Use score='logit'.")
+    if not run.meaning.has_probability:
+        raise BadOption(NO_PROBABILITY)
 
 
-def _logits(scores: Tensor) -> Tensor:
-    return scores.double()
+def _read(run: ModelRun, scores: Tensor, score: str) -> Tensor:
+    """The explained score of each row of logits (row, class): (row,)."""
+    return run.target.of(probabilities(scores, run.meaning) if score == "probability" else scores.double())
 
 
 METHOD = ModelMethod(

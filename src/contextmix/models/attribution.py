@@ -16,16 +16,20 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from contextmix.errors import BadOption
+from contextmix.options.asked import plain_target
 from contextmix.options.catalogue import Asked
 from contextmix.plugins.plan import Plan
 from contextmix.results.provenance import Provenance
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Anatomy
+from contextmix.traces.meaning import probabilities
 from contextmix.traces.model_run import ModelRun
-from contextmix.traces.trace import Checks, Origin
+from contextmix.traces.trace import Origin
 from contextmix.tracing.inputs.encode import Inputs, numbered
-from contextmix.tracing.inputs.targets import names_of, speaks
+from contextmix.tracing.inputs.heads import answers_questions, scores_tokens, speaks
+from contextmix.tracing.inputs.meaning import meaning_of
+from contextmix.tracing.inputs.targets import names_of
 from contextmix.tracing.runs.rerun import Rerunner, model_run
 
 
@@ -37,8 +41,9 @@ class Subject:
         model: The model.
         anatomy: Where its parts are.
         tokenizer: Its tokenizer, or None.
-        causal: Whether its tokens see only what stands before them.
+        causal: Whether it says at each token what comes next: its tokens see only what stands before them.
         origin: For provenance.
+        looks_back: The same of any model, with a head or without, found out when it is asked for.
     """
 
     model: PreTrainedModel
@@ -46,6 +51,7 @@ class Subject:
     tokenizer: Any
     causal: bool
     origin: Origin
+    looks_back: Callable[[], bool]
 
 
 def attributed(
@@ -74,6 +80,7 @@ def attributed(
     Raises:
         BadOption: If the target or the position means nothing to this model.
     """
+    target = plain_target(target)
     tokens = _labels(subject, one)
     place = scored_position(subject, tokens, position)
     if target == "all" and speaks(subject.model):
@@ -88,10 +95,11 @@ def attributed(
         subject.anatomy,
         _batched(subject, own),
         own.tokens or tokens or numbered(own.length),
-        None if target == "all" else target,
+        _first_of(subject, target),
         memory_budget,
         subject.tokenizer,
         -1 if cut else place,
+        subject.looks_back,
     )
     if tokens is None:  # patches and frames are counted by the run
         tokens = one.labels(subject.model, subject.anatomy, len(run.embeddings))
@@ -100,8 +108,8 @@ def attributed(
     asked = run if tick is None else ticking(run, tick)
     for plan in plans:
         found = plan.attribute(asked)
-        notes = {name: value.tolist() for name, value in found.notes.items()} | shared
-        made = subject.origin.provenance(Checks(), **plan.describe()).noting(**notes)
+        checks = {name: float(error) for name, error in found.checks.items()}
+        made = subject.origin.provenance(checks, **plan.describe()).noting(**found.notes, **shared)
         values = found.values.detach().cpu()
         yield _of_all_classes(values, run, plan, made) if target == "all" else _of_one(values, run, plan, made, tokens)
 
@@ -112,6 +120,13 @@ def _of_one(values: Tensor, run: ModelRun, plan: Plan, made: Provenance, tokens:
     values = torch.nn.functional.pad(values, (0, len(tokens) - len(values)))
     names = run.targets or None
     return TokenMap(values.numpy(), ("key",), tokens, plan.quantity, made, targets=names, selected=selected)
+
+
+def _first_of(subject: Subject, target: Asked) -> Asked:
+    """Of all classes the run itself explains the predicted one, or the first where none is predicted."""
+    if target != "all":
+        return target
+    return None if meaning_of(subject.model, subject.model.config.num_labels or 0).has_probability else 0
 
 
 def ticking(run: ModelRun, tick: Callable[[], None]) -> ModelRun:
@@ -148,8 +163,8 @@ def _notes(subject: Subject, run: ModelRun, tokens: Tokens, place: int | None) -
         notes |= {} if target.foil is None else {"foil_id": target.foil}
     if place is not None:
         notes["position"] = place
-    notes["prediction"] = said(subject, run.scores, tokens, place)
-    return notes
+    prediction = said(subject, run.scores, tokens, place)
+    return {**notes, "prediction": prediction} if prediction else notes
 
 
 def said(subject: Subject, scores: Tensor, tokens: Tokens, place: int | None) -> dict[str, Any]:
@@ -160,10 +175,16 @@ def said(subject: Subject, scores: Tensor, tokens: Tokens, place: int | None) ->
         scores: (class,).
         tokens: The input.
         place: The token whose scores these are; None for scores of the whole input.
+
+    Returns:
+        Nothing of scores that have no probability, such as those of a regression: none of them is predicted.
     """
+    meaning = meaning_of(subject.model, len(scores))
+    if not meaning.has_probability:
+        return {}
     chosen = int(scores.argmax())
     names = names_of(subject.model, subject.tokenizer, len(scores))
-    found = {"label": names.name(chosen), "probability": float(scores.float().softmax(-1).max())}
+    found = {"label": names.name(chosen), "probability": float(probabilities(scores, meaning).max())}
     if place is not None:
         found |= {"id": chosen, "after" if subject.causal else "at": tokens.pieces[place]}
     return found
@@ -203,6 +224,11 @@ def scored_position(subject: Subject, tokens: Tokens | None, position: int | str
         return tokens.position(position)
     if subject.causal:
         return len(tokens) - 1
+    if not speaks(subject.model):
+        raise BadOption(
+            f"{type(subject.model).__name__} has scores at each token, so nobody knows which of them to explain. Say "
+            f"position=… (or query=… to explore), a number or the token's text{_ends(subject.model)}."
+        )
     found = masks(subject.tokenizer, tokens)
     if len(found) != 1:
         raise BadOption(
@@ -212,15 +238,14 @@ def scored_position(subject: Subject, tokens: Tokens | None, position: int | str
     return found[0]
 
 
+def _ends(model: PreTrainedModel) -> str:
+    return ", and target='start' or target='end'" if answers_questions(model) else ""
+
+
 def masks(tokenizer: Any, tokens: Tokens) -> list[int]:
     """Where the mask stands in an input."""
     mask = getattr(tokenizer, "mask_token_id", None)
     return [] if mask is None else [place for place, number in enumerate(tokens.ids or ()) if number == mask]
-
-
-def scores_tokens(model: PreTrainedModel) -> bool:
-    """Whether a model has scores at each token: of its vocabulary, or of classes."""
-    return speaks(model) or type(model).__name__.endswith("ForTokenClassification")
 
 
 def until(one: Inputs, stop: int) -> Inputs:

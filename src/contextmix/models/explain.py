@@ -37,7 +37,7 @@ def explained(
     """
     refuse_query(inputs, query)
     results: list[list[TokenMap]] = [[] for _ in inputs]
-    for positions, tensors in batches(inputs, batch_size):
+    for positions, tensors in batches(inputs, model.together(batch_size)):
         found = model.measure_batch(tensors, plans, wanted)
         for which, plan in enumerate(plans):
             if tell is not None and plan.aggregation is not None:

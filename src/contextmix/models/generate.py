@@ -110,7 +110,9 @@ def of_steps(done: Generated, steps: Sequence[TokenMap], *, contrast: bool) -> T
     values = np.stack([np.pad(step.values, (0, count - len(step.values))) for step in steps])
     notes = [step.provenance.notes for step in steps]
     reports = {name: [each.get(name) for each in notes] for name in notes[0] if name not in _OF_ONE_STEP}
-    made = steps[0].provenance.derive(notes=reports).noting(**_notes(done, contrast))
+    names = dict.fromkeys(name for step in steps for name in step.provenance.checks)
+    checks = {name: max(step.provenance.checks.get(name, 0.0) for step in steps) for name in names}
+    made = steps[0].provenance.derive(notes=reports, checks=checks).noting(**_notes(done, contrast))
     return TokenMap(values, ("query", "key"), done.tokens, steps[0].quantity, made, query_tokens=done.new)
 
 

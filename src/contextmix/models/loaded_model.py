@@ -25,10 +25,10 @@ from contextmix.traces.trace import Checks, LayerTrace, Origin
 from contextmix.tracing.discovery.blocks import discover
 from contextmix.tracing.discovery.causality import is_causal
 from contextmix.tracing.inputs.encode import Inputs, length_limit, stacked
+from contextmix.tracing.inputs.heads import runs_alone, speaks
 from contextmix.tracing.inputs.media import refusals
 from contextmix.tracing.inputs.probe import default_probe
 from contextmix.tracing.inputs.sources import Source, read_sources
-from contextmix.tracing.inputs.targets import speaks
 from contextmix.tracing.recording.quiet import on_device
 from contextmix.tracing.recording.record import record
 from contextmix.tracing.recording.tap import turn_of
@@ -118,8 +118,7 @@ class LoadedModel:
             return {}
         if logits.ndim == 2:
             known = len(self.model.config.id2label or {})
-            classes = logits.shape[-1] >= 2 and logits.shape[-1] == known
-            return said(self._subject(), logits[row], tokens, None) if classes else {}
+            return said(self._subject(), logits[row], tokens, None) if logits.shape[-1] == known else {}
         if logits.ndim != 3 or not speaks(self.model):
             return {}
         found = [len(tokens) - 1] if self.is_causal else masks(self.tokenizer, tokens)
@@ -127,6 +126,10 @@ class LoadedModel:
         if len(found) != 1 or not (whole or self.is_causal):
             return {}
         return said(self._subject(), logits[row, found[0] if whole else -1], tokens, found[0])
+
+    def together(self, batch_size: int) -> int:
+        """How many sequences of equal length run together, of so many that were asked for; see `runs_alone`."""
+        return min(batch_size, 1) if runs_alone(self.model) else batch_size
 
     # Running it, for the verbs and for whoever runs many inputs ------------------------------------------------------
 
@@ -173,7 +176,7 @@ class LoadedModel:
         """What an attribution needs to know."""
         anatomy = self.anatomy(None if one is None else own_probe(stacked([one])))
         causal = speaks(self.model) and self.is_causal
-        return Subject(self.model, anatomy, self.tokenizer, causal, self.origin)
+        return Subject(self.model, anatomy, self.tokenizer, causal, self.origin, lambda: self.is_causal)
 
     def _record(
         self, tensors: Mapping[str, Tensor], visit: Callable[[LayerTrace], None], *, last_logits: int = 1

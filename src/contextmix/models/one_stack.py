@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from contextmix.errors import BadInput
-from contextmix.models.attribution import masks, scores_tokens
+from contextmix.models.attribution import masks
 from contextmix.models.explain import explained, refuse_query
 from contextmix.models.explore import OF_SCORE, USUAL, Request, refuse_idle_target
 from contextmix.models.loaded_model import own_probe
@@ -23,8 +23,8 @@ from contextmix.results.exploration import Exploration
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
 from contextmix.tracing.inputs.encode import Inputs, batches, stacked
+from contextmix.tracing.inputs.heads import scores_tokens, speaks
 from contextmix.tracing.inputs.sources import is_many
-from contextmix.tracing.inputs.targets import speaks
 from contextmix.tracing.runs.two_stacks import whole_probe
 
 
@@ -55,8 +55,9 @@ class OneStack(Stacks[Inputs]):
 
     def rows(self, one: Inputs, plans: Sequence[Plan], query: int | str | None, target: Any) -> Mapping[str, TokenMap]:
         """See `Stacks`; a method of the whole model explains a language model at the token of the row."""
+        place = query if scores_tokens(self.loaded.model) else None
         query = self.loaded.usual_query if query is None else query
-        place = query if speaks(self.loaded.model) else None
+        place = query if speaks(self.loaded.model) else place
         mixing = [plan for plan in plans if not plan.of_model]
         whole = {plan.name: self.loaded.attribute(one, plan, target, place) for plan in plans if plan.of_model}
         (found,) = explained(self.loaded, [one], mixing, query, [-1]) if mixing else [[]]

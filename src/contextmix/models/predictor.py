@@ -20,8 +20,11 @@ from contextmix.models.traced_model import TracedModel
 from contextmix.options.catalogue import Removal
 from contextmix.plugins.contracts import Predict
 from contextmix.tokens.pieces import Tokens
+from contextmix.traces.meaning import probabilities
 from contextmix.tracing.inputs.encode import Inputs
-from contextmix.tracing.inputs.targets import names_of, speaks
+from contextmix.tracing.inputs.heads import speaks
+from contextmix.tracing.inputs.meaning import meaning_of
+from contextmix.tracing.inputs.targets import names_of
 from contextmix.tracing.runs.rerun import Rerunner
 
 BATCH_TOKENS = 4096
@@ -188,6 +191,11 @@ def _refuse_other_models(model: TracedModel) -> bool:
             f"{kind} gives one score (a regression?), which is no probability: with softmax it would always be 1. Use "
             "a classifier of two or more classes."
         )
+    if not meaning_of(model.model, model.model.config.num_labels or 0).has_probability:
+        raise UnsupportedModel(
+            f"{kind} gives numbers that are no probabilities of classes (a regression, or the ends of an answer), so "
+            "there is none that could fall. Use a classifier of two or more classes."
+        )
     return False
 
 
@@ -195,7 +203,7 @@ def _reading(
     model: TracedModel, intact: Tensor, targets: Sequence[int | str] | None
 ) -> Callable[[Tensor], NDArray[np.float64]]:
     """How logits (variant, class) become probabilities of the classes that are asked for."""
-    several = getattr(model.model.config, "problem_type", None) == "multi_label_classification"
+    meaning = meaning_of(model.model, intact.shape[-1])
     columns: list[int] | None = None
     if speaks(model.model):
         names = names_of(model.model, model.tokenizer, intact.shape[-1])
@@ -204,8 +212,7 @@ def _reading(
             raise BadOption("targets is empty, so there would be no class. Name tokens, or leave it out.")
 
     def read(scores: Tensor) -> NDArray[np.float64]:
-        exact = scores.double()
-        found = exact.sigmoid() if several else exact.softmax(-1)
+        found = probabilities(scores, meaning)
         return (found if columns is None else found[:, columns]).cpu().numpy()
 
     return read

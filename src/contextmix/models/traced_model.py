@@ -89,7 +89,7 @@ class TracedModel(LoadedModel):
         """
         inputs = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
         traces: list[Trace | None] = [None] * len(inputs)
-        for positions, tensors in batches(inputs, batch_size):
+        for positions, tensors in batches(inputs, self.together(batch_size)):
             layers: list[LayerTrace] = []
             outputs, checks = self._record(tensors, layers.append)
             for row, position in enumerate(positions):

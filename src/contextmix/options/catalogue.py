@@ -224,7 +224,9 @@ REMOVAL = Option(
     check=one_of(*get_args(Removal)),
 )
 RemovalChoice = Annotated[Removal, REMOVAL]
-UsualRemoval = Annotated[Removal | None, REMOVAL.but(default=None, otherwise="mask; delete if there is no mask")]
+UsualRemoval = Annotated[
+    Removal | None, REMOVAL.but(default=None, otherwise="mask; delete if there is no mask, or for a decoder")
+]
 SEED = Option("Random seed.", default=0)
 Seed = Annotated[int, SEED]
 WeightsSeed = Annotated[int, SEED.but(help="Random seed of the weights that randomised_weights compares with.")]

@@ -30,10 +30,14 @@ class Measured:
         values: (..., query, key).
         notes: Name → tensor with the same leading axes as ``values`` (a batch, or none): what the provenance of the
             result will say for each layer, such as the number of zero rows, ranks, or the error of an approximation.
+            A method of the whole model may also say in a word what it chose.
+        checks: Of a method of the whole model: name → relative error of a check by which the numbers prove themselves.
+            Nothing where no check fits: what was not checked has no error, not even zero.
     """
 
     values: Tensor
-    notes: Mapping[str, Tensor] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    checks: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

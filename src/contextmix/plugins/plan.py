@@ -10,6 +10,8 @@ from torch import Tensor
 
 from contextmix.errors import BadOption, UnknownName, UnknownPosition, UnsupportedModel, WrongQuantity
 from contextmix.maths.shares import at_most_one
+from contextmix.maths.whole import whole_number
+from contextmix.options.asked import plain_layers
 from contextmix.plugins.contracts import Aggregation, Measured, Method, ModelMethod, Recipe, options_of
 from contextmix.plugins.registry import Registry
 from contextmix.results.provenance import Provenance, Quantity
@@ -251,13 +253,16 @@ def layer_numbers(layers: Any, count: int, *, everything: bool) -> list[int]:
         BadOption: If it is none of these.
         UnknownPosition: If there is no such layer.
     """
+    layers = plain_layers(layers)
     if layers is None:
         return list(range(count)) if everything else [count - 1]
     if layers == "all":
         return list(range(count))
-    if not isinstance(layers, Sequence) or not layers or not all(isinstance(layer, int) for layer in layers):
+    numbers = [whole_number(layer) for layer in layers] if isinstance(layers, Sequence) else []
+    if not numbers or None in numbers:
         raise BadOption(f"layers={layers!r} is neither 'all' nor a list of layer numbers from 0 to {count - 1}.")
-    for layer in layers:
+    found = [number for number in numbers if number is not None]
+    for layer in found:
         if not -count <= layer < count:
             raise UnknownPosition("layer", layer, range(count))
-    return [layer % count for layer in layers]
+    return [layer % count for layer in found]

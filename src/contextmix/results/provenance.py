@@ -178,8 +178,12 @@ class Provenance:
         for name in (each.name for each in fields(cls)):
             if name not in values or not isinstance(values[name], _TYPES.get(name, Mapping)):
                 raise BadFile(f"The provenance needs a field {name!r} of the right type: {values.get(name)!r:.60}.")
-        return cls(**{each.name: values[each.name] for each in fields(cls)})
+        found = cls(**{each.name: values[each.name] for each in fields(cls)})
+        return found.derive(checks={}) if found.checks == _NOT_MADE else found
 
+
+_NOT_MADE = {"conservation": 0.0, "block_equation": 0.0, "layers": 0}
+"""What older versions wrote where nothing was checked: errors of zero, of no block."""
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "method": str,

@@ -12,6 +12,7 @@ from contextmix.errors import NotFinite, UnsupportedModel
 from contextmix.maths.gradients import Disconnected, score_gradients
 from contextmix.maths.norms import Norm
 from contextmix.tokens.pieces import Tokens
+from contextmix.traces.meaning import Meaning
 from contextmix.traces.trace import LayerTrace
 
 
@@ -99,6 +100,8 @@ class ModelRun:
         memory_budget: Bytes that a method may use for its own tensors.
         position: The token whose scores are explained (a language model has scores at each): -1, the last one, however
             many are left, or a position that must not be left out. None where the scores are those of the whole input.
+        meaning: What the scores are, which decides how they become probabilities, if they do.
+        looks_back: Whether tokens see only what stands before them, as in decoders; found out when it is asked for.
     """
 
     tokens: Tokens
@@ -115,6 +118,8 @@ class ModelRun:
     unknown_id: int | None
     memory_budget: int
     position: int | None = None
+    meaning: Meaning = Meaning.ONE_OF
+    looks_back: Callable[[], bool] = lambda: False
 
     def gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The target's score and its gradient at other embeddings, in float32 at least.

@@ -163,7 +163,9 @@ class Checks:
         )
 
     def to_dict(self) -> dict[str, float]:
-        """As plain numbers, for provenance."""
+        """As plain numbers, for provenance; nothing where no block spoke, as an error of zero would be a claim."""
+        if self.layers == 0:
+            return {}
         return {"conservation": self.conservation, "block_equation": self.block_equation, "layers": self.layers}
 
 
@@ -181,11 +183,10 @@ class Origin:
     revision: str | None
     versions: Mapping[str, str]
 
-    def provenance(self, checks: Checks, **made: Any) -> Provenance:
+    def provenance(self, checks: Checks | Mapping[str, float], **made: Any) -> Provenance:
         """How a result was made: ``made`` says the method and its options."""
-        return Provenance(
-            model=self.model, revision=self.revision, versions=self.versions, checks=checks.to_dict(), **made
-        )
+        own = checks.to_dict() if isinstance(checks, Checks) else checks
+        return Provenance(model=self.model, revision=self.revision, versions=self.versions, checks=own, **made)
 
 
 @dataclass(frozen=True)

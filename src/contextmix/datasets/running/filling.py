@@ -10,11 +10,12 @@ from typing import Any
 from contextmix.datasets.reading.rows import Row
 from contextmix.datasets.running.scores import Draft, keep
 from contextmix.datasets.storage.settings import GOLD, Settings
+from contextmix.datasets.storage.table import CHECKS
 from contextmix.errors import BadInput
 from contextmix.models.traced_model import TracedModel
 from contextmix.options.catalogue import Asked
 from contextmix.tracing.inputs.encode import Inputs, stacked
-from contextmix.tracing.inputs.targets import speaks
+from contextmix.tracing.inputs.heads import scores_tokens
 
 
 class Filler:
@@ -71,14 +72,15 @@ class Filler:
             target = draft.row.label
         asked = self.settings.query is not None or draft.row.query is not None
         # Left out, it is the last token, or the only mask.
-        position = draft.places[-1] if asked and speaks(self.model.model) else None
+        position = draft.places[-1] if asked and scores_tokens(self.model.model) else None
         maps = self.model.attribute_all(draft.inputs, self.whole, target, position, self.memory_budget)
         for plan, found in zip(self.whole, maps, strict=True):
             notes = dict(found.provenance.notes)
             draft.prediction, draft.target = notes.pop("prediction", {}), notes.get("target")
             draft.explained = _explained(notes)
             draft.scores[plan.name] = found.values
-            draft.notes[plan.name] = notes
+            checks = dict(found.provenance.checks)
+            draft.notes[plan.name] = {**notes, **({CHECKS: checks} if checks else {})}
 
 
 def _explained(notes: Mapping[str, Any]) -> Asked:

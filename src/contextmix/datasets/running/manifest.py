@@ -13,7 +13,6 @@ from contextmix.datasets.storage.settings import Settings
 from contextmix.datasets.storage.table import SCHEMA
 from contextmix.plugins.contracts import Metric
 from contextmix.plugins.plan import Plan
-from contextmix.traces.trace import Checks
 
 
 def described(work: Work) -> dict[str, Any]:
@@ -38,7 +37,7 @@ def _judging(metric: Metric, settings: Settings) -> dict[str, Any]:
 
 
 def _column(plan: Plan, measurer: Measurer) -> dict[str, Any]:
-    made = measurer.model.origin.provenance(Checks(), **plan.describe())
+    made = measurer.model.origin.provenance({}, **plan.describe())
     return {
         "dims": axes_of(plan, measurer.settings),
         "quantity": str(plan.quantity),

@@ -28,7 +28,8 @@ from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
 from contextmix.models.traced_model import TracedModel
 from contextmix.options.catalogue import BATCH_TOKENS, MEMORY_BUDGET
 from contextmix.tracing.inputs.encode import Inputs
-from contextmix.tracing.inputs.targets import names_of, speaks
+from contextmix.tracing.inputs.heads import scores_tokens
+from contextmix.tracing.inputs.targets import classes_of
 from contextmix.tracing.inputs.texts import encode_all
 
 
@@ -96,17 +97,16 @@ class Measurer:
         Raises:
             BadOption: If all methods explain one score, which is not that of a token.
         """
-        if not self.mixing and not speaks(self.model.model):
+        if not self.mixing and not scores_tokens(self.model.model):
             raise BadOption(
                 f"{', '.join(self.settings.methods)} explain one score of the whole text, and {said} chooses a token, "
-                "which only a language model scores. Leave it out, or add a method such as globenc."
+                "which only a language model or a classifier of tokens scores. Leave it out, or add a method such as "
+                "globenc."
             )
 
     def classes(self) -> list[str]:
         """The names of the model's classes."""
-        count = len(self.model.model.config.id2label or {})
-        names = names_of(self.model.model, self.model.tokenizer, count)
-        return [names.name(number) for number in range(count)]
+        return classes_of(self.model.model, self.model.tokenizer)
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
@@ -143,7 +143,7 @@ class Measurer:
         if not self.mixing:
             return 1
         by_memory = self.memory_budget // self._bytes(length)
-        return max(1, min(self.batch_tokens // length, by_memory))
+        return self.model.together(max(1, min(self.batch_tokens // length, by_memory)))
 
     def _bytes(self, length: int) -> int:
         """An estimate of what one text takes while a block is measured, from what was seen on BERT-base.

@@ -18,12 +18,16 @@ from safetensors import SafetensorError, safe_open
 from contextmix.datasets.storage.checksums import Reader, Shape, checksums_of, repair
 from contextmix.datasets.storage.folder import RunFolder
 from contextmix.datasets.storage.manifests import settings_of
-from contextmix.datasets.storage.table import METRICS
+from contextmix.datasets.storage.table import CHECKS, METRICS
 from contextmix.errors import BadFile, BadInput, BadOption, ContextMixError, UnknownName, UnknownPosition
 from contextmix.plugins.contracts import Scored
+from contextmix.plugins.plan import Plan
 from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
+
+_RECORDED = ("conservation", "block_equation")
+"""The columns that say how well recorded blocks proved themselves."""
 
 
 class Run:
@@ -158,6 +162,9 @@ class Run:
     def _column(self, name: str) -> Mapping[str, Any]:
         return self.manifest["columns"][name]  # type: ignore[no-any-return]
 
+    def _plan(self, name: str) -> Plan:
+        return self.settings.plans[self.settings.methods.index(name)]
+
     def _method(self, asked: str | None) -> str:
         names = self.settings.methods
         if asked is None and len(names) > 1:
@@ -197,7 +204,9 @@ class Run:
         notes = {**column["provenance"]["notes"], **json.loads(found["notes"] or "{}").get(name, {})}
         if found["prediction"] is not None:
             notes["prediction"] = {"label": found["prediction"], "probability": found["probability"]}
-        checks = {check: found[check] for check in ("conservation", "block_equation") if found[check] is not None}
+        checks = notes.pop(CHECKS, {})
+        if not self._plan(name).of_model:
+            checks = {check: found[check] for check in _RECORDED if found[check] is not None}
         made = Provenance.from_dict({**column["provenance"], "checks": checks, "notes": notes})
         of_query = found["query"] is not None and "target" not in dims
         selected = {"query": found["query"]} if of_query and "query" not in dims else {}

@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import Any, get_args
 
 from contextmix.errors import BadOption
+from contextmix.maths.whole import whole_number
+from contextmix.options.asked import plain_layers, plain_target
 from contextmix.options.catalogue import REFERENCE, SHARD_SIZE, Asked, Removal
 from contextmix.plugins.contracts import Metric
 from contextmix.plugins.plan import Plan, layer_numbers, make_plan, refuse_values
@@ -49,6 +51,10 @@ class Settings:
                 raise BadOption(f"Options were given for {name}, which is not among the methods of this run.")
         if not isinstance(self.shard_size, int) or self.shard_size < 1:
             raise BadOption(f"shard_size={self.shard_size!r} is a number of rows, at least 1.")
+        object.__setattr__(self, "target", plain_target(self.target))
+        object.__setattr__(self, "layers", plain_layers(self.layers))
+        query = whole_number(self.query)
+        object.__setattr__(self, "query", self.query if query is None else query)
         if isinstance(self.query, bool) or not isinstance(self.query, int | str | None):
             raise BadOption(f"query={self.query!r} is a token by its text or its position.")
         self._refuse_unused()

@@ -23,6 +23,9 @@ from contextmix.tokens.pieces import Tokens
 METRICS = "metrics"
 """Where the notes of a row hold what its metrics say beside a number."""
 
+CHECKS = "checks"
+"""Where the report of a method of the whole model holds its own checks: the columns are those of recorded blocks."""
+
 SCHEMA = 1
 """The version of these columns."""
 

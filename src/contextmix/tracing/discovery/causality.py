@@ -31,7 +31,7 @@ def is_causal(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> bool:
         model: The model.
         probe: Model inputs with at least two tokens: what is never masked for them is never masked.
     """
-    look = _Look()
+    look, inner = _Look(), model.base_model  # a head attends to nothing
     with tapped(model, look):
-        quiet_run(model, probe, last_logits=1)
+        quiet_run(inner if isinstance(inner, PreTrainedModel) else model, probe, last_logits=1)
     return look.calls > 0 and not look.later

@@ -22,6 +22,7 @@ from contextmix.tracing.discovery.activations import ACTIVATIONS, Activation, id
 from contextmix.tracing.discovery.diary import Call, Diary
 from contextmix.tracing.recording.quiet import quiet_run
 from contextmix.tracing.recording.resolve import at_least_float32, linear_form, parameters, recognise_norm
+from contextmix.tracing.recording.scores import scores_in
 from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.verify import tolerance
 
@@ -47,9 +48,9 @@ def find_head(
         again.
     """
     diary, outputs = _diary_outside_blocks(model, anatomy, tensors, int(explained is not None and explained[0] == -1))
-    logits = getattr(outputs, "logits", None)
+    logits = scores_in(outputs)
     last = next((call for call in reversed(diary.calls) if call.path == anatomy.blocks[-1].path), None)
-    if last is None or not isinstance(logits, Tensor) or logits.ndim != (2 if explained is None else 3):
+    if last is None or logits is None or logits.ndim != (2 if explained is None else 3):
         return None
     states, scores = last.wrote[0], logits[0]
     if explained is not None:

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from contextmix.errors import BadOption, ModelNotFound, NotFinite, UnsupportedModel
+from contextmix.tracing.inputs.heads import refuse_choices
 from contextmix.tracing.inputs.kind import Kind
 from contextmix.tracing.inputs.media import kind_of
 
@@ -85,7 +86,8 @@ def refuse_unusable(model: Any) -> None:
     """Refuse what is no loaded transformers model, and weights that are not numbers.
 
     Raises:
-        UnsupportedModel: If the model is of another kind, has no weights in memory, or lies on several devices.
+        UnsupportedModel: If the model is of another kind, reads several choices at once, has no weights in memory, or
+            lies on several devices.
         NotFinite: If a weight is NaN or infinite.
     """
     if not isinstance(model, PreTrainedModel):
@@ -93,6 +95,7 @@ def refuse_unusable(model: Any) -> None:
             "contextmix reads models of the transformers library; this is a "
             f"{type(model).__module__}.{type(model).__name__}. Pass a name, a folder, or a loaded transformers model."
         )
+    refuse_choices(model)
     mapped = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
     found = {str(weight.device) for weight in model.parameters() if not weight.is_meta}
     places = sorted(mapped if len(mapped) > len(found) else found)

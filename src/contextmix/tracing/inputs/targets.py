@@ -6,13 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from contextmix.errors import AmbiguousTarget, BadOption, NotInVocabulary, UnknownName, UnsupportedModel
+from contextmix.errors import AmbiguousTarget, BadOption, NotInVocabulary, UnknownName
 from contextmix.options.catalogue import Asked
+from contextmix.traces.meaning import Meaning
 from contextmix.traces.model_run import Target
+from contextmix.tracing.inputs.heads import answers_questions, spells
+from contextmix.tracing.inputs.heads import class_scores as class_scores
+from contextmix.tracing.inputs.heads import speaks as speaks
+from contextmix.tracing.inputs.heads import token_scores as token_scores
+from contextmix.tracing.recording.scores import ENDS
 
 _SPACES = ("\u2581", "\u0120")
 """How SentencePiece and byte-level tokenizers write a space inside a piece."""
@@ -28,21 +33,28 @@ class Names(Protocol):
         """The score of this name or number."""
 
 
-def choose(asked: Asked, scores: Tensor, names: Names) -> Target:
+def choose(asked: Asked, scores: Tensor, names: Names, meaning: Meaning = Meaning.ONE_OF) -> Target:
     """The explained score.
 
     Args:
-        asked: A name, a number, or two of these to contrast; None for the predicted one.
+        asked: A name, a number, or two of these to contrast; None for the predicted one, or the only one.
         scores: (class,).
         names: What they are called.
+        meaning: What they are.
 
     Raises:
         UnknownName: If there is no such class.
         NotInVocabulary: If there is no such token.
         AmbiguousTarget: If a text names more than one token.
-        BadOption: If the two of a contrast are the same, or it is not two.
+        BadOption: If the two of a contrast are the same, or it is not two, or none is named where none is predicted.
     """
     if asked is None:
+        if len(scores) > 1 and not meaning.has_probability:
+            listed = ", ".join(f"{number}: {names.name(number)}" for number in range(len(scores)))
+            raise BadOption(
+                f"The {len(scores)} outputs of this model do not compete, so the largest is not predicted, and nobody "
+                f"knows which of them to explain. Name one as the target, of {listed}."
+            )
         number = int(scores.argmax())
         return Target(number, names.name(number))
     if not isinstance(asked, tuple | list):
@@ -159,16 +171,23 @@ def token_text(tokenizer: Any, number: int) -> str:
 
 
 def names_of(model: PreTrainedModel, tokenizer: Any, count: int) -> Classes | Vocabulary:
-    """What the scores of a model are called: classes, or the tokens of its vocabulary."""
+    """What the scores of a model are called: classes, tokens of its vocabulary, letters, or ends of an answer."""
+    if answers_questions(model):
+        return Classes(ENDS)
     if speaks(model):
         return Vocabulary(tokenizer, count)
+    if spells(model):
+        letters = (None if tokenizer is None else tokenizer.convert_ids_to_tokens(number) for number in range(count))
+        return Classes(tuple(str(number) if letter is None else str(letter) for number, letter in enumerate(letters)))
     names: Mapping[int, str] = model.config.id2label or {}  # type: ignore[assignment, unused-ignore]
     return Classes(tuple(str(names.get(number, number)) for number in range(count)))
 
 
-def speaks(model: PreTrainedModel) -> bool:
-    """Whether a model scores the tokens of its vocabulary: a language model, causal or masked."""
-    return model.get_output_embeddings() is not None  # type: ignore[no-untyped-call]
+def classes_of(model: PreTrainedModel, tokenizer: Any) -> list[str]:
+    """The names of all scores of a model that is no language model, as far as its configuration tells."""
+    count = model.config.vocab_size if spells(model) else len(model.config.id2label or {})
+    names = names_of(model, tokenizer, count)
+    return list(names.names) if isinstance(names, Classes) else []
 
 
 def class_number(target: int | str, names: tuple[str, ...]) -> int:
@@ -187,42 +206,3 @@ def class_number(target: int | str, names: tuple[str, ...]) -> int:
     if target not in names:
         raise UnknownName("class", target, names)
     return names.index(target)
-
-
-def class_scores(model: PreTrainedModel, outputs: Any) -> Tensor:
-    """The logits (batch, class) of a sequence classifier.
-
-    Raises:
-        UnsupportedModel: If the model has no head that gives one score per class.
-    """
-    logits = getattr(outputs, "logits", None)
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[-1] != model.config.num_labels:
-        raise UnsupportedModel(
-            f"{type(model).__name__} gives no score per class, and this method explains such a score. Load the model "
-            "with its classification head, or use a method that explains a representation, such as globenc."
-        )
-    return logits
-
-
-def token_scores(model: PreTrainedModel, outputs: Any, places: Tensor | int) -> Tensor:
-    """The logits (batch, class) at one token of each sequence.
-
-    Args:
-        model: A model with scores at every token.
-        outputs: What it gave: logits (batch, n, class), or (batch, 1, class) where only the last token's were wanted.
-        places: The position of the token, one for each sequence or for all.
-
-    Raises:
-        UnsupportedModel: If it gave no such scores.
-    """
-    logits = getattr(outputs, "logits", None)
-    if not isinstance(logits, Tensor) or logits.ndim != 3:
-        raise UnsupportedModel(
-            f"{type(model).__name__} gives no scores at each token, and this method explains one of these. Use a "
-            "method that explains a representation, such as globenc."
-        )
-    if logits.shape[1] == 1:
-        return logits[:, 0]
-    if isinstance(places, int):
-        return logits[:, places]
-    return logits[torch.arange(len(logits), device=logits.device), places.to(logits.device)]

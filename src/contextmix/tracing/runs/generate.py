@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import BadInput, BadOption, NotInVocabulary
 from contextmix.tokens.pieces import Tokens
+from contextmix.traces.meaning import Meaning, probabilities
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.targets import token_text
 from contextmix.tracing.inputs.texts import encode
@@ -144,7 +145,7 @@ class Speaker:
         new = ids[start:].unsqueeze(-1)
         outputs = quiet_run(self.model, {"input_ids": ids[None, :-1]}, last_logits=len(new))
         scores = outputs.logits[0, -len(new) :].double()
-        chances = scores.softmax(-1).gather(-1, new)[:, 0]
+        chances = probabilities(scores, Meaning.ONE_OF).gather(-1, new)[:, 0]
         others = scores.scatter(-1, new, -torch.inf).argmax(-1)
         return tuple(chances.tolist()), tuple(others.tolist())
 

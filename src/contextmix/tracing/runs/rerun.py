@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,7 +19,9 @@ from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.model_run import ModelRun
 from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.discovery.head import find_head
-from contextmix.tracing.inputs.targets import Classes, choose, class_scores, names_of, token_scores
+from contextmix.tracing.inputs.heads import class_scores, padding_id, token_scores
+from contextmix.tracing.inputs.meaning import meaning_of
+from contextmix.tracing.inputs.targets import Classes, choose, names_of
 from contextmix.tracing.recording.differentiable import frozen, refuse_quantised, replaced_input
 from contextmix.tracing.recording.quiet import evaluating, first_states, quiet_run, run_options
 from contextmix.tracing.recording.record import layers_of
@@ -143,8 +145,8 @@ class Rerunner:
     def _batches(self, tensors: Mapping[str, Tensor]) -> list[slice]:
         """All rows at once; one by one where a classifier has no padding id and therefore refuses batches."""
         count = len(next(iter(tensors.values())))
-        alone = self.position is None and "input_ids" in tensors and _padding_id(self.model) is None
-        step = 1 if alone else count
+        reads_tokens = not tensors.keys().isdisjoint(("input_ids", "inputs_embeds"))
+        step = 1 if self.position is None and reads_tokens and padding_id(self.model) is None else count
         return [slice(start, start + step) for start in range(0, count, step)]
 
     def _beside(self, ids: Tensor, kept: Tensor | None, seen: Tensor | None = None) -> dict[str, Tensor]:
@@ -177,7 +179,7 @@ class Rerunner:
 
     def _refuse_padding(self, ids: Tensor, own: Tensor, mask: Tensor | None) -> None:
         """An id of padding that the input does not hold: models pass over it, silently, in more than one way."""
-        padding = _padding_id(self.model)
+        padding = padding_id(self.model)
         if padding is None:
             return
         read = ids.eq(padding) if mask is None else ids.eq(padding) & mask.bool()
@@ -201,6 +203,7 @@ def model_run(
     memory_budget: int,
     tokenizer: Any,
     position: int | None = None,
+    looks_back: Callable[[], bool] = lambda: False,
 ) -> ModelRun:
     """Everything that a method needs to ask the model again about one input.
 
@@ -213,6 +216,7 @@ def model_run(
         memory_budget: Bytes that a method may use for its own tensors.
         tokenizer: For the ids of tokens; may be None.
         position: Whose scores; see `Rerunner`.
+        looks_back: Whether tokens see only what stands before them.
 
     Raises:
         UnsupportedModel: If the model gives no such scores.
@@ -222,7 +226,8 @@ def model_run(
     again = Rerunner(model, anatomy, tensors, position)
     embeddings, scores = again.clean()
     names = names_of(model, tokenizer, len(scores))
-    chosen = choose(target, scores, names)
+    meaning = meaning_of(model, len(scores))
+    chosen = choose(target, scores, names, meaning)
     return ModelRun(
         tokens=tokens,
         embeddings=embeddings,
@@ -238,16 +243,13 @@ def model_run(
         unknown_id=getattr(tokenizer, "unk_token_id", None),
         memory_budget=memory_budget,
         position=position,
+        meaning=meaning,
+        looks_back=looks_back,
     )
 
 
 def _rows(tensors: Mapping[str, Tensor], rows: slice) -> dict[str, Tensor]:
     return {name: value[rows] for name, value in tensors.items()}
-
-
-def _padding_id(model: PreTrainedModel) -> int | None:
-    found: int | None = getattr(model.config.get_text_config(), "pad_token_id", None)
-    return found
 
 
 def _alike(name: str, value: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import re
 from contextmix.results.provenance import Provenance
 from contextmix.tokens.pieces import printable
 
+NOT_CHECKED = "not applicable"
+"""Said of checks where none was made: nothing shows as an error of zero that nobody measured."""
 LONGEST = 2000
 """Most characters of one fact; a report of every layer and head can be longer than the map is interesting."""
 
@@ -17,11 +19,10 @@ def facts(made: Provenance) -> list[tuple[str, str]]:
 
     Example:
         >>> facts(Provenance("attention", model="demo", notes={"zero_rows": [0, 1]}))
-        [('method', 'attention'), ('model', 'demo'), ('notes', '{"zero_rows": [0, 1]}')]
+        [('method', 'attention'), ('model', 'demo'), ('checks', 'not applicable'), ('notes', '{"zero_rows": [0, 1]}')]
     """
-    said = {
-        name: value if isinstance(value, str) else _compact(value) for name, value in made.to_dict().items() if value
-    }
+    known = made.to_dict() | {"checks": made.checks or NOT_CHECKED}
+    said = {name: value if isinstance(value, str) else _compact(value) for name, value in known.items() if value}
     return [(name.replace("_", " "), _short(printable(text))) for name, text in said.items()]
 
 
