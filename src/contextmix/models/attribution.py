@@ -24,7 +24,7 @@ from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.model_run import ModelRun
 from contextmix.traces.trace import Checks, Origin
-from contextmix.tracing.inputs.encode import Inputs, numbered
+from contextmix.tracing.inputs.encode import Inputs, numbered, token_axis
 from contextmix.tracing.inputs.targets import names_of, speaks
 from contextmix.tracing.runs.rerun import Rerunner, model_run
 
@@ -226,6 +226,10 @@ def scores_tokens(model: PreTrainedModel) -> bool:
 def until(one: Inputs, stop: int) -> Inputs:
     """The first tokens of an input."""
     tokens = None if one.tokens is None else one.tokens.part(slice(stop))
-    per_token = {name for name, value in one.tensors.items() if value.shape[:1] == (one.length,)}
-    tensors = {name: value[:stop] if name in per_token else value for name, value in one.tensors.items()}
-    return Inputs(tokens, tensors, min(stop, one.length))
+    stop = min(stop, one.length)
+    axes = {name: token_axis(name, value, one.length) for name, value in one.tensors.items()}
+    tensors = {
+        name: value if (axis := axes[name]) is None else value.narrow(axis, 0, stop)
+        for name, value in one.tensors.items()
+    }
+    return Inputs(tokens, tensors, stop)

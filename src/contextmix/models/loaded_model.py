@@ -166,7 +166,7 @@ class LoadedModel:
         tick: Callable[[], None] | None = None,
     ) -> list[TokenMap]:
         """Several attributions of the same score, which share one run of the model."""
-        with self.turn, refusals(self.model):
+        with self.turn, refusals(self.model, one.tensors):
             return list(attributed(self._subject(one), one, plans, target, position, memory_budget, tick))
 
     def _subject(self, one: Inputs | None = None) -> Subject:
@@ -179,7 +179,7 @@ class LoadedModel:
         self, tensors: Mapping[str, Tensor], visit: Callable[[LayerTrace], None], *, last_logits: int = 1
     ) -> tuple[Any, Checks]:
         """See `contextmix.tracing.recording.record.record`."""
-        with self.turn, refusals(self.model):
+        with self.turn, refusals(self.model, tensors):
             anatomy = self.anatomy(own_probe(tensors))
             return record(self.model, anatomy, on_device(self.model, tensors), visit, last_logits=last_logits)
 

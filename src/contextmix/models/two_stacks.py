@@ -84,7 +84,7 @@ class TwoStacks(Stacks[Pair]):
     def _target(self, one: Inputs, fed: Any) -> Target:
         model, tokenizer = self.loaded.model, self.loaded.tokenizer
         output: Output | None = self.output
-        with self.loaded.turn, refusals(model):
+        with self.loaded.turn, refusals(model, one.tensors):
             if output is not None:
                 return given(model, tokenizer, output)
             inputs = on_device(model, encoder_inputs(model, one.tensors))
@@ -116,7 +116,7 @@ class TwoStacks(Stacks[Pair]):
     ) -> tuple[Any, Checks, int]:
         """See `record_both`."""
         model = self.loaded.model
-        with self.loaded.turn, refusals(model):
+        with self.loaded.turn, refusals(model, inputs):
             anatomy = self._anatomy(own_probe(inputs))
             return record_both(model, anatomy, on_device(model, inputs), ids.to(model.device), see_encoder, see_decoder)
 

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from contextmix.errors import BadInput
+from contextmix.tracing.inputs.beside import used
 from contextmix.tracing.inputs.encode import Inputs, split
 from contextmix.tracing.inputs.media import is_one_medium, read_media
 from contextmix.tracing.inputs.probe import vocabulary
@@ -48,7 +49,7 @@ def read_sources(
     if media is not None:
         return media
     if isinstance(source, Mapping):
-        return split(source, vocabulary(model), limit, tokenizer)
+        return split(used(model, source), vocabulary(model), limit, tokenizer)
     if not isinstance(source, str) and not is_pair(source):
         if not isinstance(source, Sequence):
             raise BadInput(

@@ -49,7 +49,21 @@ def quiet_run(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, last_logi
             others out does so: n rows of a vocabulary would be the largest tensor of the run.
     """
     with evaluating(model), _without_cache(model), torch.no_grad():
-        return model(**inputs, **run_options(model, last_logits), return_dict=True)
+        return model(**as_called(inputs), **run_options(model, last_logits), return_dict=True)
+
+
+def as_called(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Model inputs as a model is called with them.
+
+    Here everything is a tensor with the batch first. Models read positions of several axes as (axis, batch, token), and
+    a switch as True or False.
+    """
+    found: dict[str, Any] = {}
+    for name, value in inputs.items():
+        switch = isinstance(value, Tensor) and value.dtype is torch.bool and value.ndim < 2
+        axes = isinstance(value, Tensor) and name == "position_ids" and value.ndim == 3
+        found[name] = bool(value.all()) if switch else value.movedim(1, 0) if axes else value
+    return found
 
 
 def on_device(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
