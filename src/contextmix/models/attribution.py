@@ -96,7 +96,7 @@ def attributed(
     if tokens is None:  # patches and frames are counted by the run
         tokens = one.labels(subject.model, subject.anatomy, len(run.embeddings))
         run = replace(run, tokens=tokens)
-    shared = _notes(subject, run, tokens, place)
+    shared = {**one.notes, **_notes(subject, run, tokens, place)}
     asked = run if tick is None else ticking(run, tick)
     for plan in plans:
         found = plan.attribute(asked)
@@ -232,4 +232,4 @@ def until(one: Inputs, stop: int) -> Inputs:
         name: value if (axis := axes[name]) is None else value.narrow(axis, 0, stop)
         for name, value in one.tensors.items()
     }
-    return Inputs(tokens, tensors, stop)
+    return Inputs(tokens, tensors, stop, notes=one.notes)

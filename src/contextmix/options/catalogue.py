@@ -124,6 +124,13 @@ OwnOptions = Annotated[
 Heads = Annotated[bool, Option("Keep heads apart, for methods that have heads.", default=False)]
 Words = Annotated[bool, Option("Merge sub-words into words.", default=False)]
 Truncate = Annotated[bool, Option("Cut an input that is too long instead of refusing it.", default=False)]
+AddSpecialTokens = Annotated[
+    bool | None,
+    Option(
+        "Whether the tokenizer adds its special tokens, such as <s>, to a text.",
+        otherwise="it does, unless the text already holds them",
+    ),
+]
 SamplingRate = Annotated[int | None, Option("Samples per second, for a sound that does not say it.")]
 BatchSize = Annotated[int, Option("Sequences of equal length that run together.", default=8)]
 Memory = Annotated[

@@ -48,7 +48,7 @@ def used(model: PreTrainedModel, model_inputs: Mapping[str, Any]) -> dict[str, A
         if value is None:
             continue
         if name in _REFUSED:
-            raise BadInput(f"The model inputs hold {name}, and it is not used. {_REFUSED[name]}. Leave {name} out.")
+            raise BadInput(f"contextmix does not read {name}. {_REFUSED[name]}. Leave {name} out.")
         if known is None or name in known:
             found[name] = value
         elif name != "token_type_ids" or _says_something(value):

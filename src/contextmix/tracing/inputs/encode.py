@@ -7,7 +7,7 @@ equal length.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import BadInput, BadOption, TooLong
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Anatomy
+from contextmix.tracing.inputs.spelled import spelled
 
 _UNLIMITED = 10**6  # tokenizers without a limit say 1e30
 
@@ -30,12 +31,14 @@ class Inputs:
         tensors: Model inputs without the batch axis; a switch has no axis at all.
         length: Number of tokens, or 0 if unknown; sequences of one length share a batch.
         place: Model, anatomy, tensors and number of tokens → the labels of what is not text.
+        notes: What results say about how it was read.
     """
 
     tokens: Tokens | None
     tensors: Mapping[str, Tensor]
     length: int
     place: Callable[[PreTrainedModel, Anatomy, Mapping[str, Tensor], int], Tokens] | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     def labels(self, model: PreTrainedModel, anatomy: Anatomy, count: int) -> Tokens:
         """The labels, once the run has shown how many tokens there are.
@@ -221,21 +224,16 @@ def _labels(ids: Tensor | None, length: int, tokenizer: Any | None) -> Tokens:
     if tokenizer is None:
         return Tokens(tuple(map(str, numbers)), numbers)
     marks = set(tokenizer.all_special_ids)
-    named = zip(numbers, tokenizer.convert_ids_to_tokens(list(numbers)), strict=True)
+    named = tokenizer.convert_ids_to_tokens(list(numbers))
     # A model may know more ids than its tokenizer (rows that fill up the table), and write them too.
-    pieces = (str(number) if piece is None else _spelled(tokenizer, piece) for number, piece in named)
-    return Tokens(tuple(pieces), numbers, tuple(number in marks for number in numbers))
+    unnamed = [piece is None or number in marks for number, piece in zip(numbers, named, strict=True)]
+    pieces = [str(number) if piece is None else piece for number, piece in zip(numbers, named, strict=True)]
+    return Tokens(spelled(tokenizer, pieces, unnamed), numbers, tuple(number in marks for number in numbers))
 
 
 def numbered(count: int) -> Tokens:
     """Labels of tokens of which nothing is known but their order."""
     return Tokens(tuple(f"#{position}" for position in range(count)))
-
-
-def _spelled(tokenizer: Any, piece: str) -> str:
-    """A piece as people write it, where there is no text to take a slice of."""
-    text = piece if piece.startswith("##") else tokenizer.convert_tokens_to_string([piece]).strip()
-    return piece if not text or "\ufffd" in text else text
 
 
 def batches(inputs: Sequence[Inputs], batch_size: int) -> Iterator[tuple[list[int], dict[str, Tensor]]]:

@@ -257,9 +257,8 @@ def model_run(
 
 
 _UNNUMBERED = (
-    "The input came with position_ids, and a token is to be left out: whether the others keep their positions or move up "
-    "is not said, and decoders take a gap for the end of a text. Replace the token instead (mask, unknown), or leave "
-    "position_ids out."
+    "The input came with position_ids, and a token is to be left out: whether the others keep their positions or move "
+    "up is not said. Replace the token instead (mask, unknown), or leave position_ids out."
 )
 
 
