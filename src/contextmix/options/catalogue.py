@@ -48,6 +48,14 @@ Dtype = Annotated[
     str, Option("Precision in which a named model is loaded; 'auto' keeps the stored one.", default="float32")
 ]
 Device = Annotated[str | None, Option("Where to run, such as cuda.", otherwise="where the model is")]
+NewHead = Annotated[
+    bool,
+    Option(
+        "Let a head that is not in the checkpoint begin with random weights, to be trained; missing blocks and "
+        "embeddings are refused all the same.",
+        default=False,
+    ),
+]
 
 # What is explained ---------------------------------------------------------------------------------------------------
 
