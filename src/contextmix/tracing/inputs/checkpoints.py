@@ -111,8 +111,11 @@ def refuse_unusable(model: Any) -> None:
     if not isinstance(model, PreTrainedModel):
         raise UnsupportedModel(
             "contextmix reads models of the transformers library; this is a "
-            f"{type(model).__module__}.{type(model).__name__}. Pass a name, a folder, or a loaded transformers model."
+            f"{type(model).__module__}.{type(model).__name__}. Pass a name, a folder, or a loaded transformers model. "
+            "A class of your own can be read if it derives from transformers.PreTrainedModel and its attention is "
+            "computed through the attention registry of transformers (AttentionInterface)."
         )
+    _refuse_packed(model)
     mapped = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
     found = {str(weight.device) for weight in model.parameters() if not weight.is_meta}
     places = sorted(mapped if len(mapped) > len(found) else found)
@@ -131,6 +134,19 @@ def refuse_unusable(model: Any) -> None:
             raise NotFinite(
                 f"The weight {path} holds NaN or infinity, so every number that follows would be wrong. The "
                 "checkpoint is damaged or its training diverged; load another one."
+            )
+
+
+def _refuse_packed(model: PreTrainedModel) -> None:
+    """Linear maps whose weights torch itself packed into 8 bits, so that no tensor of them can be read."""
+    for path, part in model.named_modules():
+        place = type(part).__module__
+        if "ao.nn.quantized" in place or "nn.quantized" in place or "ao.nn.intrinsic.quantized" in place:
+            kind = "dynamic int8" if "dynamic" in place else "int8"
+            raise UnsupportedModel(
+                f"The model is quantised to {kind} by torch ({path} is a {place}.{type(part).__name__}): its weights "
+                "are packed, and contextmix has to read them. Explain the model before it is quantised, or load it in 8 or "
+                "4 bits with bitsandbytes, or in bfloat16."
             )
 
 

@@ -59,9 +59,10 @@ def read_media(
     kind, given = kind_of(model), _given(source)
     if given == "list":
         return None
-    if sampling_rate is not None and (kind is None or not kind.sampled or isinstance(source, Mapping)):
+    tensors = isinstance(source, Mapping) and given not in KINDS
+    if sampling_rate is not None and (kind is None or not kind.sampled or tensors):
         raise BadOption(f"sampling_rate={sampling_rate} belongs to the samples of a sound, and none were given.")
-    if isinstance(source, Mapping):
+    if tensors:
         return _in_precision(model, _split(model, processor, source))
     if kind is None:
         if given in ("text", "texts"):
@@ -91,7 +92,7 @@ def _refuse_others(model: PreTrainedModel, kind: Kind, given: str, source: Any) 
 
 def is_one_medium(source: Any) -> bool:
     """Whether something is one image or sound and no list of them."""
-    if isinstance(source, Mapping):
+    if isinstance(source, Mapping) and _given(source) not in KINDS:
         axes = _axes()
         name = next((name for name in axes if name in source), None)
         return name is not None and as_tensor(name, source[name]).ndim < axes[name]

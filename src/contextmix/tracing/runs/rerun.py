@@ -122,7 +122,7 @@ class Rerunner:
     def _scored(self, tensors: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         options = run_options(self.model, last_logits=int(self.position == -1))
         with replaced_input(self.first_block, embeddings):
-            return self._scores(self.model(**as_called(tensors), **options, return_dict=True))
+            return self._scores(self.model(**as_called(tensors), **options))
 
     def _scores(self, outputs: Any, places: Tensor | None = None) -> Tensor:
         """The logits (batch, class) that are explained."""
