@@ -26,7 +26,7 @@ from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.meaning import probabilities
 from contextmix.traces.model_run import ModelRun
 from contextmix.traces.trace import Origin
-from contextmix.tracing.inputs.encode import Inputs, numbered
+from contextmix.tracing.inputs.encode import Inputs, numbered, token_axis
 from contextmix.tracing.inputs.heads import answers_questions, scores_tokens, speaks
 from contextmix.tracing.inputs.meaning import meaning_of
 from contextmix.tracing.inputs.targets import names_of
@@ -104,7 +104,7 @@ def attributed(
     if tokens is None:  # patches and frames are counted by the run
         tokens = one.labels(subject.model, subject.anatomy, len(run.embeddings))
         run = replace(run, tokens=tokens)
-    shared = _notes(subject, run, tokens, place)
+    shared = {**one.notes, **_notes(subject, run, tokens, place)}
     asked = run if tick is None else ticking(run, tick)
     for plan in plans:
         found = plan.attribute(asked)
@@ -251,6 +251,10 @@ def masks(tokenizer: Any, tokens: Tokens) -> list[int]:
 def until(one: Inputs, stop: int) -> Inputs:
     """The first tokens of an input."""
     tokens = None if one.tokens is None else one.tokens.part(slice(stop))
-    per_token = {name for name, value in one.tensors.items() if value.shape[:1] == (one.length,)}
-    tensors = {name: value[:stop] if name in per_token else value for name, value in one.tensors.items()}
-    return Inputs(tokens, tensors, min(stop, one.length))
+    stop = min(stop, one.length)
+    axes = {name: token_axis(name, value, one.length) for name, value in one.tensors.items()}
+    tensors = {
+        name: value if (axis := axes[name]) is None else value.narrow(axis, 0, stop)
+        for name, value in one.tensors.items()
+    }
+    return Inputs(tokens, tensors, stop, notes=one.notes)

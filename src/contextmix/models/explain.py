@@ -45,7 +45,7 @@ def explained(
             maps = found.maps(which)
             for row, position in enumerate(positions):
                 tokens = model.labels(inputs[position], maps.shape[-1])
-                notes: dict[str, Any] = dict(found.notes(which, row))
+                notes: dict[str, Any] = {**inputs[position].notes, **found.notes(which, row)}
                 if prediction := model.prediction(found.outputs, row, tokens):
                     notes["prediction"] = prediction
                 made = model.origin.provenance(found.checks, **plan.describe()).noting(**notes)

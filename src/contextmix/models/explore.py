@@ -11,6 +11,7 @@ from contextmix.options.catalogue import Progress
 from contextmix.plugins.plan import METHODS, Plan, make_plan
 from contextmix.results.exploration import Exploration
 from contextmix.results.token_map import TokenMap
+from contextmix.tokens.media import is_recording
 
 USUAL = ("globenc", "alti_rollout", "attention_rollout", "norm_encoder", "attention")
 """What is explored where nothing was named: what one run of the model gives. Value Zeroing takes one per token."""
@@ -155,7 +156,7 @@ class Request:
     def gathered(self, maps: Mapping[str, TokenMap], row: int, over: Any) -> Exploration:
         """The maps in the order that was asked for; an image or a sound only where tokens have places in it."""
         plans = [plan for plan in (*self.plans, *self.if_scored) if plan.name in maps]
-        placed = maps[plans[0].name].tokens.places is not None and not isinstance(over, Mapping)
+        placed = maps[plans[0].name].tokens.places is not None and (is_recording(over) or not isinstance(over, Mapping))
         return Exploration({plan.name: maps[plan.name] for plan in plans}, row, about(plans), over if placed else None)
 
 

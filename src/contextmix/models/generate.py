@@ -20,6 +20,7 @@ from contextmix.models.loaded_model import LoadedModel
 from contextmix.options.catalogue import Asked
 from contextmix.plugins.plan import Plan
 from contextmix.results.token_map import TokenMap
+from contextmix.tracing.inputs.chats import is_chat
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.sources import Source
 from contextmix.tracing.inputs.targets import speaks
@@ -38,17 +39,19 @@ def explained_generation(
     contrast: bool,
     layers: Any,
     memory_budget: int,
+    add_special_tokens: bool | None = None,
 ) -> TokenMap:
     """What a causal language model says after a prompt, explained; see `TracedModel.explain_generation`."""
     refuse_other_models(loaded.model)
     refuse_contrast(plan, contrast)
     if plan.of_model:
         refuse_axes(plan, layers=layers)
-    prompts = loaded.encode(prompt)
+    prompts = loaded.encode(prompt, add_special_tokens=add_special_tokens)
     if len(prompts) != 1:
         raise BadInput(f"One prompt is continued at a time; {len(prompts)} were given.")
     with loaded.turn:
-        speaker = Speaker(loaded.model, loaded.tokenizer, loaded.limit)
+        added = bool(add_special_tokens) if is_chat(prompt) else add_special_tokens
+        speaker = Speaker(loaded.model, loaded.tokenizer, loaded.limit, added)
         done = speaker.goes_on(prompts[0], max_new_tokens, continuation)
     if plan.of_model:
         asked = steps_of(done, contrast=contrast)

@@ -28,7 +28,7 @@ from contextmix.tracing.inputs.encode import Inputs, length_limit, stacked
 from contextmix.tracing.inputs.heads import runs_alone, speaks
 from contextmix.tracing.inputs.media import refusals
 from contextmix.tracing.inputs.probe import default_probe
-from contextmix.tracing.inputs.sources import Source, read_sources
+from contextmix.tracing.inputs.sources import Readers, Source, read_sources
 from contextmix.tracing.recording.quiet import on_device
 from contextmix.tracing.recording.record import record
 from contextmix.tracing.recording.tap import turn_of
@@ -93,7 +93,12 @@ class LoadedModel:
     # What it reads and says ------------------------------------------------------------------------------------------
 
     def encode(
-        self, source: Source | Sequence[Source], *, truncate: bool = False, sampling_rate: int | None = None
+        self,
+        source: Source | Sequence[Source],
+        *,
+        truncate: bool = False,
+        sampling_rate: int | None = None,
+        add_special_tokens: bool | None = None,
     ) -> list[Inputs]:
         """Texts, images, sounds or model inputs as labelled single sequences.
 
@@ -101,8 +106,8 @@ class LoadedModel:
             BadInput: If a text is empty, or there is no tokenizer for it, or tensors do not fit.
             TooLong: If a sequence is longer than the model reads.
         """
-        readers = self.model, self.tokenizer, self.processor, self.limit
-        return read_sources(*readers, source, sampling_rate, truncate=truncate)
+        readers = Readers(self.model, self.tokenizer, self.processor, self.limit)
+        return read_sources(readers, source, sampling_rate, truncate=truncate, add_special_tokens=add_special_tokens)
 
     def labels(self, one: Inputs, count: int) -> Tokens:
         """The labels of an input, of which a run has shown ``count`` tokens."""
@@ -169,7 +174,7 @@ class LoadedModel:
         tick: Callable[[], None] | None = None,
     ) -> list[TokenMap]:
         """Several attributions of the same score, which share one run of the model."""
-        with self.turn, refusals(self.model):
+        with self.turn, refusals(self.model, one.tensors):
             return list(attributed(self._subject(one), one, plans, target, position, memory_budget, tick))
 
     def _subject(self, one: Inputs | None = None) -> Subject:
@@ -182,7 +187,7 @@ class LoadedModel:
         self, tensors: Mapping[str, Tensor], visit: Callable[[LayerTrace], None], *, last_logits: int = 1
     ) -> tuple[Any, Checks]:
         """See `contextmix.tracing.recording.record.record`."""
-        with self.turn, refusals(self.model):
+        with self.turn, refusals(self.model, tensors):
             anatomy = self.anatomy(own_probe(tensors))
             return record(self.model, anatomy, on_device(self.model, tensors), visit, last_logits=last_logits)
 

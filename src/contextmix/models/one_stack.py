@@ -41,7 +41,7 @@ class OneStack(Stacks[Inputs]):
 
     def read(self, source: Any) -> list[Inputs]:
         """See `LoadedModel.encode`."""
-        return self.loaded.encode(source, truncate=self.truncate, sampling_rate=self.sampling_rate)
+        return self.encoded(source)
 
     def probe(self, source: Any) -> dict[str, Tensor]:
         """See `Stacks`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
@@ -19,6 +19,7 @@ from contextmix.plugins.plan import Plan, make_plan, plans_to_compare
 from contextmix.results.comparison import Comparison
 from contextmix.results.exploration import Exploration
 from contextmix.results.token_map import TokenMap
+from contextmix.tracing.inputs.encode import Inputs
 
 One = TypeVar("One")
 """One input as the model reads it."""
@@ -32,11 +33,13 @@ class Stacks(ABC, Generic[One]):
         loaded: The model.
         truncate: Cut sources that are too long instead of refusing them.
         sampling_rate: Samples per second, for a sound that does not say it.
+        add_special_tokens: Whether the tokenizer adds its special tokens; None: unless the text holds them.
     """
 
     loaded: LoadedModel
     truncate: bool = False
     sampling_rate: int | None = None
+    add_special_tokens: bool | None = field(default=None, kw_only=True)
 
     usual: ClassVar[Sequence[str]]
     """What is explored where nothing was named."""
@@ -79,6 +82,11 @@ class Stacks(ABC, Generic[One]):
         if not self.are_many(source):
             return [source]
         return [None] * count if isinstance(source, Mapping) else source
+
+    def encoded(self, source: Any) -> list[Inputs]:
+        """See `LoadedModel.encode`."""
+        how: Any = {"truncate": self.truncate, "sampling_rate": self.sampling_rate}
+        return self.loaded.encode(source, **how, add_special_tokens=self.add_special_tokens)
 
     # The steps that differ -------------------------------------------------------------------------------------------
 

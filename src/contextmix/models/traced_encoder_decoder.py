@@ -20,6 +20,7 @@ from contextmix.models.two_stacks import TwoStacks
 from contextmix.options.catalogue import (
     MAX_NEW_TOKENS,
     MEMORY_BUDGET,
+    AddSpecialTokens,
     Aggregation,
     BatchSize,
     Continuation,
@@ -39,7 +40,7 @@ from contextmix.options.catalogue import (
     Truncate,
 )
 from contextmix.options.option import filled, parted, takes
-from contextmix.options.sets import ExploreWrittenOptions, Writing
+from contextmix.options.sets import Encoding, ExploreWrittenOptions, Writing
 from contextmix.plugins.plan import make_plan
 from contextmix.results.comparison import Comparison
 from contextmix.results.token_map import TokenMap
@@ -87,6 +88,7 @@ class TracedEncoderDecoder(TracedModel):
         sampling_rate: SamplingRate = None,
         batch_size: BatchSize = 8,
         max_new_tokens: MaxWritten = MAX_NEW_TOKENS,
+        add_special_tokens: AddSpecialTokens = None,
     ) -> Any:
         """Run the model on a source and what it writes, and keep what every layer of both stacks mixed.
 
@@ -103,7 +105,8 @@ class TracedEncoderDecoder(TracedModel):
             BadInput: If the output is empty, or the model cannot write one.
             TooLong: If the source or the output is longer than the model reads.
         """
-        stacks = TwoStacks(self, truncate, sampling_rate, output, max_new_tokens)
+        own = output, max_new_tokens
+        stacks = TwoStacks(self, truncate, sampling_rate, *own, add_special_tokens=add_special_tokens)
         return stacks.one_or_all(source, [stacks.traced(pair) for pair in stacks.read(source)])
 
     @partial(takes, also=Writing)
@@ -146,12 +149,13 @@ class TracedEncoderDecoder(TracedModel):
         refuse_joint(plan)
         if target is not None:
             raise BadOption(f"target={target!r} names a class, and this model writes tokens: choose one with query=….")
-        stacks = TwoStacks(self, truncate, sampling_rate, output, how["max_new_tokens"])
+        written = output, how["max_new_tokens"]
+        stacks = TwoStacks(self, truncate, sampling_rate, *written, add_special_tokens=how["add_special_tokens"])
         pairs = stacks.read(source)
         stacks.refuse_query(pairs, query)  # before the work, not after it
         return stacks.one_or_all(source, [stacks.joint(pair, [plan], query, layers)[plan.name] for pair in pairs])
 
-    @takes
+    @partial(takes, also=Encoding)
     def explain_generation(  # noqa: D417
         self,
         prompt: Source,
@@ -200,6 +204,7 @@ class TracedEncoderDecoder(TracedModel):
         sampling_rate: SamplingRate = None,
         output: Output = None,
         max_new_tokens: MaxWritten = MAX_NEW_TOKENS,
+        add_special_tokens: AddSpecialTokens = None,
     ) -> Comparison:
         """Several methods on one source and output: the row of one written token by each; see `TracedModel.compare`.
 
@@ -207,7 +212,8 @@ class TracedEncoderDecoder(TracedModel):
             source: A text, or model inputs for one sequence.
             methods: Recipes, or mixing maps (of which the last layer is taken).
         """
-        stacks = TwoStacks(self, truncate, sampling_rate, output, max_new_tokens)
+        own = output, max_new_tokens
+        stacks = TwoStacks(self, truncate, sampling_rate, *own, add_special_tokens=add_special_tokens)
         return stacks.compare(source, methods, query, target)
 
     @takes
@@ -226,8 +232,8 @@ class TracedEncoderDecoder(TracedModel):
             An `Exploration`, or a list of them: queries are the written tokens, keys the source and what was read.
         """
         options = filled(ExploreWrittenOptions, asked, "explore")
-        reading = (options[name] for name in ("truncate", "sampling_rate", "output", "max_new_tokens"))
-        return TwoStacks(self, *reading).explore(source, methods, options)
+        names = "truncate", "sampling_rate", "output", "max_new_tokens", "add_special_tokens"
+        return TwoStacks(self, **{name: options[name] for name in names}).explore(source, methods, options)
 
     def check(self, source: Any = None) -> CheckReport:
         """Prove that this model can be read: anatomy, conservation, block equation and parity of both stacks.

@@ -18,6 +18,7 @@ from contextmix.models.loaded_model import LoadedModel
 from contextmix.models.one_stack import OneStack
 from contextmix.options.catalogue import (
     MEMORY_BUDGET,
+    AddSpecialTokens,
     Aggregation,
     BatchSize,
     Continuation,
@@ -36,7 +37,7 @@ from contextmix.options.catalogue import (
     Truncate,
 )
 from contextmix.options.option import filled, parted, takes
-from contextmix.options.sets import Computing, ExploreOptions
+from contextmix.options.sets import Encoding, Explaining, ExploreOptions
 from contextmix.plugins.plan import make_plan
 from contextmix.results.comparison import Comparison
 from contextmix.results.token_map import TokenMap
@@ -68,6 +69,7 @@ class TracedModel(LoadedModel):
         truncate: Truncate = False,
         sampling_rate: SamplingRate = None,
         batch_size: BatchSize = 8,
+        add_special_tokens: AddSpecialTokens = None,
     ) -> Any:
         """Run the model and keep what every layer mixed.
 
@@ -87,7 +89,8 @@ class TracedModel(LoadedModel):
             >>> len(contextmix.load("demo").trace("a good film").layers)
             3
         """
-        inputs = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
+        reading: Any = {"truncate": truncate, "sampling_rate": sampling_rate, "add_special_tokens": add_special_tokens}
+        inputs = self.encode(source, **reading)
         traces: list[Trace | None] = [None] * len(inputs)
         for positions, tensors in batches(inputs, self.together(batch_size)):
             layers: list[LayerTrace] = []
@@ -98,7 +101,7 @@ class TracedModel(LoadedModel):
                 traces[position] = Trace(tokens, own, checks, self.origin, self.prediction(outputs, row, tokens))
         return traces if is_many(source) else traces[0]
 
-    @partial(takes, also=Computing)
+    @partial(takes, also=Explaining)
     def explain(  # noqa: D417
         self,
         source: Any,
@@ -139,9 +142,10 @@ class TracedModel(LoadedModel):
             >>> found.provenance.notes["target"]
             ' Lily'
         """
-        how, own = parted(Computing, options, "explain")
+        how, own = parted(Explaining, options, "explain")
         plan = make_plan(method, aggregation, own)
-        inputs = self.encode(source, truncate=truncate, sampling_rate=sampling_rate)
+        reading: Any = {"truncate": truncate, "sampling_rate": sampling_rate}
+        inputs = self.encode(source, **reading, add_special_tokens=how["add_special_tokens"])
         if plan.of_model:
             refuse_axes(plan, query=query, layers=layers)
             whole = [self.attribute(one, plan, target, position, how["memory_budget"]) for one in inputs]
@@ -150,7 +154,7 @@ class TracedModel(LoadedModel):
         results = [found for (found,) in explained(self, inputs, [plan], query, layers, how["batch_size"])]
         return results if is_many(source) else results[0]
 
-    @takes
+    @partial(takes, also=Encoding)
     def explain_generation(  # noqa: D417
         self,
         prompt: Source,
@@ -192,9 +196,10 @@ class TracedModel(LoadedModel):
             >>> found.query_tokens.pieces, found.shape
             ((' little', ' g', 'ir'), (3, 12))
         """
-        plan = make_plan(method, aggregation, options)
+        reading, own = parted(Encoding, options, "explain_generation")
+        plan = make_plan(method, aggregation, own)
         how = continuation, contrast, layers, memory_budget
-        return explained_generation(self, plan, prompt, max_new_tokens, *how)
+        return explained_generation(self, plan, prompt, max_new_tokens, *how, reading["add_special_tokens"])
 
     @takes
     def compare(  # noqa: D417
@@ -206,6 +211,7 @@ class TracedModel(LoadedModel):
         target: Target = None,
         truncate: Truncate = False,
         sampling_rate: SamplingRate = None,
+        add_special_tokens: AddSpecialTokens = None,
     ) -> Comparison:
         """Several methods on one text, measured in one run of the model.
 
@@ -226,7 +232,7 @@ class TracedModel(LoadedModel):
             >>> found.spearman.shape
             (2, 2)
         """
-        stack = OneStack(self, truncate, sampling_rate)
+        stack = OneStack(self, truncate, sampling_rate, add_special_tokens=add_special_tokens)
         return stack.compare(source, methods, query, target)
 
     @takes
@@ -258,7 +264,8 @@ class TracedModel(LoadedModel):
             {'value_zeroing': ('layer', 'query', 'key'), 'attention': ('layer', 'head', 'query', 'key')}
         """
         options = filled(ExploreOptions, asked, "explore")
-        return OneStack(self, options["truncate"], options["sampling_rate"]).explore(source, methods, options)
+        reading = {name: options[name] for name in ("truncate", "sampling_rate", "add_special_tokens")}
+        return OneStack(self, **reading).explore(source, methods, options)
 
     def check(self, source: Any = None) -> CheckReport:
         """Prove that this model can be read: anatomy, conservation, block equation and parity.

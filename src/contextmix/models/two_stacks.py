@@ -65,26 +65,23 @@ class TwoStacks(Stacks[Pair]):
             raise BadOption("The decoder is told by decoder_input_ids and by output what it wrote. Leave one out.")
         if fed is not None:
             source = {name: value for name, value in source.items() if name != "decoder_input_ids"}
-        inputs = self._encoded(source)
+        inputs = self.encoded(source)
         if len(inputs) != 1:
             raise BadInput(f"The model inputs hold {len(inputs)} sequences. Give a list with one of each.")
         return [(inputs[0], self._target(inputs[0], fed))]
 
     def _each(self, source: Sequence[Any]) -> list[tuple[Any, Any]]:
         """Each source with its own output."""
-        self._encoded(source)  # refuse an empty list, and any misfit, before the work
+        self.encoded(source)  # refuse an empty list, and any misfit, before the work
         outputs = [None] * len(source) if self.output is None else self.output
         if isinstance(outputs, str) or len(outputs) != len(source):
             raise BadInput(f"{len(source)} sources need a list of as many outputs, or none.")
         return list(zip(source, outputs, strict=True))
 
-    def _encoded(self, source: Any) -> list[Inputs]:
-        return self.loaded.encode(source, truncate=self.truncate, sampling_rate=self.sampling_rate)
-
     def _target(self, one: Inputs, fed: Any) -> Target:
         model, tokenizer = self.loaded.model, self.loaded.tokenizer
         output: Output | None = self.output
-        with self.loaded.turn, refusals(model):
+        with self.loaded.turn, refusals(model, one.tensors):
             if output is not None:
                 return given(model, tokenizer, output)
             inputs = on_device(model, encoder_inputs(model, one.tensors))
@@ -98,7 +95,7 @@ class TwoStacks(Stacks[Pair]):
         if source is None:
             return whole_probe(model, self.loaded.limit, LENGTH - 2, seed=1)
         ids = probe_target(model, LENGTH - 2, seed=1)
-        return {**encoder_inputs(model, self._encoded(source)[0].tensors), "decoder_input_ids": ids}
+        return {**encoder_inputs(model, self.encoded(source)[0].tensors), "decoder_input_ids": ids}
 
     # Running ---------------------------------------------------------------------------------------------------------
 
@@ -116,7 +113,7 @@ class TwoStacks(Stacks[Pair]):
     ) -> tuple[Any, Checks, int]:
         """See `record_both`."""
         model = self.loaded.model
-        with self.loaded.turn, refusals(model):
+        with self.loaded.turn, refusals(model, inputs):
             anatomy = self._anatomy(own_probe(inputs))
             return record_both(model, anatomy, on_device(model, inputs), ids.to(model.device), see_encoder, see_decoder)
 
@@ -167,7 +164,7 @@ class TwoStacks(Stacks[Pair]):
         _, checks, count = self._run_pair(pair, see_encoder, see_decoder)
         one, target = pair
         source = self.loaded.labels(one, count)
-        made = [self.loaded.origin.provenance(checks, **plan.describe()) for plan in plans]
+        made = [self.loaded.origin.provenance(checks, **plan.describe()).noting(**one.notes) for plan in plans]
         found = [joint.result(source, target, each, query, layers) for joint, each in zip(joints, made, strict=True)]
         return {plan.name: each for plan, each in zip(plans, found, strict=True)}
 

@@ -20,6 +20,7 @@ from contextmix.options.catalogue import (
     AggregationName,
     MapName,
     MethodNames,
+    NewHead,
     Query,
     QueryOrAll,
     Stream,
@@ -49,11 +50,12 @@ from contextmix.traces.encoder_decoder import EncoderDecoderTrace, with_residual
 from contextmix.traces.trace import LayerTrace, Trace
 from contextmix.tracing.discovery.blocks import has_two_stacks
 from contextmix.tracing.inputs.checkpoints import load_pretrained, move, refuse_unusable
-from contextmix.tracing.inputs.media import sorted_readers
+from contextmix.tracing.inputs.readers import given_readers
 from contextmix.tracing.inputs.sources import Source
 
 
-def load(
+@takes
+def load(  # noqa: D417
     model: Any = "demo",
     tokenizer: Any = None,
     *,
@@ -62,6 +64,7 @@ def load(
     revision: str | None = None,
     trust_remote_code: bool = False,
     anatomy: Anatomy | None = None,
+    new_head: NewHead = False,
 ) -> TracedModel:
     """Make a model ready to be traced.
 
@@ -69,7 +72,7 @@ def load(
         model: ``"demo"`` or ``"demo-decoder"`` (built in, no network), a folder, a name on the Hugging Face hub, or a
             loaded transformers model.
         tokenizer: Only for a loaded model: its tokenizer; for images its image processor, for sounds its feature
-            extractor. Without one, pass model inputs.
+            extractor; or the name or folder of one. Without one, pass model inputs.
         dtype: Precision in which a named model is loaded; ``"auto"`` keeps the stored one. Maths is float32 at least.
         device: Where to put it; left out, it stays where it is.
         revision: Version on the hub.
@@ -77,7 +80,7 @@ def load(
         anatomy: A hand-written anatomy for a model whose blocks cannot be found by looking.
 
     Raises:
-        ModelNotFound: If there is no such model.
+        ModelNotFound: If there is no such model, or its checkpoint lacks weights.
         UnsupportedModel: If it is not a transformers model.
         NotFinite: If a weight is NaN or infinite.
         BadOption: If there is no such precision or device.
@@ -87,7 +90,7 @@ def load(
         'meaningful'
     """
     if isinstance(model, str | Path):
-        options = {"dtype": dtype, "revision": revision, "trust_remote_code": trust_remote_code}
+        options = {"dtype": dtype, "revision": revision, "trust_remote_code": trust_remote_code, "new_head": new_head}
         loaded, *beside = load_pretrained(model, **options)  # type: ignore[arg-type]
         name = str(model)
     else:
@@ -96,7 +99,7 @@ def load(
     refuse_unusable(loaded)
     if device is not None:
         move(loaded, device)
-    given = sorted_readers(tokenizer, loaded)
+    given = given_readers(tokenizer, loaded)
     tokenizer, processor = (other if one is None else one for one, other in zip(given, beside, strict=True))
     kind = TracedEncoderDecoder if has_two_stacks(loaded) else TracedModel
     return kind(loaded, tokenizer, processor, name=name, revision=revision, anatomy=anatomy)

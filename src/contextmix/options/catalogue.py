@@ -48,6 +48,14 @@ Dtype = Annotated[
     str, Option("Precision in which a named model is loaded; 'auto' keeps the stored one.", default="float32")
 ]
 Device = Annotated[str | None, Option("Where to run, such as cuda.", otherwise="where the model is")]
+NewHead = Annotated[
+    bool,
+    Option(
+        "Let a head that is not in the checkpoint begin with random weights, to be trained; missing blocks and "
+        "embeddings are refused all the same.",
+        default=False,
+    ),
+]
 
 # What is explained ---------------------------------------------------------------------------------------------------
 
@@ -141,6 +149,13 @@ OwnOptions = Annotated[
 Heads = Annotated[bool, Option("Keep heads apart, for methods that have heads.", default=False)]
 Words = Annotated[bool, Option("Merge sub-words into words.", default=False)]
 Truncate = Annotated[bool, Option("Cut an input that is too long instead of refusing it.", default=False)]
+AddSpecialTokens = Annotated[
+    bool | None,
+    Option(
+        "Whether the tokenizer adds its special tokens, such as <s>, to a text.",
+        otherwise="it does, unless the text already holds them",
+    ),
+]
 SamplingRate = Annotated[int | None, Option("Samples per second, for a sound that does not say it.")]
 BatchSize = Annotated[int, Option("Sequences of equal length that run together.", default=8)]
 Memory = Annotated[

@@ -4,6 +4,7 @@ from typing_extensions import TypedDict
 
 from contextmix.options.catalogue import (
     Address,
+    AddSpecialTokens,
     Against,
     AllLayers,
     AllMethods,
@@ -180,13 +181,23 @@ class Computing(TypedDict, total=False):
     memory_budget: Memory
 
 
-class Writing(Computing, total=False):
+class Encoding(TypedDict, total=False):
+    """How a text is read."""
+
+    add_special_tokens: AddSpecialTokens
+
+
+class Explaining(Computing, Encoding, total=False):
+    """What `TracedModel.explain` takes beside what it names and the options of the method."""
+
+
+class Writing(Explaining, total=False):
     """The same of an encoder–decoder."""
 
     max_new_tokens: MaxWritten
 
 
-class ExploreOptions(TypedDict, total=False):
+class ExploreOptions(Encoding, total=False):
     """What `TracedModel.explore` takes."""
 
     heads: Heads

@@ -18,7 +18,7 @@ from contextmix.serve.jobs import Shelf
 from contextmix.serve.limits import Limits
 from contextmix.serve.pool import Pool
 from contextmix.serve.protocol import bounded
-from contextmix.tracing.inputs.checkpoints import load_tokenizer
+from contextmix.tracing.inputs.readers import load_tokenizer
 
 HOST = "127.0.0.1"
 

@@ -112,7 +112,8 @@ def _explore(connection: Connection, models: Mapping[str, Any], request: Any, an
         _send(connection, PROGRESS, {"progress": fraction, "what": what})
 
     try:
-        text = request["text"] if request["pair"] is None else (request["text"], request["pair"])
+        pair = {"text": request["text"], "text_pair": request["pair"]}
+        text = request["text"] if request["pair"] is None else pair
         asked = {name: request[name] for name in ("heads", "query", "target")}
         if request["against"] is not None:
             asked["target"] = (request["target"], request["against"])

@@ -6,6 +6,7 @@ import importlib
 import struct
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,16 @@ def is_image(source: Any) -> bool:
     """Whether something is a PIL image (PIL is not loaded to find out)."""
     module = sys.modules.get("PIL.Image")
     return module is not None and isinstance(source, module.Image)
+
+
+def is_recording(source: Any) -> bool:
+    """Whether something is a sound as the audio columns of Hugging Face hold it.
+
+    Example:
+        >>> is_recording({"array": [0.0, 0.5], "sampling_rate": 16000, "path": "a.wav"})
+        True
+    """
+    return isinstance(source, Mapping) and "sampling_rate" in source and ("array" in source or "raw" in source)
 
 
 def pillow(name: str = "Image") -> Any:
@@ -71,7 +82,7 @@ def read_sound(source: Any, sampling_rate: int | None = None) -> tuple[Array, in
     Integers are divided by the largest that their type holds, as in a file of that type.
 
     Args:
-        source: A path, samples, or a pair (samples, sampling rate).
+        source: A path, samples, a pair (samples, sampling rate), or ``{"array": …, "sampling_rate": …}``.
         sampling_rate: Samples per second; files and pairs know it themselves.
 
     Raises:
@@ -86,6 +97,8 @@ def read_sound(source: Any, sampling_rate: int | None = None) -> tuple[Array, in
     own = None
     if isinstance(source, str | Path):
         source, own = _sound_file(Path(source))
+    elif is_recording(source):
+        source, own = source["array"] if "array" in source else source["raw"], source["sampling_rate"]
     elif isinstance(source, tuple) and len(source) == 2:
         source, own = source
     if own is not None and sampling_rate not in (None, own):

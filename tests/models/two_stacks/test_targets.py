@@ -180,7 +180,7 @@ def test_explain_generation_is_explain_by_another_name(bart):
 def test_several_texts_and_a_pair_of_texts(bart):
     three = bart.trace(("a film", "the film", "film"), output=["good", "bad", "deep"])
     assert [trace.target.written.pieces[1] for trace in three] == ["good", "bad", "deep"]
-    pair = bart.trace(("a film", "the film"), output="good")
+    pair = bart.trace({"text": "a film", "text_pair": "the film"}, output="good")
     assert pair.encoder.tokens.pieces == ("[CLS]", "a", "film", "[SEP]", "the", "film", "[SEP]")
 
 

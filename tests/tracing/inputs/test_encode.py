@@ -76,7 +76,7 @@ def test_a_space_begins_a_word_also_where_the_tokenizer_calls_the_text_one_word(
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t "])
 def test_an_empty_text_is_refused(reader: cm.TracedModel, text: str):
-    for source in (text, ("a film", text), ["a film", text]):
+    for source in (text, [("a film", text)], ["a film", text]):
         with pytest.raises(BadInput, match="The text is empty"):
             reader.explain(source)
 
@@ -122,7 +122,7 @@ def test_truncate_keeps_the_first_tokens_and_the_marks(reader: cm.TracedModel):
 
 
 def test_a_pair_is_truncated_as_a_whole(reader: cm.TracedModel):
-    result = reader.explain(("deep " * 20, "film " * 20), truncate=True)
+    result = reader.explain({"text": "deep " * 20, "text_pair": "film " * 20}, truncate=True)
     assert len(result.tokens) == 24
     assert {"deep", "film"} <= set(result.tokens.pieces)
 
@@ -152,7 +152,7 @@ def test_the_smaller_limit_of_tokenizer_and_model_counts():
 
 
 def test_the_words_of_a_pair_are_numbered_apart(reader: cm.TracedModel):
-    (inputs,) = reader.encode(("meaningful film", "meaningful good"))
+    (inputs,) = reader.encode([("meaningful film", "meaningful good")])
     assert inputs.tokens.words == (None, 0, 0, 0, 1, None, 2, 2, 2, 3, None)
     assert inputs.tensors["token_type_ids"].tolist() == [0] * 6 + [1] * 5
     assert inputs.tokens.merged()[0].pieces == (
@@ -167,15 +167,15 @@ def test_the_words_of_a_pair_stay_apart_without_a_mark_between_them():
 
 
 def test_a_pair_is_one_sequence_and_a_list_of_two_texts_two(reader: cm.TracedModel):
-    assert len(reader.encode(("good film", "bad film"))) == 1
+    assert len(reader.encode({"text": "good film", "text_pair": "bad film"})) == 1
     assert len(reader.encode(["good film", "bad film"])) == 2
-    assert isinstance(reader.explain(("good film", "bad film")), cm.TokenMap)
+    assert isinstance(reader.explain({"text": "good film", "text_pair": "bad film"}), cm.TokenMap)
 
 
 def test_the_second_text_of_a_pair_reaches_the_model_as_such(reader: cm.TracedModel):
-    inputs = reader.encode(("good film", "bad film"))[0].tensors
+    inputs = reader.encode([("good film", "bad film")])[0].tensors
     without = {"input_ids": inputs["input_ids"]}
-    found = reader.explain(("good film", "bad film")).values
+    found = reader.explain({"text": "good film", "text_pair": "bad film"}).values
     assert np.array_equal(found, reader.explain(dict(inputs)).values)
     assert relative(reader.explain(without).values, found) > 1e-3
 

@@ -29,6 +29,7 @@ from contextmix.models.traced_model import TracedModel
 from contextmix.options.catalogue import BATCH_TOKENS, MEMORY_BUDGET
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.heads import scores_tokens
+from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.targets import classes_of
 from contextmix.tracing.inputs.texts import encode_all
 
@@ -118,7 +119,8 @@ class Measurer:
                 place for place, row in enumerate(rows) if not row.problem and isinstance(row.text, str) is single
             ]
             texts: Any = [rows[place].text for place in places]
-            read = encode_all(self.tokenizer, texts, self.model.limit, truncate=self.settings.truncate)
+            how: Any = {"truncate": self.settings.truncate, "known": vocabulary(self.model.model)}
+            read = encode_all(self.tokenizer, texts, self.model.limit, **how)
             for place, one in zip(places, read, strict=True):
                 row = rows[place]
                 failed = isinstance(one, ContextMixError)

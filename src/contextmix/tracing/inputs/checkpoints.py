@@ -1,9 +1,9 @@
-"""Find a model and what reads its input for it: a folder, a hub name, or one of the built-in models."""
+"""Find a model: a folder, a hub name, or one of the built-in models; all of its weights must be there."""
 
 from __future__ import annotations
 
 import difflib
-from importlib.resources import files
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,27 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
 )
 
 from contextmix.errors import BadOption, ModelNotFound, NotFinite, UnsupportedModel
 from contextmix.tracing.inputs.heads import refuse_choices
-from contextmix.tracing.inputs.kind import Kind
+from contextmix.tracing.inputs.hub import BUILT_IN, first_line, hub_options, place_of
 from contextmix.tracing.inputs.media import kind_of
+from contextmix.tracing.inputs.readers import load_processor, load_tokenizer
 
-BUILT_IN = {"demo": "sentiment", "demo-decoder": "stories"}
-"""Names that need no network, and their folders in the package."""
+CLOSE = 0.7
+"""How alike two names must be for one to be suggested for the other, from 0 to 1."""
 
 
 def load_pretrained(
-    name: str | Path, *, dtype: str | torch.dtype, revision: str | None, trust_remote_code: bool
+    name: str | Path,
+    *,
+    dtype: str | torch.dtype,
+    revision: str | None,
+    trust_remote_code: bool,
+    new_head: bool = False,
 ) -> tuple[PreTrainedModel, Any | None, Any | None]:
     """A model with the head that it was saved with, its tokenizer, and its image processor or feature extractor.
 
@@ -39,42 +44,57 @@ def load_pretrained(
         dtype: Precision to load in; ``"auto"`` keeps the stored one.
         revision: Commit, tag or branch on the hub.
         trust_remote_code: Whether code that comes with the model may run.
+        new_head: Whether a head that was not saved may begin with random weights.
 
     Raises:
-        ModelNotFound: If there is no such model, or it cannot be read.
+        ModelNotFound: If there is no such model, it cannot be read, or weights of it are missing.
         UnsupportedModel: If it is not a model that transformers itself can build.
     """
-    place = _place(str(name))
-    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    precision, place = _dtype(dtype), place_of(str(name))
+    options = {"revision": revision, "trust_remote_code": trust_remote_code, **hub_options(place)}
     try:
         config = AutoConfig.from_pretrained(place, **options)
-        model = _model_class(config, place).from_pretrained(place, dtype=_dtype(dtype), **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as reason:
+        kind = _model_class(config, place)
+        model, found = kind.from_pretrained(place, dtype=precision, output_loading_info=True, **options)
+    except Exception as reason:  # every library beneath has errors of its own for a damaged file
         raise ModelNotFound(_not_found(str(name), reason)) from reason
-    return model, load_tokenizer(name, **options), _processor(kind_of(model), place, options)
+    refuse_missing(model, str(name), found["missing_keys"], new_head=new_head)
+    return model, load_tokenizer(name, **options), load_processor(kind_of(model), place, options)
 
 
-def load_tokenizer(name: str | Path, **options: Any) -> Any | None:
-    """The tokenizer of a model alone; None if it has none.
+def refuse_missing(model: PreTrainedModel, name: str, missing: Iterable[str], *, new_head: bool = False) -> None:
+    """Weights that a checkpoint lacks and transformers made up at random.
 
     Args:
-        name: As for `load_pretrained`.
-        options: Of ``from_pretrained``.
+        model: As it was loaded.
+        name: Of the checkpoint.
+        missing: What transformers says is missing; not what it expects to be, such as a tied matrix.
+        new_head: Whether those of a head may be.
+
+    Raises:
+        ModelNotFound: With their names.
     """
-    try:
-        return AutoTokenizer.from_pretrained(_place(str(name)), **options)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # models of images and sound have none; token ids can be passed instead of a text
+    names = sorted(missing)
+    head = [one for one in names if _is_head(model, one)]
+    if not names or (new_head and len(head) == len(names)):
+        return
+    listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    way = (
+        "They are all of its head: load the model without it, or say new_head=True if it is to begin at random."
+        if len(head) == len(names)
+        else "Complete the checkpoint, or correct the configuration beside it."
+    )
+    raise ModelNotFound(
+        f"The checkpoint {name} lacks {len(names)} of the weights of {type(model).__name__}: {listed}. transformers "
+        f"filled them with random numbers, so every result would be that of another model. {way}"
+    )
 
 
-def _processor(kind: Kind | None, place: str, options: dict[str, Any]) -> Any | None:
-    """What reads images or sounds for a model, saved beside it; None if there is none or Pillow is missing."""
-    if kind is None:
-        return None
-    try:
-        return kind.load(place, **options)
-    except (OSError, ValueError, KeyError, TypeError, ImportError):
-        return None
+def _is_head(model: PreTrainedModel, weight: str) -> bool:
+    """Whether a weight lies outside of the model that the head stands on; its pooler counts as head."""
+    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
+    inside = weight.removeprefix(prefix)
+    return not weight.startswith(prefix) or inside.startswith("pooler.")
 
 
 def hide_progress_bars() -> None:
@@ -93,9 +113,12 @@ def refuse_unusable(model: Any) -> None:
     if not isinstance(model, PreTrainedModel):
         raise UnsupportedModel(
             "contextmix reads models of the transformers library; this is a "
-            f"{type(model).__module__}.{type(model).__name__}. Pass a name, a folder, or a loaded transformers model."
+            f"{type(model).__module__}.{type(model).__name__}. Pass a name, a folder, or a loaded transformers model. "
+            "A class of your own can be read if it derives from transformers.PreTrainedModel and its attention is "
+            "computed through the attention registry of transformers (AttentionInterface)."
         )
     refuse_choices(model)
+    _refuse_packed(model)
     mapped = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
     found = {str(weight.device) for weight in model.parameters() if not weight.is_meta}
     places = sorted(mapped if len(mapped) > len(found) else found)
@@ -114,6 +137,19 @@ def refuse_unusable(model: Any) -> None:
             raise NotFinite(
                 f"The weight {path} holds NaN or infinity, so every number that follows would be wrong. The "
                 "checkpoint is damaged or its training diverged; load another one."
+            )
+
+
+def _refuse_packed(model: PreTrainedModel) -> None:
+    """Linear maps whose weights torch itself packed into 8 bits, so that no tensor of them can be read."""
+    for path, part in model.named_modules():
+        place = type(part).__module__
+        if "ao.nn.quantized" in place or "nn.quantized" in place or "ao.nn.intrinsic.quantized" in place:
+            kind = "dynamic int8" if "dynamic" in place else "int8"
+            raise UnsupportedModel(
+                f"The model is quantised to {kind} by torch ({path} is a {place}.{type(part).__name__}): its weights "
+                "are packed, and contextmix has to read them. Explain the model before it is quantised, or load it in 8 "
+                "or 4 bits with bitsandbytes, or in bfloat16."
             )
 
 
@@ -138,13 +174,6 @@ def _finite(weight: nn.Parameter) -> bool:
     return bool(torch.isfinite(total)) or bool(torch.isfinite(weight.detach()).all())
 
 
-def _place(name: str) -> str:
-    if name in BUILT_IN:
-        return str(files("contextmix") / "demo" / BUILT_IN[name])
-    folder = Path(name).expanduser()
-    return str(folder) if folder.is_dir() else name
-
-
 def _model_class(config: PreTrainedConfig, place: str) -> Any:
     """The class that the checkpoint names, with its head; the plain model where it names none."""
     for architecture in config.architectures or ():
@@ -166,14 +195,31 @@ def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
 def _not_found(name: str, reason: Exception) -> str:
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return f"The folder {name} does not hold a model that transformers can load: {reason}"
-    near = difflib.get_close_matches(name, BUILT_IN.keys() - {name}, n=1, cutoff=0.5)
-    beside = [str(other) for other in folder.parent.glob("*/config.json")] if folder.parent.is_dir() else []
-    names = [str(Path(other).parent) for other in beside]
-    near += difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    first = str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__
+        return f"The folder {name} does not hold a model that transformers can load: {_cause(reason)}"
     return (
         f"There is no model {name!r}: it is no folder here, no built-in model ({', '.join(BUILT_IN)}), and the "
-        f"Hugging Face hub did not give it ({first}).{hint}"
+        f"Hugging Face hub did not give it ({first_line(reason)}).{_near(folder)}"
     )
+
+
+def _cause(reason: Exception) -> str:
+    """Why a folder cannot be loaded."""
+    kinds = {one.__name__ for one in type(reason).__mro__}
+    if "SafetensorError" in kinds:
+        return f"its file of weights is empty, cut off or damaged ({first_line(reason)}). Save or download it again."
+    if "UnpicklingError" in kinds:
+        return (
+            "its pickled file of weights (.bin) is damaged or holds more than numbers, which could run any programme. "
+            "Get the weights as .safetensors."
+        )
+    if isinstance(reason, EOFError):
+        return "its file of weights is empty or cut off. Save or download it again."
+    return str(reason).strip() or type(reason).__name__
+
+
+def _near(asked: Path) -> str:
+    """The end of the sentence: built-in models and folders beside that are called almost so."""
+    near: list[str] = difflib.get_close_matches(str(asked), BUILT_IN.keys() - {str(asked)}, n=1, cutoff=CLOSE)
+    beside = {path.parent.name: path.parent for path in asked.parent.glob("*/config.json")}
+    near += [str(beside[one]) for one in difflib.get_close_matches(asked.name, beside, n=3, cutoff=CLOSE)]
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

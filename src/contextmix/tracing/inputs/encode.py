@@ -7,7 +7,7 @@ equal length.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import BadInput, BadOption, TooLong
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Anatomy
+from contextmix.tracing.inputs.spelled import spelled
 
 _UNLIMITED = 10**6  # tokenizers without a limit say 1e30
 
@@ -27,15 +28,17 @@ class Inputs:
 
     Attributes:
         tokens: Its labels; None where they are only known after the run (inputs that are not text).
-        tensors: Model inputs without the batch axis.
+        tensors: Model inputs without the batch axis; a switch has no axis at all.
         length: Number of tokens, or 0 if unknown; sequences of one length share a batch.
         place: Model, anatomy, tensors and number of tokens → the labels of what is not text.
+        notes: What results say about how it was read.
     """
 
     tokens: Tokens | None
     tensors: Mapping[str, Tensor]
     length: int
     place: Callable[[PreTrainedModel, Anatomy, Mapping[str, Tensor], int], Tokens] | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     def labels(self, model: PreTrainedModel, anatomy: Anatomy, count: int) -> Tokens:
         """The labels, once the run has shown how many tokens there are.
@@ -80,21 +83,97 @@ def split(
     tensors = {name: as_tensor(name, value) for name, value in model_inputs.items()}
     if not tensors:
         raise BadInput("The model inputs are empty; give at least input_ids or what the model reads instead.")
-    leading = tensors.get("input_ids", tensors.get("inputs_embeds"))
+    leading = _leading(tensors)
     if leading is None:
-        count = next(iter(tensors.values())).shape[0]
-        return [Inputs(None, {name: value[i] for name, value in tensors.items()}, 0) for i in range(count)]
+        count = next((len(value) for value in tensors.values() if value.ndim), 0)
+        return [Inputs(None, {name: _row(value, i) for name, value in tensors.items()}, 0) for i in range(count)]
     if leading.ndim == (1 if "input_ids" in tensors else 2):
-        tensors = {name: value.unsqueeze(0) for name, value in tensors.items()}
+        tensors = {name: _as_batch(name, value) for name, value in tensors.items()}
         leading = leading.unsqueeze(0)
-    batch, length = leading.shape[:2]
-    mask = tensors.pop("attention_mask", torch.ones(batch, length, dtype=torch.long))
-    if mask.shape != (batch, length):
-        raise BadInput(f"attention_mask has shape {tuple(mask.shape)}, the inputs {(batch, length)}; they must agree.")
+    elif "position_ids" in tensors and tensors["position_ids"].ndim == 3:
+        tensors["position_ids"] = tensors["position_ids"].movedim(1, 0)  # models read (axis, batch, token)
+    shape = (leading.shape[0], leading.shape[1])
+    mask = _mask(tensors, shape)
+    if "position_ids" in tensors:
+        tensors["position_ids"] = _positions(tensors["position_ids"], shape)
     for name, value in tensors.items():
-        if value.shape[0] != batch:
-            raise BadInput(f"{name} holds {value.shape[0]} sequences and the other inputs {batch}; they must agree.")
-    return [_sequence(tensors, mask, row, vocabulary, limit, tokenizer) for row in range(batch)]
+        if value.ndim and value.shape[0] != shape[0]:
+            raise BadInput(f"{name} holds {value.shape[0]} sequences and the other inputs {shape[0]}; they must agree.")
+    return [_sequence(tensors, mask, row, vocabulary, limit, tokenizer) for row in range(shape[0])]
+
+
+def _leading(tensors: Mapping[str, Tensor]) -> Tensor | None:
+    """What the tokens are counted in: ids or embeddings; None where there is neither."""
+    if "input_ids" in tensors and "inputs_embeds" in tensors:
+        raise BadInput(
+            "The model inputs hold input_ids and inputs_embeds, and a model reads one of them. Leave the other out."
+        )
+    embedded = tensors.get("inputs_embeds")
+    if embedded is not None and not embedded.is_floating_point():
+        raise BadInput(f"inputs_embeds are vectors of floating-point numbers; these are {embedded.dtype}.")
+    if embedded is not None and not bool(embedded.isfinite().all()):
+        raise BadInput("inputs_embeds hold NaN or infinity, so every number that follows would be wrong.")
+    found = tensors.get("input_ids", embedded)
+    if found is not None and found.ndim not in ((1, 2) if embedded is None else (2, 3)):
+        name, axes = ("input_ids", "(sequence, token)") if embedded is None else ("inputs_embeds", "(…, token, number)")
+        raise BadInput(f"{name} has shape {tuple(found.shape)}; give {axes}, or one sequence without that axis.")
+    return found
+
+
+def _as_batch(name: str, value: Tensor) -> Tensor:
+    """An input of one sequence as that of a batch of one; positions may have had that axis alone."""
+    if value.ndim == 0 or (name == "position_ids" and value.ndim == 2 and len(value) == 1):
+        return value
+    return value.unsqueeze(0)
+
+
+def _mask(tensors: dict[str, Tensor], shape: tuple[int, int]) -> Tensor:
+    """Which tokens are none of padding, (batch, token).
+
+    Beside positions it stays among the tensors: without a mask, decoders may read positions in another way (see
+    `contextmix.tracing.inputs.beside`).
+    """
+    mask = tensors.pop("attention_mask", None)
+    if mask is None:
+        return torch.ones(shape, dtype=torch.long)
+    if mask.ndim > 2:
+        raise BadInput(
+            f"attention_mask has {mask.ndim} axes, {tuple(mask.shape)}: it says for each pair of tokens which may be "
+            "seen. contextmix reads masks of padding only, (sequence, token), with 1 for each true token, and without "
+            "yours the maps would be those of another run. Give texts that were packed into one sequence one by one."
+        )
+    if mask.shape != shape:
+        raise BadInput(f"attention_mask has shape {tuple(mask.shape)}, the inputs {shape}; they must agree.")
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        raise BadInput(
+            f"attention_mask holds other numbers than 0 and 1 (from {float(mask.min()):g} to {float(mask.max()):g}). "
+            "Give 1 for each true token and 0 for padding."
+        )
+    if "position_ids" in tensors:
+        tensors["attention_mask"] = mask
+    return mask
+
+
+def _positions(positions: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Positions (batch, token), or (batch, axis, token) where a model counts along several axes."""
+    fits = positions.ndim in (2, 3) and positions.shape[-1] == shape[1] and positions.shape[0] in (1, shape[0])
+    if not fits or positions.is_floating_point() or positions.dtype is torch.bool:
+        raise BadInput(
+            f"position_ids has shape {tuple(positions.shape)} and type {positions.dtype}, the inputs {shape}. Give "
+            "whole numbers (sequence, token), or (axis, sequence, token) for a model that counts along several axes."
+        )
+    return positions.expand(shape[0], *positions.shape[1:])
+
+
+def token_axis(name: str, value: Tensor, length: int) -> int | None:
+    """The axis over the tokens in what a model reads of one sequence; None if it has none."""
+    if name == "position_ids":
+        return value.ndim - 1  # (axis, token) where a model counts along several axes
+    return 0 if value.shape[:1] == (length,) else None
+
+
+def _row(value: Tensor, row: int) -> Tensor:
+    return value if value.ndim == 0 else value[row]
 
 
 def as_tensor(name: str, value: Any) -> Tensor:
@@ -120,14 +199,13 @@ def _sequence(
     if len(kept) == 0:
         raise BadInput(f"Sequence {row} is all padding, so there is no token to attribute anything to.")
     first, last = int(kept[0]), int(kept[-1]) + 1
-    if last - first != len(kept):
-        raise BadInput(f"The attention_mask of sequence {row} has a hole; padding is only understood at the ends.")
     length = len(kept)
-    own = {
-        name: value[row, first:last] if value.shape[1:2] == mask.shape[1:] and name != "position_ids" else value[row]
-        for name, value in tensors.items()
-    }
-    own.pop("position_ids", None)  # they counted the padding; the model numbers an unpadded sequence itself
+    if last - first != length:
+        raise BadInput(f"The attention_mask of sequence {row} has a hole; padding is only understood at the ends.")
+    own = {name: _row(value, row) for name, value in tensors.items()}
+    for name, value in own.items():
+        axis = token_axis(name, value, mask.shape[1])
+        own[name] = value if axis is None else value.narrow(axis, first, length)
     ids = own.get("input_ids")
     if ids is not None and vocabulary is not None and not bool(((ids >= 0) & (ids < vocabulary)).all()):
         raise BadInput(
@@ -146,21 +224,16 @@ def _labels(ids: Tensor | None, length: int, tokenizer: Any | None) -> Tokens:
     if tokenizer is None:
         return Tokens(tuple(map(str, numbers)), numbers)
     marks = set(tokenizer.all_special_ids)
-    named = zip(numbers, tokenizer.convert_ids_to_tokens(list(numbers)), strict=True)
+    named = tokenizer.convert_ids_to_tokens(list(numbers))
     # A model may know more ids than its tokenizer (rows that fill up the table), and write them too.
-    pieces = (str(number) if piece is None else _spelled(tokenizer, piece) for number, piece in named)
-    return Tokens(tuple(pieces), numbers, tuple(number in marks for number in numbers))
+    unnamed = [piece is None or number in marks for number, piece in zip(numbers, named, strict=True)]
+    pieces = [str(number) if piece is None else piece for number, piece in zip(numbers, named, strict=True)]
+    return Tokens(spelled(tokenizer, pieces, unnamed), numbers, tuple(number in marks for number in numbers))
 
 
 def numbered(count: int) -> Tokens:
     """Labels of tokens of which nothing is known but their order."""
     return Tokens(tuple(f"#{position}" for position in range(count)))
-
-
-def _spelled(tokenizer: Any, piece: str) -> str:
-    """A piece as people write it, where there is no text to take a slice of."""
-    text = piece if piece.startswith("##") else tokenizer.convert_tokens_to_string([piece]).strip()
-    return piece if not text or "\ufffd" in text else text
 
 
 def batches(inputs: Sequence[Inputs], batch_size: int) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
@@ -171,7 +244,7 @@ def batches(inputs: Sequence[Inputs], batch_size: int) -> Iterator[tuple[list[in
         )
     groups: dict[tuple[Any, ...], list[int]] = {}
     for position, one in enumerate(inputs):
-        alike = (one.length, *((name, tuple(value.shape)) for name, value in one.tensors.items()))
+        alike = (one.length, *((name, tuple(value.shape) or value.item()) for name, value in one.tensors.items()))
         groups.setdefault(alike, []).append(position)
     for positions in groups.values():
         for start in range(0, len(positions), batch_size):

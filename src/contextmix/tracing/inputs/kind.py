@@ -55,5 +55,5 @@ KINDS: Registry[Kind] = Registry("contextmix.tracing.inputs.kinds", "KIND", "kin
 
 
 def row_of(tensors: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
-    """One row of each tensor of a batch."""
-    return {name: value[number] for name, value in tensors.items()}
+    """One row of each tensor of a batch; a switch is that of every row."""
+    return {name: value if value.ndim == 0 else value[number] for name, value in tensors.items()}

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import BaseImageProcessor, FeatureExtractionMixin, PreTrainedModel, ProcessorMixin
 
 from contextmix.errors import BadInput, BadOption
+from contextmix.tracing.inputs.beside import accepted_names, used
 from contextmix.tracing.inputs.encode import Inputs, as_tensor
 from contextmix.tracing.inputs.kind import KINDS, Kind
 
@@ -58,9 +59,10 @@ def read_media(
     kind, given = kind_of(model), _given(source)
     if given == "list":
         return None
-    if sampling_rate is not None and (kind is None or not kind.sampled or isinstance(source, Mapping)):
+    tensors = isinstance(source, Mapping) and given not in KINDS
+    if sampling_rate is not None and (kind is None or not kind.sampled or tensors):
         raise BadOption(f"sampling_rate={sampling_rate} belongs to the samples of a sound, and none were given.")
-    if isinstance(source, Mapping):
+    if tensors:
         return _in_precision(model, _split(model, processor, source))
     if kind is None:
         if given in ("text", "texts"):
@@ -90,7 +92,7 @@ def _refuse_others(model: PreTrainedModel, kind: Kind, given: str, source: Any) 
 
 def is_one_medium(source: Any) -> bool:
     """Whether something is one image or sound and no list of them."""
-    if isinstance(source, Mapping):
+    if isinstance(source, Mapping) and _given(source) not in KINDS:
         axes = _axes()
         name = next((name for name in axes if name in source), None)
         return name is not None and as_tensor(name, source[name]).ndim < axes[name]
@@ -98,14 +100,31 @@ def is_one_medium(source: Any) -> bool:
 
 
 @contextmanager
-def refusals(model: PreTrainedModel) -> Iterator[None]:
-    """A model of images or sounds that refuses the size of its input says so as `BadInput`."""
+def refusals(model: PreTrainedModel, given: Mapping[str, Tensor] | None = None) -> Iterator[None]:
+    """What a model says to inputs that it cannot run on, as `BadInput`.
+
+    Models of images and sounds refuse a size; any model may refuse what a user gave beside its token ids.
+
+    Args:
+        model: The model.
+        given: What it reads.
+    """
+    beside = [] if given is None else [name for name in given if name not in ("input_ids", "token_type_ids")]
     try:
         yield
-    except ValueError as reason:
-        if kind_of(model) is None:
+    except (ValueError, RuntimeError, IndexError) as reason:
+        media = kind_of(model) is not None and isinstance(reason, ValueError)
+        if isinstance(reason, torch.OutOfMemoryError) or not (media or beside):
             raise
-        raise BadInput(f"{type(model).__name__} does not read these {model.main_input_name}: {reason}") from reason
+        raise BadInput(_refusal(model, given or {}, str(reason))) from reason
+
+
+def _refusal(model: PreTrainedModel, given: Mapping[str, Tensor], reason: str) -> str:
+    read = ", ".join(f"{name} {tuple(value.shape)}" for name, value in given.items()) or model.main_input_name
+    switch = "interpolate_pos_encoding"
+    resized = switch in (accepted_names(model) or ()) and switch not in given and "pixel_values" in given
+    hint = f" For images of another size than it was trained on, add {switch!r}: True." if resized else ""
+    return f"{type(model).__name__} does not read these {read}: {reason.strip()}{hint}"
 
 
 def _axes() -> dict[str, int]:
@@ -144,15 +163,15 @@ def _split(model: PreTrainedModel, processor: Any, source: Mapping[str, Any]) ->
         raise BadInput(f"{type(model).__name__} reads {main}, and the model inputs hold {', '.join(source)}.")
     if kind is None:
         return None
-    tensors = {name: as_tensor(name, value) for name, value in source.items()}
+    tensors = {name: as_tensor(name, value) for name, value in source.items() if value is not None}
     if tensors[main].ndim == kind.inputs[main] - 1:
-        tensors = {name: value.unsqueeze(0) for name, value in tensors.items()}
+        tensors = {name: value.unsqueeze(0) if value.ndim else value for name, value in tensors.items()}
     if not tensors[main].is_floating_point() or not bool(tensors[main].isfinite().all()):
         raise BadInput(f"{main} must be finite floating-point numbers; these are {tensors[main].dtype} or hold NaN.")
-    counts = {name: len(value) for name, value in tensors.items()}
+    counts = {name: len(value) for name, value in tensors.items() if value.ndim}
     if len(set(counts.values())) > 1:
         raise BadInput(f"The model inputs must hold equally many {kind.name}s, and they hold {counts}.")
-    return kind.split(model, processor, tensors)
+    return kind.split(model, processor, used(model, tensors))
 
 
 def _in_precision(model: PreTrainedModel, inputs: list[Inputs] | None) -> list[Inputs] | None:

@@ -1,8 +1,14 @@
-"""What a user gives, as `Inputs`: a text, a pair of texts, an image, a sound, model inputs, or a list of these."""
+"""What a user gives, as `Inputs`: a text, a pair of texts, a chat, an image, a sound, model inputs, or a list of these.
+
+A string is one text; ``{"text": …, "text_pair": …}`` one pair; ``[{"role": …, "content": …}, …]`` one chat. Any other
+list or tuple holds several sources, and two texts together inside of it are a pair. A tuple of two texts by itself has
+two readings and is refused with both.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -10,8 +16,10 @@ import torch
 from transformers import PreTrainedModel
 
 from contextmix.errors import BadInput
+from contextmix.tracing.inputs.beside import used, without_idle_types
+from contextmix.tracing.inputs.chats import chat_text, is_chat
 from contextmix.tracing.inputs.encode import Inputs, split
-from contextmix.tracing.inputs.media import is_one_medium, read_media
+from contextmix.tracing.inputs.media import is_one_medium, kind_of, read_media
 from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.texts import Text, encode
 
@@ -19,67 +27,138 @@ Source = Text | Mapping[str, Any] | Any
 """What can be explained: a text, a pair of texts, an image, a sound (`contextmix.tokens.media`), or model inputs."""
 
 
-def read_sources(
-    model: PreTrainedModel,
-    tokenizer: Any,
-    processor: Any,
-    limit: int | None,
-    source: Source | Sequence[Source],
-    sampling_rate: int | None,
-    *,
-    truncate: bool,
-) -> list[Inputs]:
-    """One source, or a list of them, as single sequences.
+@dataclass(frozen=True)
+class Readers:
+    """A model and what reads for it.
 
-    Args:
+    Attributes:
         model: The model.
         tokenizer: Its tokenizer, or None.
         processor: Its image processor or feature extractor, or None.
         limit: The most tokens that it reads; None for no limit.
+    """
+
+    model: PreTrainedModel
+    tokenizer: Any
+    processor: Any
+    limit: int | None
+
+
+def read_sources(
+    readers: Readers,
+    source: Any,
+    sampling_rate: int | None,
+    *,
+    truncate: bool,
+    add_special_tokens: bool | None = None,
+) -> list[Inputs]:
+    """One source, or a list of them, as single sequences.
+
+    Args:
+        readers: The model and what reads for it.
         source: What was given.
         sampling_rate: Samples per second of a sound.
         truncate: Cut texts and sounds that are too long instead of refusing them.
+        add_special_tokens: See `contextmix.tracing.inputs.texts.encode`.
 
     Raises:
-        BadInput: If a text or the list is empty, there is no tokenizer, or the model does not read such a thing.
+        BadInput: If a text or the list is empty, there is no tokenizer, the model does not read such a thing, or two
+            things may be meant.
         TooLong: If a sequence is longer than the model reads.
     """
-    media = read_media(model, processor, source, sampling_rate, truncate=truncate)
+    if kind_of(readers.model) is None:
+        refuse_two_readings(source)
+    read = partial(read_sources, readers, truncate=truncate, add_special_tokens=add_special_tokens)
+    if is_chat(source):
+        text = chat_text(readers.model, readers.tokenizer, source)
+        return [_text(readers, text, truncate, bool(add_special_tokens))]
+    if is_pair(source) and kind_of(readers.model) is None:
+        return [_text(readers, (source["text"], source["text_pair"]), truncate, add_special_tokens)]
+    media = read_media(readers.model, readers.processor, source, sampling_rate, truncate=truncate)
     if media is not None:
         return media
     if isinstance(source, Mapping):
-        return split(source, vocabulary(model), limit, tokenizer)
-    if not isinstance(source, str) and not is_pair(source):
-        if not isinstance(source, Sequence):
-            raise BadInput(
-                f"A {type(source).__name__} was given. Give a text, a pair of texts, an image, a sound, model "
-                f"inputs ({{'input_ids': …}}), or a list of these."
-            )
-        if len(source) == 0:
-            raise BadInput("The list of texts is empty, so there is nothing to explain.")
-        read = partial(read_sources, model, tokenizer, processor, limit, truncate=truncate)
-        return [one for each in source for one in read(each, sampling_rate)]
+        given = used(readers.model, source)
+        return split(given, vocabulary(readers.model), readers.limit, readers.tokenizer)
+    if isinstance(source, str):
+        return [_text(readers, source, truncate, add_special_tokens)]
+    if not isinstance(source, Sequence):
+        raise BadInput(
+            f"A {type(source).__name__} was given. Give a text, a pair of texts, an image, a sound, model "
+            f"inputs ({{'input_ids': …}}), or a list of these."
+        )
+    if len(source) == 0:
+        raise BadInput("The list of texts is empty, so there is nothing to explain.")
+    return [one for each in source for one in read(_as_pair(each), sampling_rate)]
+
+
+def _text(readers: Readers, text: Text, truncate: bool, add: bool | None) -> Inputs:
+    model, tokenizer = readers.model, readers.tokenizer
     if tokenizer is None:
         raise BadInput(
             "A text was given, but the model was loaded without a tokenizer. Pass one to contextmix.load, or "
             "give model inputs: {'input_ids': …}."
         )
-    return [encode(tokenizer, source, limit, truncate=truncate)]  # type: ignore[arg-type]
+    found = encode(tokenizer, text, readers.limit, truncate=truncate, add_special_tokens=add, known=vocabulary(model))
+    return replace(found, tensors=without_idle_types(model, found.tensors))
 
 
 def is_pair(source: Any) -> bool:
-    """Whether this is a pair of texts, which is one source."""
-    return isinstance(source, tuple) and len(source) == 2 and all(isinstance(part, str) for part in source)
+    """Whether this is a pair of texts by name, which is one source: ``{"text": …, "text_pair": …}``."""
+    return isinstance(source, Mapping) and source.keys() == {"text", "text_pair"}
+
+
+def refuse_two_readings(source: Any) -> None:
+    """A tuple of two texts by itself: a pair to some, and to others the batch that a ``DataLoader`` gives.
+
+    Raises:
+        BadInput: With both readings, and how to say each.
+    """
+    if not (isinstance(source, tuple) and _are_two(source)):
+        return
+    first, second = (f"{part!r:.40}" for part in source)
+    raise BadInput(
+        f"A tuple of two texts may mean two things: one pair, which the model reads together, or a batch of two texts, "
+        "as a DataLoader gives it. "
+        f"For the pair say {{'text': {first}, 'text_pair': {second}}}, or [({first}, {second})] for a list that holds "
+        f"it; for two texts say [{first}, {second}]."
+    )
+
+
+def _as_pair(one: Any) -> Any:
+    """What stands in a list; there, two texts together are a pair, as a tuple or (from JSON) as a list.
+
+    Raises:
+        BadInput: If it is a list of one text, or of more than two.
+    """
+    if isinstance(one, list | tuple) and _are_two(one):
+        return {"text": one[0], "text_pair": one[1]}
+    if isinstance(one, list | tuple) and one and all(isinstance(part, str) for part in one):
+        raise BadInput(
+            f"A list holds a list of {len(one)} texts, {list(one)!r:.60}, which may mean more sources or the words of "
+            "one. In a list, two texts together are a pair; give other texts side by side, and the words of a text "
+            "joined."
+        )
+    return one
+
+
+def _are_two(source: Any) -> bool:
+    return len(source) == 2 and all(isinstance(part, str) for part in source)
 
 
 def is_list(source: Any) -> bool:
-    """Whether these are several sources; a pair of texts, an image, a sound and model inputs are one."""
-    return not isinstance(source, str | Mapping) and not is_pair(source) and not is_one_medium(source)
+    """Whether these are several sources; a text, a pair, a chat, an image, a sound and model inputs are one.
+
+    Raises:
+        BadInput: See `refuse_two_readings`.
+    """
+    refuse_two_readings(source)
+    return not isinstance(source, str | Mapping) and not is_chat(source) and not is_one_medium(source)
 
 
 def is_many(source: Any) -> bool:
     """Whether these are several sequences: a list, or model inputs with a batch axis."""
-    if not isinstance(source, Mapping):
+    if not isinstance(source, Mapping) or is_pair(source):
         return is_list(source)
     ids = source.get("input_ids", source.get("inputs_embeds"))
     if ids is None:

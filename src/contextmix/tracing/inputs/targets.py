@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from contextmix.tracing.inputs.heads import answers_questions, spells
 from contextmix.tracing.inputs.heads import class_scores as class_scores
 from contextmix.tracing.inputs.heads import speaks as speaks
 from contextmix.tracing.inputs.heads import token_scores as token_scores
+from contextmix.tracing.inputs.spelled import byte_name, is_broken, text_of, whole
 from contextmix.tracing.recording.scores import ENDS
 
 _SPACES = ("\u2581", "\u0120")
@@ -159,15 +160,35 @@ def token_text(tokenizer: Any, number: int) -> str:
         tokenizer: Hugging Face's, or None.
         number: The id.
     """
-    piece = None if tokenizer is None or number >= len(tokenizer) else tokenizer.convert_ids_to_tokens(number)
+    piece = _piece(tokenizer, number)
     if piece is None:
         return str(number)
     if piece.startswith(_SPACES[0]):
         return str(piece.replace(_SPACES[0], " "))
     if piece.startswith("##") or number in tokenizer.all_special_ids:
         return str(piece)
-    text = tokenizer.convert_tokens_to_string([piece])
-    return str(piece) if not text or "\ufffd" in text else str(text)
+    text = text_of(tokenizer, [piece])
+    return byte_name(str(piece)) if is_broken(text) else text
+
+
+def texts_of(tokenizer: Any, numbers: Sequence[int]) -> tuple[str, ...]:
+    """Tokens that follow each other as they read in running text; those that are one character together all bear it."""
+    pieces = [_piece(tokenizer, number) for number in numbers]
+    parts = [
+        piece is not None and _is_part(tokenizer, number, piece) for number, piece in zip(numbers, pieces, strict=True)
+    ]
+    labels = [None if part else token_text(tokenizer, number) for number, part in zip(numbers, parts, strict=True)]
+    return whole(tokenizer, [piece or "" for piece in pieces], labels)
+
+
+def _piece(tokenizer: Any, number: int) -> str | None:
+    return None if tokenizer is None or number >= len(tokenizer) else tokenizer.convert_ids_to_tokens(number)
+
+
+def _is_part(tokenizer: Any, number: int, piece: str) -> bool:
+    """Whether a token is some bytes of a character."""
+    plain = piece.startswith(("##", _SPACES[0])) or number in tokenizer.all_special_ids
+    return not plain and is_broken(text_of(tokenizer, [piece]))
 
 
 def names_of(model: PreTrainedModel, tokenizer: Any, count: int) -> Classes | Vocabulary:

@@ -1,8 +1,13 @@
-"""From texts to `Inputs`: what a tokenizer makes of them, and the labels of its pieces."""
+"""From texts to `Inputs`: what a tokenizer makes of them, and which special tokens it adds.
+
+A text that already begins and ends with what the tokenizer would add (a chat prompt with its ``<s>``) gets no second
+one. The labels of the pieces are made in `contextmix.tracing.inputs.labels`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +15,8 @@ import torch
 from contextmix.errors import BadInput, ContextMixError, TooLong
 from contextmix.tokens.pieces import Tokens
 from contextmix.tracing.inputs.encode import Inputs
+from contextmix.tracing.inputs.labels import labelled
+from contextmix.tracing.inputs.spelled import spelled
 
 Text = str | tuple[str, str]
 Read = Inputs | ContextMixError
@@ -18,7 +25,19 @@ Read = Inputs | ContextMixError
 _MODEL_READS = ("input_ids", "token_type_ids")
 
 
-def encode(tokenizer: Any, text: Text, limit: int | None, *, truncate: bool = False) -> Inputs:
+OWN_MARKS = {"special_tokens": "those that the text holds; none were added"}
+"""What a result notes where the text already held what the tokenizer would have added."""
+
+
+def encode(
+    tokenizer: Any,
+    text: Text,
+    limit: int | None,
+    *,
+    truncate: bool = False,
+    add_special_tokens: bool | None = None,
+    known: int | None = None,
+) -> Inputs:
     """One text, or a pair of texts, as model inputs.
 
     Args:
@@ -26,27 +45,37 @@ def encode(tokenizer: Any, text: Text, limit: int | None, *, truncate: bool = Fa
         text: A text, or a pair (premise, hypothesis).
         limit: The most tokens that the model reads; None for no limit.
         truncate: Cut longer texts instead of refusing them.
+        add_special_tokens: Whether the tokenizer adds its special tokens; None: unless the text holds them.
+        known: How many token ids the model knows; None if nothing says so.
 
     Returns:
         The inputs, special tokens included.
 
     Raises:
-        BadInput: If the text is empty or leaves no token.
+        BadInput: If the text is empty, leaves no token, or makes one that the model does not know; or if it holds some
+            of the special tokens and not the others.
         TooLong: If it has more than ``limit`` tokens and ``truncate`` is off.
     """
     texts = _parts(text)
-    encoded = tokenizer(*texts, **_options(limit, truncate))
+    encoded = tokenizer(*texts, **_options(limit, truncate, add_special_tokens))
     ids, special = encoded["input_ids"], encoded["special_tokens_mask"]
+    if add_special_tokens is None and len(texts) == 1 and holds_marks(tokenizer, ids, special):
+        found = encode(tokenizer, text, limit, truncate=truncate, add_special_tokens=False, known=known)
+        return replace(found, notes=OWN_MARKS)
+    special = _marks(tokenizer, ids, special, add_special_tokens)
     _refuse(text, special, limit)
+    _refuse_unknown(tokenizer, ids, known)
     tensors = {name: torch.tensor(encoded[name]) for name in _MODEL_READS if name in encoded}
     if encoded.encodings:
-        return Inputs(_tokens(tokenizer, texts, encoded.encodings[0]), tensors, len(ids))
+        return Inputs(labelled(tokenizer, texts, encoded.encodings[0], special), tensors, len(ids))
     # A tokenizer written in Python knows neither words nor places in the text.
-    pieces = tokenizer.convert_ids_to_tokens(ids)
-    return Inputs(Tokens(tuple(pieces), tuple(ids), tuple(map(bool, special))), tensors, len(ids))
+    pieces = spelled(tokenizer, tokenizer.convert_ids_to_tokens(ids), special)
+    return Inputs(Tokens(pieces, tuple(ids), special), tensors, len(ids))
 
 
-def encode_all(tokenizer: Any, texts: Sequence[Text], limit: int | None, *, truncate: bool = False) -> list[Read]:
+def encode_all(
+    tokenizer: Any, texts: Sequence[Text], limit: int | None, *, truncate: bool = False, known: int | None = None
+) -> list[Read]:
     """Many texts in one call of the tokenizer, each as `encode` reads it, or the refusal of one that cannot be read.
 
     Their labels, which take most of the time and of the memory, are made when `Inputs.labels` asks for them.
@@ -56,31 +85,39 @@ def encode_all(tokenizer: Any, texts: Sequence[Text], limit: int | None, *, trun
         texts: All of them single texts, or all of them pairs.
         limit: As for `encode`.
         truncate: As for `encode`.
+        known: As for `encode`.
     """
     try:
-        return _together(tokenizer, texts, limit, truncate)
+        return _together(tokenizer, texts, limit, truncate, known)
     except Exception:  # whatever one text breaks: the others are read, and it says what is wrong with it
-        return [_alone(tokenizer, text, limit, truncate) for text in texts]
+        return [_by_itself(tokenizer, text, limit, truncate, known) for text in texts]
 
 
-def _together(tokenizer: Any, texts: Sequence[Text], limit: int | None, truncate: bool) -> list[Read]:
+def _together(
+    tokenizer: Any, texts: Sequence[Text], limit: int | None, truncate: bool, known: int | None
+) -> list[Read]:
     columns = zip(*map(_parts, texts), strict=True)
-    encoded = tokenizer(*map(list, columns), **_options(limit, truncate))
+    encoded = tokenizer(*map(list, columns), **_options(limit, truncate, None))
     found: list[Read] = []
     for place, (text, read) in enumerate(zip(texts, encoded.encodings, strict=True)):
+        special = tuple(map(bool, read.special_tokens_mask))
         try:
-            _refuse(text, read.special_tokens_mask, limit)
+            if isinstance(text, str) and holds_marks(tokenizer, read.ids, special):
+                found.append(encode(tokenizer, text, limit, truncate=truncate, known=known))
+                continue
+            _refuse(text, special, limit)
+            _refuse_unknown(tokenizer, read.ids, known)
         except ContextMixError as refusal:
             found.append(refusal)
             continue
         tensors = {name: torch.tensor(encoded[name][place]) for name in _MODEL_READS if name in encoded}
-        found.append(Inputs(None, tensors, len(read), _Labels(tokenizer, _parts(text), read)))
+        found.append(Inputs(None, tensors, len(read), _Labels(tokenizer, _parts(text), read, special)))
     return found
 
 
-def _alone(tokenizer: Any, text: Text, limit: int | None, truncate: bool) -> Read:
+def _by_itself(tokenizer: Any, text: Text, limit: int | None, truncate: bool, known: int | None) -> Read:
     try:
-        return encode(tokenizer, text, limit, truncate=truncate)
+        return encode(tokenizer, text, limit, truncate=truncate, known=known)
     except ContextMixError as refusal:
         return refusal
     except Exception as reason:  # of the tokenizer's own making, such as a TypeError for half a surrogate pair
@@ -90,11 +127,11 @@ def _alone(tokenizer: Any, text: Text, limit: int | None, truncate: bool) -> Rea
 class _Labels:
     """The labels of a text that were not needed yet; see `Inputs.place`."""
 
-    def __init__(self, tokenizer: Any, texts: tuple[str, ...], read: Any) -> None:
-        self.made_of = tokenizer, texts, read
+    def __init__(self, *made_of: Any) -> None:
+        self.made_of = made_of
 
     def __call__(self, *_: Any) -> Tokens:
-        return _tokens(*self.made_of)
+        return labelled(*self.made_of)
 
 
 def _parts(text: Text) -> tuple[str, ...]:
@@ -108,9 +145,58 @@ def _parts(text: Text) -> tuple[str, ...]:
     return texts
 
 
-def _options(limit: int | None, truncate: bool) -> dict[str, Any]:
+def _options(limit: int | None, truncate: bool, add: bool | None) -> dict[str, Any]:
     cut = {"truncation": True, "max_length": limit} if truncate and limit else {"verbose": False}
-    return {"return_special_tokens_mask": True, **cut}
+    return {"return_special_tokens_mask": True, **cut, **({"add_special_tokens": False} if add is False else {})}
+
+
+def holds_marks(tokenizer: Any, ids: Sequence[int], added: Sequence[int]) -> bool:
+    """Whether a text already begins and ends with the special tokens that were added around it.
+
+    Args:
+        tokenizer: Hugging Face's.
+        ids: With the added tokens.
+        added: Which of them were added.
+
+    Raises:
+        BadInput: If it holds those of one end only.
+    """
+    first = next((place for place, mark in enumerate(added) if not mark), len(ids))
+    last = len(ids) - next((place for place, mark in enumerate(reversed(added)) if not mark), len(ids))
+    front, own, back = (list(part) for part in (ids[:first], ids[first:last], ids[last:]))
+    begins = bool(front) and own[: len(front)] == front
+    ends = bool(back) and own[-len(back) :] == back
+    if not begins and not ends:
+        return False
+    if begins == bool(front) and ends == bool(back):
+        return True
+    held, lacking = (front, back) if begins else (back, front)
+    names = ["".join(tokenizer.convert_ids_to_tokens(part)) for part in (held, lacking)]
+    raise BadInput(
+        f"The text {'begins' if begins else 'ends'} with {names[0]}, which the tokenizer adds too, and lacks "
+        f"{names[1]}, which it adds as well. Say add_special_tokens=True to have both added, so that one of them is "
+        "there twice, or add_special_tokens=False to read the text as it is."
+    )
+
+
+def _marks(tokenizer: Any, ids: Sequence[int], added: Sequence[int], add: bool | None) -> tuple[bool, ...]:
+    """Which tokens are special: those that were added; in a text that holds its own, all but masks and unknown ones."""
+    if add is not False:
+        return tuple(map(bool, added))
+    special = set(tokenizer.all_special_ids) - {tokenizer.mask_token_id, tokenizer.unk_token_id}
+    return tuple(number in special for number in ids)
+
+
+def _refuse_unknown(tokenizer: Any, ids: Sequence[int], known: int | None) -> None:
+    """A token that the model has no embedding of."""
+    if known is None or max(ids) < known:
+        return
+    number = next(number for number in ids if number >= known)
+    raise BadInput(
+        f"The tokenizer writes {tokenizer.convert_ids_to_tokens(number)!r} as {number}, and the model knows the tokens "
+        f"0 to {known - 1}. It was added to the tokenizer and the model was not resized "
+        "(model.resize_token_embeddings, then training), or the tokenizer belongs to another model."
+    )
 
 
 def _refuse(text: Text, special: Sequence[int], limit: int | None) -> None:
@@ -120,53 +206,3 @@ def _refuse(text: Text, special: Sequence[int], limit: int | None) -> None:
         raise BadInput(
             f"The tokenizer leaves nothing of the text {text!r}: there is no token to attribute anything to."
         )
-
-
-def _tokens(tokenizer: Any, texts: tuple[str, ...], read: Any) -> Tokens:
-    """The labels, from the encoding that a fast tokenizer gives."""
-    raw = tokenizer.convert_ids_to_tokens(read.ids)
-    places = zip(read.sequence_ids, read.offsets, strict=True)
-    sources = ["" if which is None else texts[which][slice(*span)] for which, span in places]
-    own_spans = [None if mark else span for span, mark in zip(read.offsets, read.special_tokens_mask, strict=True)]
-    single = len(texts) == 1  # offsets of a pair count in two texts: a joint span would point at the wrong one
-    return Tokens(
-        pieces=tuple(map(_printable, raw, sources)),
-        ids=tuple(read.ids),
-        special=tuple(map(bool, read.special_tokens_mask)),
-        words=_words(read, texts),
-        spans=tuple(own_spans) if single else None,
-        text=texts[0] if single else None,
-    )
-
-
-def _words(read: Any, texts: tuple[str, ...]) -> tuple[int | None, ...]:
-    """The word of each piece, numbered on into the second text of a pair, where the tokenizer starts again from 0.
-
-    Tokenizers that do not cut at spaces first (Llama's) call the whole text one word, so a space begins a new one too.
-    """
-    found: list[int | None] = []
-    last: tuple[int, int, int] | None = None  # text, word in it, and where the piece ended
-    count = -1
-    places = zip(read.sequence_ids, read.word_ids, read.offsets, strict=True)
-    for which, word, (start, end) in places:
-        if which is None or word is None:
-            found.append(None)
-            last = None
-            continue
-        text = texts[which]
-        if last is None or last[:2] != (which, word) or _has_space(text[last[2] : start] + text[start:end][:1]):
-            count += 1
-        found.append(count)
-        last = (which, word, end)
-    return tuple(found)
-
-
-def _has_space(text: str) -> bool:
-    return any(character.isspace() for character in text)
-
-
-def _printable(piece: str, source: str) -> str:
-    """A piece as people write it: the slice of the text where the tokenizer's own spelling is a code (``Ġfilm``)."""
-    if not source or piece.startswith("##") or piece.lower() == source.lower():
-        return piece
-    return source

@@ -49,7 +49,21 @@ def quiet_run(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, last_logi
             others out does so: n rows of a vocabulary would be the largest tensor of the run.
     """
     with evaluating(model), _without_cache(model), torch.no_grad():
-        return model(**inputs, **run_options(model, last_logits), return_dict=True)
+        return model(**as_called(inputs), **run_options(model, last_logits))
+
+
+def as_called(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Model inputs as a model is called with them.
+
+    Here everything is a tensor with the batch first. Models read positions of several axes as (axis, batch, token), and
+    a switch as True or False.
+    """
+    found: dict[str, Any] = {}
+    for name, value in inputs.items():
+        switch = isinstance(value, Tensor) and value.dtype is torch.bool and value.ndim < 2
+        axes = isinstance(value, Tensor) and name == "position_ids" and value.ndim == 3
+        found[name] = bool(value.all()) if switch else value.movedim(1, 0) if axes else value
+    return found
 
 
 def on_device(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -61,7 +75,12 @@ def run_options(model: PreTrainedModel, last_logits: int) -> dict[str, Any]:
     """What a forward call is told beside its inputs, as far as the model takes it."""
     accepted = inspect.signature(model.forward).parameters
     wanted = {"use_cache": False, **({"logits_to_keep": last_logits} if last_logits else {})}
-    return {name: value for name, value in wanted.items() if name in accepted}
+    # A decorator of transformers takes return_dict for many a forward that does not name it.
+    open_to_more = any(one.kind is one.VAR_KEYWORD for one in accepted.values()) or hasattr(
+        model.forward, "__wrapped__"
+    )
+    named = {"return_dict": True} if open_to_more or "return_dict" in accepted else {}
+    return {name: value for name, value in wanted.items() if name in accepted} | named
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from contextmix.errors import BadInput, BadOption, NotInVocabulary
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.meaning import Meaning, probabilities
 from contextmix.tracing.inputs.encode import Inputs
-from contextmix.tracing.inputs.targets import token_text
+from contextmix.tracing.inputs.probe import vocabulary
+from contextmix.tracing.inputs.targets import texts_of
 from contextmix.tracing.inputs.texts import encode
 from contextmix.tracing.recording.quiet import quiet_run
 from contextmix.tracing.runs.greedy import greedily
@@ -61,11 +62,13 @@ class Speaker:
         model: The model.
         tokenizer: Its tokenizer, or None.
         limit: The most tokens that it reads; None for no limit.
+        add_special_tokens: How its prompts are read; see `contextmix.tracing.inputs.texts.encode`.
     """
 
     model: PreTrainedModel
     tokenizer: Any
     limit: int | None
+    add_special_tokens: bool | None = None
 
     def goes_on(self, prompt: Inputs, max_new_tokens: int, continuation: Continuation | None) -> Generated:
         """A prompt with what the model, or the user, goes on with.
@@ -90,7 +93,8 @@ class Speaker:
         self._refuse_count(max_new_tokens if new is None else len(new), start)
         new = self._greedy(prompt.tensors["input_ids"], max_new_tokens) if new is None else new
         ids = torch.tensor([*prompt.tokens.ids, *new])
-        inputs = Inputs(labelled(self.tokenizer, prompt.tokens, new), {"input_ids": ids}, len(ids))
+        labels = labelled(self.tokenizer, prompt.tokens, new)
+        inputs = Inputs(labels, {"input_ids": ids}, len(ids), notes=prompt.notes)
         return Generated(inputs, start, continuation is None, *self._chances(ids, start))
 
     def _greedy(self, ids: Tensor, count: int) -> list[int]:
@@ -120,7 +124,8 @@ class Speaker:
                 "The continuation is a text and the prompt is token ids, so nobody knows how they join. Give both as "
                 "texts, or both as ids."
             )
-        both = encode(self.tokenizer, prompt.text + continuation, None).tokens
+        how: dict[str, Any] = {"add_special_tokens": self.add_special_tokens, "known": vocabulary(self.model)}
+        both = encode(self.tokenizer, prompt.text + continuation, None, **how).tokens
         ids, own = both.ids if both else None, prompt.ids
         if ids is None or own is None or ids[: len(own)] != own:
             raise BadInput(
@@ -170,7 +175,7 @@ def labelled(tokenizer: Any, prompt: Tokens, new: Sequence[int]) -> Tokens:
             return tokens
     marks = set() if tokenizer is None else set(tokenizer.all_special_ids)
     return Tokens(
-        pieces=(*prompt.pieces, *(token_text(tokenizer, number) for number in new)),
+        pieces=(*prompt.pieces, *texts_of(tokenizer, new)),
         ids=ids,
         special=(*prompt.special, *(number in marks for number in new)),
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
-from contextmix.tracing.recording.quiet import evaluating
+from contextmix.tracing.recording.quiet import as_called, evaluating
 
 
 def greedily(
@@ -29,7 +29,7 @@ def greedily(
         max_new_tokens: The most that it writes.
         rules: Settings of `transformers.GenerationConfig` beside these.
     """
-    options: dict[str, Any] = {**inputs, "generation_config": _rules(model, max_new_tokens, rules)}
+    options: dict[str, Any] = {**as_called(inputs), "generation_config": _rules(model, max_new_tokens, rules)}
     if "input_ids" in inputs:  # no id is padding here, whatever its number
         options["attention_mask"] = torch.ones_like(inputs["input_ids"])
     with evaluating(model), torch.no_grad():

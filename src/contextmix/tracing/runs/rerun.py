@@ -19,11 +19,13 @@ from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.model_run import ModelRun
 from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.discovery.head import find_head
+from contextmix.tracing.inputs.encode import token_axis
 from contextmix.tracing.inputs.heads import class_scores, padding_id, token_scores
 from contextmix.tracing.inputs.meaning import meaning_of
+from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.targets import Classes, choose, names_of
 from contextmix.tracing.recording.differentiable import frozen, refuse_quantised, replaced_input
-from contextmix.tracing.recording.quiet import evaluating, first_states, quiet_run, run_options
+from contextmix.tracing.recording.quiet import as_called, evaluating, first_states, quiet_run, run_options
 from contextmix.tracing.recording.record import layers_of
 
 
@@ -122,7 +124,7 @@ class Rerunner:
     def _scored(self, tensors: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         options = run_options(self.model, last_logits=int(self.position == -1))
         with replaced_input(self.first_block, embeddings):
-            return self._scores(self.model(**tensors, **options, return_dict=True))
+            return self._scores(self.model(**as_called(tensors), **options))
 
     def _scores(self, outputs: Any, places: Tensor | None = None) -> Tensor:
         """The logits (batch, class) that are explained."""
@@ -157,10 +159,13 @@ class Rerunner:
         ids, (batch, length) = ids.to(own.device), ids.shape
         mask = {} if seen is None else self._mask(seen.to(own.device))
         self._refuse_padding(ids, own, mask.get("attention_mask"))
+        self._refuse_unknown(ids)
         found = {"input_ids": ids, **mask}
         for name, value in self.tensors.items():
-            if name != "input_ids":
-                per_token = value.shape[1:2] == own.shape[1:]
+            if name not in found:
+                per_token = token_axis(name, value[0], own.shape[1]) is not None
+                if per_token and name == "position_ids" and (kept is not None or length != own.shape[1]):
+                    raise BadInput(_UNNUMBERED)
                 if per_token and kept is not None:
                     found[name] = value[0][kept.to(value.device)]
                 elif per_token and length != own.shape[1]:
@@ -168,6 +173,16 @@ class Rerunner:
                 else:
                     found[name] = value.expand(batch, *value.shape[1:])
         return found
+
+    def _refuse_unknown(self, ids: Tensor) -> None:
+        """An id that the embedding does not have, such as that of a mask that was added to the tokenizer alone."""
+        known, largest = vocabulary(self.model), int(ids.max())
+        if known is not None and largest >= known:
+            raise BadInput(
+                f"The token id {largest} is to take another token's place, and {type(self.model).__name__} knows 0 to "
+                f"{known - 1}: the tokenizer has tokens that the model was never resized for. Choose another "
+                "replacement."
+            )
 
     def _mask(self, seen: Tensor) -> dict[str, Tensor]:
         if "attention_mask" not in inspect.signature(self.model.forward).parameters:
@@ -246,6 +261,12 @@ def model_run(
         meaning=meaning,
         looks_back=looks_back,
     )
+
+
+_UNNUMBERED = (
+    "The input came with position_ids, and a token is to be left out: whether the others keep their positions or move "
+    "up is not said. Replace the token instead (mask, unknown), or leave position_ids out."
+)
 
 
 def _rows(tensors: Mapping[str, Tensor], rows: slice) -> dict[str, Tensor]:

@@ -52,7 +52,7 @@ def given(model: PreTrainedModel, tokenizer: Any, output: Output) -> Target:
     if isinstance(output, str):
         if tokenizer is None:
             raise BadInput("The output is a text, and the model was loaded without a tokenizer. Give its token ids.")
-        written = encode(_AsTarget(tokenizer), output, limit).tokens
+        written = encode(_AsTarget(tokenizer), output, limit, known=target_vocabulary(model)).tokens
         assert written is not None  # texts have tokens
     else:
         written = _labelled(model, tokenizer, output, limit)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoFeatureExtractor, PreTrainedModel
 
 from contextmix.errors import BadInput, UnsupportedModel
-from contextmix.tokens.media import read_sound
+from contextmix.tokens.media import is_recording, read_sound
 from contextmix.tokens.pieces import Tokens
 from contextmix.tokens.places import Frames
 from contextmix.traces.anatomy import Anatomy
@@ -79,7 +79,9 @@ def split_sounds(model: PreTrainedModel, processor: Any, tensors: dict[str, Tens
 
 
 def is_sampled(source: Any) -> bool:
-    """Whether these are samples with their rate: ``(samples, rate)``."""
+    """Whether these are samples with their rate: ``(samples, rate)``, or the form of Hugging Face."""
+    if is_recording(source):
+        return True
     pair = isinstance(source, tuple) and len(source) == 2
     return pair and isinstance(source[1], int | np.integer) and not isinstance(source[0], str | Mapping)
 
