@@ -56,11 +56,12 @@ def assert_same_content(one, other):
 
 
 def assert_close(found, expected):
-    """Equal to the rounding of float32, beside the largest number of a row."""
+    """Equal to the rounding of float32, beside the largest number of a row: the demo adds up 384 to 1536 numbers, whose
+    rounding adds up to about the root of so many eps, in three layers."""
     assert found.shape == expected.shape
     largest = np.abs(expected).max(axis=-1, keepdims=True)
     error = np.abs(found - expected) / np.maximum(largest, 1e-30)
-    assert error.max() <= 2e-6, f"largest relative error {error.max():.3g}"
+    assert error.max() <= 64 * np.finfo(np.float32).eps, f"largest relative error {error.max():.3g}"
 
 
 def rows_of(table: pa.Table, name: str = "row"):

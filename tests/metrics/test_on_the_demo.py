@@ -65,7 +65,10 @@ def test_occlusion_is_better_than_chance_and_its_reverse_worse(file, examples):
     good, chance, bad = (sign * np.mean(found[name]) for name in ("occlusion", "chance", "reverse"))
     assert good > chance > bad
     if metric.name == "blank_out":
-        assert found["occlusion"] == pytest.approx([1] * len(TEXTS))  # the same question
+        # The same question in other batches, so two tokens whose drops tie up to rounding may change places: ρ falls by
+        # 12 / (n³ − n), which is 0.057 of six tokens.
+        assert min(found["occlusion"]) > 0.94
+        assert np.mean(found["occlusion"]) > 0.99
 
 
 def test_aopc_and_areas_by_one_run_of_the_model_after_another(examples):
