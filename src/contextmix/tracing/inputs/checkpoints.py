@@ -145,8 +145,8 @@ def _refuse_packed(model: PreTrainedModel) -> None:
             kind = "dynamic int8" if "dynamic" in place else "int8"
             raise UnsupportedModel(
                 f"The model is quantised to {kind} by torch ({path} is a {place}.{type(part).__name__}): its weights "
-                "are packed, and contextmix has to read them. Explain the model before it is quantised, or load it in 8 or "
-                "4 bits with bitsandbytes, or in bfloat16."
+                "are packed, and contextmix has to read them. Explain the model before it is quantised, or load it in 8 "
+                "or 4 bits with bitsandbytes, or in bfloat16."
             )
 
 
@@ -204,7 +204,7 @@ def _cause(reason: Exception) -> str:
     kinds = {one.__name__ for one in type(reason).__mro__}
     if "SafetensorError" in kinds:
         return f"its file of weights is empty, cut off or damaged ({first_line(reason)}). Save or download it again."
-    if "UnpicklingError" in kinds:
+    if "UnpicklingError" in kinds or "pickle protocol" in str(reason):
         return (
             "its pickled file of weights (.bin) is damaged or holds more than numbers, which could run any programme. "
             "Get the weights as .safetensors."
