@@ -145,8 +145,8 @@ def _refuse_packed(model: PreTrainedModel) -> None:
             kind = "dynamic int8" if "dynamic" in place else "int8"
             raise UnsupportedModel(
                 f"The model is quantised to {kind} by torch ({path} is a {place}.{type(part).__name__}): its weights "
-                "are packed, and contextmix has to read them. Explain the model before it is quantised, or load it in 8 "
-                "or 4 bits with bitsandbytes, or in bfloat16."
+                "are packed, and contextmix has to read them. Explain the model before it is quantised, or load it in "
+                "8 or 4 bits with bitsandbytes, or in bfloat16."
             )
 
 
