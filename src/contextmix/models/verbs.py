@@ -118,7 +118,7 @@ def compare(
     """Several methods on one text side by side: `load` and `TracedModel.compare` in one call.
 
     Args:
-        source: A text, a pair of texts, or model inputs for one sequence.
+        source: A text, a pair ``{"text": …, "text_pair": …}``, or model inputs for one sequence.
         methods: Names of recipes, mixing maps or methods of the whole model; two at least.
         model: What `load` takes, or a model that it gave.
         query: The token whose row is compared; left out, the first one, or the last of a causal model.

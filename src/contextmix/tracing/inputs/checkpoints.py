@@ -207,7 +207,7 @@ def _cause(reason: Exception) -> str:
     kinds = {one.__name__ for one in type(reason).__mro__}
     if "SafetensorError" in kinds:
         return f"its file of weights is empty, cut off or damaged ({first_line(reason)}). Save or download it again."
-    if "UnpicklingError" in kinds:
+    if "UnpicklingError" in kinds or "pickle protocol" in str(reason):
         return (
             "its pickled file of weights (.bin) is damaged or holds more than numbers, which could run any programme. "
             "Get the weights as .safetensors."
