@@ -15,6 +15,10 @@ from typing import Any
 class ContextMixError(Exception):
     """Anything that contextmix refuses to do, with the reason and the way out."""
 
+    def __str__(self) -> str:
+        """The sentence as any console can print it: of names that are not UTF-8, the odd bytes as escapes."""
+        return super().__str__().encode("utf-8", "backslashreplace").decode()
+
     def __reduce__(self) -> tuple[Any, ...]:
         """How it is sent to another process: by its sentence, as most constructors take other arguments."""
         return _again, (type(self), self.args, self.__dict__)

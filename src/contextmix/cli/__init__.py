@@ -6,7 +6,7 @@ import io
 import os
 import sys
 
-from contextmix.cli import about, evaluate, explain, reproduce, run, serve  # each brings its verbs  # noqa: F401
+from contextmix.cli import about, evaluate, explain, plain, reproduce, run, serve  # each brings its verbs  # noqa: F401
 from contextmix.cli.app import app
 
 __all__ = ["app", "main"]
@@ -18,7 +18,7 @@ def main() -> None:
     # Read when torch loads. oneDNN keeps a kernel for each of the last 1,024 shapes; a run over a data set has ever
     # new ones, of which few come back (30 MiB after 14,000 texts).
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
-    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.encoding.lower().startswith("utf"):
-        # A pipe on Windows, or an old terminal: a sign that it lacks becomes "?"; the numbers stay readable.
-        sys.stdout.reconfigure(errors="replace")
+    for console in (sys.stdout, sys.stderr):
+        if isinstance(console, io.TextIOWrapper):
+            console.reconfigure(errors=plain.NAME)
     app()

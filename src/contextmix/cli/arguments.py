@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -112,18 +113,43 @@ def read_text(text: str | None, file: Path | None) -> str:
     if file is not None and text is not None:
         raise BadOption("Both TEXT and --file were given; which one should be explained? Give one of them.")
     if file is not None:
-        try:
-            return file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as reason:
-            raise BadInput(f"Cannot read the text from {file}: {reason}.") from reason
+        return _text_of(file)
     if text is None or text == "-":
-        if sys.stdin.isatty():
+        if sys.stdin is None or sys.stdin.isatty():
             raise BadInput('No text was given. Try: contextmix explain "a deep and meaningful film ."')
-        try:
-            return sys.stdin.read().strip()
-        except UnicodeDecodeError as reason:
-            raise BadInput(f"Cannot read the text from the pipe: {reason}. Give it in UTF-8.") from reason
+        return _piped(sys.stdin.buffer.read(), sys.stdin.encoding)
     return text
+
+
+def _text_of(file: Path) -> str:
+    """What a file says."""
+    try:
+        # A named one: what a shell opens for a command has no place, or one in /dev.
+        if file.is_fifo() and file.resolve().exists() and file.resolve().parts[1:2] != ("dev",):
+            raise BadInput(
+                f"{file} is a pipe, and nobody may ever write into it. Send the text through one of the shell: "
+                f"cat {file} | contextmix explain -"
+            )
+        return file.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError as reason:
+        raise BadInput(
+            f"Cannot read the text from {file}: byte {reason.start + 1} is no UTF-8. Save it as UTF-8."
+        ) from reason
+    except (OSError, ValueError) as reason:
+        raise BadInput(f"Cannot read the text from {file}: {getattr(reason, 'strerror', None) or reason}.") from reason
+
+
+def _piped(content: bytes, console: str) -> str:
+    """What came through a pipe: UTF-8, or what the console writes where that is something else."""
+    try:
+        return content.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as reason:
+        if not console.lower().replace("_", "-").startswith("utf"):
+            with contextlib.suppress(UnicodeDecodeError):
+                return content.decode(console).strip()
+        raise BadInput(
+            f"Cannot read the text from the pipe: byte {reason.start + 1} is no UTF-8. Give it in UTF-8."
+        ) from reason
 
 
 def contrast_of(asked: Mapping[str, Any]) -> Any:

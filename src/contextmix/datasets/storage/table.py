@@ -103,7 +103,7 @@ def as_table(results: Sequence[Result], axes: Mapping[str, int], metrics: Sequen
     columns: dict[str, Any] = {
         "row": [row.number for row in rows],
         "id": [_encodable(row.id) for row in rows],
-        "source": [row.where for row in rows],
+        "source": [_encodable(row.where) for row in rows],
         "text_hash": [text_hash(row.text) for row in rows],
         "label": [None if row.label is None else _encodable(str(row.label)) for row in rows],
         "tokens": [None if one is None else list(map(_encodable, one.pieces)) for one in tokens],
@@ -184,7 +184,7 @@ def _maybe(text: str | None) -> str | None:
 
 
 def _encodable(text: str) -> str:
-    """Half surrogate pairs as escapes: UTF-8 has no bytes for them."""
+    """Half surrogate pairs (also of file names that are not UTF-8) as escapes: UTF-8 has no bytes for them."""
     try:
         text.encode()
     except UnicodeEncodeError:

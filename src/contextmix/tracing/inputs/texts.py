@@ -6,6 +6,7 @@ one. The labels of the pieces are made in `contextmix.tracing.inputs.labels`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,7 @@ Text = str | tuple[str, str]
 Read = Inputs | ContextMixError
 """A text as the model reads it, or why it cannot."""
 
+_HALF = re.compile("[\ud800-\udfff]")
 _MODEL_READS = ("input_ids", "token_type_ids")
 
 
@@ -142,6 +144,12 @@ def _parts(text: Text) -> tuple[str, ...]:
             raise BadInput(f"A text is a string or a pair of strings; got {type(part).__name__}.")
         if not part.strip():
             raise BadInput("The text is empty (or only spaces), so there is no token to attribute anything to.")
+        if (found := _HALF.search(part)) is not None:
+            raise BadInput(
+                f"The text holds half a character (U+{ord(found[0]):04X}, at position {found.start()}), which no "
+                "tokenizer reads: bytes that are not UTF-8 were taken for text, or an emoji was cut in two. Save the "
+                "text as UTF-8, or leave that place out."
+            )
     return texts
 
 
