@@ -154,9 +154,10 @@ def selected(name: str, options: Mapping[str, Any] | None = None) -> Selection:
 
 
 def refuse_names(asked: Mapping[str, Any]) -> None:
-    """Methods and metrics that do not exist, and their options: before torch is loaded, let alone a model."""
+    """Methods, metrics and models that do not exist, and their options: before torch is loaded, let alone a model."""
     from contextmix.plugins.selection import selected_metric
 
+    refuse_models(asked.get("model"), asked.get("other_model"))
     chosen = {name: asked.get(name, ()) for name in ("methods", "metrics")}
     names = {name: () if given == "all" else given for name, given in chosen.items()}
     reference = [asked["reference"]] if "reference" in asked else []
@@ -164,6 +165,15 @@ def refuse_names(asked: Mapping[str, Any]) -> None:
         selected(method, asked.get("options", {}).get(method))
     for metric in dict.fromkeys([*names["metrics"], *asked.get("metric_options", {})]):
         selected_metric(metric, asked.get("metric_options", {}).get(metric))
+
+
+def refuse_models(*names: str | None) -> None:
+    """Models that can be nowhere, before torch is loaded."""
+    from contextmix.tracing.inputs.names import refuse_missing
+
+    for name in names:
+        if name is not None:
+            refuse_missing(name)
 
 
 def refuse_comparison(names: list[str]) -> None:
@@ -184,6 +194,7 @@ def load_model(asked: Mapping[str, Any]) -> TracedModel:
     """The model, while a line says that it is loading."""
     import contextmix
 
+    refuse_models(asked["model"])
     hide_loading()
     with Console(stderr=True).status(f"Loading {asked['model']} …"):
         return contextmix.load(asked["model"], dtype=asked["dtype"], device=asked["device"])

@@ -60,8 +60,9 @@ def texts_of(module: str, name: str) -> Mapping[str, str]:
 @cache
 def _body(module: str) -> list[ast.stmt]:
     """The statements of a file; none where its source is not there."""
-    loader = getattr(find_spec(module), "loader", None)
-    source = loader.get_source(module) if hasattr(loader, "get_source") else None
+    spec = find_spec(module)
+    read = getattr(spec.loader, "get_source", None) if spec is not None else None
+    source = None if read is None else read(module)
     return ast.parse(source).body if source else []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,7 @@ from transformers import (
 from contextmix.errors import BadOption, ModelNotFound, NotFinite, UnsupportedModel
 from contextmix.tracing.inputs.kind import Kind
 from contextmix.tracing.inputs.media import kind_of
-
-BUILT_IN = {"demo": "sentiment", "demo-decoder": "stories"}
-"""Names that need no network, and their folders in the package."""
+from contextmix.tracing.inputs.names import BUILT_IN, near_misses, refuse_missing
 
 
 def load_pretrained(
@@ -43,6 +40,7 @@ def load_pretrained(
         ModelNotFound: If there is no such model, or it cannot be read.
         UnsupportedModel: If it is not a model that transformers itself can build.
     """
+    refuse_missing(str(name))
     place = _place(str(name))
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
@@ -164,13 +162,8 @@ def _not_found(name: str, reason: Exception) -> str:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return f"The folder {name} does not hold a model that transformers can load: {reason}"
-    near = difflib.get_close_matches(name, BUILT_IN.keys() - {name}, n=1, cutoff=0.5)
-    beside = [str(other) for other in folder.parent.glob("*/config.json")] if folder.parent.is_dir() else []
-    names = [str(Path(other).parent) for other in beside]
-    near += difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     first = str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__
     return (
         f"There is no model {name!r}: it is no folder here, no built-in model ({', '.join(BUILT_IN)}), and the "
-        f"Hugging Face hub did not give it ({first}).{hint}"
+        f"Hugging Face hub did not give it ({first}).{near_misses(name)}"
     )
