@@ -56,17 +56,8 @@ def check(
         f"{report.n_heads} heads"
     )
     table = Table("check", "relative error", "what it shows", box=None, pad_edge=False)
-    checks = report.checks
-    table.add_row(
-        "conservation", f"{checks.conservation:.1e}", "attention · value · W_O + bias is the recorded attention output"
-    )
-    table.add_row(
-        "block equation",
-        f"{checks.block_equation:.1e}",
-        "residual, attention, norms and feed-forward rebuild each block",
-    )
-    table.add_row("tap count", f"{checks.layers} of {len(report.anatomy)}", "every block's attention was heard")
-    table.add_row("parity", f"{report.parity:.1e}", "outputs with and without the tap are equal")
+    for line in report.lines:
+        table.add_row(*line)
     console.print(table)
     for block in report.anatomy.first:
         for name, part in (("attention", block.attention), ("feed-forward", block.ffn)):

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.text import Text
 from typing_extensions import Unpack
 
-from contextmix.cli import arguments as given
 from contextmix.cli.app import command
 from contextmix.errors import BadOption
 from contextmix.options.catalogue import MODEL
@@ -42,7 +41,6 @@ def serve(
     """
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise BadOption('The page needs FastAPI and uvicorn: pip install "contextmix[serve]".')
-    given.refuse_models(*(model or []))
     from contextmix.processes.start import warm
     from contextmix.serve.pool import MODULES
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from typing_extensions import Unpack
 
+from contextmix.maths.shapes import cut
 from contextmix.models.check import CheckReport, checked
 from contextmix.models.explain import explained, refuse_axes, refuse_scores
 from contextmix.models.generate import explained_generation
@@ -57,7 +58,7 @@ class TracedModel(LoadedModel):
     """
 
     def __repr__(self) -> str:
-        return f"<TracedModel {self.origin.model!r}: {type(self.model).__name__}>"
+        return f"<{type(self).__name__} {cut(repr(self.origin.model))}: {type(self.model).__name__}>"
 
     @takes
     def trace(  # noqa: D417 (options are documented where they are declared)

@@ -31,8 +31,8 @@ def constant_of(module: str, name: str) -> Any:
 
     Example:
         >>> found = constant_of("contextmix.methods.value_zeroing", "METHOD")
-        >>> found.paper.short, list(contracts.options_of(found.measure))
-        ('Mohebbi et al. 2023', ['distance', 'normalise', 'heads'])
+        >>> found.paper.short, sorted(contracts.options_of(found.measure))
+        ('Mohebbi et al. 2023', ['distance', 'heads', 'normalise', 'precision'])
     """
     value = _assigned(module, name)
     if not isinstance(value, ast.Call):

@@ -35,10 +35,10 @@ class Registry(Mapping[str, T], Generic[T]):
     @property
     def names(self) -> list[str]:
         """The names of all plug-ins; none of them is imported."""
-        return sorted(module.name for module in pkgutil.iter_modules(self._folder.__path__))
+        return sorted(self._found or (module.name for module in pkgutil.iter_modules(self._folder.__path__)))
 
     def described(self, name: str) -> T:
-        """The plug-in as its file says, for all but computing: its functions are stand-ins, and it is not imported.
+        """The plug-in for all but computing: as its file says, where it was not imported yet; see `reading`.
 
         Raises:
             UnknownName: With near misses and all known names.
@@ -48,6 +48,8 @@ class Registry(Mapping[str, T], Generic[T]):
             'rollout of N_Enc'
         """
         asked = name.replace("-", "_")
+        if self._found is not None:
+            return self[name]
         if asked not in self._described:
             if asked not in self.names:
                 raise UnknownName(self.kind, name, self.names)

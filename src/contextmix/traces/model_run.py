@@ -11,6 +11,7 @@ from torch import Tensor
 from contextmix.errors import NotFinite, UnsupportedModel
 from contextmix.maths.gradients import Disconnected, score_gradients
 from contextmix.maths.norms import Norm
+from contextmix.maths.shapes import by_shapes
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.trace import LayerTrace
 
@@ -33,6 +34,8 @@ class Head:
         norm: The norm of the block's output, or None.
         norm_pooled: The norm of what the activation gives, or None.
     """
+
+    __repr__ = by_shapes
 
     pooler: Tensor | None
     pooler_bias: Tensor | None
@@ -100,6 +103,8 @@ class ModelRun:
         position: The token whose scores are explained (a language model has scores at each): -1, the last one, however
             many are left, or a position that must not be left out. None where the scores are those of the whole input.
     """
+
+    __repr__ = by_shapes
 
     tokens: Tokens
     embeddings: Tensor

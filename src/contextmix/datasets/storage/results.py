@@ -18,7 +18,8 @@ from safetensors import safe_open
 from contextmix.datasets.storage.folder import RunFolder
 from contextmix.datasets.storage.settings import Settings
 from contextmix.datasets.storage.table import METRICS, SCHEMA
-from contextmix.errors import BadFile, BadInput, BadOption, UnknownName, UnknownPosition
+from contextmix.errors import BadFile, BadInput, BadOption, ContextMixError, UnknownName, UnknownPosition
+from contextmix.maths.shapes import cut
 from contextmix.plugins.contracts import Scored
 from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.token_map import TokenMap
@@ -49,8 +50,12 @@ class Run:
         self.settings = Settings.from_dict(self.manifest["settings"])
 
     def __repr__(self) -> str:
-        names = ", ".join(self.settings.methods)
-        return f"<Run {str(self.folder.path)!r}: {names} of {len(self):,} of {self.total:,} rows>"
+        names = cut(", ".join(self.settings.methods), 120)
+        try:
+            there = f"{len(self):,} of {self.total:,} rows"
+        except ContextMixError:  # what is wrong is said by whoever asks for a row
+            there = "rows that cannot be counted"
+        return f"<Run {str(self.folder.path)!r}: {names} of {there}>"
 
     def __len__(self) -> int:
         """Rows that are there, failures included."""
