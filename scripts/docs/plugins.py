@@ -10,8 +10,9 @@ from scripts.docs.pictures import aggregated, picture
 
 from contextmix.plugins.contracts import Method, ModelMethod, Recipe, options_of
 from contextmix.plugins.papers import Paper
-from contextmix.plugins.plan import AGGREGATIONS, METHODS, quantity_of
+from contextmix.plugins.plan import AGGREGATIONS, METHODS
 from contextmix.plugins.scoring import METRICS
+from contextmix.plugins.selection import quantity_of
 
 KINDS: dict[type, str] = {
     Method: "a mixing map: one matrix per layer",

@@ -110,6 +110,8 @@ attach(
         "TokenMap._save_drawn": "contextmix.views.saving:save",
         "TokenMap._repr_html_": "contextmix.views.page.fragment:preview",
         "Comparison.show": "contextmix.views.terminal.comparison:show",
+        "CheckReport._repr_html_": "contextmix.views.page.tables:proof",
+        "Comparison._repr_html_": "contextmix.views.page.tables:comparison",
         "Comparison.save": "contextmix.views.page.pages:save_comparison",
         "Exploration.show": "contextmix.views.show:show_exploration",
         "Exploration.save": "contextmix.views.page.pages:save",

@@ -12,7 +12,8 @@ from tests.strategies import toy_layer
 import contextmix as cm
 from contextmix.errors import BadOption
 from contextmix.methods.alti import measure
-from contextmix.plugins.plan import METHODS, quantity_of
+from contextmix.plugins.plan import METHODS
+from contextmix.plugins.selection import quantity_of
 from contextmix.results.provenance import Quantity
 
 

@@ -13,7 +13,8 @@ import contextmix as cm
 from contextmix.errors import UnknownName, WrongQuantity, WrongShape
 from contextmix.plugins.contracts import options_of
 from contextmix.plugins.papers import Paper
-from contextmix.plugins.plan import AGGREGATIONS, METHODS, make_plan, measured, refuse_quantity
+from contextmix.plugins.plan import AGGREGATIONS, METHODS, make_plan, measured
+from contextmix.plugins.selection import refuse_quantity
 from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens

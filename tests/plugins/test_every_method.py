@@ -14,8 +14,9 @@ from contextmix.errors import UnknownName, UnsupportedModel
 from contextmix.maths.projections import Affine, Projections
 from contextmix.plugins.contracts import Method, ModelMethod, Recipe, options_of
 from contextmix.plugins.papers import Paper
-from contextmix.plugins.plan import AGGREGATIONS, METHODS, make_plan, measured, quantity_of
+from contextmix.plugins.plan import AGGREGATIONS, METHODS, make_plan, measured
 from contextmix.plugins.registry import Registry
+from contextmix.plugins.selection import quantity_of
 from contextmix.results.provenance import Quantity
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.trace import Checks, LayerTrace, Origin, Trace

@@ -12,12 +12,13 @@ from contextmix.results import attached
 
 HOMES = attached._HOMES
 CLASSES = {"TokenMap": cm.TokenMap, "Comparison": cm.Comparison, "Exploration": cm.Exploration}
+CLASSES |= {"CheckReport": cm.CheckReport}
 
 
 def declared() -> set[str]:
     """All verbs that say `@attached`, read from the source."""
     found = set()
-    for path in Path(attached.__file__).parent.glob("*.py"):
+    for path in Path(cm.__file__).parent.rglob("*.py"):
         for kind in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(kind, ast.ClassDef):
                 found |= {

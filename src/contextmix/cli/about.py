@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +17,28 @@ from contextmix.cli.app import app, command
 from contextmix.options.catalogue import MODEL
 from contextmix.options.option import filled
 from contextmix.options.sets import Precision
+
+if TYPE_CHECKING:
+    from contextmix.plugins.tables import Rows
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from contextmix import __version__
+        from contextmix.results.provenance import library_versions
+
+        beside = {name: version for name, version in library_versions().items() if name != "contextmix"}
+        typer.echo(f"contextmix {__version__} ({', '.join(map(' '.join, beside.items()))})")
+        raise typer.Exit
+
+
+@app.callback()
+def general(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What can be asked without a verb."""
 
 
 @command
@@ -33,17 +56,8 @@ def check(
         f"{report.n_heads} heads"
     )
     table = Table("check", "relative error", "what it shows", box=None, pad_edge=False)
-    checks = report.checks
-    table.add_row(
-        "conservation", f"{checks.conservation:.1e}", "attention · value · W_O + bias is the recorded attention output"
-    )
-    table.add_row(
-        "block equation",
-        f"{checks.block_equation:.1e}",
-        "residual, attention, norms and feed-forward rebuild each block",
-    )
-    table.add_row("tap count", f"{checks.layers} of {len(report.anatomy)}", "every block's attention was heard")
-    table.add_row("parity", f"{report.parity:.1e}", "outputs with and without the tap are equal")
+    for line in report.lines:
+        table.add_row(*line)
     console.print(table)
     for block in report.anatomy.first:
         for name, part in (("attention", block.attention), ("feed-forward", block.ffn)):
@@ -59,18 +73,18 @@ def check(
 @app.command()
 def methods() -> None:
     """List all methods and aggregations with formula, paper and cost."""
-    import contextmix
+    from contextmix.plugins.tables import aggregation_rows, method_rows
 
-    for frame in (contextmix.methods(), contextmix.aggregations()):
-        _print_plugins(frame)
+    for rows in (method_rows(), aggregation_rows()):
+        _print_plugins(rows)
 
 
 @app.command()
 def metrics() -> None:
     """List all metrics with formula, paper, what they compare scores with, and cost."""
-    import contextmix
+    from contextmix.plugins.tables import metric_rows
 
-    _print_plugins(contextmix.metrics())
+    _print_plugins(metric_rows())
 
 
 @app.command()
@@ -79,36 +93,38 @@ def models(
     status: Annotated[str | None, typer.Option("--status", help="Only 'verified', 'refused' or 'not tried'.")] = None,
 ) -> None:
     """List the model types of transformers that can be read, and why the others cannot."""
-    import contextmix
+    from contextmix.support import STATUSES, records
 
-    frame = contextmix.models(model_type, status=status)
+    found, versions = records(model_type, status)
     console = Console()
-    one_line = len(frame) > 1  # a list shows where each stands; one type alone is told in full
-    names = Column("model type", no_wrap=True, min_width=max(map(len, frame.index), default=0))
+    one_line = len(found) > 1  # a list shows where each stands; one type alone is told in full
+    names = Column("model type", no_wrap=True, min_width=max(map(len, found), default=0))
     status_column = Column("status", no_wrap=True, min_width=9)
     table = Table(names, status_column, "layout (largest error), or reason", box=None, pad_edge=False)
-    for name, row in frame.iterrows():
+    for name, row in found.items():
         told = Text(_told(row), no_wrap=one_line, overflow="ellipsis" if one_line else "fold")
-        table.add_row(Text(str(name)), Text(row["status"]), told)
+        table.add_row(Text(name), Text(row["status"]), told)
     console.print(table)
-    counts = ", ".join(f"{count} {name}" for name, count in frame["status"].value_counts().items())
-    versions = frame.attrs["versions"]
+    number = {one: sum(row["status"] == one for row in found.values()) for one in STATUSES}
+    told_first = sorted(filter(number.get, STATUSES), key=number.__getitem__, reverse=True)
+    counts = ", ".join(f"{number[one]} {one}" for one in told_first)
     console.print(f"\n{counts} (transformers {versions['transformers']}); 'contextmix check' proves a model of yours")
 
 
-def _print_plugins(frame: Any) -> None:
+def _print_plugins(rows: Rows) -> None:
     console = Console()
-    name = Column(str(frame.index.name), no_wrap=True, min_width=max(map(len, frame.index)))  # people copy it
-    table = Table(name, *frame.columns, box=None, pad_edge=False)
-    for row in frame.itertuples(name=None):
-        table.add_row(*map(Text, map(str, row)))
+    first, *others = rows[0]
+    name = Column(first, no_wrap=True, min_width=max(len(row[first]) for row in rows))  # people copy it
+    table = Table(name, *others, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(Text, row.values()))
     console.print(table)
     console.print()
 
 
-def _told(row: Any) -> str:
+def _told(row: Mapping[str, Any]) -> str:
     """What is known of a model type: its layout and the largest error, or why it cannot be read."""
     if row["status"] != "verified":
         return re.sub(r"^'[^']*'( \([^)]*\))?:? ", "", str(row["reason"]))  # it begins with the name
-    error = row[["conservation", "block_equation", "parity"]].max()
+    error = max(row[check] for check in ("conservation", "block_equation", "parity"))
     return f"{row['layouts']} ({error:.0e})" + (f", its {row['part']}" if row["part"] else "")

@@ -34,7 +34,7 @@ from contextmix.options.spelling import options_by_owner
 
 if TYPE_CHECKING:
     from contextmix.models.traced_model import TracedModel
-    from contextmix.plugins.plan import Plan
+    from contextmix.plugins.selection import Selection
 
 TextArgument = Annotated[
     str | None,
@@ -172,18 +172,41 @@ def refuse_output(
         refuse_place(path, force)
 
 
-def planned(name: str, options: dict[str, Any]) -> Plan:
-    """What a method will do; its name and options are refused before a model is loaded, not after it."""
-    from contextmix.plugins.plan import make_plan
+def selected(name: str, options: Mapping[str, Any] | None = None) -> Selection:
+    """What a method will do; its name and options are refused before torch is loaded, not after it."""
+    from contextmix.plugins.selection import selected
 
-    return make_plan(name, None, options)
+    return selected(name, None, options)
+
+
+def refuse_names(asked: Mapping[str, Any]) -> None:
+    """Methods, metrics and models that do not exist, and their options: before torch is loaded, let alone a model."""
+    from contextmix.plugins.selection import selected_metric
+
+    refuse_models(asked.get("model"), asked.get("other_model"))
+    chosen = {name: asked.get(name, ()) for name in ("methods", "metrics")}
+    names = {name: () if given == "all" else given for name, given in chosen.items()}
+    reference = [asked["reference"]] if "reference" in asked else []
+    for method in dict.fromkeys([*names["methods"], *reference, *asked.get("options", {})]):
+        selected(method, asked.get("options", {}).get(method))
+    for metric in dict.fromkeys([*names["metrics"], *asked.get("metric_options", {})]):
+        selected_metric(metric, asked.get("metric_options", {}).get(metric))
+
+
+def refuse_models(*names: str | None) -> None:
+    """Models that can be nowhere, before torch is loaded."""
+    from contextmix.tracing.inputs.names import refuse_absent
+
+    for name in names:
+        if name is not None:
+            refuse_absent(name)
 
 
 def refuse_comparison(names: list[str]) -> None:
-    """Methods that cannot be compared, before a model is loaded."""
-    from contextmix.plugins.plan import plans_to_compare
+    """Methods that cannot be compared, before torch is loaded."""
+    from contextmix.plugins.selection import selected_to_compare
 
-    plans_to_compare(names)
+    selected_to_compare(names)
 
 
 def hide_loading() -> None:
@@ -197,6 +220,7 @@ def load_model(asked: Mapping[str, Any]) -> TracedModel:
     """The model, while a line says that it is loading."""
     import contextmix
 
+    refuse_models(asked["model"])
     hide_loading()
     with Console(stderr=True).status(f"Loading {asked['model']} …"):
         return contextmix.load(asked["model"], dtype=asked["dtype"], device=asked["device"])

@@ -18,6 +18,7 @@ def evaluate(
 ) -> None:
     """Which method should I believe for my model? Methods against metrics, with intervals, tests and costs."""
     options = given.resolved(asked, asked.get("methods", ()), asked.get("metrics", ()))
+    given.refuse_names(options)
     given.hide_loading()
     from contextmix.evidence.evaluate import evaluate as compared
 

@@ -20,7 +20,7 @@ from contextmix.tokens.pieces import printable
 if TYPE_CHECKING:
     from contextmix import TokenMap
     from contextmix.models.traced_model import TracedModel
-    from contextmix.plugins.plan import Plan
+    from contextmix.plugins.selection import Selection
     from contextmix.results.exploration import Exploration
 
 
@@ -45,7 +45,7 @@ def explain(
     given.refuse_output(json_file, force)
     given.refuse_output(picture, force, (".png",), "--picture")
     given.refuse_output(html_file, force, PAGES, "--html")
-    plan = given.planned(asked["method"], options)
+    plan = given.selected(asked["method"], options)
     options |= {name: asked[name] for name in ("output", "position") if asked[name] is not None}
     traced = given.load_model(asked)
     # One row is cheaper than all of them, but a file holds them all, and a word's row is the mean of its pieces' rows.
@@ -82,7 +82,7 @@ def generate(
     asked = filled(given.GenerateFlags, flags, "generate")
     source, options = given.read_text(text, file), asked["options"] or {}
     given.refuse_output(json_file, force)
-    plan = given.planned(asked["method"], options)
+    plan = given.selected(asked["method"], options)
     traced = given.load_model(asked)
     # A mixing map has a row per layer: the last one is shown, and a file holds them all.
     every = plan.of_model or plan.aggregation is not None or json_file is not None
@@ -135,7 +135,7 @@ def _explore(traced: TracedModel, source: str, names: list[str], **asked: Any) -
         return found
 
 
-def _explored(full: TokenMap, plan: Plan, query: int | str, source: str) -> Exploration:
+def _explored(full: TokenMap, plan: Selection, query: int | str, source: str) -> Exploration:
     from contextmix.models.explore import about
     from contextmix.results.exploration import Exploration
 

@@ -21,6 +21,10 @@ def reproduce(
     **asked: Unpack[ReproduceOptions],
 ) -> None:
     """Reproduce a paper's experiments on a model and data of yours: tables and figures beside what was published."""
+    from contextmix.evidence.studies import refuse_unknown
+
+    refuse_unknown(study, asked.get("only"))
+    given.refuse_names(asked)
     given.hide_loading()
     from contextmix.evidence.reproduce import reproduce as again
 

@@ -23,8 +23,7 @@ def run(data: given.DataArgument, out: given.OutOption, **asked: Unpack[RunOptio
     """Measure every text of a data set into a folder; the same command resumes a run that was killed."""
     names = asked.get("methods", ["globenc"])
     options = given.resolved(asked, names, asked.get("metrics", ()))
-    for name in names:
-        given.planned(name, options.get("options", {}).get(name, {}))
+    given.refuse_names({**options, "methods": names})
     given.hide_loading()
     from contextmix.datasets.running.run import run as measured
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from contextmix.maths.shapes import cut
 from contextmix.results.files import make_folder, write_atomically
 from contextmix.views.figures.canvas import encoded, pyplot
 from contextmix.views.figures.latex import escape
@@ -43,6 +44,9 @@ class Table:
     numbers: pd.DataFrame
     shown: pd.DataFrame | None = None
     aside: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Table {self.name}: {' × '.join(map(str, self.numbers.shape))}; {cut(repr(self.caption), 120)}>"
 
     @property
     def texts(self) -> pd.DataFrame:
@@ -87,6 +91,10 @@ class Report:
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        held = f"{len(self.tables)} tables, {len(self.figures)} figures"
+        return f"<Report {self.name}: {cut(repr(self.title), 120)}; {held}>"
 
     def show(self, console: Console | None = None) -> None:
         """Print title, tables and summary."""

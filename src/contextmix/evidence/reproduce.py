@@ -10,9 +10,10 @@ from typing import Any
 
 from typing_extensions import Unpack
 
-from contextmix.errors import BadInput, BadOption, ContextMixError, UnknownName, UnsupportedModel
+from contextmix.errors import BadInput, BadOption, ContextMixError, UnsupportedModel
 from contextmix.evidence.experiment import EXPERIMENTS, Experiment, Setup, setup_of
 from contextmix.evidence.report import Report
+from contextmix.evidence.studies import refuse_unknown
 from contextmix.options.option import filled, takes
 from contextmix.options.sets import ReproduceOptions
 from contextmix.views.figures.canvas import pyplot
@@ -65,14 +66,9 @@ def experiments_of(study: str, only: Sequence[str] | None = None) -> list[Experi
     Raises:
         UnknownName: If there is no such study or experiment.
     """
-    asked = study.replace("-", "_")
-    own = {one.name: one for one in EXPERIMENTS.values() if one.study == asked}
-    if not own:
-        raise UnknownName("study", study, {one.study for one in EXPERIMENTS.values()})
-    for name in only or ():
-        if name not in own:
-            raise UnknownName(f"experiment of {asked}", name, own)
-    return [one for name, one in own.items() if only is None or name in only]
+    refuse_unknown(study, only)
+    own = [one for one in EXPERIMENTS.values() if one.study == study.replace("-", "_")]
+    return [one for one in own if only is None or one.name in only]
 
 
 def _done(experiment: Experiment, setup: Setup) -> Report:

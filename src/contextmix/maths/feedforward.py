@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from contextmix.maths.projections import Affine
+from contextmix.maths.shapes import by_shapes
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class FeedForward:
         second: W₂, (d_ffn, d_model).
         second_bias: b₂, (d_model,) or None.
     """
+
+    __repr__ = by_shapes
 
     first: Tensor
     first_bias: Tensor | None
@@ -52,6 +55,8 @@ class GatedFeedForward:
     Source:
         Shazeer (2020), "GLU variants improve Transformer".
     """
+
+    __repr__ = by_shapes
 
     gate: Affine
     up: Affine

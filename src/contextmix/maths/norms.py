@@ -15,6 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from contextmix.maths.shapes import by_shapes
+
 
 @dataclass(frozen=True)
 class Norm:
@@ -26,6 +28,8 @@ class Norm:
         bias: β, shape (d_model,); None for zeros.
         eps: Added to the population variance (or mean square) inside the square root.
     """
+
+    __repr__ = by_shapes
 
     kind: Literal["layer", "rms"]
     weight: Tensor | None

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from contextmix.maths.norms import Norm, denominator, frozen, linear
+from contextmix.maths.shapes import by_shapes
 
 TOKEN_BLOCK = 128  # source tokens whose F (token, head, d_model) is in memory at a time
 PLANE_ELEMENTS = 1 << 18  # of one head's attention per step: large enough to use all cores, small enough for the cache
@@ -39,6 +40,8 @@ class Parts:
         apart: Whether the keys are tokens of another sequence, so that the residual is no part of any of theirs but one
             by itself: the last column of a map.
     """
+
+    __repr__ = by_shapes
 
     attention: Tensor
     value: Tensor

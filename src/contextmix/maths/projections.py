@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from contextmix.maths.shapes import by_shapes
+
 
 @dataclass(frozen=True)
 class Affine:
@@ -15,6 +17,8 @@ class Affine:
         weight: W, (d_model, head · d_head).
         bias: b, (head · d_head,) or None.
     """
+
+    __repr__ = by_shapes
 
     weight: Tensor
     bias: Tensor | None
@@ -32,6 +36,8 @@ class Affine:
 @dataclass(frozen=True)
 class Projections:
     """What a block's input is multiplied by for each of the three."""
+
+    __repr__ = by_shapes
 
     query: Affine
     key: Affine

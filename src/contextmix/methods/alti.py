@@ -7,12 +7,11 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from contextmix.maths.alti import l1_contributions, l2_contributions
 from contextmix.maths.shares import row_shares
-from contextmix.plugins.contracts import Measured, Method
+from contextmix.plugins.contracts import Measured, Method, QuantityBy
 from contextmix.plugins.papers import FERRANDO_2022
 from contextmix.results.token_map import Quantity
 from contextmix.traces.trace import LayerTrace
@@ -41,17 +40,12 @@ def measure(layer: LayerTrace, *, distance: Literal["l1", "l2"] = "l1", normalis
     return Measured(row_shares(contributions) if normalise else contributions, {"zero_rows": zero_rows})
 
 
-def quantity(options: Mapping[str, Any]) -> Quantity:
-    """Shares of each row, or lengths."""
-    return Quantity.SHARE if options.get("normalise", True) else Quantity.NORM
-
-
 _LENGTHS = {"l1": l1_contributions, "l2": l2_contributions}
 
 METHOD = Method(
     name="alti",
     measure=measure,
-    quantity=quantity,
+    quantity=QuantityBy("normalise", {False: Quantity.NORM}, otherwise=Quantity.SHARE),
     formula="c_ij = max(0, ‖y_i‖₁ − ‖y_i − T_i(x_j)‖₁), rows divided by their sums",
     paper=FERRANDO_2022,
     cost="n²·H·d",

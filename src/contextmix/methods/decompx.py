@@ -6,7 +6,7 @@ at a class score, or at the logit of a next token, is a number per input token, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -20,7 +20,7 @@ from contextmix.maths.feedforward import GatedFeedForward
 from contextmix.maths.lines import LineRule, line
 from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.split_block import NormAfter
-from contextmix.plugins.contracts import Measured, ModelMethod
+from contextmix.plugins.contracts import Measured, ModelMethod, QuantityBy
 from contextmix.plugins.papers import MODARRESSI_2023
 from contextmix.results.provenance import Quantity
 from contextmix.traces.model_run import Head, ModelRun
@@ -251,14 +251,10 @@ def _refuse_gap(gap: Tensor, allowed: float) -> None:
         )
 
 
-def _quantity(options: Mapping[str, Any]) -> Quantity:
-    return Quantity.NORM if options.get("head") == "none" else Quantity.SIGNED
-
-
 METHOD = ModelMethod(
     name="decompx",
     attribute=attribute,
-    quantity=_quantity,
+    quantity=QuantityBy("head", {"none": Quantity.NORM}, otherwise=Quantity.SIGNED),
     formula="y_c = Σ_k y_{c⇐k}, from x_{i⇐k} through every layer",
     paper=MODARRESSI_2023,
     cost="10·n²·d² per layer: about n forward passes for all layers",

@@ -5,13 +5,12 @@ s_i = ‖∂y_c/∂e⁰_i ⊙ e⁰_i‖₂, with e⁰ the output of the embeddin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
 
 from contextmix.maths.gradients import REDUCTIONS
-from contextmix.plugins.contracts import ModelMethod
+from contextmix.plugins.contracts import ModelMethod, QuantityBy
 from contextmix.plugins.papers import MODARRESSI_2022
 from contextmix.results.provenance import Quantity
 from contextmix.traces.model_run import ModelRun
@@ -41,14 +40,10 @@ def attribute(run: ModelRun, *, reduce: Literal["norm", "sum"] = "norm") -> Tens
     return REDUCTIONS[reduce](run.gradient * run.embeddings)
 
 
-def _quantity(options: Mapping[str, Any]) -> Quantity:
-    return Quantity.SIGNED if options.get("reduce") == "sum" else Quantity.GRADIENT
-
-
 METHOD = ModelMethod(
     name="gradient_inputs",
     attribute=attribute,
-    quantity=_quantity,
+    quantity=QuantityBy("reduce", {"sum": Quantity.SIGNED}, otherwise=Quantity.GRADIENT),
     formula="s_i = ‖∂y_c/∂e⁰_i ⊙ e⁰_i‖",
     paper=MODARRESSI_2022,
     cost="one forward and one backward pass",

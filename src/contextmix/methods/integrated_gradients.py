@@ -8,14 +8,14 @@ carries.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from contextmix.errors import BadInput, BadOption
 from contextmix.maths.gradients import REDUCTIONS, NoRoom, path_gradient
-from contextmix.plugins.contracts import Measured, ModelMethod
+from contextmix.plugins.contracts import Measured, ModelMethod, QuantityBy
 from contextmix.plugins.papers import SUNDARARAJAN_2017
 from contextmix.results.provenance import Quantity
 from contextmix.traces.model_run import ModelRun
@@ -107,14 +107,10 @@ def _completeness(total: Tensor, difference: Tensor) -> Mapping[str, Tensor]:
 _RELATIVE = "completeness_error_relative"
 
 
-def _quantity(options: Mapping[str, Any]) -> Quantity:
-    return Quantity.GRADIENT if options.get("reduce") == "norm" else Quantity.SIGNED
-
-
 METHOD = ModelMethod(
     name="integrated_gradients",
     attribute=attribute,
-    quantity=_quantity,
+    quantity=QuantityBy("reduce", {"norm": Quantity.GRADIENT}, otherwise=Quantity.SIGNED),
     formula="a_i = Σ_d (e⁰ − b)_id · ∫₀¹ ∂y_c/∂e_id (b + t·(e⁰ − b)) dt",
     paper=SUNDARARAJAN_2017,
     cost="50 forward and backward passes",

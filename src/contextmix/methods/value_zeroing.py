@@ -7,9 +7,9 @@ token draws from itself *through attention*.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from contextmix.maths.feedforward import FeedForward
 from contextmix.maths.shares import row_shares
 from contextmix.maths.zeroing import Reader, Tail, bfloat16_product, reader_of, zeroing_changes
 from contextmix.maths.zeroing_steps import changes_through
-from contextmix.plugins.contracts import Measured, Method
+from contextmix.plugins.contracts import Measured, Method, QuantityBy
 from contextmix.plugins.papers import MOHEBBI_2023
 from contextmix.results.token_map import Quantity
 from contextmix.traces.continuation import attention_addition, following_steps
@@ -208,14 +208,10 @@ def _check(layer: LayerTrace, distance: str, heads: Sequence[int] | None, precis
         )
 
 
-def _quantity(options: Mapping[str, Any]) -> Quantity:
-    return Quantity.SHARE if options.get("normalise", True) else Quantity.DISTANCE
-
-
 METHOD = Method(
     name="value_zeroing",
     measure=measure,
-    quantity=_quantity,
+    quantity=QuantityBy("normalise", {False: Quantity.DISTANCE}, otherwise=Quantity.SHARE),
     formula="C_ij = 1 − cos(y_i, y_i^{¬j}), rows sum to one",
     paper=MOHEBBI_2023,
     cost="n²·d·d_ffn: about 0.3·n forward passes for all layers",

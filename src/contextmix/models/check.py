@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from contextmix.maths.shapes import cut
 from contextmix.models.loaded_model import LoadedModel
+from contextmix.results.attached import attached
 from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.trace import Checks
 from contextmix.tracing.recording.quiet import on_device
@@ -33,6 +35,33 @@ class CheckReport:
     n_heads: int
     checks: Checks
     parity: float
+
+    def __repr__(self) -> str:
+        blocks = f"{len(self.anatomy)} blocks ({', '.join(self.anatomy.layouts)}), {self.n_heads} heads"
+        return f"<CheckReport of {cut(repr(self.model))}: {blocks}; {self.checks.told}, parity {self.parity:.1e}>"
+
+    @property
+    def lines(self) -> list[tuple[str, str, str]]:
+        """Each check with its largest relative error and what it shows, for tables."""
+        found, blocks = self.checks, len(self.anatomy)
+        return [
+            (
+                "conservation",
+                f"{found.conservation:.1e}",
+                "attention · value · W_O + bias is the recorded attention output",
+            ),
+            (
+                "block equation",
+                f"{found.block_equation:.1e}",
+                "residual, attention, norms and feed-forward rebuild each block",
+            ),
+            ("tap count", f"{found.layers} of {blocks}", "every block's attention was heard"),
+            ("parity", f"{self.parity:.1e}", "outputs with and without the tap are equal"),
+        ]
+
+    @attached
+    def _repr_html_(self) -> str:
+        """The last line of a notebook cell."""
 
 
 class Recording(Protocol):

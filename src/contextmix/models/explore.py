@@ -9,6 +9,7 @@ from typing import Any, get_args, get_type_hints
 from contextmix.errors import BadOption
 from contextmix.options.catalogue import Progress
 from contextmix.plugins.plan import METHODS, Plan, make_plan
+from contextmix.plugins.selection import Selection
 from contextmix.results.exploration import Exploration
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.media import is_recording
@@ -72,9 +73,10 @@ def refuse_idle_target(plans: Sequence[Plan], target: Any) -> None:
         )
 
 
-def about(plans: Sequence[Plan]) -> dict[str, tuple[str, str]]:
+def about(plans: Sequence[Selection]) -> dict[str, tuple[str, str]]:
     """Name → formula and paper in short, as the registry has them."""
-    found = {plan.name: METHODS[plan.name if plan.name in METHODS else plan.method.name] for plan in plans}
+    named = {plan.name: plan.name if plan.name in METHODS.names else plan.method.name for plan in plans}
+    found = {name: METHODS.described(own) for name, own in named.items()}
     return {name: (one.formula, one.paper.short) for name, one in found.items()}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from typing_extensions import Unpack
 
+from contextmix.maths.shapes import cut
 from contextmix.models.check import CheckReport, checked
 from contextmix.models.explain import explained, refuse_axes, refuse_scores
 from contextmix.models.generate import explained_generation
@@ -59,7 +60,7 @@ class TracedModel(LoadedModel):
     """
 
     def __repr__(self) -> str:
-        return f"<TracedModel {self.origin.model!r}: {type(self.model).__name__}>"
+        return f"<{type(self).__name__} {cut(repr(self.origin.model))}: {type(self.model).__name__}>"
 
     @takes
     def trace(  # noqa: D417 (options are documented where they are declared)
@@ -74,8 +75,8 @@ class TracedModel(LoadedModel):
         """Run the model and keep what every layer mixed.
 
         Args:
-            source: A text, a pair ``{"text": …, "text_pair": …}``, a chat (a list of messages), an image, a sound, model
-                inputs, or a list of these. In a list, two texts together are a pair; a tuple of two texts by itself is
+            source: A text, a pair ``{"text": …, "text_pair": …}``, a chat (a list of messages), an image, a sound,
+                model inputs, or a list of these. In a list, two texts together are a pair; a tuple of two texts alone is
                 refused, because it may also be a batch.
 
         Returns:
@@ -121,8 +122,8 @@ class TracedModel(LoadedModel):
         """Which tokens made this? Measured layer by layer while the model runs; only the maps are kept.
 
         Args:
-            source: A text, a pair ``{"text": …, "text_pair": …}``, a chat (a list of messages), an image, a sound, model
-                inputs, or a list of these. In a list, two texts together are a pair; a tuple of two texts by itself is
+            source: A text, a pair ``{"text": …, "text_pair": …}``, a chat (a list of messages), an image, a sound,
+                model inputs, or a list of these. In a list, two texts together are a pair; a tuple of two texts alone is
                 refused, because it may also be a batch.
             options: Of the method and the aggregation, such as ``normalise=True``.
 
@@ -246,8 +247,8 @@ class TracedModel(LoadedModel):
         One run of the model serves all mixing maps and recipes; each method of the whole model runs it again.
 
         Args:
-            source: A text, a pair ``{"text": …, "text_pair": …}``, a chat (a list of messages), an image, a sound, model
-                inputs, or a list of these. In a list, two texts together are a pair; a tuple of two texts by itself is
+            source: A text, a pair ``{"text": …, "text_pair": …}``, a chat (a list of messages), an image, a sound,
+                model inputs, or a list of these. In a list, two texts together are a pair; a tuple of two texts alone is
                 refused, because it may also be a batch.
             methods: Recipes, mixing maps, and methods of the whole model; the first one is shown first. Left out, what
                 one run gives (GlobEnc, ALTI's and attention rollout, and the maps of N_Enc and attention), and

@@ -37,11 +37,10 @@ from contextmix.plugins.plan import (
     make_plan,
     measured,
     noted,
-    refuse_quantity,
-    refuse_values,
 )
 from contextmix.plugins.registry import check_options
-from contextmix.plugins.scoring import METRICS
+from contextmix.plugins.selection import refuse_quantity, refuse_values
+from contextmix.plugins.tables import aggregation_rows, method_rows, metric_rows
 from contextmix.results.comparison import Comparison
 from contextmix.results.provenance import Quantity
 from contextmix.results.token_map import TokenMap
@@ -264,32 +263,17 @@ def aggregate(
 
 def methods() -> pd.DataFrame:
     """All methods: name, formula, paper, quantity, cost and needs."""
-    rows = []
-    for name, one in METHODS.items():
-        plan = make_plan(name)
-        row = {"method": name, "formula": one.formula, "paper": one.paper.short, "quantity": str(plan.quantity)}
-        rows.append({**row, "cost": one.cost, "needs": plan.method.needs})
-    return pd.DataFrame(rows).set_index("method")
+    return pd.DataFrame(method_rows()).set_index("method")
 
 
 def aggregations() -> pd.DataFrame:
     """All aggregations: name, formula, paper, cost and the quantities that they accept."""
-    rows = [
-        {"aggregation": name, "formula": one.formula, "paper": one.paper.short, "cost": one.cost}
-        | {"accepts": ", ".join(sorted(one.accepts))}
-        for name, one in AGGREGATIONS.items()
-    ]
-    return pd.DataFrame(rows).set_index("aggregation")
+    return pd.DataFrame(aggregation_rows()).set_index("aggregation")
 
 
 def metrics() -> pd.DataFrame:
     """All metrics: name, formula, paper, what scores are compared with, which numbers are better by default, cost."""
-    rows = [
-        {"metric": name, "formula": one.formula, "paper": one.paper.short, "against": one.against}
-        | {"better": one.better({}), "cost": one.cost}
-        for name, one in METRICS.items()
-    ]
-    return pd.DataFrame(rows).set_index("metric")
+    return pd.DataFrame(metric_rows()).set_index("metric")
 
 
 def models(model_type: str | None = None, *, status: str | None = None) -> pd.DataFrame:

@@ -3,7 +3,8 @@
 A file in ``methods/`` exports one constant ``METHOD`` (a `Method`, or a `Recipe` that names a method and an
 aggregation), a file in ``aggregations/`` one constant ``AGGREGATION``, a file in ``metrics/`` one ``METRIC``. Finding
 the file is all the registration there is. Options are the keyword-only parameters of the function itself, so they are
-written once.
+written once. The constant is written out of what this file and `papers` hold, texts, numbers, and functions of its own
+file: so it can be read without running the file (`contextmix.plugins.reading`). Torch is imported here for types alone.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from contextmix.plugins.papers import Paper
-from contextmix.results.token_map import Quantity
-from contextmix.traces.trace import LayerTrace
+from contextmix.results.provenance import Quantity
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from contextmix.traces.trace import LayerTrace
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,37 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class QuantityBy:
+    """What the numbers are, where an option decides it.
+
+    Attributes:
+        option: Its name.
+        values: Its value → what the numbers are then.
+        otherwise: What they are for every other value, and where the option is left out.
+
+    Example:
+        >>> kind = QuantityBy("normalise", {False: Quantity.NORM}, otherwise=Quantity.SHARE)
+        >>> kind({}), kind({"normalise": False})
+        (<Quantity.SHARE: 'share'>, <Quantity.NORM: 'norm'>)
+    """
+
+    option: str
+    values: Mapping[Any, Quantity]
+    otherwise: Quantity
+
+    def __call__(self, options: Mapping[str, Any]) -> Quantity:
+        """What the numbers are under these options."""
+        return self.values.get(options.get(self.option), self.otherwise)
+
+
+@dataclass(frozen=True)
 class Method:
     """A mixing map: one matrix per layer.
 
     Attributes:
         name: What users type; also the name of the file.
         measure: ``measure(layer, *, options…) -> (..., query, key)``, or a `Measured`.
-        quantity: What the numbers are; a function of the options where they decide it.
+        quantity: What the numbers are; a `QuantityBy` where an option decides it.
         formula: One line, in the symbols of the docs.
         paper: Source.
         cost: Time per layer in words a reader can compare.
@@ -63,7 +91,7 @@ class Method:
 
     name: str
     measure: Callable[..., Tensor | Measured]
-    quantity: Quantity | Callable[[Mapping[str, Any]], Quantity]
+    quantity: Quantity | QuantityBy
     formula: str
     paper: Paper
     cost: str
@@ -79,7 +107,7 @@ class ModelMethod:
     Attributes:
         name: What users type; also the name of the file.
         attribute: ``attribute(run, *, options…)`` with a `ModelRun`: (key,), (target, key), or a `Measured` of these.
-        quantity: What the numbers are; a function of the options where they decide it.
+        quantity: What the numbers are; a `QuantityBy` where an option decides it.
         formula: One line, in the symbols of the docs.
         paper: Source.
         cost: Time in words a reader can compare.
@@ -88,7 +116,7 @@ class ModelMethod:
 
     name: str
     attribute: Callable[..., Tensor | Measured]
-    quantity: Quantity | Callable[[Mapping[str, Any]], Quantity]
+    quantity: Quantity | QuantityBy
     formula: str
     paper: Paper
     cost: str

@@ -2,55 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 from torch import Tensor
 
-from contextmix.errors import BadOption, UnknownName, UnknownPosition, UnsupportedModel, WrongQuantity
+from contextmix.errors import BadOption, UnknownPosition, UnsupportedModel
 from contextmix.maths.shares import at_most_one
 from contextmix.maths.whole import whole_number
 from contextmix.options.asked import plain_layers
-from contextmix.plugins.contracts import Aggregation, Measured, Method, ModelMethod, Recipe, options_of
-from contextmix.plugins.registry import Registry
+from contextmix.plugins.contracts import Measured, Method, ModelMethod, Recipe
+from contextmix.plugins.registry import AGGREGATIONS as AGGREGATIONS
+from contextmix.plugins.registry import METHODS as METHODS
+from contextmix.plugins.selection import Selection, selected, selected_to_compare
 from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.model_run import ModelRun
 from contextmix.traces.trace import LayerTrace
 
-METHODS: Registry[Method | ModelMethod | Recipe] = Registry("contextmix.methods", "METHOD", "method")
-AGGREGATIONS: Registry[Aggregation] = Registry("contextmix.aggregations", "AGGREGATION", "aggregation")
-
 
 @dataclass(frozen=True)
-class Plan:
-    """A method and what follows it.
-
-    Attributes:
-        name: What was asked for: a method, a recipe, or both parts as in ``"norm+rollout"``.
-        method: A mixing map, or an attribution of the whole model.
-        options: Its options.
-        aggregation: The way across layers; None leaves the maps of all layers side by side.
-        aggregation_options: Its options.
-    """
-
-    name: str
-    method: Method | ModelMethod
-    options: Mapping[str, Any]
-    aggregation: Aggregation | None
-    aggregation_options: Mapping[str, Any]
-
-    @property
-    def of_model(self) -> bool:
-        """Whether it explains a score of the whole model, with no query and no layers to choose."""
-        return isinstance(self.method, ModelMethod)
-
-    @property
-    def quantity(self) -> Quantity:
-        """What the numbers of the method are under these options."""
-        return quantity_of(self.method, self.options)
+class Plan(Selection):
+    """A method and what follows it, ready to compute."""
 
     def measure(self, layer: LayerTrace) -> Measured:
         """The mixing map of one layer, with its report."""
@@ -108,71 +83,21 @@ class Plan:
 
 
 def plans_to_compare(methods: Sequence[str]) -> list[Plan]:
-    """The plans of several methods, each with its defaults.
-
-    Raises:
-        UnknownName: If a method does not exist.
-        BadOption: If fewer than two are named, or one twice.
-    """
-    plans = [make_plan(name) for name in methods]
-    names = [plan.name for plan in plans]
-    if len(set(names)) < 2 or len(set(names)) < len(names):
-        raise BadOption(f"A comparison needs at least two different methods; got {', '.join(names) or 'none'}.")
-    return plans
+    """The plans of several methods, each with its defaults; raises as `selected_to_compare` does."""
+    return [_planned(one) for one in selected_to_compare(methods)]
 
 
 def make_plan(name: str, aggregation: str | None = None, options: Mapping[str, Any] | None = None) -> Plan:
-    """Look up what was asked for and sort the options to whom they belong.
+    """Look up what was asked for and sort the options to whom they belong; see `selected`, which raises."""
+    return _planned(selected(name, aggregation, options))
 
-    Args:
-        name: A method, a recipe, or a method and a way across layers as in ``"norm+rollout"``.
-        aggregation: A way across layers; a recipe brings its own.
-        options: Options of the method and of the aggregation, by name.
 
-    Raises:
-        UnknownName: If a name or an option does not exist; with near misses.
-        BadOption: If a recipe is given another aggregation, or an option a value that it does not have.
-        WrongQuantity: If the aggregation cannot combine what the method measures.
-    """
-    name, plus, way_asked = (name if isinstance(name, str) else repr(name)).partition("+")
-    if plus and aggregation is not None:
-        raise BadOption(f"{name}+{way_asked} names a way across layers, and aggregation={aggregation!r} another.")
-    aggregation = way_asked if plus else aggregation
-    asked = METHODS[name]
-    given: dict[str, Any] = dict(options or {})
-    if isinstance(asked, Recipe):
-        if aggregation is not None and AGGREGATIONS[aggregation].name != asked.aggregation:
-            raise BadOption(
-                f"{asked.name} is {asked.method} with {asked.aggregation}; with {aggregation} it would be another "
-                f"method. Ask for method={asked.method!r}, aggregation={aggregation!r}."
-            )
-        aggregation = asked.aggregation
-        given = {**asked.options, **asked.aggregation_options, **given}
-    method = METHODS[asked.method] if isinstance(asked, Recipe) else asked
-    assert not isinstance(method, Recipe)  # a recipe names a method, never another recipe (contract test)
-    way = None if aggregation is None else AGGREGATIONS[aggregation]
-    if way is not None and isinstance(method, ModelMethod):
-        raise BadOption(f"{name} explains the whole model at once, so there are no layers for {way.name} to combine.")
-    if way is not None and given.get("heads") == "each":
-        raise BadOption(
-            f"{way.name} combines one map per layer, and heads='each' gives one per head. Choose one of them."
-        )
-    formula = method.measure if isinstance(method, Method) else method.attribute
-    own, ways = options_of(formula), options_of(way.combine) if way else {}
-    for option in given:
-        if option not in own and option not in ways:
-            raise UnknownName(f"option of {asked.name}", option, {**own, **ways} or ["none"])
-    plan = Plan(
-        f"{asked.name}+{way.name}" if plus and way else asked.name,
-        method,
-        {key: value for key, value in given.items() if key in own},
-        way,
-        {key: value for key, value in given.items() if key in ways and key not in own},
-    )
-    refuse_values(formula, plan.options)
-    refuse_values(way.combine if way else None, plan.aggregation_options)
-    refuse_quantity(way, plan.quantity, method.name)
-    return plan
+def _planned(found: Selection) -> Plan:
+    """What was selected, with the functions that compute it."""
+    method = METHODS[found.method.name]
+    assert not isinstance(method, Recipe)  # `selected` has taken it apart
+    way = None if found.aggregation is None else AGGREGATIONS[found.aggregation.name]
+    return Plan(found.name, method, found.options, way, found.aggregation_options)
 
 
 def refuse_decoder_step(method: Method, layer: LayerTrace) -> None:
@@ -190,11 +115,6 @@ def refuse_decoder_step(method: Method, layer: LayerTrace) -> None:
         )
 
 
-def quantity_of(method: Method | ModelMethod, options: Mapping[str, Any]) -> Quantity:
-    """What the numbers of a method are under these options."""
-    return method.quantity if isinstance(method.quantity, Quantity) else method.quantity(options)
-
-
 def measured(found: Tensor | Measured) -> Measured:
     """A map with its report, which is empty where the method gives none."""
     return found if isinstance(found, Measured) else Measured(found)
@@ -208,29 +128,6 @@ def in_range(found: Measured, maps: Tensor, quantity: Quantity) -> Measured:
 def noted(made: Provenance, found: Measured) -> Provenance:
     """The provenance with the report of a computation."""
     return made.noting(**{name: value.tolist() for name, value in found.notes.items()}) if found.notes else made
-
-
-def refuse_values(function: Callable[..., Any] | None, options: Mapping[str, Any]) -> None:
-    """Refuse a value that an option does not name (`Literal`, bool): it would be taken for one that it does.
-
-    Raises:
-        BadOption: With the values that it has.
-    """
-    hints = get_type_hints(function) if options else {}
-    for option, value in options.items():
-        allowed = (True, False) if hints[option] is bool else get_args(hints[option])
-        if (hints[option] is bool or get_origin(hints[option]) is Literal) and value not in allowed:
-            raise BadOption(f"{option}={value!r} is not allowed; {option} is {' or '.join(map(repr, allowed))}.")
-
-
-def refuse_quantity(aggregation: Aggregation | None, quantity: Any, name: str) -> None:
-    """An aggregation that cannot combine these numbers."""
-    if aggregation is not None and quantity not in aggregation.accepts:
-        allowed = ", ".join(sorted(aggregation.accepts))
-        raise WrongQuantity(
-            f"{aggregation.name} combines {allowed}; {name} gives {quantity} numbers, whose products over layers "
-            "mean nothing. Use aggregation='mean' or 'last', or another method."
-        )
 
 
 def layer_notes(found: Sequence[Measured], row: int | None = None) -> dict[str, list[Any]]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from contextmix.errors import UnknownName
-from contextmix.plugins.contracts import options_of
+from contextmix.plugins.contracts import Aggregation, Method, Metric, ModelMethod, Recipe, options_of
+from contextmix.plugins.reading import constant_of
 
 T = TypeVar("T")
 
@@ -29,12 +30,37 @@ class Registry(Mapping[str, T], Generic[T]):
         # all.
         self._folder = importlib.import_module(package)
         self._found: dict[str, T] | None = None
+        self._described: dict[str, T] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all plug-ins; none of them is imported."""
+        return sorted(self._found or (module.name for module in pkgutil.iter_modules(self._folder.__path__)))
+
+    def described(self, name: str) -> T:
+        """The plug-in for all but computing: as its file says, where it was not imported yet; see `reading`.
+
+        Raises:
+            UnknownName: With near misses and all known names.
+
+        Example:
+            >>> METHODS.described("globenc").formula
+            'rollout of N_Enc'
+        """
+        asked = name.replace("-", "_")
+        if self._found is not None:
+            return self[name]
+        if asked not in self._described:
+            if asked not in self.names:
+                raise UnknownName(self.kind, name, self.names)
+            read = constant_of(f"{self.package}.{asked}", self.constant)
+            self._described[asked] = self[asked] if read is None else read
+        return self._described[asked]
 
     def _plugins(self) -> dict[str, T]:
         if self._found is None:
-            names = sorted(module.name for module in pkgutil.iter_modules(self._folder.__path__))
             self._found = {
-                name: getattr(importlib.import_module(f"{self.package}.{name}"), self.constant) for name in names
+                name: getattr(importlib.import_module(f"{self.package}.{name}"), self.constant) for name in self.names
             }
         return self._found
 
@@ -69,3 +95,8 @@ def check_options(kind: str, name: str, function: Any, options: Mapping[str, Any
     for option in options:
         if option not in known:
             raise UnknownName(f"option of the {kind} {name}", option, known or ["(none)"])
+
+
+METHODS: Registry[Method | ModelMethod | Recipe] = Registry("contextmix.methods", "METHOD", "method")
+AGGREGATIONS: Registry[Aggregation] = Registry("contextmix.aggregations", "AGGREGATION", "aggregation")
+METRICS: Registry[Metric] = Registry("contextmix.metrics", "METRIC", "metric")

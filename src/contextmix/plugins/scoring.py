@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from contextmix.errors import BadInput, NotFinite, WrongQuantity, WrongShape
-from contextmix.plugins.contracts import Metric, Scored
-from contextmix.plugins.plan import refuse_values
-from contextmix.plugins.registry import Registry, check_options
+from contextmix.plugins.contracts import Scored
+from contextmix.plugins.registry import METRICS as METRICS
+from contextmix.plugins.selection import selected_metric
 
-METRICS: Registry[Metric] = Registry("contextmix.metrics", "METRIC", "metric")
 NEEDED = {
     "reference": ("a reference",),
     "rationale": ("a rationale",),
@@ -44,9 +43,7 @@ def score(metric: str, scores: ArrayLike, *given: Any, **options: Any) -> Scored
         >>> score("token_f1", [0.2, 0.1, 0.7], [False, False, False]).reason
         'no marked token'
     """
-    asked = METRICS[metric]
-    check_options("metric", asked.name, asked.score, options)
-    refuse_values(asked.score, options)
+    asked = METRICS[selected_metric(metric, options).name]
     needed = NEEDED[asked.against]
     if len(given) != len(needed):
         raise BadInput(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from contextmix.maths.bounds import within
+from contextmix.maths.shapes import cut
 from contextmix.results.attached import attached
 from contextmix.results.token_map import TokenMap
 
@@ -24,6 +25,14 @@ class Comparison:
     """
 
     rows: Mapping[str, TokenMap]
+
+    def __repr__(self) -> str:
+        first = next(iter(self.rows.values()), None)
+        names = cut(repr(", ".join(map(str, self.rows)))[1:-1], 120)
+        if first is None:
+            return "<Comparison: no method>"
+        model = f" on {cut(repr(first.provenance.model))}" if first.provenance.model else ""
+        return f"<Comparison{model}: {names}; {len(first.tokens)} tokens>"
 
     @cached_property
     def spearman(self) -> pd.DataFrame:
@@ -57,3 +66,7 @@ class Comparison:
     @attached
     def show(self) -> None:
         """Print all methods side by side in colour, what each of them measures, and their rank correlations."""
+
+    @attached
+    def _repr_html_(self) -> str:
+        """The last line of a notebook cell."""

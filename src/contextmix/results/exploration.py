@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from contextmix.errors import BadOption, UnknownName, WrongShape
+from contextmix.maths.shapes import cut
 from contextmix.results.attached import attached
 from contextmix.results.comparison import Comparison
 from contextmix.results.token_map import TokenMap
@@ -53,8 +54,9 @@ class Exploration:
 
     def __repr__(self) -> str:
         first = next(iter(self.maps.values()))
-        model = f" of {first.provenance.model!r}" if first.provenance.model else ""
-        return f"<Exploration{model}: {', '.join(self.maps)}; {len(first.tokens)} tokens>"
+        model = f" of {cut(repr(first.provenance.model))}" if first.provenance.model else ""
+        names = cut(repr(", ".join(map(str, self.maps)))[1:-1], 120)
+        return f"<Exploration{model}: {names}; {len(first.tokens)} tokens>"
 
     @property
     def tokens(self) -> Tokens:

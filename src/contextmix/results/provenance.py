@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from contextmix.errors import BadFile, BadInput
+from contextmix.maths.shapes import cut
 
 
 class Quantity(StrEnum):
@@ -97,6 +98,17 @@ class Provenance:
     def __post_init__(self) -> None:
         for name in _MAPPINGS:
             object.__setattr__(self, name, _as_json(name, getattr(self, name)))
+
+    def __repr__(self) -> str:
+        model = f" of {cut(repr(self.model))}" if self.model else ""
+        chosen = {**self.options, **self.aggregation_options}
+        more = {
+            "options": ", ".join(f"{name}={value!r}" for name, value in chosen.items()),
+            "checks": ", ".join(f"{name} {value:.2g}" for name, value in self.checks.items()),
+            "notes": ", ".join(self.notes),
+        }
+        told = "".join(f"; {name}: {cut(repr(text)[1:-1], 120)}" for name, text in more.items() if text)
+        return f"<Provenance {cut(repr(self.title)[1:-1])}{model}{told}>"
 
     @property
     def title(self) -> str:

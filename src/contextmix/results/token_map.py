@@ -15,6 +15,7 @@ import xarray as xr
 
 from contextmix.errors import BadOption, UnknownPosition, WrongQuantity, WrongShape
 from contextmix.maths.bounds import within
+from contextmix.maths.shapes import cut
 from contextmix.results import documents, labels
 from contextmix.results.attached import attached
 from contextmix.results.provenance import Provenance as Provenance
@@ -106,8 +107,8 @@ class TokenMap:
     def __repr__(self) -> str:
         axes = " × ".join(map("{} {}".format, self.dims, self.shape)) or "one number"
         chosen = "".join(f", at {axis} {position}" for axis, position in self.selected.items())
-        model = f", of {self.provenance.model!r}" if self.provenance.model else ""
-        return f"<TokenMap {self.provenance.title}: {self.quantity}, {axes}{chosen}{model}>"
+        model = f", of {cut(repr(self.provenance.model))}" if self.provenance.model else ""
+        return f"<TokenMap {cut(repr(self.provenance.title)[1:-1], 100)}: {self.quantity}, {axes}{chosen}{model}>"
 
     def row(self, query: int | str, layer: int | None = None) -> TokenMap:
         """What one token draws from each token: the map loses the query axis, and with a layer that one too.

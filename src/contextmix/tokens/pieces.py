@@ -16,9 +16,11 @@ from types import NoneType
 from typing import Any
 
 from contextmix.errors import AmbiguousToken, BadFile, BadInput, UnknownToken, WrongShape
+from contextmix.maths.shapes import cut
 from contextmix.tokens.places import Places, places_from_dict
 
 _VISIBLE = {"\n": "⏎", "\r": "␍", "\t": "⇥", "\x7f": "␡"}
+_LINE, _LONGEST = 90, 20  # characters of a line of tokens, and of one token in it
 _JOINERS = "\u200c\u200d"  # scripts and emoji need them, and they only act on their neighbours
 
 
@@ -59,8 +61,22 @@ class Tokens:
         self._set("spans", spans)
         self._refuse_misfits()
 
+    def __repr__(self) -> str:
+        return f"<Tokens {len(self)}: {self.glimpse()}>"
+
     def __len__(self) -> int:
         return len(self.pieces)
+
+    def glimpse(self) -> str:
+        r"""The first tokens, as many as fit a line; safe to print.
+
+        Example:
+            >>> Tokens(("a", "very", "\n")).glimpse()
+            'a very ⏎'
+        """
+        shown = [cut(printable(cut(piece, _LONGEST)), _LONGEST) for piece in self.pieces[:_LINE]]
+        told = " ".join(shown)
+        return told if len(told) <= _LINE and len(shown) == len(self) else cut(told, _LINE - 2).rstrip("…") + " …"
 
     def position(self, token: int | str) -> int:
         """Find a token by its position or its text.

@@ -53,6 +53,10 @@ class Patches:
     def __len__(self) -> int:
         return len(self.cells)
 
+    def __repr__(self) -> str:
+        (rows, columns), (width, height) = self.grid, self.size
+        return f"<Patches: {len(self)} tokens in {rows} × {columns} patches of an image of {width} × {height} pixels>"
+
     def box(self, token: int) -> Box | None:
         """The pixels of one token, cut at the edges of the image; None if it is nowhere in it."""
         cell = self.cells[token]
@@ -109,6 +113,10 @@ class Frames:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def __repr__(self) -> str:
+        step = 1000 * self.step / self.rate
+        return f"<Frames: {len(self)} tokens of a sound of {self.duration:.2f} s, one each {step:g} ms>"
 
     @property
     def duration(self) -> float:

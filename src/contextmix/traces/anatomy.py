@@ -11,7 +11,7 @@ odd model, write one by hand and pass it to `contextmix.load(..., anatomy=...)`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -22,6 +22,7 @@ from torch import Tensor
 from contextmix.maths.feedforward import FeedForward, GatedFeedForward
 from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.projections import Affine, Projections
+from contextmix.maths.shapes import by_shapes
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ class LinearPlace:
         transposed: Whether it stores its weight as (in, out), like GPT-2's Conv1D.
     """
 
+    __repr__ = by_shapes
+
     path: str
     columns: tuple[int, ...] | None = None
     transposed: bool = False
@@ -98,6 +101,8 @@ class GatedPlaces:
         second: D, d_ffn to d_model.
         activation: Element-wise: a module path, or a function that no module holds.
     """
+
+    __repr__ = by_shapes
 
     gate: LinearPlace
     up: LinearPlace
@@ -120,6 +125,8 @@ class Sublayer:
         matrices: The two matrices of a plain feed-forward part; None for attention and for gated parts.
         gated: The three matrices of a gated feed-forward part.
     """
+
+    __repr__ = by_shapes
 
     output: str
     modules: tuple[str, ...] = ()
@@ -146,6 +153,10 @@ class BlockAnatomy:
     value: LinearPlace | None = None
     """Where the values alone come from (one head per group of queries); None if they are no linear map of its input."""
 
+    def __repr__(self) -> str:
+        parts = f"attention {self.attention.output}, feed-forward {self.ffn.output or 'none'}"
+        return f"<BlockAnatomy {self.path}: {self.layout}; {parts}>"
+
     @property
     def layout(self) -> str:
         """The usual name of the arrangement, for people."""
@@ -163,6 +174,9 @@ class Anatomy:
 
     blocks: tuple[BlockAnatomy, ...]
 
+    def __repr__(self) -> str:
+        return f"<Anatomy: {_row_of(self.blocks)}; {', '.join(self.layouts)}>"
+
     def __len__(self) -> int:
         """The number of blocks."""
         return len(self.blocks)
@@ -178,9 +192,16 @@ class Anatomy:
         return tuple(dict.fromkeys(block.layout for block in self.blocks))
 
 
+def _row_of(blocks: Sequence[BlockAnatomy]) -> str:
+    places = dict.fromkeys([block.path for block in (*blocks[:1], *blocks[-1:])])
+    return f"{len(blocks)} blocks, {' … '.join(places)}"
+
+
 @dataclass(frozen=True)
 class SublayerNorms:
     """The norms and the scale of one sub-layer with their parameters; see `Sublayer`."""
+
+    __repr__ = by_shapes
 
     norm_in: Norm | None = None
     norm_out: Norm | None = None
@@ -210,6 +231,8 @@ class Block:
             methods never ask, and they may be copies.
     """
 
+    __repr__ = by_shapes
+
     output_weight: Tensor
     output_bias: Tensor | None
     attention: SublayerNorms
@@ -232,6 +255,8 @@ class BlockStates:
         attention_out: The raw output of attention, with the output bias.
         ffn_out: The raw output of the feed-forward part.
     """
+
+    __repr__ = by_shapes
 
     block: Block
     residual_in: Tensor

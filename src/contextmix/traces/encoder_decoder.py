@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from contextmix.errors import BadOption, WrongShape
+from contextmix.maths.shapes import cut
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
 from contextmix.tokens.places import Patches, Places
@@ -65,6 +66,10 @@ class DecoderBlockAnatomy:
     between: StreamPlace
     query: QueryPlace | None = None
 
+    def __repr__(self) -> str:
+        steps = f"self-attention {self.own.attention.output}, cross-attention {self.cross.attention.output}"
+        return f"<DecoderBlockAnatomy {self.path}: {self.cross.layout}; {steps}>"
+
     @property
     def path(self) -> str:
         """Its path from the model's root."""
@@ -76,6 +81,10 @@ class EncoderDecoderAnatomy(Anatomy):
     """The blocks of an encoder, with paths from the encoder's root, and those of the decoder, from the model's root."""
 
     decoder: tuple[DecoderBlockAnatomy, ...] = ()
+
+    def __repr__(self) -> str:
+        stacks = f"{len(self.blocks)} encoder blocks, {len(self.decoder)} decoder blocks"
+        return f"<EncoderDecoderAnatomy: {stacks}; {', '.join(self.layouts)}>"
 
     def __len__(self) -> int:
         """The number of blocks of both stacks."""
@@ -107,6 +116,10 @@ class Target:
     written: Tokens
     generated: bool = False
 
+    def __repr__(self) -> str:
+        by = "by the model itself" if self.generated else "as given"
+        return f"<Target: {len(self.written)} tokens written {by}: {self.written.glimpse()}>"
+
     @property
     def read(self) -> Tokens:
         """What the decoder reads: the start, and all that it writes but the last."""
@@ -132,6 +145,12 @@ class EncoderDecoderTrace:
     target: Target
     checks: Checks
     origin: Origin
+
+    def __repr__(self) -> str:
+        read = f"{len(self.encoder.tokens)} source tokens, {len(self.target.written)} written"
+        depth = f"{len(self.encoder.layers)} encoder layers, {len(self.decoder.layers)} decoder layers"
+        size = self.encoder.layers[0].size if self.encoder.layers else "none recorded"
+        return f"<EncoderDecoderTrace of {cut(repr(self.origin.model))}: {read}; {depth}, {size}; {self.checks.told}>"
 
     def stream(self, name: str | None) -> Trace:
         """One of the three.

@@ -11,6 +11,7 @@ from torch import Tensor
 from contextmix.errors import NotFinite, UnsupportedModel
 from contextmix.maths.gradients import Disconnected, score_gradients
 from contextmix.maths.norms import Norm
+from contextmix.maths.shapes import by_shapes
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.meaning import Meaning
 from contextmix.traces.trace import LayerTrace
@@ -34,6 +35,8 @@ class Head:
         norm: The norm of the block's output, or None.
         norm_pooled: The norm of what the activation gives, or None.
     """
+
+    __repr__ = by_shapes
 
     pooler: Tensor | None
     pooler_bias: Tensor | None
@@ -103,6 +106,8 @@ class ModelRun:
         meaning: What the scores are, which decides how they become probabilities, if they do.
         looks_back: Whether tokens see only what stands before them, as in decoders; found out when it is asked for.
     """
+
+    __repr__ = by_shapes
 
     tokens: Tokens
     embeddings: Tensor

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from contextmix.maths.parts import Parts
+from contextmix.maths.shapes import Bound, by_shapes, cut
 from contextmix.results.provenance import Provenance
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Block, BlockStates
@@ -29,6 +30,8 @@ class Scores:
         key: (..., head, key, d_head): the same; grouped keys are not repeated.
         scaling: Factor of the products.
     """
+
+    __repr__ = by_shapes
 
     query: Tensor
     key: Tensor
@@ -81,6 +84,17 @@ class LayerTrace:
     cross: bool = False
     following: LayerTrace | None = None
 
+    def __repr__(self) -> str:
+        *batch, _, n_queries, n_keys = self.attention.shape
+        many = f"batch of {batch[0]}, " if batch else ""
+        kind = "cross-attention of " if self.cross else ""
+        return f"<LayerTrace {self.index}: {many}{kind}{n_queries} queries × {n_keys} keys, {self.size}>"
+
+    @property
+    def size(self) -> str:
+        """Heads and width, in words."""
+        return f"{self.attention.shape[-3]} heads, d_model {self.residual_in.shape[-1]}"
+
     @cached_property
     def states(self) -> BlockStates:
         """The steps of the block equation (shared by the checks and the methods, computed once)."""
@@ -116,12 +130,12 @@ class LayerTrace:
         if self.scores is not None:
             own["scores"] = Scores(self.scores.query[example], self.scores.key[example], self.scores.scaling)
         if self.replay is not None:
-            own["replay"] = partial(_replay_one, self.replay, self.residual_in, example)
+            own["replay"] = Bound(_replay_one, self.replay, self.residual_in, example)
         if self.replay_zeroed is not None:
-            own["replay_zeroed"] = partial(_zero_one, self.replay_zeroed, example)
+            own["replay_zeroed"] = Bound(_zero_one, self.replay_zeroed, example)
         if self.embeddings is not None and self.replay_from_embeddings is not None:
             own["embeddings"] = self.embeddings[example]
-            own["replay_from_embeddings"] = partial(_replay_one, self.replay_from_embeddings, self.embeddings, example)
+            own["replay_from_embeddings"] = Bound(_replay_one, self.replay_from_embeddings, self.embeddings, example)
         if self.following is not None:
             own["following"] = self.following[example]
         return LayerTrace(index=self.index, block=self.block, tolerance=self.tolerance, cross=self.cross, **own)
@@ -154,6 +168,11 @@ class Checks:
     block_equation: float = 0.0
     layers: int = 0
 
+    @property
+    def told(self) -> str:
+        """The errors, in words."""
+        return f"conservation {self.conservation:.1e}, block equation {self.block_equation:.1e}"
+
     def merged(self, other: Checks) -> Checks:
         """Both together."""
         return Checks(
@@ -183,6 +202,10 @@ class Origin:
     revision: str | None
     versions: Mapping[str, str]
 
+    def __repr__(self) -> str:
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return f"<Origin {cut(repr(self.model))}, revision {cut(str(self.revision))}: {cut(versions, 120)}>"
+
     def provenance(self, checks: Checks | Mapping[str, float], **made: Any) -> Provenance:
         """How a result was made: ``made`` says the method and its options."""
         own = checks.to_dict() if isinstance(checks, Checks) else checks
@@ -208,6 +231,12 @@ class Trace:
     origin: Origin
     prediction: Mapping[str, Any] = field(default_factory=dict)
     query_tokens: Tokens | None = None
+
+    def __repr__(self) -> str:
+        queries = "" if self.query_tokens is None else f"{len(self.query_tokens)} queries × "
+        depth = f"{len(self.layers)} layers" + (f", {self.layers[0].size}" if self.layers else "")
+        tokens = f"{queries}{len(self.tokens)} tokens"
+        return f"<Trace of {cut(repr(self.origin.model))}: {tokens}, {depth}; {self.checks.told}>"
 
     def provenance(self, **made: Any) -> Provenance:
         """How a result on this trace was made: ``made`` says the method and its options."""

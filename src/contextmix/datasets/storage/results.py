@@ -20,6 +20,7 @@ from contextmix.datasets.storage.folder import RunFolder
 from contextmix.datasets.storage.manifests import settings_of
 from contextmix.datasets.storage.table import CHECKS, METRICS
 from contextmix.errors import BadFile, BadInput, BadOption, ContextMixError, UnknownName, UnknownPosition
+from contextmix.maths.shapes import cut
 from contextmix.plugins.contracts import Scored
 from contextmix.plugins.plan import Plan
 from contextmix.results.provenance import Provenance, Quantity
@@ -51,8 +52,12 @@ class Run:
         self._reader = Reader(self.folder, shape, checksums_of(self.manifest))
 
     def __repr__(self) -> str:
-        names = ", ".join(self.settings.methods)
-        return f"<Run {str(self.folder.path)!r}: {names} of {len(self):,} of {self.total:,} rows>"
+        names = cut(", ".join(self.settings.methods), 120)
+        try:
+            there = f"{len(self):,} of {self.total:,} rows"
+        except ContextMixError:  # what is wrong is said by whoever asks for a row
+            there = "rows that cannot be counted"
+        return f"<Run {str(self.folder.path)!r}: {names} of {there}>"
 
     def __len__(self) -> int:
         """Rows that are there, failures included."""

@@ -12,9 +12,9 @@ from contextmix.maths.whole import whole_number
 from contextmix.options.asked import plain_layers, plain_target
 from contextmix.options.catalogue import REFERENCE, SHARD_SIZE, Asked, Removal
 from contextmix.plugins.contracts import Metric
-from contextmix.plugins.plan import Plan, layer_numbers, make_plan, refuse_values
-from contextmix.plugins.registry import check_options
+from contextmix.plugins.plan import Plan, layer_numbers, make_plan
 from contextmix.plugins.scoring import METRICS
+from contextmix.plugins.selection import selected_metric
 
 GOLD = "gold"
 """The target that stands for the label of each row."""
@@ -144,9 +144,7 @@ class Settings:
         if len(set(self.metrics)) < len(self.metrics):
             raise BadOption(f"Metrics are named once each; got {', '.join(self.metrics)}.")
         for one in self.judges:
-            given = self.metric_options.get(one.name, {})
-            check_options("metric", one.name, one.score, given)
-            refuse_values(one.score, given)
+            selected_metric(one.name, self.metric_options.get(one.name))
         if self.randomised_rows is not None and (RANDOMISED not in self.metrics or self.randomised_rows < 1):
             raise BadOption(
                 f"randomised_rows={self.randomised_rows!r} is a number of rows, at least 1, and for {RANDOMISED} only."

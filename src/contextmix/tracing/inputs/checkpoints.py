@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,10 @@ from transformers import (
 
 from contextmix.errors import BadOption, ModelNotFound, NotFinite, UnsupportedModel
 from contextmix.tracing.inputs.heads import refuse_choices
-from contextmix.tracing.inputs.hub import BUILT_IN, first_line, hub_options, place_of
+from contextmix.tracing.inputs.hub import first_line, hub_options, place_of
 from contextmix.tracing.inputs.media import kind_of
+from contextmix.tracing.inputs.names import BUILT_IN, near_misses, refuse_absent
 from contextmix.tracing.inputs.readers import load_processor, load_tokenizer
-
-CLOSE = 0.7
-"""How alike two names must be for one to be suggested for the other, from 0 to 1."""
 
 
 def load_pretrained(
@@ -50,6 +47,7 @@ def load_pretrained(
         ModelNotFound: If there is no such model, it cannot be read, or weights of it are missing.
         UnsupportedModel: If it is not a model that transformers itself can build.
     """
+    refuse_absent(str(name))
     precision, place = _dtype(dtype), place_of(str(name))
     options = {"revision": revision, "trust_remote_code": trust_remote_code, **hub_options(place)}
     try:
@@ -198,7 +196,7 @@ def _not_found(name: str, reason: Exception) -> str:
         return f"The folder {name} does not hold a model that transformers can load: {_cause(reason)}"
     return (
         f"There is no model {name!r}: it is no folder here, no built-in model ({', '.join(BUILT_IN)}), and the "
-        f"Hugging Face hub did not give it ({first_line(reason)}).{_near(folder)}"
+        f"Hugging Face hub did not give it ({first_line(reason)}).{near_misses(name)}"
     )
 
 
@@ -215,11 +213,3 @@ def _cause(reason: Exception) -> str:
     if isinstance(reason, EOFError):
         return "its file of weights is empty or cut off. Save or download it again."
     return str(reason).strip() or type(reason).__name__
-
-
-def _near(asked: Path) -> str:
-    """The end of the sentence: built-in models and folders beside that are called almost so."""
-    near: list[str] = difflib.get_close_matches(str(asked), BUILT_IN.keys() - {str(asked)}, n=1, cutoff=CLOSE)
-    beside = {path.parent.name: path.parent for path in asked.parent.glob("*/config.json")}
-    near += [str(beside[one]) for one in difflib.get_close_matches(asked.name, beside, n=3, cutoff=CLOSE)]
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

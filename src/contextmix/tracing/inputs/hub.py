@@ -15,8 +15,8 @@ from urllib.request import getproxies
 
 from huggingface_hub import constants
 
-BUILT_IN = {"demo": "sentiment", "demo-decoder": "stories"}
-"""Names that need no network, and their folders in the package."""
+from contextmix.tracing.inputs.names import BUILT_IN
+
 PATIENCE = 0.8
 """Seconds that the hub has to answer a knock."""
 

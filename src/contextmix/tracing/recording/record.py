@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import TapSilent, TraceDoesNotAddUp
+from contextmix.maths.shapes import Bound
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy
 from contextmix.traces.trace import Checks, LayerTrace
 from contextmix.tracing.recording.quiet import over
@@ -91,7 +91,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             block=resolve_block(self.model, place, attention.shape[1]),
             scores=scores,
             replay=self.replays[-1],
-            replay_zeroed=partial(self.replays[-1].zeroed, tensors["residual_in"]),
+            replay_zeroed=Bound(self.replays[-1].zeroed, tensors["residual_in"]),
             embeddings=self.embeddings,
             replay_from_embeddings=ChainReplay(tuple(self.replays)),
             tolerance=tolerance(ran_in),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.maths.projections import Affine
+from contextmix.maths.shapes import Bound
 from contextmix.traces.anatomy import Block
 from contextmix.traces.encoder_decoder import DecoderBlockAnatomy
 from contextmix.traces.trace import Checks, LayerTrace, Scores
@@ -93,8 +93,8 @@ class _DecoderRecorder(Recorder[DecoderBlockAnatomy]):
     def _step(self, call: Attended, **said: Any) -> LayerTrace:
         return LayerTrace(index=self.number, attention=call.attention, value=call.value, scores=call.scores, **said)
 
-    def _zeroed(self, call: int) -> partial[Tensor]:
-        return partial(_zeroed, self.replays[-1], self.said["entered"], call)
+    def _zeroed(self, call: int) -> Bound[Tensor]:
+        return Bound(_zeroed, self.replays[-1], self.said["entered"], call)
 
     def refuse_call(self, name: str) -> None:
         """Attention between or around the blocks, or a third one inside."""

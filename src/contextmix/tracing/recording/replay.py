@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import UnsupportedModel
+from contextmix.maths.shapes import by_shapes
 from contextmix.traces.trace import Scores
 from contextmix.tracing.recording.differentiable import refuse_quantised
 from contextmix.tracing.recording.quiet import evaluating, first_states
@@ -66,6 +67,8 @@ class BlockReplay:
         kwargs: The same.
         dtype: Of the states.
     """
+
+    __repr__ = by_shapes
 
     model: PreTrainedModel
     block: nn.Module
@@ -127,6 +130,8 @@ class BlockReplay:
 @dataclass(frozen=True)
 class ChainReplay:
     """Blocks one after another, from the embeddings to the last of them."""
+
+    __repr__ = by_shapes
 
     blocks: tuple[BlockReplay, ...]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from itertools import product
 from typing import Any
 
@@ -16,6 +15,7 @@ from contextmix.errors import UnsupportedModel
 from contextmix.maths.feedforward import FeedForward, GatedFeedForward
 from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.projections import Affine, Projections
+from contextmix.maths.shapes import Bound
 from contextmix.traces.anatomy import (
     Block,
     BlockAnatomy,
@@ -64,8 +64,8 @@ def resolve_block(model: PreTrainedModel, place: BlockAnatomy, n_heads: int) -> 
         parallel=place.parallel,
         feed_forward=_feed_forward(root, place.ffn),
         projections=_projections(root, place.projections),
-        value=None if place.value is None else partial(_value, root, place.value, n_heads, len(by_input)),
-        gated=None if place.ffn.gated is None else partial(_gated, root, place.ffn.gated),
+        value=None if place.value is None else Bound(_value, root, place.value, n_heads, len(by_input)),
+        gated=None if place.ffn.gated is None else Bound(_gated, root, place.ffn.gated),
     )
 
 
@@ -142,9 +142,7 @@ def linear_weight(module: nn.Module, transposed: bool) -> Tensor | None:
 def _feed_forward(root: nn.Module, sublayer: Sublayer) -> FeedForward | Callable[[Tensor], Tensor] | None:
     places = sublayer.matrices
     if places is None:
-        return (
-            partial(_one_after_another, [part(root, path) for path in sublayer.modules]) if sublayer.modules else None
-        )
+        return Bound(_one_after_another, [part(root, path) for path in sublayer.modules]) if sublayer.modules else None
     first, second = (affine(root, path, places.transposed) for path in (places.first, places.second))
     return FeedForward(*first, part(root, places.activation), *second)
 

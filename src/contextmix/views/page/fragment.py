@@ -57,7 +57,7 @@ def to_html(token_map: TokenMap, query: int | str | None = None, over: Any = Non
     drawn = picture(token_map, query, GRID_LIMIT)
     if over is not None:
         refuse_no_place(drawn)
-    paints = [[_paint(score, drawn.signed) for score in row.round(3).tolist()] for row in drawn.scores]
+    paints = [[painted(score, drawn.signed) for score in row.round(3).tolist()] for row in drawn.scores]
     template = templates().get_template("tokenmap.html.j2")
     return template.render(
         drawn=drawn,
@@ -103,7 +103,8 @@ def is_running() -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _paint(score: float, signed: bool) -> Markup:
+def painted(score: float, signed: bool) -> Markup:
+    """The colours of a cell, for light and dark pages."""
     light, dark = (background(score, signed, theme) for theme in ("light", "dark"))
     ink, dark_ink = foreground(light), foreground(dark)
     style = f"background:{light};color:{ink};background:light-dark({light},{dark});color:light-dark({ink},{dark_ink})"

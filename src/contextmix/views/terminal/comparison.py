@@ -7,8 +7,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from contextmix.results.comparison import Comparison
-from contextmix.tokens.pieces import printable
-from contextmix.views.drawing.picture import picture
+from contextmix.views.drawing.beside import beside
 from contextmix.views.terminal.maps import LIST_LIMIT, show_on
 from contextmix.views.terminal.parts import Folded, Key
 
@@ -27,22 +26,11 @@ def render(found: Comparison) -> RenderableType:
         [CLS]   0.158     0.393
         ...
     """
-    names = [printable(name) for name in found.rows]
-    drawn = [picture(row) for row in found.rows.values()]
-    scores = np.stack([row.values / (np.abs(row.values).max() or 1.0) for row in found.rows.values()], axis=1)
-    signed = [one.signed for one in drawn]
-    tokens = drawn[0].columns
-    strength = np.abs(scores).max(1)
-    shown = sorted(np.argsort(-strength, kind="stable")[:LIST_LIMIT].tolist())
-    labels = [tokens[position] for position in shown]
-    texts = [[f"{score:.3f}" for score in scores[position]] for position in shown]
-    parts: list[RenderableType] = [Folded(labels, names, texts, scores[shown], signed, names=True)]
-    if len(shown) < len(tokens):
-        parts += [Text(f"The {len(shown)} strongest of {len(tokens)} tokens, by the method that ranks them highest.")]
-    sides = "; red adds, blue removes" if any(signed) else ""
-    said = [*_said(found, names), f"Each method is divided by its largest{sides}."]
-    parts += [Text("\n".join(said), "dim"), Key(any(signed)), Text()]
-    return Group(*parts, *_agreement(found, names))
+    drawn = beside(found, LIST_LIMIT)
+    texts = [[f"{score:.3f}" for score in scores] for scores in drawn.scores]
+    table = Folded(drawn.labels, drawn.names, texts, drawn.scores, drawn.signed, names=True)
+    parts: list[RenderableType] = [table, Text("\n".join(drawn.said), "dim"), Key(any(drawn.signed)), Text()]
+    return Group(*parts, *_agreement(found, drawn.names))
 
 
 def show(found: Comparison, console: Console | None = None) -> None:
@@ -53,14 +41,6 @@ def show(found: Comparison, console: Console | None = None) -> None:
         console: Where to; left out, the standard output.
     """
     show_on(console, render(found))
-
-
-def _said(found: Comparison, names: list[str]) -> list[str]:
-    """What the numbers are, once for all methods of which the same is true."""
-    groups: dict[str, list[str]] = {}
-    for name, row in zip(names, found.rows.values(), strict=True):
-        groups.setdefault(picture(row).caption[1], []).append(f"{name} ({row.quantity})")
-    return [f"{', '.join(each)}: {sentence[:1].lower()}{sentence[1:]}" for sentence, each in groups.items()]
 
 
 def _agreement(found: Comparison, names: list[str]) -> list[RenderableType]:

@@ -1,0 +1,74 @@
+"""Names of models: which are built in, and which can be nowhere. Torch and transformers are not needed to say so."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+from huggingface_hub import constants
+
+from contextmix.errors import ModelNotFound
+
+BUILT_IN = {"demo": "sentiment", "demo-decoder": "stories"}
+"""Names that need no network, and their folders in the package."""
+
+CLOSE = 0.7
+"""How alike two names must be for one to be suggested for the other, from 0 to 1."""
+
+_ON_THE_HUB = re.compile(r"(?=.{1,96}$)([\w-][\w.-]*/)?[\w-][\w.-]*", re.ASCII)
+
+
+def refuse_absent(name: str) -> None:
+    """Refuse a model that can be nowhere; of others only loading can tell.
+
+    Args:
+        name: What people typed.
+
+    Raises:
+        ModelNotFound: If it is no built-in model and no folder or file here, and no name on the hub either, by its
+            spelling or because there is no network and it was never fetched.
+
+    Example:
+        >>> refuse_absent("./demo model")
+        Traceback (most recent call last):
+        contextmix.errors.ModelNotFound: There is no model './demo model': it is no folder here, no built-in model ...
+    """
+    reason = "" if name in BUILT_IN or _is_here(name) else _not_on_the_hub(name)
+    if reason:
+        raise ModelNotFound(
+            f"There is no model {name!r}: it is no folder here, no built-in model ({', '.join(BUILT_IN)}), and "
+            f"{reason}.{near_misses(name)}"
+        )
+
+
+def near_misses(name: str) -> str:
+    """The end of a sentence about an unknown name: built-in models and folders beside it that are called almost so.
+
+    Example:
+        >>> near_misses("dmeo")
+        " Did you mean 'demo'?"
+    """
+    asked = Path(name).expanduser()
+    near = difflib.get_close_matches(name, BUILT_IN.keys() - {name}, n=1, cutoff=CLOSE)
+    there = asked.parent.glob("*/config.json") if _is_here(str(asked.parent)) else ()
+    beside = {path.parent.name: path.parent for path in there}
+    near += [str(beside[one]) for one in difflib.get_close_matches(asked.name, beside, n=3, cutoff=CLOSE)]
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def _is_here(name: str) -> bool:
+    try:
+        return name != "" and Path(name).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long for a name, no text of a name, nobody's home
+        return False
+
+
+def _not_on_the_hub(name: str) -> str:
+    """Why the hub cannot have it; empty where it may."""
+    if not _ON_THE_HUB.fullmatch(name) or "--" in name or ".." in name:
+        return "no name on the Hugging Face hub, which is NAME or OWNER/NAME"
+    fetched = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+    if constants.HF_HUB_OFFLINE and not fetched.is_dir():
+        return "it was never fetched from the Hugging Face hub, which this process may not ask (HF_HUB_OFFLINE is set)"
+    return ""
