@@ -76,7 +76,7 @@ class TracedModel(LoadedModel):
 
         Args:
             source: A text, a pair ``{"text": …, "text_pair": …}``, a chat (a list of messages), an image, a sound,
-                model inputs, or a list of these. In a list, two texts together are a pair; a tuple of two texts alone is
+                model inputs, or a list of these. In a list, two texts together are a pair; a tuple of two alone is
                 refused, because it may also be a batch.
 
         Returns:
@@ -123,7 +123,7 @@ class TracedModel(LoadedModel):
 
         Args:
             source: A text, a pair ``{"text": …, "text_pair": …}``, a chat (a list of messages), an image, a sound,
-                model inputs, or a list of these. In a list, two texts together are a pair; a tuple of two texts alone is
+                model inputs, or a list of these. In a list, two texts together are a pair; a tuple of two alone is
                 refused, because it may also be a batch.
             options: Of the method and the aggregation, such as ``normalise=True``.
 
@@ -248,7 +248,7 @@ class TracedModel(LoadedModel):
 
         Args:
             source: A text, a pair ``{"text": …, "text_pair": …}``, a chat (a list of messages), an image, a sound,
-                model inputs, or a list of these. In a list, two texts together are a pair; a tuple of two texts alone is
+                model inputs, or a list of these. In a list, two texts together are a pair; a tuple of two alone is
                 refused, because it may also be a batch.
             methods: Recipes, mixing maps, and methods of the whole model; the first one is shown first. Left out, what
                 one run gives (GlobEnc, ALTI's and attention rollout, and the maps of N_Enc and attention), and
