@@ -4,7 +4,9 @@ import csv
 import hashlib
 import itertools
 import json
+import os
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 from tests.datasets.broken import FOUND_LATER, WAYS, write_broken
 
 from contextmix.datasets.reading import lines
-from contextmix.datasets.reading.rows import Fields
+from contextmix.datasets.reading.rows import LARGEST_TEXT, Fields
 from contextmix.datasets.reading.source import open_source
 from contextmix.errors import BadFile
 
@@ -235,3 +237,32 @@ def test_the_training_set_of_sst2(shared):
     assert rows[0].text == "hide new secretions from the parental units "
     assert sum(row.label for row in rows) == 37569
     assert list(source.rows(50000, 50100)) == rows[50000:50100]
+
+
+def test_a_text_of_many_megabytes_is_no_row_for_a_tokenizer(tmp_path):
+    """Of every kind of source; its neighbours are read."""
+    table = [("good", 1), ("x" * (LARGEST_TEXT + 1), 0), ("y" * LARGEST_TEXT, 0), ("bad", 0)]
+    sources = [write(tmp_path / f"rows{ending}", table) for ending in (".jsonl", ".csv", ".tsv", ".txt", ".parquet")]
+    for data in (*sources, pd.DataFrame(table, columns=["text", "label"])):
+        rows = list(open_source(data).rows())
+        assert [row.text and len(row.text) for row in rows] == [4, None, LARGEST_TEXT, 3]
+        assert rows[1].problem.kind == "oversized_text"
+        assert f"{LARGEST_TEXT + 1:,} characters, and at most {LARGEST_TEXT:,}" in rows[1].problem.reason
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".txt", ".parquet"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, ending):
+    def waited(*_):
+        raise TimeoutError
+
+    os.mkfifo(tmp_path / f"rows{ending}")
+    before = signal.signal(signal.SIGALRM, waited)
+    signal.alarm(20)
+    try:
+        for data in (tmp_path / f"rows{ending}", [str(tmp_path / f"rows{ending}")]):
+            with pytest.raises(BadFile, match=f"rows{ending} is a pipe or a device"):
+                open_source(data)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
