@@ -6,8 +6,9 @@ What it can be asked is in `contextmix.models.traced_model`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
 from typing import Any
 
 from torch import Tensor
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel
 
 from contextmix.models.attribution import Subject, attributed, masks, said
 from contextmix.models.batch import BatchMaps, Measuring, Wanted
+from contextmix.models.proof import Proof
 from contextmix.options.catalogue import MEMORY_BUDGET, Asked
 from contextmix.plugins.plan import Plan
 from contextmix.results.provenance import library_versions
@@ -31,7 +33,7 @@ from contextmix.tracing.inputs.sources import Source, read_sources
 from contextmix.tracing.inputs.targets import speaks
 from contextmix.tracing.recording.quiet import on_device
 from contextmix.tracing.recording.record import record
-from contextmix.tracing.recording.tap import turn_of
+from contextmix.tracing.recording.turns import turn_of
 
 
 class LoadedModel:
@@ -52,7 +54,7 @@ class LoadedModel:
     ) -> None:
         self.model, self.tokenizer, self.processor = model, tokenizer, processor
         self.origin = Origin(name, revision or getattr(model.config, "_commit_hash", None), library_versions())
-        self._anatomy = anatomy
+        self._anatomy, self._given, self.proof = anatomy, anatomy, Proof(model)
 
     # What it is ------------------------------------------------------------------------------------------------------
 
@@ -87,8 +89,31 @@ class LoadedModel:
         """
         if self._anatomy is None:
             with self.turn:
+                self.follow()
                 self._anatomy = discover(self.model, on_device(self.model, probe or self._probe()))
         return self._anatomy
+
+    def follow(self) -> None:
+        """Forget what was found of the model if someone has changed it since: its hooks, modules or attention."""
+        if self.proof.is_of_another_model():
+            self._anatomy = self._given
+            self.__dict__.pop("is_causal", None)
+
+    @contextmanager
+    def running(self, probe: Mapping[str, Tensor] | None) -> Iterator[Anatomy]:
+        """The turn for runs whose numbers are handed out, with the anatomy of the model as it is now.
+
+        Args:
+            probe: See `anatomy`.
+
+        Raises:
+            UnsupportedModel: If the blocks cannot be read, or hooks of the user change what a method would not see.
+        """
+        with self.turn, refusals(self.model):
+            self.follow()
+            anatomy = self.anatomy(probe)
+            with self.proof.watching(anatomy, partial(self._whole_probe, probe)):
+                yield anatomy
 
     # What it reads and says ------------------------------------------------------------------------------------------
 
@@ -166,25 +191,32 @@ class LoadedModel:
         tick: Callable[[], None] | None = None,
     ) -> list[TokenMap]:
         """Several attributions of the same score, which share one run of the model."""
-        with self.turn, refusals(self.model):
-            return list(attributed(self._subject(one), one, plans, target, position, memory_budget, tick))
+        probe = own_probe(stacked([one]))
+        with self.running(probe):
+            if not self.proof.compared:
+                self._record(self._whole_probe(probe), lambda layer: None)
+            return list(attributed(self._subject(), one, plans, target, position, memory_budget, tick))
 
-    def _subject(self, one: Inputs | None = None) -> Subject:
+    def _subject(self) -> Subject:
         """What an attribution needs to know."""
-        anatomy = self.anatomy(None if one is None else own_probe(stacked([one])))
         causal = speaks(self.model) and self.is_causal
-        return Subject(self.model, anatomy, self.tokenizer, causal, self.origin)
+        return Subject(self.model, self.anatomy(), self.tokenizer, causal, self.origin)
 
     def _record(
         self, tensors: Mapping[str, Tensor], visit: Callable[[LayerTrace], None], *, last_logits: int = 1
     ) -> tuple[Any, Checks]:
         """See `contextmix.tracing.recording.record.record`."""
-        with self.turn, refusals(self.model):
-            anatomy = self.anatomy(own_probe(tensors))
-            return record(self.model, anatomy, on_device(self.model, tensors), visit, last_logits=last_logits)
+        with self.running(own_probe(tensors)) as anatomy:
+            found = record(self.model, anatomy, on_device(self.model, tensors), visit, last_logits=last_logits)
+            self.proof.compare(tensors, found[0], last_logits)
+            return found
 
     def _probe(self) -> dict[str, Tensor]:
         return default_probe(self.model, self.limit)
+
+    def _whole_probe(self, own: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+        """All that the whole model reads; see `own_probe`."""
+        return self._probe() if own is None else own
 
 
 def own_probe(tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

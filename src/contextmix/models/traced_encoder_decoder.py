@@ -49,6 +49,7 @@ from contextmix.tracing.discovery.encoder_decoder import discover_encoder_decode
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.probe import LENGTH, source_probe
 from contextmix.tracing.inputs.sources import Source, is_list
+from contextmix.tracing.recording.modes import undisturbed
 from contextmix.tracing.recording.quiet import on_device
 from contextmix.tracing.runs.two_stacks import both_inputs, probe_target
 
@@ -69,6 +70,7 @@ class TracedEncoderDecoder(TracedModel):
         """
         if self._anatomy is None:
             with self.turn:
+                self.follow()
                 source, target = on_device(self.model, probe or self._probe()), probe_target(self.model, LENGTH - 1)
                 self._anatomy = discover_encoder_decoder(self.model, source, target)
         if not isinstance(self._anatomy, EncoderDecoderAnatomy):
@@ -76,6 +78,7 @@ class TracedEncoderDecoder(TracedModel):
         return self._anatomy
 
     @takes
+    @undisturbed
     def trace(  # noqa: D417 (options are documented where they are declared)
         self,
         source: Any,
@@ -105,6 +108,7 @@ class TracedEncoderDecoder(TracedModel):
         return stacks.one_or_all(source, [stacks.traced(pair) for pair in stacks.read(source)])
 
     @partial(takes, also=Writing)
+    @undisturbed
     def explain(  # noqa: D417
         self,
         source: Any,
@@ -150,6 +154,7 @@ class TracedEncoderDecoder(TracedModel):
         return stacks.one_or_all(source, [stacks.joint(pair, [plan], query, layers)[plan.name] for pair in pairs])
 
     @takes
+    @undisturbed
     def explain_generation(  # noqa: D417
         self,
         prompt: Source,
@@ -187,6 +192,7 @@ class TracedEncoderDecoder(TracedModel):
         return found
 
     @takes
+    @undisturbed
     def compare(  # noqa: D417
         self,
         source: Source,
@@ -209,6 +215,7 @@ class TracedEncoderDecoder(TracedModel):
         return stacks.compare(source, methods, query, target)
 
     @takes
+    @undisturbed
     def explore(self, source: Any, methods: Sequence[str] | None = None, **asked: Unpack[ExploreWrittenOptions]) -> Any:
         """The full joint maps of several methods, to look into; see `TracedModel.explore`.
 
@@ -227,6 +234,7 @@ class TracedEncoderDecoder(TracedModel):
         reading = (options[name] for name in ("truncate", "sampling_rate", "output", "max_new_tokens"))
         return TwoStacks(self, *reading).explore(source, methods, options)
 
+    @undisturbed
     def check(self, source: Any = None) -> CheckReport:
         """Prove that this model can be read: anatomy, conservation, block equation and parity of both stacks.
 
@@ -252,6 +260,9 @@ class TracedEncoderDecoder(TracedModel):
 
     def _probe(self) -> dict[str, Tensor]:
         return source_probe(self.model, self.limit)
+
+    def _whole_probe(self, own: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+        return {**(own or self._probe()), "decoder_input_ids": probe_target(self.model, LENGTH - 1)}
 
 
 def _ignore(own: LayerTrace, cross: LayerTrace) -> None:

@@ -42,6 +42,7 @@ from contextmix.results.token_map import TokenMap
 from contextmix.traces.trace import LayerTrace, Trace
 from contextmix.tracing.inputs.encode import batches
 from contextmix.tracing.inputs.sources import Source, is_many
+from contextmix.tracing.recording.modes import undisturbed
 
 
 class TracedModel(LoadedModel):
@@ -60,6 +61,7 @@ class TracedModel(LoadedModel):
         return f"<TracedModel {self.origin.model!r}: {type(self.model).__name__}>"
 
     @takes
+    @undisturbed
     def trace(  # noqa: D417 (options are documented where they are declared)
         self,
         source: Any,
@@ -98,6 +100,7 @@ class TracedModel(LoadedModel):
         return traces if is_many(source) else traces[0]
 
     @partial(takes, also=Computing)
+    @undisturbed
     def explain(  # noqa: D417
         self,
         source: Any,
@@ -150,6 +153,7 @@ class TracedModel(LoadedModel):
         return results if is_many(source) else results[0]
 
     @takes
+    @undisturbed
     def explain_generation(  # noqa: D417
         self,
         prompt: Source,
@@ -196,6 +200,7 @@ class TracedModel(LoadedModel):
         return explained_generation(self, plan, prompt, max_new_tokens, *how)
 
     @takes
+    @undisturbed
     def compare(  # noqa: D417
         self,
         source: Source,
@@ -229,6 +234,7 @@ class TracedModel(LoadedModel):
         return stack.compare(source, methods, query, target)
 
     @takes
+    @undisturbed
     def explore(self, source: Any, methods: Sequence[str] | None = None, **asked: Unpack[ExploreOptions]) -> Any:
         """The full maps of several methods, to look into: in a notebook, or as an HTML file with ``.save("x.html")``.
 
@@ -259,6 +265,7 @@ class TracedModel(LoadedModel):
         options = filled(ExploreOptions, asked, "explore")
         return OneStack(self, options["truncate"], options["sampling_rate"]).explore(source, methods, options)
 
+    @undisturbed
     def check(self, source: Any = None) -> CheckReport:
         """Prove that this model can be read: anatomy, conservation, block equation and parity.
 

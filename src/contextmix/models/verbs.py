@@ -41,8 +41,11 @@ from contextmix.tracing.discovery.blocks import has_two_stacks
 from contextmix.tracing.inputs.checkpoints import load_pretrained, move, refuse_unusable
 from contextmix.tracing.inputs.media import sorted_readers
 from contextmix.tracing.inputs.sources import Source
+from contextmix.tracing.inputs.unwrap import unwrapped
+from contextmix.tracing.recording.modes import undisturbed
 
 
+@undisturbed
 def load(
     model: Any = "demo",
     tokenizer: Any = None,
@@ -81,7 +84,7 @@ def load(
         loaded, *beside = load_pretrained(model, **options)  # type: ignore[arg-type]
         name = str(model)
     else:
-        beside = [None, None]
+        beside, model = [None, None], unwrapped(model)
         loaded, name = model, getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
     refuse_unusable(loaded)
     if device is not None:
@@ -126,6 +129,7 @@ def compare(
     return traced.compare(source, methods, query=query, target=target, truncate=truncate)
 
 
+@undisturbed
 def measure(trace: Trace | EncoderDecoderTrace, method: str, *, stream: str | None = None, **options: Any) -> TokenMap:
     """The mixing map of every layer of a trace.
 
@@ -156,6 +160,7 @@ def measure(trace: Trace | EncoderDecoderTrace, method: str, *, stream: str | No
     return _per_layer(_stream(trace, stream), plan.measure, plan.quantity, **plan.describe())
 
 
+@undisturbed
 def mixing_ratio(trace: Trace | EncoderDecoderTrace, method: str, *, stream: str | None = None) -> TokenMap:
     """How much each token mixes in each layer, as a method sees it: 0 keeps itself, 1 is all others.
 
@@ -203,6 +208,7 @@ def _per_layer(
     return TokenMap(values, dims, keys, quantity, made_how, query_tokens=trace.query_tokens or trace.tokens)
 
 
+@undisturbed
 def aggregate(token_map: TokenMap, aggregation: str, *, query: int | str | None = None, **options: Any) -> TokenMap:
     """Combine the maps of all layers into attributions to the input tokens.
 

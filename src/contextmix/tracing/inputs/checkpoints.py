@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from contextmix.errors import BadOption, ModelNotFound, NotFinite, UnsupportedModel
+from contextmix.tracing.inputs.adapters import base_of, is_adapter, load_adapter
 from contextmix.tracing.inputs.kind import Kind
 from contextmix.tracing.inputs.media import kind_of
 
@@ -45,6 +46,9 @@ def load_pretrained(
     """
     place = _place(str(name))
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    if is_adapter(place):
+        adapted = load_adapter(place, dtype=_dtype(dtype), trust_remote_code=trust_remote_code)
+        return adapted, load_tokenizer(name) or load_tokenizer(base_of(place)), None
     try:
         config = AutoConfig.from_pretrained(place, **options)
         model = _model_class(config, place).from_pretrained(place, dtype=_dtype(dtype), **options)

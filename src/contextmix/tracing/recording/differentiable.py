@@ -58,6 +58,20 @@ def frozen(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def refuse_gradientless(model: PreTrainedModel) -> None:
+    """Models through which no exact gradient passes.
+
+    Raises:
+        UnsupportedModel: If a part of the model is quantised, or its weights were made for inference alone.
+    """
+    refuse_quantised(model)
+    if any(weight.is_inference() for weight in model.parameters()):
+        raise UnsupportedModel(
+            f"The weights of {type(model).__name__} were made inside torch.inference_mode(), so PyTorch lets no "
+            "gradient pass them. Load the model outside of it, or use occlusion, which needs no gradients."
+        )
+
+
 def refuse_quantised(model: PreTrainedModel) -> None:
     """Gradients of rounded weights and activations are cut off somewhere, or those of another function.
 

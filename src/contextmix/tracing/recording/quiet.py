@@ -62,7 +62,8 @@ def quiet_run(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, last_logi
 
 def on_device(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Model inputs where the model is."""
-    return {name: value.to(model.device) for name, value in tensors.items()}
+    own = {name: value.to(model.device) for name, value in tensors.items()}
+    return {name: value.clone() if value.is_inference() else value for name, value in own.items()}  # for gradients
 
 
 def run_options(model: PreTrainedModel, last_logits: int) -> dict[str, Any]:
@@ -76,8 +77,8 @@ def run_options(model: PreTrainedModel, last_logits: int) -> dict[str, Any]:
 def plain_outputs(model: PreTrainedModel) -> Iterator[None]:
     """Inner models keep no key-value cache, to which a replay would add, and give named outputs, as the model expects.
 
-    They ask their own configuration where nobody tells them. So they are told, in this thread: the configuration is also
-    that of whoever else runs the model.
+    They ask their own configuration where nobody tells them. So they are told, in this thread: the configuration is
+    also that of whoever else runs the model.
     """
     with ExitStack() as stack:
         for module in model.modules():

@@ -24,7 +24,7 @@ _OPEN: list[tuple[int, Callable[[], None]]] = []
 
 
 def turn_of(model: nn.Module) -> threading.RLock:
-    """The one lock of a model and of the models inside it: whoever records it, or runs it while others may, holds it."""
+    """The one lock of a model and the models inside it: whoever records it, or runs it while others may, holds it."""
     known = _TURNS.get(model)
     if known is not None:
         return known

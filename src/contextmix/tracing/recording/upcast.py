@@ -1,8 +1,8 @@
 """Run a half-precision model in float32 without a second copy of it: each module's weights only while it runs.
 
 In bfloat16 a sum has two to three digits, too few to tell which tensor is the sum of which others. So the anatomy is
-looked for in float32. Half-precision weights are exact in float32. The model keeps its own tensors: a module's call is made on a
-twin of it that holds the same ones in float32, and only in the thread that asked; others run the model as it is.
+looked for in float32. Half-precision weights are exact in float32. The model keeps its own tensors: a module's call is
+made on a twin of it that holds the same ones in float32, in the thread that asked; others run the model as it is.
 """
 
 from __future__ import annotations

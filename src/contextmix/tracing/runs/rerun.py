@@ -20,7 +20,7 @@ from contextmix.traces.model_run import ModelRun
 from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.discovery.head import find_head
 from contextmix.tracing.inputs.targets import Classes, choose, class_scores, names_of, token_scores
-from contextmix.tracing.recording.differentiable import frozen, refuse_quantised, replaced_input
+from contextmix.tracing.recording.differentiable import frozen, refuse_gradientless, replaced_input
 from contextmix.tracing.recording.quiet import evaluating, first_states, plain_outputs, quiet_run, run_options
 from contextmix.tracing.recording.record import layers_of
 from contextmix.tracing.recording.turns import before, undone
@@ -62,7 +62,7 @@ class Rerunner:
         """
         asked = torch.is_grad_enabled() and embeddings.requires_grad
         if asked:
-            refuse_quantised(self.model)
+            refuse_gradientless(self.model)
         tensors = {name: value.expand(len(embeddings), *value.shape[1:]) for name, value in self.tensors.items()}
         with evaluating(self.model), plain_outputs(self.model), frozen(self.model):
             parts = [self._scored(_rows(tensors, rows), embeddings[rows]) for rows in self._batches(tensors)]
