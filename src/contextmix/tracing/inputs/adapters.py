@@ -100,8 +100,8 @@ def _base(place: str, dtype: Any, trust_remote_code: bool) -> PreTrainedModel:
     missing = [key for key in info["missing_keys"] if not any(one.endswith(f".{key}") for one in saved)]
     if missing:
         raise ModelNotFound(
-            f"Neither the adapter in {place} nor its model {name!r} holds weights for {', '.join(sorted(missing)[:5])}, "
-            "so they would be random numbers. Save the adapter with these layers (modules_to_save in its settings)."
+            f"Neither the adapter in {place} nor its model {name!r} holds weights for "
+            f"{', '.join(sorted(missing)[:5])}, so they would be random numbers. Save the adapter with these layers (modules_to_save in its settings)."
         )
     loaded: PreTrainedModel = model
     return loaded
