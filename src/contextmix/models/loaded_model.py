@@ -8,12 +8,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from contextmix.maths.kept import kept
 from contextmix.models.attribution import Subject, attributed, masks, said
 from contextmix.models.batch import BatchMaps, Measuring, Wanted
 from contextmix.models.proof import Proof
@@ -63,12 +64,12 @@ class LoadedModel:
         """Hold it while you run ``model`` yourself: recording changes a setting of it, so threads take turns."""
         return turn_of(self.model)
 
-    @cached_property
+    @kept
     def limit(self) -> int | None:
         """The most tokens that the model reads."""
         return length_limit(self.model, self.tokenizer)
 
-    @cached_property
+    @kept
     def is_causal(self) -> bool:
         """Whether its tokens see only what stands before them; found by looking at a short probe."""
         if self.model.main_input_name != "input_ids" or getattr(self.model.config, "is_encoder_decoder", False):
@@ -89,13 +90,13 @@ class LoadedModel:
         """
         if self._anatomy is None:
             with self.turn:
-                self.follow()
                 self._anatomy = discover(self.model, on_device(self.model, probe or self._probe()))
+                self.follow()
         return self._anatomy
 
     def follow(self) -> None:
         """Forget what was found of the model if someone has changed it since: its hooks, modules or attention."""
-        if self.proof.is_of_another_model():
+        if self._anatomy is not None and self.proof.is_of_another_model(self._anatomy):
             self._anatomy = self._given
             self.__dict__.pop("is_causal", None)
 

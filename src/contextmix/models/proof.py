@@ -28,12 +28,16 @@ class Proof:
         self._state: Any = None
         self._hooks: list[Hooks] | None = None
 
-    def is_of_another_model(self) -> bool:
-        """Whether hooks, modules or the attention were changed since this was last asked; weights may change freely."""
-        before, self._state = self._state, state_of(self.model)
+    def is_of_another_model(self, anatomy: Anatomy) -> bool:
+        """Whether hooks, modules or attention of the blocks are others than when this was last asked.
+
+        Weights may change freely: they are looked up in every run.
+        """
+        stacks = _stacks(self.model, anatomy)
+        before, self._state = self._state, [state_of(stack, paths) for stack, paths in stacks]
         if before is None or before == self._state:
             return False
-        self.compared, self._hooks = False, None
+        self.compared, self._hooks, self._state = False, None, None
         return True
 
     @contextmanager

@@ -70,9 +70,9 @@ class TracedEncoderDecoder(TracedModel):
         """
         if self._anatomy is None:
             with self.turn:
-                self.follow()
                 source, target = on_device(self.model, probe or self._probe()), probe_target(self.model, LENGTH - 1)
                 self._anatomy = discover_encoder_decoder(self.model, source, target)
+                self.follow()
         if not isinstance(self._anatomy, EncoderDecoderAnatomy):
             raise BadInput("The anatomy is that of one stack, and this model has two: give an EncoderDecoderAnatomy.")
         return self._anatomy

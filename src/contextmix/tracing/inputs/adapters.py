@@ -101,7 +101,8 @@ def _base(place: str, dtype: Any, trust_remote_code: bool) -> PreTrainedModel:
     if missing:
         raise ModelNotFound(
             f"Neither the adapter in {place} nor its model {name!r} holds weights for "
-            f"{', '.join(sorted(missing)[:5])}, so they would be random numbers. Save the adapter with these layers (modules_to_save in its settings)."
+            f"{', '.join(sorted(missing)[:5])}, so they would be random numbers. Save the adapter with these layers "
+            "(modules_to_save in its settings)."
         )
     loaded: PreTrainedModel = model
     return loaded

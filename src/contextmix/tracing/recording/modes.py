@@ -1,4 +1,4 @@
-"""Numbers do not depend on where they are asked for: inside of autocast or inference mode they are those of outside."""
+"""Numbers do not depend on where they are asked for: inside of autocast, inference mode or another recording."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, TypeVar, cast
 
 import torch
 
+from contextmix.tracing.recording.tap import unheard
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -16,6 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def own_modes() -> Iterator[None]:
     """Neither autocast, which rounds products to 8 bits, nor inference mode, in which there are no derivatives."""
     with ExitStack() as stack:
+        stack.enter_context(unheard())
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())  # leaving inference mode turns gradients on

@@ -68,7 +68,7 @@ def on_device(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> dict[str
 
 def run_options(model: PreTrainedModel, last_logits: int) -> dict[str, Any]:
     """What a forward call is told beside its inputs, as far as the model takes it."""
-    accepted = inspect.signature(model.forward).parameters
+    accepted = _accepted(model)
     wanted = {"use_cache": False, **({"logits_to_keep": last_logits} if last_logits else {})}
     return {name: value for name, value in wanted.items() if name in accepted}
 
@@ -91,13 +91,20 @@ def plain_outputs(model: PreTrainedModel) -> Iterator[None]:
 
 def _told(module: PreTrainedModel) -> dict[str, Any]:
     """What an inner model is told because its configuration says otherwise."""
-    accepted = inspect.signature(module.forward).parameters
+    accepted = _accepted(module)
     told: dict[str, Any] = {}
     if "use_cache" in accepted and getattr(module.config, "use_cache", None) is True:
         told["use_cache"] = False
     if getattr(module.config, "return_dict", None) is False:
         told["return_dict"] = True
     return told
+
+
+def _accepted(model: PreTrainedModel) -> set[str]:
+    """What a forward call can be told by name, also where someone's own ``forward`` hands everything on."""
+    own = inspect.signature(model.forward).parameters
+    hands_on = any(one.kind is one.VAR_KEYWORD for one in own.values())
+    return {*own, *(inspect.signature(type(model).forward).parameters if hands_on else ())}
 
 
 def _tell(told: Mapping[str, Any], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -60,6 +60,16 @@ def listening(listener: Listener) -> bool:
     return _listener.get() is listener
 
 
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Runs that are asked for inside of a recording, by its visitor, are none of its business either."""
+    token = _listener.set(None)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
 # Attention -----------------------------------------------------------------------------------------------------------
 
 

@@ -21,10 +21,10 @@ from contextmix.tracing.recording.tap import own_name
 from contextmix.tracing.recording.turns import before, is_ours, of_this_thread, undone
 
 
-def state_of(model: Any) -> tuple[Any, ...]:
-    """What of a model may be changed between two runs, weights apart: its modules, their hooks, its attention."""
+def state_of(model: Any, blocks: Iterable[str]) -> tuple[Any, ...]:
+    """What of a model's blocks may be changed between two runs, weights apart: modules, their hooks, the attention."""
     kept: list[Any] = [list(hooks_of_all._global_forward_hooks), list(hooks_of_all._global_forward_pre_hooks)]
-    for module in model.modules():
+    for _, module in _inside(model, blocks):
         kept.append(type(module))
         own = module.__dict__
         if own["_forward_hooks"] or own["_forward_pre_hooks"] or "forward" in own:
@@ -40,9 +40,13 @@ def _theirs(module: nn.Module) -> Iterator[int]:
 
 def hooked(model: nn.Module, blocks: Iterable[str]) -> list[str]:
     """The modules in these blocks (or the blocks themselves) with hooks of the user, by path."""
+    return [path for path, module in _inside(model, blocks) if any(True for _ in _theirs(module))]
+
+
+def _inside(model: nn.Module, blocks: Iterable[str]) -> Iterator[tuple[str, nn.Module]]:
+    """The blocks and all modules in them, by path."""
     inside = tuple(f"{path}." for path in blocks)
-    found = ((path, module) for path, module in model.named_modules() if f"{path}.".startswith(inside))
-    return [path for path, module in found if any(True for _ in _theirs(module))]
+    yield from ((path, module) for path, module in model.named_modules() if f"{path}.".startswith(inside))
 
 
 @contextmanager
@@ -111,9 +115,9 @@ class Hooks:
             try:
                 yield
             except TraceDoesNotAddUp as reason:
-                if changing:
-                    raise UnsupportedModel(_refusal(changing)) from reason
-                raise
+                if not changing:
+                    raise
+                raise TraceDoesNotAddUp(f"{reason} {_refusal(changing)}") from reason
         if changing - self.known:
             raise UnsupportedModel(_refusal(changing - self.known))
 
