@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from contextmix.maths.kept import kept
 from contextmix.maths.norms import Norm, denominator, frozen, linear
 from contextmix.maths.shapes import by_shapes
 
@@ -51,7 +51,7 @@ class Parts:
     own: Tensor | None = None
     apart: bool = False
 
-    @cached_property
+    @kept
     def total(self) -> Tensor:
         """Σ_j u[i, j], (..., query, d_model)."""
         return self.whole if isinstance(self.whole, Tensor) else self.whole()

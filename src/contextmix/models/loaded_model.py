@@ -6,15 +6,18 @@ What it can be asked is in `contextmix.models.traced_model`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from contextmix.maths.kept import kept
 from contextmix.models.attribution import Subject, attributed, masks, said
 from contextmix.models.batch import BatchMaps, Measuring, Wanted
+from contextmix.models.proof import Proof
 from contextmix.options.catalogue import MEMORY_BUDGET, Asked
 from contextmix.plugins.plan import Plan
 from contextmix.results.provenance import library_versions
@@ -31,7 +34,7 @@ from contextmix.tracing.inputs.probe import default_probe
 from contextmix.tracing.inputs.sources import Readers, Source, read_sources
 from contextmix.tracing.recording.quiet import on_device
 from contextmix.tracing.recording.record import record
-from contextmix.tracing.recording.tap import turn_of
+from contextmix.tracing.recording.turns import turn_of
 
 
 class LoadedModel:
@@ -52,7 +55,7 @@ class LoadedModel:
     ) -> None:
         self.model, self.tokenizer, self.processor = model, tokenizer, processor
         self.origin = Origin(name, revision or getattr(model.config, "_commit_hash", None), library_versions())
-        self._anatomy = anatomy
+        self._anatomy, self._given, self.proof = anatomy, anatomy, Proof(model)
 
     # What it is ------------------------------------------------------------------------------------------------------
 
@@ -61,12 +64,12 @@ class LoadedModel:
         """Hold it while you run ``model`` yourself: recording changes a setting of it, so threads take turns."""
         return turn_of(self.model)
 
-    @cached_property
+    @kept
     def limit(self) -> int | None:
         """The most tokens that the model reads."""
         return length_limit(self.model, self.tokenizer)
 
-    @cached_property
+    @kept
     def is_causal(self) -> bool:
         """Whether its tokens see only what stands before them; found by looking at a short probe."""
         if self.model.main_input_name != "input_ids" or getattr(self.model.config, "is_encoder_decoder", False):
@@ -88,7 +91,31 @@ class LoadedModel:
         if self._anatomy is None:
             with self.turn:
                 self._anatomy = discover(self.model, on_device(self.model, probe or self._probe()))
+                self.follow()
         return self._anatomy
+
+    def follow(self) -> None:
+        """Forget what was found of the model if someone has changed it since: its hooks, modules or attention."""
+        if self._anatomy is not None and self.proof.is_of_another_model(self._anatomy):
+            self._anatomy = self._given
+            self.__dict__.pop("is_causal", None)
+
+    @contextmanager
+    def running(self, probe: Mapping[str, Tensor] | None, tensors: Mapping[str, Tensor]) -> Iterator[Anatomy]:
+        """The turn for runs whose numbers are handed out, with the anatomy of the model as it is now.
+
+        Args:
+            probe: See `anatomy`.
+            tensors: What the model will read, for the sentence of a refusal.
+
+        Raises:
+            UnsupportedModel: If the blocks cannot be read, or hooks of the user change what a method would not see.
+        """
+        with self.turn, refusals(self.model, tensors):
+            self.follow()
+            anatomy = self.anatomy(probe)
+            with self.proof.watching(anatomy, partial(self._whole_probe, probe)):
+                yield anatomy
 
     # What it reads and says ------------------------------------------------------------------------------------------
 
@@ -174,25 +201,32 @@ class LoadedModel:
         tick: Callable[[], None] | None = None,
     ) -> list[TokenMap]:
         """Several attributions of the same score, which share one run of the model."""
-        with self.turn, refusals(self.model, one.tensors):
-            return list(attributed(self._subject(one), one, plans, target, position, memory_budget, tick))
+        probe = own_probe(stacked([one]))
+        with self.running(probe, one.tensors):
+            if not self.proof.compared:
+                self._record(self._whole_probe(probe), lambda layer: None)
+            return list(attributed(self._subject(), one, plans, target, position, memory_budget, tick))
 
-    def _subject(self, one: Inputs | None = None) -> Subject:
+    def _subject(self) -> Subject:
         """What an attribution needs to know."""
-        anatomy = self.anatomy(None if one is None else own_probe(stacked([one])))
         causal = speaks(self.model) and self.is_causal
-        return Subject(self.model, anatomy, self.tokenizer, causal, self.origin, lambda: self.is_causal)
+        return Subject(self.model, self.anatomy(), self.tokenizer, causal, self.origin, lambda: self.is_causal)
 
     def _record(
         self, tensors: Mapping[str, Tensor], visit: Callable[[LayerTrace], None], *, last_logits: int = 1
     ) -> tuple[Any, Checks]:
         """See `contextmix.tracing.recording.record.record`."""
-        with self.turn, refusals(self.model, tensors):
-            anatomy = self.anatomy(own_probe(tensors))
-            return record(self.model, anatomy, on_device(self.model, tensors), visit, last_logits=last_logits)
+        with self.running(own_probe(tensors), tensors) as anatomy:
+            found = record(self.model, anatomy, on_device(self.model, tensors), visit, last_logits=last_logits)
+            self.proof.compare(tensors, found[0], last_logits)
+            return found
 
     def _probe(self) -> dict[str, Tensor]:
         return default_probe(self.model, self.limit)
+
+    def _whole_probe(self, own: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+        """All that the whole model reads; see `own_probe`."""
+        return self._probe() if own is None else own
 
 
 def own_probe(tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

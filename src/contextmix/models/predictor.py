@@ -25,6 +25,7 @@ from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.heads import speaks
 from contextmix.tracing.inputs.meaning import meaning_of
 from contextmix.tracing.inputs.targets import names_of
+from contextmix.tracing.recording.modes import undisturbed
 from contextmix.tracing.runs.rerun import Rerunner
 
 BATCH_TOKENS = 4096
@@ -43,6 +44,7 @@ def removable(tokens: Tokens) -> NDArray[np.bool_]:
     return ~np.array(tokens.special, dtype=np.bool_)
 
 
+@undisturbed
 def predictor(
     model: TracedModel,
     inputs: Inputs,
@@ -120,6 +122,7 @@ class _Predictor:
     def ids(self) -> Tensor:
         return self.again.tensors["input_ids"][0]
 
+    @undisturbed
     def __call__(self, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
         """(variant, token) → (variant, class)."""
         kept = np.asarray(kept)

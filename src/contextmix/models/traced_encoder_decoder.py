@@ -52,6 +52,7 @@ from contextmix.tracing.discovery.encoder_decoder import discover_encoder_decode
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.probe import LENGTH, source_probe
 from contextmix.tracing.inputs.sources import Source, is_list
+from contextmix.tracing.recording.modes import undisturbed
 from contextmix.tracing.recording.quiet import on_device
 from contextmix.tracing.runs.two_stacks import both_inputs, probe_target
 
@@ -74,11 +75,13 @@ class TracedEncoderDecoder(TracedModel):
             with self.turn:
                 source, target = on_device(self.model, probe or self._probe()), probe_target(self.model, LENGTH - 1)
                 self._anatomy = discover_encoder_decoder(self.model, source, target)
+                self.follow()
         if not isinstance(self._anatomy, EncoderDecoderAnatomy):
             raise BadInput("The anatomy is that of one stack, and this model has two: give an EncoderDecoderAnatomy.")
         return self._anatomy
 
     @takes
+    @undisturbed
     def trace(  # noqa: D417 (options are documented where they are declared)
         self,
         source: Any,
@@ -110,6 +113,7 @@ class TracedEncoderDecoder(TracedModel):
         return stacks.one_or_all(source, [stacks.traced(pair) for pair in stacks.read(source)])
 
     @partial(takes, also=Writing)
+    @undisturbed
     def explain(  # noqa: D417
         self,
         source: Any,
@@ -156,6 +160,7 @@ class TracedEncoderDecoder(TracedModel):
         return stacks.one_or_all(source, [stacks.joint(pair, [plan], query, layers)[plan.name] for pair in pairs])
 
     @partial(takes, also=Encoding)
+    @undisturbed
     def explain_generation(  # noqa: D417
         self,
         prompt: Source,
@@ -193,6 +198,7 @@ class TracedEncoderDecoder(TracedModel):
         return found
 
     @takes
+    @undisturbed
     def compare(  # noqa: D417
         self,
         source: Source,
@@ -217,6 +223,7 @@ class TracedEncoderDecoder(TracedModel):
         return stacks.compare(source, methods, query, target)
 
     @takes
+    @undisturbed
     def explore(self, source: Any, methods: ExploredMethods = None, **asked: Unpack[ExploreWrittenOptions]) -> Any:
         """The full joint maps of several methods, to look into; see `TracedModel.explore`.
 
@@ -235,6 +242,7 @@ class TracedEncoderDecoder(TracedModel):
         names = "truncate", "sampling_rate", "output", "max_new_tokens", "add_special_tokens"
         return TwoStacks(self, **{name: options[name] for name in names}).explore(source, methods, options)
 
+    @undisturbed
     def check(self, source: Any = None) -> CheckReport:
         """Prove that this model can be read: anatomy, conservation, block equation and parity of both stacks.
 
@@ -260,6 +268,9 @@ class TracedEncoderDecoder(TracedModel):
 
     def _probe(self) -> dict[str, Tensor]:
         return source_probe(self.model, self.limit)
+
+    def _whole_probe(self, own: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+        return {**(own or self._probe()), "decoder_input_ids": probe_target(self.model, LENGTH - 1)}
 
 
 def _ignore(own: LayerTrace, cross: LayerTrace) -> None:

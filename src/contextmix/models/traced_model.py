@@ -45,6 +45,7 @@ from contextmix.results.token_map import TokenMap
 from contextmix.traces.trace import LayerTrace, Trace
 from contextmix.tracing.inputs.encode import batches
 from contextmix.tracing.inputs.sources import Source, is_many
+from contextmix.tracing.recording.modes import undisturbed
 
 
 class TracedModel(LoadedModel):
@@ -63,6 +64,7 @@ class TracedModel(LoadedModel):
         return f"<{type(self).__name__} {cut(repr(self.origin.model))}: {type(self.model).__name__}>"
 
     @takes
+    @undisturbed
     def trace(  # noqa: D417 (options are documented where they are declared)
         self,
         source: Any,
@@ -105,6 +107,7 @@ class TracedModel(LoadedModel):
         return traces if is_many(source) else traces[0]
 
     @partial(takes, also=Explaining)
+    @undisturbed
     def explain(  # noqa: D417
         self,
         source: Any,
@@ -160,6 +163,7 @@ class TracedModel(LoadedModel):
         return results if is_many(source) else results[0]
 
     @partial(takes, also=Encoding)
+    @undisturbed
     def explain_generation(  # noqa: D417
         self,
         prompt: Source,
@@ -207,6 +211,7 @@ class TracedModel(LoadedModel):
         return explained_generation(self, plan, prompt, max_new_tokens, *how, reading["add_special_tokens"])
 
     @takes
+    @undisturbed
     def compare(  # noqa: D417
         self,
         source: Source,
@@ -241,6 +246,7 @@ class TracedModel(LoadedModel):
         return stack.compare(source, methods, query, target)
 
     @takes
+    @undisturbed
     def explore(self, source: Any, methods: ExploredMethods = None, **asked: Unpack[ExploreOptions]) -> Any:
         """The full maps of several methods, to look into: in a notebook, or as an HTML file with ``.save("x.html")``.
 
@@ -274,6 +280,7 @@ class TracedModel(LoadedModel):
         reading = {name: options[name] for name in ("truncate", "sampling_rate", "add_special_tokens")}
         return OneStack(self, **reading).explore(source, methods, options)
 
+    @undisturbed
     def check(self, source: Any = None) -> CheckReport:
         """Prove that this model can be read: anatomy, conservation, block equation and parity.
 

@@ -112,10 +112,12 @@ class TwoStacks(Stacks[Pair]):
         self, inputs: Mapping[str, Tensor], ids: Tensor, see_encoder: Callable[[LayerTrace], None], see_decoder: Visitor
     ) -> tuple[Any, Checks, int]:
         """See `record_both`."""
-        model = self.loaded.model
-        with self.loaded.turn, refusals(model, inputs):
-            anatomy = self._anatomy(own_probe(inputs))
-            return record_both(model, anatomy, on_device(model, inputs), ids.to(model.device), see_encoder, see_decoder)
+        model, ids = self.loaded.model, ids.to(self.loaded.model.device)
+        own, beside = on_device(model, inputs), {"decoder_input_ids": ids}
+        with self.loaded.running(own_probe(inputs), inputs):
+            found = record_both(model, self._anatomy(), own, ids, see_encoder, see_decoder)
+            self.loaded.proof.compare({**own, **beside}, found[0], 0)
+            return found
 
     def _run_pair(
         self, pair: Pair, see_encoder: Callable[[LayerTrace], None], see_decoder: Visitor

@@ -51,9 +51,12 @@ from contextmix.tracing.discovery.blocks import has_two_stacks
 from contextmix.tracing.inputs.checkpoints import load_pretrained, move, refuse_unusable
 from contextmix.tracing.inputs.readers import given_readers
 from contextmix.tracing.inputs.sources import Source
+from contextmix.tracing.inputs.unwrap import unwrapped
+from contextmix.tracing.recording.modes import undisturbed
 
 
 @takes
+@undisturbed
 def load(  # noqa: D417
     model: Any = "demo",
     tokenizer: Any = None,
@@ -93,7 +96,7 @@ def load(  # noqa: D417
         loaded, *beside = load_pretrained(model, **options)  # type: ignore[arg-type]
         name = str(model)
     else:
-        beside = [None, None]
+        beside, model = [None, None], unwrapped(model)
         loaded, name = model, getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
     refuse_unusable(loaded)
     if device is not None:
@@ -140,6 +143,7 @@ def compare(
 
 
 @takes
+@undisturbed
 def measure(trace: Trace | EncoderDecoderTrace, method: MapName, *, stream: Stream = None, **options: Any) -> TokenMap:
     """The mixing map of every layer of a trace.
 
@@ -171,6 +175,7 @@ def measure(trace: Trace | EncoderDecoderTrace, method: MapName, *, stream: Stre
 
 
 @takes
+@undisturbed
 def mixing_ratio(trace: Trace | EncoderDecoderTrace, method: MapName, *, stream: Stream = None) -> TokenMap:
     """How much each token mixes in each layer, as a method sees it: 0 keeps itself, 1 is all others.
 
@@ -221,6 +226,7 @@ def _per_layer(
 
 
 @takes
+@undisturbed
 def aggregate(
     token_map: TokenMap, aggregation: AggregationName, *, query: QueryOrAll = None, **options: Any
 ) -> TokenMap:

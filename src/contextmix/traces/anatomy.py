@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from contextmix.maths.feedforward import FeedForward, GatedFeedForward
+from contextmix.maths.kept import kept
 from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.projections import Affine, Projections
 from contextmix.maths.shapes import by_shapes
@@ -263,22 +263,22 @@ class BlockStates:
     attention_out: Tensor
     ffn_out: Tensor
 
-    @cached_property
+    @kept
     def attention_sum(self) -> Tensor:
         """x plus what attention adds: the true input of the norm after attention."""
         return self.residual_in + self.block.attention.contribution(self.attention_out)
 
-    @cached_property
+    @kept
     def residual_mid(self) -> Tensor:
         """h, the residual stream between the sub-layers."""
         return _apply(self.block.attention.norm_after, self.attention_sum)
 
-    @cached_property
+    @kept
     def ffn_sum(self) -> Tensor:
         """h plus what the feed-forward part adds: the true input of the norm after it."""
         return self.residual_mid + self.block.ffn.contribution(self.ffn_out)
 
-    @cached_property
+    @kept
     def residual_out(self) -> Tensor:
         """y, the block's output rebuilt from its parts."""
         return _apply(self.block.ffn.norm_after, self.ffn_sum)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 from torch import Tensor
 
 from contextmix.errors import NotFinite, UnsupportedModel
 from contextmix.maths.gradients import Disconnected, score_gradients
+from contextmix.maths.kept import kept
 from contextmix.maths.norms import Norm
 from contextmix.maths.shapes import by_shapes
 from contextmix.tokens.pieces import Tokens
@@ -154,7 +154,7 @@ class ModelRun:
             )
         return scores, found
 
-    @cached_property
+    @kept
     def gradient(self) -> Tensor:
         """The gradient of the target's score at the input, (key, d_model); taken once, whoever asks.
 

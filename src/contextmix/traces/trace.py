@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from contextmix.maths.kept import kept
 from contextmix.maths.parts import Parts
 from contextmix.maths.shapes import Bound, by_shapes, cut
 from contextmix.results.provenance import Provenance
@@ -95,31 +95,31 @@ class LayerTrace:
         """Heads and width, in words."""
         return f"{self.attention.shape[-3]} heads, d_model {self.residual_in.shape[-1]}"
 
-    @cached_property
+    @kept
     def states(self) -> BlockStates:
         """The steps of the block equation (shared by the checks and the methods, computed once)."""
         return BlockStates(self.block, self.residual_in, self.attention_out, self.ffn_out)
 
-    @cached_property
+    @kept
     def attention_parts(self) -> Parts:
         """The attention output split by source token, without the output bias."""
         bias = self.block.output_bias
         total = self.attention_out if bias is None else self.attention_out - bias
         return Parts(self.attention, self.value, self.block.output_weight, total, apart=self.cross)
 
-    @cached_property
+    @kept
     def residual_parts(self) -> Parts:
         """The same as it enters the residual stream (norm on the output, scale), plus the residual."""
         norms = self.block.attention
         added = self.attention_parts.through(norms.norm_out, self.attention_out).scaled(norms.scale)
         return added.plus_residual(self.residual_in)
 
-    @cached_property
+    @kept
     def mid_parts(self) -> Parts:
         """The same after the norm that follows attention, if there is one."""
         return self.residual_parts.through(self.block.attention.norm_after, self.states.attention_sum)
 
-    @cached_property
+    @kept
     def out_parts(self) -> Parts:
         """The same after the norm that follows the feed-forward part, whose own output enters only the denominator."""
         return self.mid_parts.through(self.block.ffn.norm_after, self.states.ffn_sum)

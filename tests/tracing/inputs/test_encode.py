@@ -335,7 +335,7 @@ def test_a_batch_runs_the_model_once_per_length(reader: cm.TracedModel):
     runs: list[tuple[int, ...]] = []
     handle = reader.model.get_input_embeddings().register_forward_pre_hook(lambda _, args: runs.append(args[0].shape))
     try:
-        reader.anatomy()
+        reader.explain("film")  # which proves, once, that a recorded run is like a plain one
         runs.clear()
         reader.explain(["good film", "bad film", "film", "a film"])
     finally:

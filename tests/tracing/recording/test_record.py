@@ -77,7 +77,7 @@ def stretched(tensor: Tensor) -> Tensor:
 )
 def test_a_model_that_is_steered_from_outside_does_not_add_up(path: str, sentence: str):
     model = build("bert")
-    traced = cm.load(model)
+    traced = cm.load(model, anatomy=cm.load(model).anatomy())  # or its parts would be looked for once more
     traced.explain(SOURCE)
     steered(model, path, stretched)
     with pytest.raises(TraceDoesNotAddUp, match=sentence):
@@ -117,7 +117,7 @@ def test_an_activation_that_is_not_a_number_is_refused(path: str, bad: float):
 
 def test_a_block_without_an_attention_call_is_silent(monkeypatch: pytest.MonkeyPatch):
     model = build("bert")
-    traced, before = cm.load(model), settings(model)
+    traced, before = cm.load(model, anatomy=cm.load(model).anatomy()), settings(model)
     traced.explain(SOURCE)
     monkeypatch.setattr(model.encoder.layer[1].attention.self, "forward", lambda states, *_, **__: (states, None))
     with pytest.raises(TapSilent, match="Block 1 of 2 made no attention call"):
@@ -127,7 +127,7 @@ def test_a_block_without_an_attention_call_is_silent(monkeypatch: pytest.MonkeyP
 
 def test_a_block_that_is_gone_is_refused():
     model = build("bert")
-    traced = cm.load(model)
+    traced = cm.load(model, anatomy=cm.load(model).anatomy())
     traced.explain(SOURCE)
     model.encoder.layer = model.encoder.layer[:1]
     model.config.num_hidden_layers = 1

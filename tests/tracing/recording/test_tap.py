@@ -18,7 +18,7 @@ import contextmix as cm
 from contextmix.errors import TraceDoesNotAddUp, UnsupportedModel
 from contextmix.plugins.plan import Plan
 from contextmix.tracing.recording.record import record
-from contextmix.tracing.recording.tap import NAME, own_eager, tapped
+from contextmix.tracing.recording.tap import NAME, name_over, own_eager, tapped
 
 LAYERS = SIZES["num_hidden_layers"]
 
@@ -91,7 +91,7 @@ def test_without_the_mask_registration_causality_and_parity_break(family: str, m
     model, heard = build(family), Heard()
     traced = cm.load(model)
     traced.check()
-    monkeypatch.delitem(AttentionMaskInterface._global_mapping, NAME)
+    monkeypatch.delitem(AttentionMaskInterface._global_mapping, name_over("sdpa"))
     with tapped(model, heard):
         last_state(model, input_ids=token_ids(8))
     assert heard[0].triu(1).max() > 0.01
@@ -153,7 +153,7 @@ def test_attention_without_an_eager_function_is_refused():
 def test_every_attention_setting_comes_back_also_of_sub_configurations(clip: CLIPModel, ending: Any):
     before = settings(clip)
     with suppress(ValueError, KeyboardInterrupt), tapped(clip, Heard()):
-        assert set(settings(clip)) == {NAME}
+        assert set(settings(clip)) == {name_over("eager"), name_over("sdpa")}
         if ending:
             raise ending
     assert settings(clip) == before
@@ -206,7 +206,7 @@ def test_nested_listeners_hear_only_their_own_model():
         last_state(outer_model, input_ids=token_ids(7))
     assert [attention.shape[-1] for attention in inner] == [5, 5]
     assert [attention.shape[-1] for attention in outer] == [7, 7]
-    assert NAME not in settings(outer_model) + settings(inner_model)
+    assert not any(name.startswith(NAME) for name in settings(outer_model) + settings(inner_model))
 
 
 def test_a_visitor_may_explain_with_the_same_model(bert: cm.TracedModel):

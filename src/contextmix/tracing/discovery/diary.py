@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel
 from contextmix.traces.trace import Scores
 from contextmix.tracing.recording.quiet import first_states, over, quiet_run
 from contextmix.tracing.recording.tap import listening, tapped
+from contextmix.tracing.recording.turns import after, before, turn_of, undone
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +65,11 @@ class Diary:
         moment = Attended(module, self._tick(), attention.shape[1], query, key, value, output.flatten(2).clone())
         self.attended.append(moment)
 
+    def write_down(self, stack: ExitStack, path: str, module: nn.Module) -> None:
+        """Hear the calls of a module, in this thread, until the stack closes."""
+        stack.enter_context(undone(before(module, self.enter).remove))
+        stack.enter_context(undone(after(module, self.leave(path)).remove))
+
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A forward pre-hook. Tensors are copied: a model may add to them in place."""
         if not listening(self):
@@ -103,14 +110,10 @@ class Diary:
 
 def keep_diary(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Diary:
     """Run a model on a short input and write down every call."""
-    diary, hooks = Diary(), []
-    try:
+    diary = Diary()
+    with turn_of(model), ExitStack() as stack:
         for path, module in model.named_modules():
-            hooks.append(module.register_forward_pre_hook(diary.enter, with_kwargs=True))
-            hooks.append(module.register_forward_hook(diary.leave(path)))
+            diary.write_down(stack, path, module)
         with tapped(model, diary):
             quiet_run(model, probe)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return diary

@@ -9,6 +9,7 @@ between two modules, so the usual ones are tried. What is found must give the mo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from contextmix.tracing.recording.quiet import quiet_run
 from contextmix.tracing.recording.resolve import at_least_float32, linear_form, parameters, recognise_norm
 from contextmix.tracing.recording.scores import scores_in
 from contextmix.tracing.recording.tap import tapped
+from contextmix.tracing.recording.turns import turn_of
 from contextmix.tracing.recording.verify import tolerance
 
 
@@ -69,17 +71,13 @@ def _diary_outside_blocks(
 ) -> tuple[Diary, Any]:
     """The calls of one run but those inside the blocks, which would fill the memory for nothing; and its outputs."""
     inside = tuple({place.path + "." for place in anatomy.blocks})
-    diary, hooks = Diary(), []
-    try:
+    diary = Diary()
+    with turn_of(model), ExitStack() as stack:
         for path, module in model.named_modules():
             if not path.startswith(inside):
-                hooks.append(module.register_forward_pre_hook(diary.enter, with_kwargs=True))
-                hooks.append(module.register_forward_hook(diary.leave(path)))
+                diary.write_down(stack, path, module)
         with tapped(model, diary):
             outputs = quiet_run(model, tensors, last_logits=last_logits)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return diary, outputs
 
 

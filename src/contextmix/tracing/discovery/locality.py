@@ -22,6 +22,7 @@ from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
 from contextmix.tracing.recording.replay import BlockReplay
 from contextmix.tracing.recording.tap import Listener, listening
+from contextmix.tracing.recording.turns import after, undone
 from contextmix.tracing.recording.verify import close, tolerance
 
 
@@ -114,6 +115,6 @@ def _held(block: Suspect, listener: Listener) -> Iterator[None]:
 
     with ExitStack() as stack:
         for path, states in block.attention_out.items():
-            handle = block.call.module.get_submodule(path).register_forward_hook(holding(states))
-            stack.callback(handle.remove)
+            handle = after(block.call.module.get_submodule(path), holding(states))
+            stack.enter_context(undone(handle.remove))
         yield

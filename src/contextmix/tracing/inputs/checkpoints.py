@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from contextmix.errors import BadOption, ModelNotFound, NotFinite, UnsupportedModel
+from contextmix.tracing.inputs.adapters import base_of, is_adapter, load_adapter
 from contextmix.tracing.inputs.heads import refuse_choices
 from contextmix.tracing.inputs.hub import first_line, hub_options, place_of
 from contextmix.tracing.inputs.media import kind_of
@@ -49,6 +50,9 @@ def load_pretrained(
     """
     refuse_absent(str(name))
     precision, place = _dtype(dtype), place_of(str(name))
+    if is_adapter(place):
+        adapted = load_adapter(place, dtype=precision, trust_remote_code=trust_remote_code)
+        return adapted, load_tokenizer(name) or load_tokenizer(base_of(place)), None
     options = {"revision": revision, "trust_remote_code": trust_remote_code, **hub_options(place)}
     try:
         config = AutoConfig.from_pretrained(place, **options)

@@ -18,6 +18,7 @@ from contextmix.tokens.places import Box, Patches
 from contextmix.traces.anatomy import Anatomy
 from contextmix.tracing.inputs.encode import numbered
 from contextmix.tracing.recording.quiet import first_states, on_device, quiet_run
+from contextmix.tracing.recording.turns import before, undone
 
 Cell = tuple[int, int]
 """Row and column; of a grid, how many there are."""
@@ -143,13 +144,11 @@ def _embedded(
 
     beside = {name: value.unsqueeze(0).expand(len(pixels), *value.shape) for name, value in tensors.items()}
     inputs = on_device(model, {**beside, "pixel_values": pixels})
-    handle = model.get_submodule(anatomy.blocks[0].path).register_forward_pre_hook(look, with_kwargs=True)
     try:
-        quiet_run(model, inputs)
+        with undone(before(model.get_submodule(anatomy.blocks[0].path), look).remove):
+            quiet_run(model, inputs)
     except _Seen as seen:
         return iter(seen.args[0])
-    finally:
-        handle.remove()
     raise UnsupportedModel(f"{anatomy.blocks[0].path} did not run, so what it reads is unknown.")
 
 

@@ -11,12 +11,15 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import UnsupportedModel
 from contextmix.tracing.recording.quiet import first_states
+from contextmix.tracing.recording.turns import before, undone
 from contextmix.tracing.recording.verify import is_quantised
 
 
 @contextmanager
 def replaced_input(block: nn.Module, states: Tensor) -> Iterator[None]:
     """The block reads these states instead of its own input, the first time that it runs (a shared block runs again).
+
+    In this thread: whoever else runs the model meanwhile gets its own states.
 
     Raises:
         UnsupportedModel: If it does not: the scores would be those of the clean input.
@@ -31,11 +34,8 @@ def replaced_input(block: nn.Module, states: Tensor) -> Iterator[None]:
         swapped = tuple(new if value is own else value for value in args)
         return swapped, {name: new if value is own else value for name, value in kwargs.items()}
 
-    handle = block.register_forward_pre_hook(replace, with_kwargs=True)
-    try:
+    with undone(before(block, replace).remove):
         yield
-    finally:
-        handle.remove()
     if waiting:
         raise UnsupportedModel(
             f"The first block ({type(block).__name__}) never read states of shape {tuple(states.shape)} as an argument "
@@ -47,13 +47,29 @@ def replaced_input(block: nn.Module, states: Tensor) -> Iterator[None]:
 def frozen(model: nn.Module) -> Iterator[None]:
     """No parameter asks for a gradient; each one's own flag comes back. A backward pass then keeps 40 % less."""
     asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in asking:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
+
+    def ask_again() -> None:
         for parameter in asking:
             parameter.requires_grad_(True)
+
+    with undone(ask_again):
+        for parameter in asking:
+            parameter.requires_grad_(False)
+        yield
+
+
+def refuse_gradientless(model: PreTrainedModel) -> None:
+    """Models through which no exact gradient passes.
+
+    Raises:
+        UnsupportedModel: If a part of the model is quantised, or its weights were made for inference alone.
+    """
+    refuse_quantised(model)
+    if any(weight.is_inference() for weight in model.parameters()):
+        raise UnsupportedModel(
+            f"The weights of {type(model).__name__} were made inside torch.inference_mode(), so PyTorch lets no "
+            "gradient pass them. Load the model outside of it, or use occlusion, which needs no gradients."
+        )
 
 
 def refuse_quantised(model: PreTrainedModel) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
 from math import prod
 from typing import Any
 
@@ -13,18 +13,26 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from contextmix.tracing.recording.turns import before, undone
+from contextmix.tracing.recording.uncompiled import uncompiled
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode (dropout would make each run another model); each one's own mode comes back."""
+    """Every module in evaluation mode (dropout would make each run another model); each one's own mode comes back.
+
+    Compiled modules run as they were written. A model that is in evaluation mode already is not touched.
+    """
     training = [module for module in model.modules() if module.training]
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
+
+    def train_again() -> None:
         for module in training:
             module.training = True
+
+    with undone(train_again), uncompiled(model):
+        if training:
+            model.eval()
+        yield
 
 
 @cache
@@ -48,7 +56,7 @@ def quiet_run(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, last_logi
         last_logits: Only the logits of so many last tokens are wanted; 0 for all. A language model that can leave the
             others out does so: n rows of a vocabulary would be the largest tensor of the run.
     """
-    with evaluating(model), _without_cache(model), torch.no_grad():
+    with evaluating(model), plain_outputs(model), torch.no_grad():
         return model(**as_called(inputs), **run_options(model, last_logits))
 
 
@@ -68,32 +76,57 @@ def as_called(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def on_device(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Model inputs where the model is."""
-    return {name: value.to(model.device) for name, value in tensors.items()}
+    own = {name: value.to(model.device) for name, value in tensors.items()}
+    return {name: value.clone() if value.is_inference() else value for name, value in own.items()}  # for gradients
 
 
 def run_options(model: PreTrainedModel, last_logits: int) -> dict[str, Any]:
     """What a forward call is told beside its inputs, as far as the model takes it."""
-    accepted = inspect.signature(model.forward).parameters
+    accepted, own = _accepted(model), inspect.signature(model.forward).parameters.values()
     wanted = {"use_cache": False, **({"logits_to_keep": last_logits} if last_logits else {})}
     # A decorator of transformers takes return_dict for many a forward that does not name it.
-    open_to_more = any(one.kind is one.VAR_KEYWORD for one in accepted.values()) or hasattr(
-        model.forward, "__wrapped__"
-    )
-    named = {"return_dict": True} if open_to_more or "return_dict" in accepted else {}
+    more = any(one.kind is one.VAR_KEYWORD for one in own) or hasattr(model.forward, "__wrapped__")
+    named = {"return_dict": True} if more or "return_dict" in accepted else {}
     return {name: value for name, value in wanted.items() if name in accepted} | named
 
 
 @contextmanager
-def _without_cache(model: PreTrainedModel) -> Iterator[None]:
-    """No key-value cache in inner models either, which ask their own configuration; a replay would add to it."""
-    caching = [config for config in configurations(model) if getattr(config, "use_cache", None) is True]
-    for config in caching:
-        config.use_cache = False
-    try:
+def plain_outputs(model: PreTrainedModel) -> Iterator[None]:
+    """Inner models keep no key-value cache, to which a replay would add, and give named outputs, as the model expects.
+
+    They ask their own configuration where nobody tells them. So they are told, in this thread: the configuration is
+    also that of whoever else runs the model.
+    """
+    with ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, PreTrainedModel) and module is not model:
+                told = _told(module)
+                if told:
+                    stack.enter_context(undone(before(module, partial(_tell, told)).remove))
         yield
-    finally:
-        for config in caching:
-            config.use_cache = True
+
+
+def _told(module: PreTrainedModel) -> dict[str, Any]:
+    """What an inner model is told because its configuration says otherwise."""
+    accepted = _accepted(module)
+    told: dict[str, Any] = {}
+    if "use_cache" in accepted and getattr(module.config, "use_cache", None) is True:
+        told["use_cache"] = False
+    if getattr(module.config, "return_dict", None) is False:
+        told["return_dict"] = True
+    return told
+
+
+def _accepted(model: PreTrainedModel) -> set[str]:
+    """What a forward call can be told by name, also where someone's own ``forward`` hands everything on."""
+    own = inspect.signature(model.forward).parameters
+    hands_on = any(one.kind is one.VAR_KEYWORD for one in own.values())
+    return {*own, *(inspect.signature(type(model).forward).parameters if hands_on else ())}
+
+
+def _tell(told: Mapping[str, Any], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A forward pre-hook; what the model says to its part itself stands."""
+    return args, {**told, **{name: value for name, value in kwargs.items() if value is not None or name not in told}}
 
 
 def configurations(model: PreTrainedModel) -> list[PreTrainedConfig]:

@@ -18,6 +18,7 @@ from contextmix.tracing.recording.recorder import Recorder
 from contextmix.tracing.recording.replay import ChainReplay
 from contextmix.tracing.recording.resolve import at_least_float32, part, resolve_block
 from contextmix.tracing.recording.tap import listening
+from contextmix.tracing.recording.turns import after
 from contextmix.tracing.recording.verify import tolerance
 
 Visitor = Callable[[LayerTrace], None]
@@ -68,8 +69,8 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
 
     def listen(self, block: nn.Module, place: BlockAnatomy) -> Iterator[Any]:
         """Output projection and feed-forward output."""
-        yield part(block, place.attention.output).register_forward_hook(self.note("attention_out"))
-        yield part(block, place.ffn.output).register_forward_hook(self.note("ffn_out"))
+        yield after(part(block, place.attention.output), self.note("attention_out"))
+        yield after(part(block, place.ffn.output), self.note("ffn_out"))
 
     def shaped(self, states: Tensor) -> Tensor:
         """Experts and routers hold the tokens of a batch in one row."""

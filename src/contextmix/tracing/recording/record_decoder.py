@@ -19,6 +19,7 @@ from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.recorder import Attended, Recorder
 from contextmix.tracing.recording.replay import BlockReplay
 from contextmix.tracing.recording.resolve import affine, at_least_float32, part, resolve_block
+from contextmix.tracing.recording.turns import after, before
 from contextmix.tracing.recording.verify import tolerance
 
 Visitor = Callable[[LayerTrace, LayerTrace], None]
@@ -53,14 +54,14 @@ class _DecoderRecorder(Recorder[DecoderBlockAnatomy]):
 
     def listen(self, block: nn.Module, place: DecoderBlockAnatomy) -> Iterator[Any]:
         """Both output projections, the feed-forward output and the stream between the steps."""
-        yield part(block, place.own.attention.output).register_forward_hook(self.note("own_out"))
+        yield after(part(block, place.own.attention.output), self.note("own_out"))
         between = part(block, place.between.path)
         if place.between.written:
-            yield between.register_forward_hook(self.note("between"))
+            yield after(between, self.note("between"))
         else:
-            yield between.register_forward_pre_hook(self.note_read("between"), with_kwargs=True)
-        yield part(block, place.cross.attention.output).register_forward_hook(self.note("cross_out"))
-        yield part(block, place.cross.ffn.output).register_forward_hook(self.note("ffn_out"))
+            yield before(between, self.note_read("between"))
+        yield after(part(block, place.cross.attention.output), self.note("cross_out"))
+        yield after(part(block, place.cross.ffn.output), self.note("ffn_out"))
 
     def steps(self, place: DecoderBlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace, LayerTrace]:
         """Self-attention, then cross-attention."""

@@ -22,6 +22,7 @@ from contextmix.tracing.recording.quiet import first_states, keep_freed_memory, 
 from contextmix.tracing.recording.replay import BlockReplay
 from contextmix.tracing.recording.resolve import part
 from contextmix.tracing.recording.tap import listening, tapped
+from contextmix.tracing.recording.turns import after, before, turn_of, undone
 from contextmix.tracing.recording.verify import precision, prove
 
 
@@ -68,9 +69,9 @@ class Recorder(ABC, Generic[Place]):
             The model's outputs, and how well the trace proved itself.
         """
         keep_freed_memory()
-        with ExitStack() as stack:
+        with turn_of(self.model), ExitStack() as stack:
             for hook in self._hooks():
-                stack.callback(hook.remove)
+                stack.enter_context(undone(hook.remove))
             stack.enter_context(tapped(self.model, self))
             outputs = quiet_run(self.model, inputs, last_logits=last_logits)
         if self.number != len(self.places):
@@ -114,9 +115,9 @@ class Recorder(ABC, Generic[Place]):
         """Hooks on blocks and inside of them; a shared block is hooked once."""
         for place in {place.path: place for place in self.places}.values():
             block = part(self.model, place.path)
-            yield block.register_forward_pre_hook(self.enter, with_kwargs=True)
+            yield before(block, self.enter)
             yield from self.listen(block, place)
-            yield block.register_forward_hook(self.leave)
+            yield after(block, self.leave)
 
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
         """See `tap.Listener`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,11 @@ from transformers import PreTrainedModel
 from contextmix.errors import UnsupportedModel
 from contextmix.maths.shapes import by_shapes
 from contextmix.traces.trace import Scores
-from contextmix.tracing.recording.differentiable import refuse_quantised
+from contextmix.tracing.recording.differentiable import refuse_gradientless, replaced_input
 from contextmix.tracing.recording.quiet import evaluating, first_states
 from contextmix.tracing.recording.resolve import at_least_float32
 from contextmix.tracing.recording.tap import Listener, tapped
+from contextmix.tracing.recording.turns import is_ours
 
 
 class _Slot:
@@ -92,7 +94,7 @@ class BlockReplay:
             UnsupportedModel: If they do not flow, or the model is quantised.
         """
         if states.requires_grad:
-            refuse_quantised(self.model)
+            refuse_gradientless(self.model)
         return self.run(states, _Deaf())
 
     def zeroed(
@@ -116,7 +118,8 @@ class BlockReplay:
         with tapped(self.model, listener), evaluating(self.model), torch.set_grad_enabled(states.requires_grad):
             entering = states.to(self.dtype)
             args, kwargs = (_put(one, _SLOT, entering) for one in (self.args, self.kwargs))
-            found = first_states(self.block(*args, **kwargs))
+            with self._as_given(entering):
+                found = first_states(self.block(*args, **kwargs))
             assert found is not None  # as in the clean run
             found = at_least_float32(found)
         if states.requires_grad and not found.requires_grad:
@@ -125,6 +128,11 @@ class BlockReplay:
                 "cannot be had (a quantised model?). No number was produced. Load the model in float32 or bfloat16."
             )
         return found
+
+    def _as_given(self, states: Tensor) -> AbstractContextManager[None]:
+        """The block was recorded behind the hooks that change its input, which must not change it twice."""
+        theirs = any(not is_ours(hook) for hook in self.block._forward_pre_hooks.values())
+        return replaced_input(self.block, states) if theirs else nullcontext()
 
 
 @dataclass(frozen=True)

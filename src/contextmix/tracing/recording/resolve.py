@@ -153,7 +153,7 @@ def _one_after_another(modules: list[nn.Module], states: Tensor) -> Tensor:
     found: Any = states.to(dtype) if states.ndim > 2 else states.to(dtype).unsqueeze(0)  # experts insist on a batch
     for module in modules:
         found = first_states(module(found))
-    return at_least_float32(found if states.ndim > 2 else found[0])
+    return at_least_float32(found.reshape(states.shape))  # and some of them give all tokens in one row
 
 
 def _resolve_norms(root: nn.Module, sublayer: Sublayer) -> SublayerNorms:

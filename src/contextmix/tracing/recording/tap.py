@@ -1,8 +1,10 @@
 """Listen to attention through transformers' own registry; the only file that names it.
 
-One attention function is registered. It calls the model's *own* eager attention, unchanged, and tells the active
-recorder what passed. The mask function is registered under the same name: without that, transformers drops causality
-and padding without a word. Nothing is patched, and `tapped` restores every setting afterwards.
+One attention function is registered for each attention that a model may have set. In the thread that listens it calls
+the model's *own* eager attention, or the user's function if that is what the model has set, and tells the active
+recorder what passed. In every other thread it is what the model had set. The mask function is registered under the same
+name: without that, transformers drops causality and padding without a word. Nothing is patched, and `tapped` restores
+every setting afterwards.
 """
 
 from __future__ import annotations
@@ -12,18 +14,22 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import eager_mask
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from contextmix.errors import UnsupportedModel
 from contextmix.traces.trace import Scores
 from contextmix.tracing.recording.quiet import configurations
+from contextmix.tracing.recording.turns import turn_of, undone
+from contextmix.tracing.recording.verify import close, tolerance
 
 NAME = "contextmix"
+EAGER = "eager"
 
 
 class Listener(Protocol):
@@ -44,26 +50,9 @@ class ValueEditor(Listener, Protocol):
         """Other values (batch, key-value head, key, d_head)."""
 
 
-# The tap is a setting of the model, so threads take turns; a thread that has its turn may tap again (a replay does).
-_TURNS: WeakKeyDictionary[PreTrainedModel, threading.RLock] = WeakKeyDictionary()
-_TURNS_LOCK = threading.Lock()
-
 _listener: ContextVar[Listener | None] = ContextVar("contextmix_listener", default=None)
-
-
-def tap(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
-) -> tuple[Tensor, Tensor]:
-    """Attend exactly as the model would, and tell the listener."""
-    listener = _listener.get()
-    if listener is not None and hasattr(listener, "edited"):  # a ValueEditor
-        value = listener.edited(module, query, value)
-    output, attention = own_eager(module)(module, query, key, value, attention_mask, **kwargs)
-    if listener is not None:
-        scaling = kwargs.get("scaling")
-        scores = Scores(query, key, query.shape[-1] ** -0.5 if scaling is None else float(scaling))
-        listener.heard(module, attention, value, output, scores)
-    return output, attention
+_NAMES: dict[str, str] = {}
+_NAMING = threading.Lock()
 
 
 def listening(listener: Listener) -> bool:
@@ -71,20 +60,131 @@ def listening(listener: Listener) -> bool:
     return _listener.get() is listener
 
 
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Runs that are asked for inside of a recording, by its visitor, are none of its business either."""
+    token = _listener.set(None)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+# Attention -----------------------------------------------------------------------------------------------------------
+
+
+def tap(
+    own: str, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, Tensor | None]:
+    """Attend exactly as the model would with the attention that it has set, and tell the listener if there is one."""
+    listener = _listener.get()
+    if listener is None:
+        plain: tuple[Tensor, Tensor | None] = _as_set(own, module)(module, query, key, value, attention_mask, **kwargs)
+        return plain
+    if hasattr(listener, "edited"):  # a ValueEditor
+        value = listener.edited(module, query, value)
+    attend = _as_set(own, module) if is_users(own) else own_eager(module)
+    output, attention = attend(module, query, key, value, attention_mask, **kwargs)
+    if is_users(own):
+        _refuse_other_weights(own, output, attention, value)
+    scaling = kwargs.get("scaling")
+    scores = Scores(query, key, query.shape[-1] ** -0.5 if scaling is None else float(scaling))
+    listener.heard(module, attention, value, output, scores)
+    return output, attention
+
+
 def own_eager(module: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
     """The eager attention function of the file that defines this attention class (or a class that it inherits from)."""
-    for cls in type(module).__mro__:
-        function = getattr(sys.modules.get(cls.__module__), "eager_attention_forward", None)
-        if function is not None:
-            return function  # type: ignore[no-any-return]
-    raise UnsupportedModel(
-        f"{type(module).__name__} has no eager attention of its own beside it, so contextmix cannot compute its "
-        "attention exactly as the model does. No number was produced."
-    )
+    found = _beside(module, "eager_attention_forward")
+    if found is None:
+        raise UnsupportedModel(
+            f"{type(module).__name__} has no eager attention of its own beside it, so contextmix cannot compute its "
+            "attention exactly as the model does. No number was produced."
+        )
+    return found  # type: ignore[no-any-return]
 
 
-AttentionInterface.register(NAME, tap)
-AttentionMaskInterface.register(NAME, eager_mask)
+def _as_set(own: str, module: nn.Module) -> Callable[..., Any]:
+    """The attention that a model has set, as its own file would find it."""
+    if own == EAGER:
+        return own_eager(module)
+    known: Any = _beside(module, "ALL_ATTENTION_FUNCTIONS") or ALL_ATTENTION_FUNCTIONS
+    found: Callable[..., Any] = known.get_interface(own, None)
+    return found
+
+
+def _beside(module: nn.Module, name: str) -> Any:
+    """What has this name in the file that defines a class, or one that it inherits from; None if nothing has."""
+    files = (sys.modules.get(cls.__module__) for cls in type(module).__mro__)
+    return next((found for file in files if (found := getattr(file, name, None)) is not None), None)
+
+
+def is_users(own: str) -> bool:
+    """Whether the user registered this attention. Those of transformers are the model's eager one up to rounding."""
+    function = ALL_ATTENTION_FUNCTIONS.get(own)
+    while isinstance(function, partial):
+        function = function.func
+    of_a_library = "/" in own or own.startswith("paged|")  # a kernel of the hub; many requests in one row
+    return function is not None and not of_a_library and not _module(function).startswith("transformers.")
+
+
+def _module(function: Any) -> str:
+    return getattr(function, "__module__", None) or ""
+
+
+def _refuse_other_weights(own: str, output: Any, attention: Any, value: Tensor) -> None:
+    """A function whose weights, times the values, are not what it gives: then the weights are not what it mixes."""
+    rule = "attention weights (batch, head, query, key) beside its output (batch, query, head, d_head)"
+    way = "No number was produced. Let it return them, or choose model.set_attn_implementation('eager')."
+    if not isinstance(attention, Tensor) or attention.ndim != 4:
+        raise UnsupportedModel(
+            f"The model attends with {own!r}, a function that you registered, and it returns no {rule}, so what it "
+            f"mixes cannot be recorded. {way}"
+        )
+    groups = max(1, attention.shape[1] // value.shape[1])
+    mixed = (attention.to(value.dtype) @ value.repeat_interleave(groups, dim=1)).transpose(1, 2)
+    if not close(mixed, output.reshape(mixed.shape), 10 * tolerance(value.dtype)):
+        raise UnsupportedModel(
+            f"The model attends with {own!r}, a function that you registered, and its weights times the values are not "
+            f"what it gives: it changes something on the way. An explanation by those weights would be of another "
+            f"model. {way}"
+        )
+
+
+# Masks ---------------------------------------------------------------------------------------------------------------
+
+
+def _mask(own: str, *args: Any, **kwargs: Any) -> Any:
+    """The mask for the attention that is called: eager where contextmix listens, else the one that belongs to it."""
+    if own == EAGER or (_listener.get() is not None and not is_users(own)):
+        return eager_mask(*args, **kwargs)
+    known: Any = ALL_MASK_ATTENTION_FUNCTIONS
+    return known[own](*args, **kwargs) if own in known else None  # as transformers does: an unknown name has no mask
+
+
+# Names ---------------------------------------------------------------------------------------------------------------
+
+
+def name_over(own: str | None) -> str:
+    """The setting under which attention is heard, for a model that has this one set; registered when first needed."""
+    own = own or EAGER
+    if own in _NAMES.values():
+        return own
+    with _NAMING:
+        if own not in _NAMES:
+            name = f"{NAME}-{len(_NAMES)}" if _NAMES else NAME  # not the name itself: transformers reads some of them
+            AttentionInterface.register(name, partial(tap, own))
+            AttentionMaskInterface.register(name, partial(_mask, own))
+            _NAMES[own] = name
+    return _NAMES[own]
+
+
+def own_name(setting: str | None) -> str | None:
+    """What a model has set, where its setting may be one under which attention is heard now."""
+    return next((own for own, name in _NAMES.items() if name == setting), setting)
+
+
+name_over(EAGER)
 
 
 @contextmanager
@@ -95,26 +195,34 @@ def tapped(model: PreTrainedModel, listener: Listener) -> Iterator[None]:
         UnsupportedModel: If the model computes attention outside the registry and cannot be switched.
     """
     with turn_of(model):
-        configs = configurations(model)
-        before = [config._attn_implementation for config in configs]
+        if not model._can_set_attn_implementation():
+            raise UnsupportedModel(
+                f"{model.config.model_type!r} ({type(model).__name__}) computes attention itself, outside the "
+                "attention registry of transformers, so what its heads mix cannot be recorded. No number was "
+                "produced. Use a model of another architecture, or a newer transformers if it has moved this one "
+                "to the registry."
+            )
         token = _listener.set(listener)
         try:
-            if not model._can_set_attn_implementation():  # transformers would only log a warning and go on
-                raise UnsupportedModel(
-                    f"{model.config.model_type!r} ({type(model).__name__}) computes attention itself, outside the "
-                    "attention registry of transformers, so what its heads mix cannot be recorded. No number was "
-                    "produced. Use a model of another architecture, or a newer transformers if it has moved this one "
-                    "to the registry."
-                )
-            model.set_attn_implementation(NAME)
-            yield
+            with _switched(model):
+                yield
         finally:
             _listener.reset(token)
-            for config, implementation in zip(configs, before, strict=True):
-                config._attn_implementation_internal = implementation
 
 
-def turn_of(model: PreTrainedModel) -> threading.RLock:
-    """The one lock of a model: whoever taps it, or runs it while others may, holds it."""
-    with _TURNS_LOCK:
-        return _TURNS.setdefault(model, threading.RLock())
+@contextmanager
+def _switched(model: PreTrainedModel) -> Iterator[None]:
+    """Every configuration says the name over what it said before, but those of parts that would not understand it."""
+    parts = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
+    deaf = {id(part.config) for part in parts if not part._can_set_attn_implementation()}
+    deaf -= {id(part.config) for part in parts if part._can_set_attn_implementation()}
+    before = [(one, one._attn_implementation) for one in configurations(model) if id(one) not in deaf]
+
+    def restore() -> None:
+        for config, own in before:
+            config._attn_implementation_internal = own
+
+    with undone(restore):
+        for config, own in before:
+            config._attn_implementation_internal = name_over(own)
+        yield

@@ -1,18 +1,21 @@
 """Run a half-precision model in float32 without a second copy of it: each module's weights only while it runs.
 
 In bfloat16 a sum has two to three digits, too few to tell which tensor is the sum of which others. So the anatomy is
-looked for in float32. Half-precision weights are exact in float32, and the model gets its own tensors back.
+looked for in float32. Half-precision weights are exact in float32. The model keeps its own tensors: a module's call is
+made on a twin of it that holds the same ones in float32, in the thread that asked; others run the model as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from contextmix.tracing.recording.turns import undone
 from contextmix.tracing.recording.verify import is_quantised
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -27,60 +30,96 @@ def in_float32(model: nn.Module) -> Iterator[None]:
     """
     with ExitStack() as stack:
         for module in model.modules():
-            stack.enter_context(_between_float32(module) if is_quantised(module) else _upcast(module))
+            call = _between_float32(module) if is_quantised(module) else _upcast(module)
+            if call is not None:
+                stack.enter_context(_called(module, call))
         yield
 
 
 @contextmanager
-def _between_float32(module: nn.Module) -> Iterator[None]:
+def _called(module: nn.Module, call: Callable[..., Any]) -> Iterator[None]:
+    """Calls of a module in this thread go somewhere else; no hook, which would change what other hooks read."""
+    kept, own, thread = module.__dict__, module.forward, threading.get_ident()
+    before = kept.get("forward")  # accelerate puts one there, too
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return (call if threading.get_ident() == thread else own)(*args, **kwargs)
+
+    def undo() -> None:
+        kept.pop("forward", None)
+        if before is not None:
+            kept["forward"] = before
+
+    with undone(undo):
+        kept["forward"] = forward
+        yield
+
+
+def _between_float32(module: nn.Module) -> Callable[..., Any]:
     """A quantised module computes in its own half precision; what it reads and writes stays in float32."""
     half = next((tensor.dtype for tensor in module.parameters(recurse=False) if tensor.dtype in _HALF), None)
     own = module.forward
 
-    def forward(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         if half is not None:
             args, kwargs = (_cast(one, (torch.float32,), half) for one in (args, kwargs))
         return _cast(own(*args, **kwargs), _HALF, torch.float32)
 
-    before = module.__dict__.get("forward")  # accelerate puts one there, too
-    module.forward = forward  # a hook would change what other hooks read
-    try:
-        yield
-    finally:
-        del module.forward
-        if before is not None:
-            module.forward = before
+    return call
+
+
+def _upcast(module: nn.Module) -> Callable[..., Any] | None:
+    """One module with its own weights and buffers in float32; None if none of them is in half precision."""
+    own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+    if not any(tensor.dtype in _HALF for tensor in own):
+        return None
+    run = module.__dict__.get("forward")  # someone else's: it knows the module, and would not run a twin
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = (_cast(one, _HALF, torch.float32) for one in (args, kwargs))
+        if run is None:
+            return type(module).forward(_twin(module), *args, **kwargs)
+        with _swapped(own):
+            return run(*args, **kwargs)
+
+    return call
+
+
+def _twin(module: nn.Module) -> Any:
+    """A module of the same class with the same parts, and its own weights in float32."""
+    found = object.__new__(type(module))
+    known: dict[int, Tensor] = {}
+
+    def cast(tensor: Any) -> Any:
+        if not isinstance(tensor, Tensor) or tensor.dtype not in _HALF:
+            return tensor
+        if id(tensor) not in known:
+            known[id(tensor)] = tensor.detach().float()
+        return known[id(tensor)]
+
+    for name, value in vars(module).items():
+        if name in ("_parameters", "_buffers"):
+            value = {one: cast(tensor) for one, tensor in value.items()}
+        elif type(value) is list:  # recurrent layers keep a list of their weights
+            value = [cast(one) for one in value]
+        found.__dict__[name] = value
+    found.__dict__.pop("forward", None)
+    return found
 
 
 @contextmanager
-def _upcast(module: nn.Module) -> Iterator[None]:
-    """One module's own weights and buffers, from its pre-hook to its hook."""
-    own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-    halves = [tensor for tensor in own if tensor.dtype in _HALF]
-    if not halves:
-        yield
-        return
-    stored = [tensor.data for tensor in halves]
+def _swapped(tensors: list[Tensor]) -> Iterator[None]:
+    """The tensors themselves in float32, for a call that cannot be made on a twin."""
+    stored = [(tensor, tensor.data) for tensor in tensors if tensor.dtype in _HALF]
 
-    def enter(_: nn.Module, args: Any, kwargs: Any) -> Any:
-        for tensor, data in zip(halves, stored, strict=True):
-            tensor.data = data.float()
-        return tuple(_cast(one, _HALF, torch.float32) for one in (args, kwargs))
-
-    def leave(*_: Any) -> None:
-        for tensor, data in zip(halves, stored, strict=True):
+    def undo() -> None:
+        for tensor, data in stored:
             tensor.data = data
 
-    handles = [
-        module.register_forward_pre_hook(enter, with_kwargs=True, prepend=True),
-        module.register_forward_hook(leave, always_call=True),
-    ]
-    try:
+    with undone(undo):
+        for tensor, data in stored:
+            tensor.data = data.float()
         yield
-    finally:
-        leave()
-        for handle in handles:
-            handle.remove()
 
 
 def _cast(place: Any, old: tuple[torch.dtype, ...], new: torch.dtype) -> Any:

@@ -97,19 +97,25 @@ def prove(layer: LayerTrace, ran_in: torch.dtype) -> Checks:
     return Checks(conservation, equation, layers=1)
 
 
-def parity(model: PreTrainedModel, inputs: Mapping[str, Tensor], tapped_outputs: Any) -> float:
+def parity(model: PreTrainedModel, inputs: Mapping[str, Tensor], tapped_outputs: Any, *, last_logits: int = 0) -> float:
     """How far the model's outputs under the tap are from those of a plain run, relative to the largest output.
+
+    Args:
+        model: The model.
+        inputs: What it read.
+        tapped_outputs: What it gave under the tap.
+        last_logits: With how many of the last logits; see `quiet_run`.
 
     Raises:
         TraceDoesNotAddUp: If they differ by more than the `tolerance` of the model's precision: then the model computes
             something else when its attention implementation changes, or something else on every run.
     """
-    plain, tapped = first_states(quiet_run(model, inputs)), first_states(tapped_outputs)
+    plain, tapped = first_states(quiet_run(model, inputs, last_logits=last_logits)), first_states(tapped_outputs)
     if plain is None or tapped is None:
         raise TraceDoesNotAddUp("The model gave no floating-point output to compare, so parity cannot be shown.")
     difference = float((plain - tapped).abs().max() / plain.abs().max())
     if not difference <= tolerance(plain.dtype):
-        again = first_states(quiet_run(model, inputs))
+        again = first_states(quiet_run(model, inputs, last_logits=last_logits))
         if again is None or not close(again, plain, tolerance(plain.dtype)):
             raise TraceDoesNotAddUp(
                 "The model gives other outputs on every run (it draws random numbers, such as a random mask), so a "

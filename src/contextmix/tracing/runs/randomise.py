@@ -13,6 +13,7 @@ from contextmix.errors import BadOption, UnsupportedModel
 from contextmix.traces.anatomy import Anatomy
 from contextmix.tracing.inputs.probe import default_probe
 from contextmix.tracing.recording.quiet import on_device, quiet_run
+from contextmix.tracing.recording.turns import turn_of
 from contextmix.tracing.recording.verify import is_quantised
 
 
@@ -61,7 +62,8 @@ def randomised(model: PreTrainedModel, anatomy: Anatomy, *, seed: int, from_top:
                 f"{type(model).__name__} is quantised ({path}), and random weights cannot be drawn in a form that is "
                 "made from trained ones. Load it without quantisation."
             )
-    fresh = copy.deepcopy(model)
+    with turn_of(model):  # or the copy would keep what a recording in another thread has put on it
+        fresh = copy.deepcopy(model)
     kept = set() if from_top is None else _kept_modules(fresh, anatomy, from_top)
     _part(fresh, kept)
     stay = {id(weight) for path in kept for weight in _own(fresh.get_submodule(path)).values()}

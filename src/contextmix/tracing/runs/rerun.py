@@ -24,9 +24,17 @@ from contextmix.tracing.inputs.heads import class_scores, padding_id, token_scor
 from contextmix.tracing.inputs.meaning import meaning_of
 from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.targets import Classes, choose, names_of
-from contextmix.tracing.recording.differentiable import frozen, refuse_quantised, replaced_input
-from contextmix.tracing.recording.quiet import as_called, evaluating, first_states, quiet_run, run_options
+from contextmix.tracing.recording.differentiable import frozen, refuse_gradientless, replaced_input
+from contextmix.tracing.recording.quiet import (
+    as_called,
+    evaluating,
+    first_states,
+    plain_outputs,
+    quiet_run,
+    run_options,
+)
 from contextmix.tracing.recording.record import layers_of
+from contextmix.tracing.recording.turns import before, undone
 
 
 @dataclass(frozen=True)
@@ -65,9 +73,9 @@ class Rerunner:
         """
         asked = torch.is_grad_enabled() and embeddings.requires_grad
         if asked:
-            refuse_quantised(self.model)
+            refuse_gradientless(self.model)
         tensors = {name: value.expand(len(embeddings), *value.shape[1:]) for name, value in self.tensors.items()}
-        with evaluating(self.model), frozen(self.model):
+        with evaluating(self.model), plain_outputs(self.model), frozen(self.model):
             parts = [self._scored(_rows(tensors, rows), embeddings[rows]) for rows in self._batches(tensors)]
         scores = torch.cat(parts)
         if asked and not scores.requires_grad:
@@ -114,11 +122,8 @@ class Rerunner:
         def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             seen.append(first_states(args, kwargs))  # type: ignore[arg-type]
 
-        handle = self.first_block.register_forward_pre_hook(look, with_kwargs=True)
-        try:
+        with undone(before(self.first_block, look).remove):
             outputs = quiet_run(self.model, tensors, last_logits=int(self.position == -1))
-        finally:
-            handle.remove()
         return seen[0].detach(), outputs
 
     def _scored(self, tensors: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:

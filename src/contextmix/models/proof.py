@@ -1,0 +1,76 @@
+"""What has been proved of a model as it is: found once, and forgotten when someone changes the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from contextmix.traces.anatomy import Anatomy
+from contextmix.traces.encoder_decoder import EncoderDecoderAnatomy
+from contextmix.tracing.recording.quiet import on_device, quiet_run
+from contextmix.tracing.recording.users_hooks import Hooks, state_of
+from contextmix.tracing.recording.verify import parity
+
+
+class Proof:
+    """Of one model: that a recorded run gives what a plain one gives, and what the user's hooks change.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model, self.compared = model, False
+        self._state: Any = None
+        self._hooks: list[Hooks] | None = None
+
+    def is_of_another_model(self, anatomy: Anatomy) -> bool:
+        """Whether hooks, modules or attention of the blocks are others than when this was last asked.
+
+        Weights may change freely: they are looked up in every run.
+        """
+        stacks = _stacks(self.model, anatomy)
+        before, self._state = self._state, [state_of(stack, paths) for stack, paths in stacks]
+        if before is None or before == self._state:
+            return False
+        self.compared, self._hooks, self._state = False, None, None
+        return True
+
+    @contextmanager
+    def watching(self, anatomy: Anatomy, probe: Callable[[], Mapping[str, Tensor]]) -> Iterator[None]:
+        """Refuse what a run gives if the user's hooks change more in it than they did on the probe.
+
+        Raises:
+            UnsupportedModel: With the modules; see `Hooks`.
+        """
+        if self._hooks is None:
+            self._hooks = [
+                Hooks(stack, paths, lambda: quiet_run(self.model, on_device(self.model, probe())))
+                for stack, paths in _stacks(self.model, anatomy)
+            ]
+        with ExitStack() as stack:
+            for hooks in self._hooks:
+                stack.enter_context(hooks.seen())
+            yield
+
+    def compare(self, inputs: Mapping[str, Tensor], outputs: Any, last_logits: int) -> None:
+        """Once: that the outputs of a recorded run are those of a plain one.
+
+        Raises:
+            TraceDoesNotAddUp: If they are not; see `parity`.
+        """
+        if not self.compared:
+            parity(self.model, on_device(self.model, inputs), outputs, last_logits=last_logits)
+            self.compared = True
+
+
+def _stacks(model: PreTrainedModel, anatomy: Anatomy) -> list[tuple[Any, list[str]]]:
+    """Each stack of blocks: what their paths begin at, and the paths."""
+    paths = [block.path for block in anatomy.blocks]
+    if not isinstance(anatomy, EncoderDecoderAnatomy):
+        return [(model, paths)]
+    return [(model.get_encoder(), paths), (model, [block.path for block in anatomy.decoder])]
