@@ -19,6 +19,7 @@ NAMED = [
     cm.aggregate,
     cm.mixing_ratio,
     cm.compare,
+    cm.load,
     cm.TracedModel.explore,
     cm.TracedEncoderDecoder.explore,
     cm.TracedModel.trace,
