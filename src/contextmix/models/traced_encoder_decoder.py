@@ -24,6 +24,7 @@ from contextmix.options.catalogue import (
     BatchSize,
     Continuation,
     Contrast,
+    Generation,
     MaxNewTokens,
     MaxWritten,
     Memory,
@@ -85,6 +86,7 @@ class TracedEncoderDecoder(TracedModel):
         sampling_rate: SamplingRate = None,
         batch_size: BatchSize = 8,
         max_new_tokens: MaxWritten = MAX_NEW_TOKENS,
+        generation: Generation = None,
     ) -> Any:
         """Run the model on a source and what it writes, and keep what every layer of both stacks mixed.
 
@@ -101,7 +103,7 @@ class TracedEncoderDecoder(TracedModel):
             BadInput: If the output is empty, or the model cannot write one.
             TooLong: If the source or the output is longer than the model reads.
         """
-        stacks = TwoStacks(self, truncate, sampling_rate, output, max_new_tokens)
+        stacks = TwoStacks(self, truncate, sampling_rate, output, max_new_tokens, generation)
         return stacks.one_or_all(source, [stacks.traced(pair) for pair in stacks.read(source)])
 
     @partial(takes, also=Writing)
@@ -144,7 +146,7 @@ class TracedEncoderDecoder(TracedModel):
         refuse_joint(plan)
         if target is not None:
             raise BadOption(f"target={target!r} names a class, and this model writes tokens: choose one with query=….")
-        stacks = TwoStacks(self, truncate, sampling_rate, output, how["max_new_tokens"])
+        stacks = TwoStacks(self, truncate, sampling_rate, output, how["max_new_tokens"], how["generation"])
         pairs = stacks.read(source)
         stacks.refuse_query(pairs, query)  # before the work, not after it
         return stacks.one_or_all(source, [stacks.joint(pair, [plan], query, layers)[plan.name] for pair in pairs])
@@ -161,6 +163,7 @@ class TracedEncoderDecoder(TracedModel):
         aggregation: Aggregation = None,
         layers: ShownLayers = None,
         memory_budget: Memory = MEMORY_BUDGET,
+        generation: Generation = None,
         **options: Any,
     ) -> TokenMap:
         """One row per new token, as for a model of one stack: `explain` by another name.
@@ -183,6 +186,7 @@ class TracedEncoderDecoder(TracedModel):
         if is_list(prompt):
             raise BadInput(f"One prompt is continued at a time; {len(prompt)} were given.")
         how: dict[str, Any] = {"output": continuation, "max_new_tokens": max_new_tokens, "layers": layers, **options}
+        how["generation"] = generation
         found: TokenMap = self.explain(prompt, method, aggregation=aggregation, **how)
         return found
 
@@ -198,6 +202,7 @@ class TracedEncoderDecoder(TracedModel):
         sampling_rate: SamplingRate = None,
         output: Output = None,
         max_new_tokens: MaxWritten = MAX_NEW_TOKENS,
+        generation: Generation = None,
     ) -> Comparison:
         """Several methods on one source and output: the row of one written token by each; see `TracedModel.compare`.
 
@@ -205,7 +210,7 @@ class TracedEncoderDecoder(TracedModel):
             source: A text, or model inputs for one sequence.
             methods: Recipes, or mixing maps (of which the last layer is taken).
         """
-        stacks = TwoStacks(self, truncate, sampling_rate, output, max_new_tokens)
+        stacks = TwoStacks(self, truncate, sampling_rate, output, max_new_tokens, generation)
         return stacks.compare(source, methods, query, target)
 
     @takes
@@ -224,7 +229,7 @@ class TracedEncoderDecoder(TracedModel):
             An `Exploration`, or a list of them: queries are the written tokens, keys the source and what was read.
         """
         options = filled(ExploreWrittenOptions, asked, "explore")
-        reading = (options[name] for name in ("truncate", "sampling_rate", "output", "max_new_tokens"))
+        reading = (options[name] for name in ("truncate", "sampling_rate", "output", "max_new_tokens", "generation"))
         return TwoStacks(self, *reading).explore(source, methods, options)
 
     def check(self, source: Any = None) -> CheckReport:

@@ -23,6 +23,7 @@ from contextmix.options.catalogue import (
     BatchSize,
     Continuation,
     Contrast,
+    Generation,
     MaxNewTokens,
     Memory,
     MethodName,
@@ -161,6 +162,7 @@ class TracedModel(LoadedModel):
         aggregation: Aggregation = None,
         layers: ShownLayers = None,
         memory_budget: Memory = MEMORY_BUDGET,
+        generation: Generation = None,
         **options: Any,
     ) -> TokenMap:
         """Which tokens made each new token? One row per token with which a causal language model continues, greedily.
@@ -192,7 +194,7 @@ class TracedModel(LoadedModel):
             ((' little', ' g', 'ir'), (3, 12))
         """
         plan = make_plan(method, aggregation, options)
-        how = continuation, contrast, layers, memory_budget
+        how = continuation, contrast, layers, memory_budget, generation
         return explained_generation(self, plan, prompt, max_new_tokens, *how)
 
     @takes

@@ -15,6 +15,7 @@ from contextmix.options.catalogue import (
     Dtype,
     Engine,
     FirstQuery,
+    Generation,
     GoldTarget,
     Heads,
     IdField,
@@ -184,6 +185,7 @@ class Writing(Computing, total=False):
     """The same of an encoder–decoder."""
 
     max_new_tokens: MaxWritten
+    generation: Generation
 
 
 class ExploreOptions(TypedDict, total=False):
@@ -205,3 +207,4 @@ class ExploreWrittenOptions(ExploreOptions, total=False):
 
     output: Output
     max_new_tokens: MaxWritten
+    generation: Generation

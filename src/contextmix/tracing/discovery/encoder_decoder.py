@@ -94,9 +94,9 @@ def _refuse_mixing_after(encoder: PreTrainedModel, source: Mapping[str, Tensor],
     """What the decoder attends to must be the last block's output, token by token."""
     with in_float32(encoder):
         diary = keep_diary(encoder, source)
-        states = first_states(quiet_run(encoder, source))
+    # Of the same run: another attention implementation rounds otherwise, in a trained Whisper by more than is allowed.
+    states = max(diary.calls, key=lambda call: call.ended).wrote
     wrote = max((call for call in diary.calls if call.path == last), key=lambda call: call.ended).wrote
-    assert states is not None  # an encoder gives hidden states
     allowed = tolerance(states.dtype)
     after = [call for call in diary.calls if close(call.read, wrote, allowed) and close(call.wrote, states, allowed)]
     if not close(wrote, states, allowed) and not any(_is_per_token(call, allowed) for call in after):
