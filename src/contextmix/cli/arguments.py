@@ -18,6 +18,7 @@ from contextmix.options.catalogue import (
     MODEL,
     Continuation,
     Contrast,
+    Generation,
     MaxNewTokens,
     MethodName,
     Output,
@@ -87,6 +88,7 @@ class ExplainFlags(Loading, Explaining, Contrasting, total=False):
     layers: ShownLayers
     position: Position
     output: Output
+    generation: Generation
     truncate: Truncate
 
 
@@ -97,6 +99,7 @@ class GenerateFlags(Precision, Explaining, total=False):
     max_new_tokens: MaxNewTokens
     continuation: Continuation
     contrast: Contrast
+    generation: Generation
 
 
 class CompareFlags(Loading, Contrasting, total=False):

@@ -46,7 +46,7 @@ def explain(
     given.refuse_output(picture, force, (".png",), "--picture")
     given.refuse_output(html_file, force, PAGES, "--html")
     plan = given.selected(asked["method"], options)
-    options |= {name: asked[name] for name in ("output", "position") if asked[name] is not None}
+    options |= {name: asked[name] for name in ("output", "position", "generation") if asked[name] is not None}
     traced = given.load_model(asked)
     # One row is cheaper than all of them, but a file holds them all, and a word's row is the mean of its pieces' rows.
     whole = plan.of_model or asked["words"] or json_file is not None or html_file is not None
@@ -86,7 +86,7 @@ def generate(
     traced = given.load_model(asked)
     # A mixing map has a row per layer: the last one is shown, and a file holds them all.
     every = plan.of_model or plan.aggregation is not None or json_file is not None
-    written = {name: asked[name] for name in ("max_new_tokens", "continuation", "contrast")}
+    written = {name: asked[name] for name in ("max_new_tokens", "continuation", "contrast", "generation")}
     layers = None if every else [-1]
     result = traced.explain_generation(source, asked["method"], layers=layers, **written, **options)
     result = result.words() if asked["words"] else result

@@ -7,7 +7,7 @@ the new token's own score.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ def explained_generation(
     contrast: bool,
     layers: Any,
     memory_budget: int,
+    generation: Mapping[str, Any] | None,
     add_special_tokens: bool | None = None,
 ) -> TokenMap:
     """What a causal language model says after a prompt, explained; see `TracedModel.explain_generation`."""
@@ -52,7 +53,7 @@ def explained_generation(
     with loaded.turn:
         added = bool(add_special_tokens) if is_chat(prompt) else add_special_tokens
         speaker = Speaker(loaded.model, loaded.tokenizer, loaded.limit, added)
-        done = speaker.goes_on(prompts[0], max_new_tokens, continuation)
+        done = speaker.goes_on(prompts[0], max_new_tokens, continuation, generation)
     if plan.of_model:
         asked = steps_of(done, contrast=contrast)
         steps = [loaded.attribute(read, plan, target, None, memory_budget) for read, target in asked]
@@ -147,4 +148,5 @@ def of_maps(done: Generated, whole: TokenMap) -> TokenMap:
 
 def _notes(done: Generated, contrast: bool) -> dict[str, Any]:
     found = {"prompt_tokens": done.start, "greedy": done.greedy, "probabilities": list(done.probabilities)}
+    found |= {"settings": dict(done.settings)} if done.settings else {}
     return {"generation": {**found, "foil_ids": list(done.runners_up)} if contrast else found}

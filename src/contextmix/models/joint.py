@@ -96,6 +96,8 @@ class JointMaps:
         found = found if query is None else found.row(query)
         written = "generated" if target.generated else "given"
         notes = {**self.notes(), "source_tokens": len(source), "output": written}
+        if target.generated:
+            notes["generation"] = target.generation
         if self.quantity is Quantity.SHARE:
             notes["source_share"] = source_share(found.values, len(source)).tolist()
         return found.derive(provenance=found.provenance.noting(**notes))

@@ -26,6 +26,7 @@ from contextmix.options.catalogue import (
     Continuation,
     Contrast,
     ExploredMethods,
+    Generation,
     MaxNewTokens,
     MaxWritten,
     Memory,
@@ -92,6 +93,7 @@ class TracedEncoderDecoder(TracedModel):
         batch_size: BatchSize = 8,
         max_new_tokens: MaxWritten = MAX_NEW_TOKENS,
         add_special_tokens: AddSpecialTokens = None,
+        generation: Generation = None,
     ) -> Any:
         """Run the model on a source and what it writes, and keep what every layer of both stacks mixed.
 
@@ -108,8 +110,8 @@ class TracedEncoderDecoder(TracedModel):
             BadInput: If the output is empty, or the model cannot write one.
             TooLong: If the source or the output is longer than the model reads.
         """
-        own = output, max_new_tokens
-        stacks = TwoStacks(self, truncate, sampling_rate, *own, add_special_tokens=add_special_tokens)
+        own = {"output": output, "max_new_tokens": max_new_tokens, "generation": generation}
+        stacks = TwoStacks(self, truncate, sampling_rate, **own, add_special_tokens=add_special_tokens)
         return stacks.one_or_all(source, [stacks.traced(pair) for pair in stacks.read(source)])
 
     @partial(takes, also=Writing)
@@ -153,8 +155,8 @@ class TracedEncoderDecoder(TracedModel):
         refuse_joint(plan)
         if target is not None:
             raise BadOption(f"target={target!r} names a class, and this model writes tokens: choose one with query=….")
-        written = output, how["max_new_tokens"]
-        stacks = TwoStacks(self, truncate, sampling_rate, *written, add_special_tokens=how["add_special_tokens"])
+        own = {name: how[name] for name in ("max_new_tokens", "generation", "add_special_tokens")}
+        stacks = TwoStacks(self, truncate, sampling_rate, output=output, **own)
         pairs = stacks.read(source)
         stacks.refuse_query(pairs, query)  # before the work, not after it
         return stacks.one_or_all(source, [stacks.joint(pair, [plan], query, layers)[plan.name] for pair in pairs])
@@ -172,6 +174,7 @@ class TracedEncoderDecoder(TracedModel):
         aggregation: Aggregation = None,
         layers: ShownLayers = None,
         memory_budget: Memory = MEMORY_BUDGET,
+        generation: Generation = None,
         **options: Any,
     ) -> TokenMap:
         """One row per new token, as for a model of one stack: `explain` by another name.
@@ -194,6 +197,7 @@ class TracedEncoderDecoder(TracedModel):
         if is_list(prompt):
             raise BadInput(f"One prompt is continued at a time; {len(prompt)} were given.")
         how: dict[str, Any] = {"output": continuation, "max_new_tokens": max_new_tokens, "layers": layers, **options}
+        how["generation"] = generation
         found: TokenMap = self.explain(prompt, method, aggregation=aggregation, **how)
         return found
 
@@ -211,6 +215,7 @@ class TracedEncoderDecoder(TracedModel):
         output: Output = None,
         max_new_tokens: MaxWritten = MAX_NEW_TOKENS,
         add_special_tokens: AddSpecialTokens = None,
+        generation: Generation = None,
     ) -> Comparison:
         """Several methods on one source and output: the row of one written token by each; see `TracedModel.compare`.
 
@@ -218,8 +223,8 @@ class TracedEncoderDecoder(TracedModel):
             source: A text, or model inputs for one sequence.
             methods: Recipes, or mixing maps (of which the last layer is taken).
         """
-        own = output, max_new_tokens
-        stacks = TwoStacks(self, truncate, sampling_rate, *own, add_special_tokens=add_special_tokens)
+        own = {"output": output, "max_new_tokens": max_new_tokens, "generation": generation}
+        stacks = TwoStacks(self, truncate, sampling_rate, **own, add_special_tokens=add_special_tokens)
         return stacks.compare(source, methods, query, target)
 
     @takes
@@ -239,7 +244,7 @@ class TracedEncoderDecoder(TracedModel):
             An `Exploration`, or a list of them: queries are the written tokens, keys the source and what was read.
         """
         options = filled(ExploreWrittenOptions, asked, "explore")
-        names = "truncate", "sampling_rate", "output", "max_new_tokens", "add_special_tokens"
+        names = "truncate", "sampling_rate", "output", "max_new_tokens", "generation", "add_special_tokens"
         return TwoStacks(self, **{name: options[name] for name in names}).explore(source, methods, options)
 
     @undisturbed

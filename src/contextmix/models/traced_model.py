@@ -25,6 +25,7 @@ from contextmix.options.catalogue import (
     Continuation,
     Contrast,
     ExploredMethods,
+    Generation,
     MaxNewTokens,
     Memory,
     MethodName,
@@ -175,6 +176,7 @@ class TracedModel(LoadedModel):
         aggregation: Aggregation = None,
         layers: ShownLayers = None,
         memory_budget: Memory = MEMORY_BUDGET,
+        generation: Generation = None,
         **options: Any,
     ) -> TokenMap:
         """Which tokens made each new token? One row per token with which a causal language model continues, greedily.
@@ -207,7 +209,7 @@ class TracedModel(LoadedModel):
         """
         reading, own = parted(Encoding, options, "explain_generation")
         plan = make_plan(method, aggregation, own)
-        how = continuation, contrast, layers, memory_budget
+        how = continuation, contrast, layers, memory_budget, generation
         return explained_generation(self, plan, prompt, max_new_tokens, *how, reading["add_special_tokens"])
 
     @takes

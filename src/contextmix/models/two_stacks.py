@@ -43,10 +43,12 @@ class TwoStacks(Stacks[Pair]):
     Attributes:
         output: What it is to have written; None to let it write by itself. For a list of sources, a list.
         max_new_tokens: The most that it writes itself.
+        generation: Settings of its generation.
     """
 
     output: Any = None
     max_new_tokens: int = MAX_NEW_TOKENS
+    generation: Mapping[str, Any] | None = None
 
     usual = USUAL_JOINT
 
@@ -63,6 +65,8 @@ class TwoStacks(Stacks[Pair]):
         fed = source.get("decoder_input_ids") if isinstance(source, Mapping) else None
         if fed is not None and self.output is not None:
             raise BadOption("The decoder is told by decoder_input_ids and by output what it wrote. Leave one out.")
+        if self.generation and (fed is not None or self.output is not None):
+            raise BadOption("What was written is given, so nothing is generated, and settings of it mean nothing.")
         if fed is not None:
             source = {name: value for name, value in source.items() if name != "decoder_input_ids"}
         inputs = self.encoded(source)
@@ -87,7 +91,7 @@ class TwoStacks(Stacks[Pair]):
             inputs = on_device(model, encoder_inputs(model, one.tensors))
             if fed is not None:
                 return read(model, tokenizer, inputs, fed)
-            return generated(model, tokenizer, inputs, self.max_new_tokens)
+            return generated(model, tokenizer, inputs, self.max_new_tokens, self.generation)
 
     def probe(self, source: Any) -> dict[str, Tensor]:
         """See `Stacks`; what the decoder reads is never what its blocks were found on."""

@@ -171,6 +171,15 @@ Told = Annotated[
 MAX_NEW = Option("The most tokens that the model writes itself.", default=MAX_NEW_TOKENS)
 MaxWritten = Annotated[int, MAX_NEW]
 MaxNewTokens = Annotated[int, MAX_NEW.but(default=10)]
+Generation = Annotated[
+    Mapping[str, Any] | None,
+    Option(
+        "Setting of the model's own generation, such as language=en or num_beams=4.",
+        python="Here: name → value, as for the model's generate.",
+        otherwise="those of the model, without sampling and beams",
+        spelling=PAIRS,
+    ),
+]
 Output = Annotated[
     Any,
     Option(

@@ -16,6 +16,7 @@ from contextmix.options.catalogue import (
     Dtype,
     Engine,
     FirstQuery,
+    Generation,
     GoldTarget,
     Heads,
     IdField,
@@ -195,6 +196,7 @@ class Writing(Explaining, total=False):
     """The same of an encoder–decoder."""
 
     max_new_tokens: MaxWritten
+    generation: Generation
 
 
 class ExploreOptions(Encoding, total=False):
@@ -216,3 +218,4 @@ class ExploreWrittenOptions(ExploreOptions, total=False):
 
     output: Output
     max_new_tokens: MaxWritten
+    generation: Generation

@@ -46,7 +46,7 @@ def layers_of(text: str, flag: str = "--layers") -> Any:
         raise BadOption(f"{flag} takes 'all' or numbers with commas such as 0,5 or -1; got {text!r}.") from None
 
 
-def options_of(texts: Sequence[str], _: str = "--option") -> dict[str, Any]:
+def options_of(texts: Sequence[str], flag: str = "--option") -> dict[str, Any]:
     """``name=value`` texts as options; a value is read as JSON where it is JSON, such as 3, true or [0,1].
 
     Example:
@@ -57,7 +57,7 @@ def options_of(texts: Sequence[str], _: str = "--option") -> dict[str, Any]:
     for one in texts:
         name, sign, value = one.partition("=")
         if not sign:
-            raise BadOption(f"--option takes name=value, such as distance=euclidean; got {one!r}.")
+            raise BadOption(f"{flag} takes name=value, such as distance=euclidean; got {one!r}.")
         try:
             found[name] = json.loads(value)
         except ValueError:

@@ -9,7 +9,8 @@ A decoder block is two steps of mixing, one after the other, and each of them is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from contextmix.errors import BadOption, WrongShape
@@ -109,12 +110,14 @@ class Target:
     Attributes:
         start: The token that the decoder begins with.
         written: The tokens that it writes, in order, with their ids; position t of the decoder predicts token t.
-        generated: Whether the model wrote them itself, greedily.
+        generated: Whether the model wrote them itself.
+        generation: What it wrote then (ids, and the text without marks) and how it was asked to (settings).
     """
 
     start: Tokens
     written: Tokens
     generated: bool = False
+    generation: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         by = "by the model itself" if self.generated else "as given"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.targets import texts_of
 from contextmix.tracing.inputs.texts import encode
 from contextmix.tracing.recording.quiet import quiet_run
-from contextmix.tracing.runs.greedy import greedily
+from contextmix.tracing.runs.greedy import own_writing
 
 Continuation = str | Sequence[int]
 """What is explained in place of what the model would say: a text that goes on where the prompt ends, or token ids."""
@@ -31,9 +31,10 @@ class Generated:
     Attributes:
         inputs: Both together, labelled.
         start: The position of the first new token.
-        greedy: Whether the model chose the new tokens.
+        greedy: Whether the model chose the new tokens, each the likeliest one.
         probabilities: What the model gave each new token.
         runners_up: For each new token the most probable other one.
+        settings: How the model was asked to choose them; nothing where they were given.
     """
 
     inputs: Inputs
@@ -41,6 +42,7 @@ class Generated:
     greedy: bool
     probabilities: tuple[float, ...]
     runners_up: tuple[int, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def tokens(self) -> Tokens:
@@ -70,13 +72,20 @@ class Speaker:
     limit: int | None
     add_special_tokens: bool | None = None
 
-    def goes_on(self, prompt: Inputs, max_new_tokens: int, continuation: Continuation | None) -> Generated:
+    def goes_on(
+        self,
+        prompt: Inputs,
+        max_new_tokens: int,
+        continuation: Continuation | None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Generated:
         """A prompt with what the model, or the user, goes on with.
 
         Args:
             prompt: One sequence of token ids.
             max_new_tokens: How many tokens the model may say; it stops earlier at its end token.
             continuation: What to explain instead.
+            settings: Of the model's generation; see `own_writing`.
 
         Raises:
             BadInput: If the prompt is no token ids, or the continuation is empty or merges with the prompt.
@@ -91,17 +100,26 @@ class Speaker:
         start = len(prompt.tokens)
         new = None if continuation is None else self._given(prompt.tokens, continuation)
         self._refuse_count(max_new_tokens if new is None else len(new), start)
-        new = self._greedy(prompt.tensors["input_ids"], max_new_tokens) if new is None else new
+        made: Mapping[str, Any] = {}
+        if new is None:
+            new, made = self._own(prompt.tensors["input_ids"], max_new_tokens, settings)
+        elif settings:
+            raise BadOption("What follows is given, so nothing is generated, and settings of it mean nothing.")
         ids = torch.tensor([*prompt.tokens.ids, *new])
         labels = labelled(self.tokenizer, prompt.tokens, new)
         inputs = Inputs(labels, {"input_ids": ids}, len(ids), notes=prompt.notes)
-        return Generated(inputs, start, continuation is None, *self._chances(ids, start))
+        greedy = continuation is None and not made.get("do_sample") and made.get("num_beams") == 1
+        return Generated(inputs, start, greedy, *self._chances(ids, start), made)
 
-    def _greedy(self, ids: Tensor, count: int) -> list[int]:
-        """What the model says by itself: its own `generate`; see `greedily`."""
-        whole: Any = self.model
-        found = greedily(whole.generate, whole, {"input_ids": ids.unsqueeze(0).to(whole.device)}, count)
-        return found[len(ids) :]
+    def _own(self, ids: Tensor, count: int, settings: Mapping[str, Any] | None) -> tuple[list[int], Mapping[str, Any]]:
+        """What the model says by itself, and how it was asked to; see `own_writing`."""
+        found = own_writing(self.model, {"input_ids": ids.unsqueeze(0).to(self.model.device)}, count, settings)
+        if found.ids[: len(ids)] != ids.tolist() or len(found.ids) == len(ids):
+            raise BadInput(
+                f"{type(self.model).__name__} gave no tokens that follow the prompt. Say with continuation=… what it "
+                "wrote."
+            )
+        return found.ids[len(ids) :], found.settings
 
     def _given(self, prompt: Tokens, continuation: Continuation) -> list[int]:
         """The ids of what the user wants explained."""

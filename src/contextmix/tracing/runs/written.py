@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from contextmix.traces.encoder_decoder import Target, joined, part_of
 from contextmix.tracing.inputs.encode import length_limit, split
 from contextmix.tracing.inputs.texts import encode
 from contextmix.tracing.recording.quiet import quiet_run
-from contextmix.tracing.runs.greedy import greedily
+from contextmix.tracing.runs.greedy import own_writing
 
 Output = str | Sequence[int] | Tensor
 """What can be given as written: a text, or the ids of its tokens as the tokenizer ends them."""
@@ -87,12 +86,25 @@ def read(model: PreTrainedModel, tokenizer: Any, inputs: Mapping[str, Tensor], d
     return Target(part_of(tokens, 0, 1), joined(part_of(tokens, 1, len(tokens)), following))
 
 
-def generated(model: PreTrainedModel, tokenizer: Any, inputs: Mapping[str, Tensor], max_new_tokens: int) -> Target:
-    """What the model itself writes, greedily, under its own rules (forced and suppressed tokens).
+def generated(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    inputs: Mapping[str, Tensor],
+    max_new_tokens: int,
+    settings: Mapping[str, Any] | None = None,
+) -> Target:
+    """What the model itself writes, by its own ``generate`` and under its own rules (forced and suppressed tokens).
+
+    Args:
+        model: The model.
+        tokenizer: For labels; may be None.
+        inputs: What the encoder reads, with a batch axis of one.
+        max_new_tokens: The most that it writes.
+        settings: Of its generation; see `own_writing`.
 
     Raises:
         BadInput: If the model cannot write.
-        BadOption: If it is to write less than one token.
+        BadOption: If it is to write less than one token, or refuses a setting.
     """
     if max_new_tokens < 1:
         raise BadOption(f"max_new_tokens={max_new_tokens} lets the model write nothing; give at least 1.")
@@ -104,13 +116,15 @@ def generated(model: PreTrainedModel, tokenizer: Any, inputs: Mapping[str, Tenso
         )
     limit = target_limit(model, tokenizer)
     count = max_new_tokens if limit is None else min(max_new_tokens, limit)
-    # Whisper's own generate() cuts long sounds and drops what it forces; the common one keeps every token.
-    common = partial(GenerationMixin.generate, writer)
-    ids = greedily(common, model, inputs, count, min_length=0, return_timestamps=None)
+    done = own_writing(model, inputs, count, settings, limit)
+    ids = done.ids
     if len(ids) < 2:
         raise BadInput("The model wrote nothing at all, so there is nothing to explain. Give output=…")
     start, written = (_labelled(model, tokenizer, part, None) for part in (ids[:1], ids[1:]))
-    return Target(start, _with_words(tokenizer, written), generated=True)
+    made = {"ids": ids, "settings": dict(done.settings)}
+    if tokenizer is not None:
+        made["text"] = tokenizer.decode(ids, skip_special_tokens=True)
+    return Target(start, _with_words(tokenizer, written), generated=True, generation=made)
 
 
 def start_id(model: PreTrainedModel, written: Tokens) -> int:
