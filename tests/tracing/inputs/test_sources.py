@@ -138,7 +138,8 @@ def test_a_line_break_is_no_part_of_the_next_word(text: str):
         tokens = encode(tokenizer, text, None).tokens
         words = tokens.merged()[0].pieces
         behind = [place + 1 for place, piece in enumerate(tokens.pieces) if piece.endswith("\n")]
-        assert behind and all(tokens.words[place] != tokens.words[place - 1] for place in behind)
+        assert behind
+        assert all(tokens.words[place] != tokens.words[place - 1] for place in behind)
         assert [word for word in words if word.strip() and word != "<s>"] == text.split()
 
 
