@@ -18,12 +18,12 @@ def _one_thread():
         yield
 
 
-PAIR = ("a deep film .", "the film was good .")
+PAIR = {"text": "a deep film .", "text_pair": "the film was good ."}
 UNKNOWN = 1
 
 
 def inputs_of(text) -> dict[str, torch.Tensor]:
-    texts = (text,) if isinstance(text, str) else text
+    texts = (text,) if isinstance(text, str) else tuple(text.values())
     found = tokenizer()(*texts, return_tensors="pt")
     return {name: found[name] for name in ("input_ids", "token_type_ids")}
 

@@ -15,7 +15,7 @@ import contextmix as cm
 from contextmix.errors import BadInput, BadOption, NotInVocabulary, UnsupportedModel, WrongShape
 from contextmix.models.predictor import predictor, removable
 
-PAIR = ("a deep film .", "the film was good .")
+PAIR = {"text": "a deep film .", "text_pair": "the film was good ."}
 REMOVALS = ["mask", "delete", "unknown", "pad"]
 each_removal = pytest.mark.parametrize("removal", REMOVALS)
 

@@ -71,7 +71,7 @@ def test_the_server_describes_its_requests_with_the_same_words():
 
 def test_every_declared_option_is_taken_by_a_verb():
     taken = [id(one.option) for kind in vars(sets).values() if isinstance(kind, type) for one in _of(kind)]
-    functions = [inspect.unwrap(one) for one in NAMED]
+    functions = [inspect.unwrap(one) for one in [*NAMED, cm.load]]
     taken += [id(one.option) for function in functions for one in declared(function).values()]
     known = {name: one.__metadata__[0] for name, one in vars(catalogue).items() if hasattr(one, "__metadata__")}
     cli = {"MethodName", "OwnOptions", "Words"}  # flags of explain and generate

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tests.tracing.tiny import ROUNDOFF, build, token_ids, vivid
+from tests.tracing.tiny import ROUNDOFF, build, token_ids, vivid, word_pieces
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLTextModel
 
 import contextmix as cm
@@ -100,8 +100,22 @@ def test_occlusion_reads_them_where_a_token_is_replaced_and_refuses_to_leave_one
         table = other.bert.embeddings.position_embeddings.weight
         table[:7] = table[ODD[0]].clone()
     given = {"input_ids": IDS[0], "position_ids": ODD[0]}
+    found = cm.load(model, word_pieces()).explain(given, "occlusion", replace="unknown").values
+    true = cm.load(other, word_pieces()).explain({"input_ids": IDS[0]}, "occlusion", replace="unknown").values
+    assert abs(found - true).max() <= 1e-4 * abs(true).max()
     with pytest.raises(BadInput, match=r"came with position_ids.*Replace the token"):
         cm.load(model).explain(given, "occlusion", replace="delete")
+
+
+@pytest.mark.parametrize("positions", [PACKED, ODD])
+def test_gradients_of_rotated_positions_are_those_of_the_models_own_call(positions: torch.Tensor):
+    """Here positions enter in every block, not in the embeddings alone."""
+    model = build("llama", "ForCausalLM")
+    found = cm.load(model).explain({"input_ids": IDS[0], "position_ids": positions[0]}, "gradient_inputs", target=9)
+    leaf = model.get_input_embeddings()(IDS).detach().requires_grad_()
+    model(inputs_embeds=leaf, position_ids=positions).logits[0, -1, 9].backward()
+    true = (leaf.grad * leaf.detach())[0].norm(dim=-1).numpy()
+    assert abs(found.values - true).max() <= 1e-4 * true.max()
 
 
 @pytest.mark.parametrize(

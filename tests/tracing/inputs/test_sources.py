@@ -135,7 +135,11 @@ def test_a_replacement_without_an_embedding_is_refused():
 @pytest.mark.parametrize("text", ["a\nfilm", "a film\ndeep a", "a\n\nfilm"])
 def test_a_line_break_is_no_part_of_the_next_word(text: str):
     for tokenizer in (byte_pairs(), cm.load("demo-decoder").tokenizer):
-        words = encode(tokenizer, text, None).tokens.merged()[0].pieces
+        tokens = encode(tokenizer, text, None).tokens
+        words = tokens.merged()[0].pieces
+        behind = [place + 1 for place, piece in enumerate(tokens.pieces) if piece.endswith("\n")]
+        assert behind
+        assert all(tokens.words[place] != tokens.words[place - 1] for place in behind)
         assert [word for word in words if word.strip() and word != "<s>"] == text.split()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import isclass, isroutine
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def given_readers(given: Any, model: PreTrainedModel) -> tuple[Any, Any]:
             "mask, padding or the unknown. Wrap it: transformers.PreTrainedTokenizerFast(tokenizer_object=…, "
             "mask_token=…, pad_token=…, unk_token=…), or name the folder that it comes from."
         )
-    if tokenizer is not None and not (callable(tokenizer) and hasattr(tokenizer, "convert_ids_to_tokens")):
+    if tokenizer is not None and (not callable(tokenizer) or isroutine(tokenizer) or isclass(tokenizer)):
         raise BadOption(
             f"The tokenizer is a {type(tokenizer).__module__}.{type(tokenizer).__name__}. Give a tokenizer of "
             "transformers, an image processor or a feature extractor, or the name or folder of one."

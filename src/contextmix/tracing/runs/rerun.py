@@ -169,9 +169,9 @@ class Rerunner:
         for name, value in self.tensors.items():
             if name not in found:
                 per_token = token_axis(name, value[0], own.shape[1]) is not None
-                if per_token and name == "position_ids" and (kept is not None or length != own.shape[1]):
+                if name == "position_ids" and length != own.shape[1]:
                     raise BadInput(_UNNUMBERED)
-                if per_token and kept is not None:
+                if per_token and kept is not None and length != own.shape[1]:
                     found[name] = value[0][kept.to(value.device)]
                 elif per_token and length != own.shape[1]:
                     found[name] = _alike(name, value).expand(batch, length, *value.shape[2:])
