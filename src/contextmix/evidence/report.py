@@ -18,6 +18,7 @@ from contextmix.maths.shapes import cut
 from contextmix.results.files import make_folder, write_atomically
 from contextmix.views.figures.canvas import encoded, pyplot
 from contextmix.views.figures.latex import escape
+from contextmix.views.terminal.plain import readable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -98,7 +99,7 @@ class Report:
 
     def show(self, console: Console | None = None) -> None:
         """Print title, tables and summary."""
-        console = console or Console()
+        console = readable(console)
         console.print(Text(self.title, "bold"))
         for table in (one for one in self.tables if not one.aside):
             console.print()

@@ -10,6 +10,7 @@ from contextmix.results.exploration import Exploration
 from contextmix.tokens.pieces import printable
 from contextmix.views.drawing.exploration import first_row, said
 from contextmix.views.terminal import maps
+from contextmix.views.terminal.plain import readable
 
 STRONGEST = 3
 """Tokens that are named of each method."""
@@ -22,7 +23,7 @@ def show(exploration: Exploration, console: Console | None = None) -> None:
         exploration: Any.
         console: Where to; left out, the standard output.
     """
-    console = console or Console()
+    console = readable(console)
     if exploration.prediction:
         console.print(Text(said(exploration) + "\n"))
     maps.show(first_row(exploration, next(iter(exploration.maps))), console=console)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from contextmix.views.drawing.colours import background
 from contextmix.views.drawing.picture import Picture, picture, spelled
 from contextmix.views.drawing.scene import elsewhere, marks, strongest, ticks
 from contextmix.views.terminal.parts import Bars, Folded, Key, coloured, cut
+from contextmix.views.terminal.plain import readable
 
 GRID_LIMIT = 25
 """Most tokens that are shown as a table of queries and keys."""
@@ -89,11 +89,7 @@ def show(
 
 def show_on(console: Console | None, drawn: RenderableType) -> None:
     """Print what was drawn, also where the encoding lacks some of its signs."""
-    console = console or Console()
-    if not console.encoding.startswith("utf") and isinstance(console.file, io.TextIOWrapper):
-        # A bar or a letter that the encoding lacks becomes "?"; the numbers stay readable.
-        console.file.reconfigure(errors="replace")
-    console.print(drawn)
+    readable(console).print(drawn)
 
 
 def _sentence(drawn: Picture) -> Text:

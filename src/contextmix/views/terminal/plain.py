@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import io
+
+from rich.console import Console
 
 NAME = "contextmix.plain"
 """Of the way to encode, for ``reconfigure(errors=NAME)``."""
@@ -26,6 +29,18 @@ _PLAIN = {
     "²": "^2",
     "█": "#",
 }
+
+
+def readable(console: Console | None) -> Console:
+    """A console that prints whatever it is given.
+
+    Args:
+        console: Left out, the standard output.
+    """
+    console = console or Console()
+    if isinstance(console.file, io.TextIOWrapper):
+        console.file.reconfigure(errors=NAME)
+    return console
 
 
 def plain(failure: UnicodeError) -> tuple[str | bytes, int]:
