@@ -27,8 +27,9 @@ from contextmix.evidence.report import Report, Table
 from contextmix.results.provenance import Provenance
 from contextmix.tokens.pieces import Tokens
 from contextmix.tokens.places import Frames, Patches
+from contextmix.views.drawing.picture import picture
 
-HOSTILE = ("<script>alert(1)</script>", "\x1b[2J", "a\nb\r\n", "\u202egnp", "\ud800", "'\"&", "{{ x }}", "é" * 5000)
+HOSTILE = ("<script>alert(1)</script>", "\x1b[2J", "a\nb\r\n", "\u202egnp", "\ud800", "'\"&", "{{ x }}", "é" * 400)
 LINES, WIDTH = 10, 120
 SMALL = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
@@ -60,6 +61,22 @@ def t5() -> Any:
     return T5ForConditionalGeneration(config).eval()
 
 
+REACHED = {
+    "CheckReport",
+    "Checks",
+    "Origin",
+    "Provenance",
+    "TokenMap",
+    "Tokens",
+    "Trace",
+    "LayerTrace",
+    "Block",
+    "Norm",
+}
+REACHED |= {"Parts", "Scores", "BlockStates", "Sublayer", "NormPlace", "BlockAnatomy"}
+ONE_STACK = {"Anatomy", "Comparison", "Exploration", "TracedModel"}
+TWO_STACKS = {"EncoderDecoderTrace", "TracedEncoderDecoder", "EncoderDecoderAnatomy", "DecoderBlockAnatomy", "Target"}
+REACHED_OF = {"encoder": ONE_STACK, "decoder": ONE_STACK, "encoder-decoder": TWO_STACKS}
 FAMILIES = {"encoder": bert, "decoder": gpt2, "encoder-decoder": t5}
 
 
@@ -76,21 +93,17 @@ def held(family: str, count: int) -> Iterator[Any]:
     """All that a session with a model gives, with hostile tokens wherever tokens can be given."""
     model = cm.load(FAMILIES[family]())
     inputs = {"input_ids": torch.arange(count)[None] % 37 + 3}
-    # A map of rows of 500 tokens and all layers is asked for by name; the others are cheap.
     methods = ["globenc", "norm_encoder"]
     yield model
     yield model.check()
     if family == "encoder-decoder":
-        inputs["decoder_input_ids"] = torch.tensor([[0, 5, 6, 7]])
-        model = cm.load(model.model)
-        ids = {"input_ids": inputs["input_ids"]}
-        yield model.trace(ids, output=[5, 6, 7])
-        explained = model.explain(ids, "globenc", output=[5, 6, 7])
+        yield model.trace(inputs, output=[5, 6, 7])
+        explained = model.explain(inputs, "globenc", output=[5, 6, 7])
     else:
-        yield model.trace(inputs)
-        explained = model.explain(inputs, "globenc")
-        yield model.explain(inputs, "norm_encoder")
-        maps = {name: renamed(model.explain(inputs, name)) for name in methods}
+        yield model.trace(inputs)[0]
+        explained = model.explain(inputs, "globenc")[0]
+        yield model.explain(inputs, "norm_encoder")[0]
+        maps = {name: renamed(model.explain(inputs, name)[0]) for name in methods}
         yield cm.Comparison(
             {HOSTILE[0] + name: one.row(0, None if "layer" not in one.dims else -1) for name, one in maps.items()}
         )
@@ -112,7 +125,7 @@ def reached(thing: Any, seen: set[type], deep: int = 0) -> Iterator[Any]:
         return
     seen.add(type(thing))
     yield thing
-    for name in dir(thing) if ours and deep < 4 else ():
+    for name in dir(thing) if ours and deep < 6 else ():
         if not name.startswith("_"):
             try:
                 found = getattr(thing, name)
@@ -161,15 +174,7 @@ def test_all_that_a_model_gives_prints_on_a_screen(family: str, count: int):
         for thing in reached(one, kinds):
             assert_prints(thing)
     names = {kind.__name__ for kind in kinds}
-    assert names >= {"Anatomy", "CheckReport", "Checks", "Origin", "Provenance", "TokenMap", "Tokens"} - (
-        {"Anatomy"} if family == "encoder-decoder" else set()
-    )
-    assert names >= (
-        {"EncoderDecoderTrace", "TracedEncoderDecoder", "EncoderDecoderAnatomy", "DecoderBlockAnatomy", "Target"}
-        if family == "encoder-decoder"
-        else {"Comparison", "Exploration", "TracedModel", "BlockAnatomy"}
-    )
-    assert names >= {"Trace", "LayerTrace", "Block", "Norm", "Parts", "Scores", "BlockStates", "Sublayer", "NormPlace"}
+    assert names >= (REACHED | REACHED_OF[family]), REACHED | REACHED_OF[family] - names
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -199,6 +204,22 @@ def test_what_matters_is_said():
     assert repr(compared.rows["globenc"].provenance).startswith(
         "<Provenance globenc (norm_encoder + rollout) of 'demo'; "
     )
+
+
+def test_of_many_tokens_a_comparison_shows_the_strongest():
+    row = cm.load("demo").explain("a deep film .").row(0)
+    many = row.derive(tokens=Tokens(tuple(map(str, range(500)))), values=np.arange(500.0))
+    html = cm.Comparison({"one": many})._repr_html_()
+    assert html.count("<tr>") == 1 + 20
+    assert ">499<" in html
+    assert ">479<" not in html
+    assert "The 20 strongest of 500 tokens" in html
+
+
+def test_a_page_makes_the_labels_of_its_columns_once():
+    """They were made anew for each cell: 500 tokens took minutes."""
+    found = picture(cm.load("demo").explain("a deep film .").row(0))
+    assert found.columns is found.columns
 
 
 def test_a_comparison_is_a_coloured_table_in_a_notebook():

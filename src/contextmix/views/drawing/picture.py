@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -49,9 +50,9 @@ class Picture:
     signed: bool
     caption: tuple[str, ...]
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
-        """Label of each column, printable."""
+        """Label of each column, printable; made once, as a page asks for it in each of its cells."""
         return tuple(map(printable, self.keys.pieces))
 
 
