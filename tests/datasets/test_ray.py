@@ -19,7 +19,10 @@ from contextmix.errors import BadOption, BadRow, Interrupted
 from contextmix.models.loaded_model import MEMORY_BUDGET
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # it sets options of its own that are old
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # it sets options of its own that are old
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray 2.40 leaves files and processes to Python's collector
+]
 
 ROWS, SHARDS = 64, range(8)
 SETTINGS = {"shard_size": 8, "batch_tokens": 64, "progress": False}

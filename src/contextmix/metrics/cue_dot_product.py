@@ -34,7 +34,8 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:
     """
     if reason := one_sided(rationale) or _no_shares(scores):
         return Scored(None, reason)
-    scaled = scores / scores.max()  # a sum of huge numbers would overflow
+    with np.errstate(over="ignore"):  # no quotient exceeds 1; NumPy 1.26 warns falsely where the largest is subnormal
+        scaled = scores / scores.max()  # a sum of huge numbers would overflow
     return Scored(min(1.0, float(scaled[rationale].sum() / scaled.sum())))
 
 
