@@ -13,7 +13,7 @@ COMPILE = $(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 .DELETE_ON_ERROR:
-.PHONY: demo test campaign check types bench sweep explorer docs clean
+.PHONY: demo test campaign check types oldest newest bench sweep explorer docs clean
 
 demo: .venv/.runtime
 	@$(BIN)/contextmix explain "a deep and meaningful film ."
@@ -33,6 +33,22 @@ check: .venv/.dev
 
 types: .venv/.dev
 	$(BIN)/mypy
+
+# By hand, not in CI: gigabytes, in an environment of their own that is made anew. The oldest versions that pyproject.toml
+# allows, or the newest of everything; every extra that users install; and the tests that need nothing else.
+OWN_EXTRAS := plot,image,notebook,datasets,speech,serve,ray,test
+OWN_TESTS := tests src/contextmix $(addprefix --ignore=tests/,browser docs examples serve/test_page.py) \
+	--deselect=tests/serve/test_served.py::test_the_description_is_true_and_nothing_breaks_the_server
+
+oldest: PINS = build/oldest/bin/python scripts/lower_bounds.py
+newest: PINS = true
+oldest newest:
+	rm -rf build/$@
+	@$(MAKE) --no-print-directory build/$@/bin/python
+	@$(PINS) > build/$@/pins.txt
+	@build/$@/bin/python scripts/torch_first.py build/$@/pins.txt build/$@/constraints.txt
+	build/$@/bin/python $(INSTALL) -c build/$@/constraints.txt -e '.[$(OWN_EXTRAS)]'
+	build/$@/bin/python -m pytest -q $(PYTEST_ARGS) $(OWN_TESTS)
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/run.py

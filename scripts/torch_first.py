@@ -17,8 +17,8 @@ from pathlib import Path
 PIN = re.compile(r"^torch==(.*)\n", re.MULTILINE)
 NOTICE = """\
 On Linux, pip may now download PyTorch with gigabytes of CUDA packages. A machine without a GPU does not need them.
-To get PyTorch's CPU build instead, press Ctrl-C, find its address at https://pytorch.org/get-started/locally/
-(Linux, Pip, Python, CPU), and give it to make:  make ... TORCH="{torch} --index-url ADDRESS"
+To get PyTorch's CPU build instead, press Ctrl-C, choose it at https://pytorch.org/get-started/locally/ (Linux, Pip,
+Python, CPU), and give make what the guide says after "pip install":  make ... TORCH="{torch} ..."
 """
 
 

@@ -1,9 +1,43 @@
-"""What `make` installs: a PyTorch that stays, and a word before a large download."""
+"""What `make` installs: pins and lower bounds that agree, and a PyTorch that stays."""
 
+import re
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 from scripts import torch_first
+from scripts.lower_bounds import PYPROJECT, pins
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+
+
+def versions(lines: Iterator[str]) -> dict[str, Version]:
+    read = [Requirement(line) for line in lines]
+    return {canonicalize_name(one.name): Version(next(iter(one.specifier)).version) for one in read}
+
+
+def test_every_lower_bound_is_pinned_and_the_constraints_obey_it():
+    oldest = versions(pins(PROJECT))
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    newest = versions(line for line in lines if not line.startswith("#"))
+    assert len(oldest) >= 35
+    assert [name for name, version in oldest.items() if not version <= newest[name]] == []
+
+
+def test_extras_of_our_own_are_no_pins():
+    project = {"name": "ours", "dependencies": ["a>=1"], "optional-dependencies": {"x": ["ours[y]", "b[c]>=2.1"]}}
+    assert list(pins(project)) == ["a==1", "b==2.1"]
+
+
+@pytest.mark.parametrize("requirement", ["a", "a<2", "a>=1,<2", "a>=1; python_version < '3.13'"])
+def test_a_requirement_without_one_lower_bound_is_refused(requirement: str):
+    with pytest.raises(SystemExit, match=re.escape(repr(requirement))):
+        list(pins({"name": "ours", "dependencies": [requirement], "optional-dependencies": {}}))
 
 
 @pytest.fixture
@@ -37,13 +71,13 @@ def test_a_large_download_is_announced_and_the_pin_installed(tmp_path: Path, pip
     assert pip == [["-c", str(tmp_path / "pins.txt"), "torch==9.9"]]
     said = capsys.readouterr().err
     assert "gigabytes of CUDA packages" in said
-    assert 'TORCH="torch==9.9 --index-url ADDRESS"' in said
+    assert 'TORCH="torch==9.9 ..."' in said
 
 
 def test_torch_is_what_the_user_says(tmp_path: Path, pip: list[list[str]], capsys, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("TORCH", "torch --index-url ADDRESS")
+    monkeypatch.setenv("TORCH", "torch --extra ADDRESS")
     assert put(tmp_path, "torch==1.0\n") == "torch==9.9+cpu\n"
-    assert pip == [["torch", "--index-url", "ADDRESS"]]
+    assert pip == [["torch", "--extra", "ADDRESS"]]
     assert capsys.readouterr().err == "Keeping torch 9.9+cpu; pins.txt names 1.0.\n"
 
 

@@ -59,8 +59,8 @@ def against(first: str, outcomes: Mapping[str, Outcomes], *, seed: int = 0) -> p
 
     Example:
         >>> found = against("a", {"a": [0.9] * 8, "b": [0.5] * 8, "c": [0.9, 0.8] * 4})
-        >>> found.loc["b", "difference"].round(2), found["p_holm"].tolist()
-        (np.float64(0.4), [0.015625, 0.125])
+        >>> round(float(found.loc["b", "difference"]), 2), found["p_holm"].tolist()
+        (0.4, [0.015625, 0.125])
     """
     others = [name for name in outcomes if name != first]
     tests = [paired_test(outcomes[first], outcomes[name], seed=seed) for name in others]

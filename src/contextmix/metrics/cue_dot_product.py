@@ -35,7 +35,8 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:
     """
     if reason := one_sided(rationale) or _no_shares(scores):
         return Scored(None, reason)
-    scaled = scores / scores.max()  # a sum of huge numbers would overflow
+    with np.errstate(over="ignore"):  # no quotient exceeds 1; NumPy 1.26 warns falsely where the largest is subnormal
+        scaled = scores / scores.max()  # a sum of huge numbers would overflow
     share = float(scaled[rationale].sum() / scaled.sum())
     return Scored(number_within(share, 0, 1, added=2 * len(scores)))
 

@@ -21,10 +21,12 @@ from contextmix.options.catalogue import MEMORY_BUDGET
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 pytestmark = [
     pytest.mark.campaign,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
-]  # it sets options of its own that are old
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # it sets options of its own that are old
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray 2.40 leaves files and processes to Python's collector
+]
 
 ROWS, SHARDS = 64, range(8)
+ACTORS = (b"ray::MapWorker", b"ray::_MapWorker", b"ray::MapBatches")  # so Ray names their processes; the last two: 2.40
 SETTINGS = {"shard_size": 8, "batch_tokens": 64, "progress": False}
 
 
@@ -55,7 +57,7 @@ def actors() -> list[int]:
     found = []
     for line in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if line.read_bytes().startswith(b"ray::MapWorker"):
+            if line.read_bytes().startswith(ACTORS):
                 found.append(int(line.parent.name))
         except OSError:  # it has just ended
             continue
