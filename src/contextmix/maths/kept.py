@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -25,6 +25,12 @@ class kept(cached_property[T]):
         >>> Square().area
         9
     """
+
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> kept[T]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: Any = None) -> T: ...
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """The value, from the object's own dictionary from the second time on."""
