@@ -37,11 +37,29 @@ def greedily(
     return found
 
 
+_ONE_ROW: dict[str, Any] = {
+    "do_sample": False,
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "max_length": None,
+    "return_dict_in_generate": False,
+    "output_scores": False,
+    "output_logits": False,
+    "output_attentions": False,
+    "output_hidden_states": False,
+    "prompt_lookup_num_tokens": None,
+    "cache_implementation": None,
+    "early_stopping": False,
+}
+"""Settings that choose another way of writing, or ask for more than ids; those of rules (forced tokens …) stay."""
+
+
 def _rules(model: PreTrainedModel, max_new_tokens: int, rules: Mapping[str, Any]) -> GenerationConfig:
     """The model's settings of generation with some of them changed, in a copy."""
     own: Any = copy.deepcopy(model.generation_config)
     end = own.eos_token_id[0] if isinstance(own.eos_token_id, list) else own.eos_token_id
     padding = next(number for number in (own.pad_token_id, end, 0) if number is not None)  # unused: one sequence
-    own.update(do_sample=False, num_beams=1, max_length=None, return_dict_in_generate=False)
+    for name, value in _ONE_ROW.items():  # one by one: `update` would refuse what is only half changed
+        setattr(own, name, value)
     own.update(max_new_tokens=max_new_tokens, pad_token_id=padding, **rules)
     return own  # type: ignore[no-any-return]
