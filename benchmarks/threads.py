@@ -26,13 +26,7 @@ import torch
 import contextmix as cm
 from contextmix.errors import UnsupportedModel
 
-TEXTS = (
-    "a good film",
-    "dull and slow .",
-    "a deep and meaningful film , though slow at times .",
-    "the worst hour of my life",
-    "Once upon a time , there was a little girl",
-)
+TEXTS = ("a good film", "dull and slow .", "Once upon a time there was a girl")
 ROUNDING = 1e-4  # of the largest number; attention is added up in another order while a recording has it switched
 
 

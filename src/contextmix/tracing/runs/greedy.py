@@ -142,6 +142,23 @@ def _run(
         return generate(**options)
 
 
+_ONE_ROW: dict[str, Any] = {
+    "do_sample": False,
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "max_length": None,
+    "return_dict_in_generate": True,
+    "output_scores": False,
+    "output_logits": False,
+    "output_attentions": False,
+    "output_hidden_states": False,
+    "prompt_lookup_num_tokens": None,
+    "cache_implementation": None,
+    "early_stopping": False,
+}
+"""Settings that choose another way of writing, or ask for more than ids; those of rules (forced tokens …) stay."""
+
+
 def _rules(
     model: PreTrainedModel, inputs: Mapping[str, Tensor], max_new_tokens: int, rules: Mapping[str, Any]
 ) -> tuple[GenerationConfig, dict[str, Any]]:
@@ -149,7 +166,8 @@ def _rules(
     own: Any = copy.deepcopy(model.generation_config)
     end = own.eos_token_id[0] if isinstance(own.eos_token_id, list) else own.eos_token_id
     padding = next(number for number in (own.pad_token_id, end, 0) if number is not None)  # unused: one sequence
-    own.update(do_sample=False, num_beams=1, max_length=None, num_return_sequences=1, return_dict_in_generate=True)
+    for name, value in _ONE_ROW.items():  # one by one: `update` would refuse what is only half changed
+        setattr(own, name, value)
     own.update(max_new_tokens=max_new_tokens, pad_token_id=padding)
     begun = 1 if getattr(model.config, "is_encoder_decoder", False) else inputs["input_ids"].shape[1]
     shortest = {"min_length": begun + max_new_tokens, "min_new_tokens": max_new_tokens}  # no more than the most
