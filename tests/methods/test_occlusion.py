@@ -103,7 +103,7 @@ def test_a_linear_model_loses_each_tokens_term():
 def test_a_small_memory_takes_the_texts_in_pieces_and_gives_the_same_numbers():
     model, sizes = bert(), []
     traced = cm.load(model, tokenizer())
-    traced.anatomy()
+    traced.explain(TEXT)  # the parts are found, and a plain run is compared with a recorded one, once
     model.classifier.register_forward_hook(lambda module, args, output: sizes.append(len(output)))
     whole = traced.explain(TEXT, method="occlusion").values
     assert sizes == [1, 8]  # the clean text, and one for each token

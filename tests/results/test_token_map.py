@@ -12,6 +12,7 @@ from contextmix.errors import (
     BadInput,
     BadOption,
     NotFinite,
+    UnknownName,
     UnknownPosition,
     UnknownToken,
     WrongQuantity,
@@ -137,7 +138,7 @@ def test_layers_need_their_axis():
 
 
 def test_a_quantity_that_does_not_exist():
-    with pytest.raises(ValueError, match="length"):
+    with pytest.raises(UnknownName, match="length"):
         key_map([1.0], quantity="length")
 
 

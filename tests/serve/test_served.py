@@ -38,12 +38,12 @@ def expected(text: Any, *methods: str, **more: Any) -> dict[str, Any]:
     [
         (FILM, {"query": "film", "target": "negative", "against": "positive"}),
         ("<script>alert(1)</script> \u202e\u200b\U0001f600 \"'&", {"heads": True}),
-        (("a good film", "a bad one"), {"query": -1}),
+        ({"text": "a good film", "text_pair": "a bad one"}, {"query": -1}),
     ],
 )
 def test_the_answer_is_what_explore_gives(served: Served, text: Any, more: dict[str, Any]):
     methods = ("globenc", "attention", "gradient_inputs")
-    first, second = (text, None) if isinstance(text, str) else text
+    first, second = (text, None) if isinstance(text, str) else text.values()
     found = served.exhibit(served.begin(first, methods, pair=second, **more))
     own = {key: value for key, value in more.items() if key not in ("target", "against")}
     contrast = {"target": (more["target"], more["against"])} if "target" in more else {}

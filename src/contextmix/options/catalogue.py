@@ -78,6 +78,7 @@ ExploredMethods = Annotated[
     METHODS.but(
         help="Names from 'contextmix methods'; the first one is shown first.",
         otherwise="what one run of the model gives, and gradient_inputs where there is a score to explain",
+        lenient=True,
     ),
 ]
 MapName = Annotated[str, METHOD.but(help="Name of a mixing map, from 'contextmix methods'.", default=None)]
@@ -111,6 +112,7 @@ TARGET = Option(
     python="Two of them explain how far the first is above the second.",
     otherwise="the predicted one",
     spelling=TEXT,
+    lenient=True,
 )
 Target = Annotated[Asked, TARGET]
 GoldTarget = Annotated[
@@ -156,7 +158,7 @@ AddSpecialTokens = Annotated[
         otherwise="it does, unless the text already holds them",
     ),
 ]
-SamplingRate = Annotated[int | None, Option("Samples per second, for a sound that does not say it.")]
+SamplingRate = Annotated[int | None, Option("Samples per second, for a sound that does not say it.", lenient=True)]
 BatchSize = Annotated[int, Option("Sequences of equal length that run together.", default=8)]
 Memory = Annotated[
     int, Option("Bytes that a method of the whole model may use for its own tensors.", default=MEMORY_BUDGET)

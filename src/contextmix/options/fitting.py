@@ -63,7 +63,7 @@ def _first(value: Any, kinds: Sequence[Any]) -> Any:
 
 
 def _number(value: Any, _: Any) -> int:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or getattr(value, "shape", ()) != ():  # torch would take a list of one for a number
         raise _Unfit
     try:
         return operator.index(value)

@@ -142,7 +142,8 @@ def test_all_classes_at_once_and_words(demo, tmp_path):
 def test_pairs_of_texts(demo, tmp_path):
     rows = [{"premise": one, "hypothesis": other} for one, other in PAIRS]
     found = measured(rows, tmp_path, model=demo, methods=["globenc", "decompx"], pair_field="hypothesis", query=2)
-    for number, pair in enumerate(PAIRS):
+    for number, (one, other) in enumerate(PAIRS):
+        pair = {"text": one, "text_pair": other}
         assert_same_map(found.row(number, "globenc"), row_of(demo, pair, "globenc", query=2))
         assert_close(found.row(number, "decompx").values, demo.explain(pair, "decompx").values.astype(np.float32))
         assert found.row(number, "globenc").tokens.spans is None
@@ -237,7 +238,7 @@ def test_a_masked_language_model_explains_its_only_mask(demo, tmp_path):
         ({"methods": []}, "one or more different methods"),
         ({"methods": ["globenc", "globenc"]}, "one or more different methods"),
         ({"target": "positive"}, "means nothing to globenc"),
-        ({"methods": "decompx", "query": 1}, "only a language model scores"),
+        ({"methods": "decompx", "query": 1}, "only a language model or a classifier of tokens scores"),
         ({"methods": "decompx", "layers": "all"}, "no layers to choose"),
         ({"methods": "decompx", "maps": True}, "no maps to choose"),
         ({"options": {"norm": {"heads": "each"}}}, "norm, which is not among"),

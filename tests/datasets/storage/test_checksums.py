@@ -25,7 +25,7 @@ def out(whole, tmp_path):
     return tmp_path / "out"
 
 
-def flip(path, at=0.4):
+def flip(path, at=0.2):
     """One bit, far from the footer."""
     content = bytearray(path.read_bytes())
     content[int(len(content) * at)] ^= 4
@@ -56,7 +56,7 @@ def test_the_manifest_holds_the_checksum_of_every_file(out):
     assert manifest_of(out)["checksums"] == wanted
 
 
-@pytest.mark.parametrize("at", [0.05, 0.4, 0.6])
+@pytest.mark.parametrize("at", [0.05, 0.2, 0.3])
 @pytest.mark.parametrize("name", ["shards/00001.parquet", "maps/00001-000.safetensors"])
 def test_a_flipped_bit_is_told_and_repaired(demo, out, whole, calls, name, at):
     flip(out / name, at)
@@ -121,7 +121,7 @@ def test_a_folder_without_checksums_opens_and_gets_them(demo, out, whole, calls)
 
 def test_without_checksums_a_damaged_page_is_told_by_its_own(out):
     without_checksums(out)
-    flip(out / "shards" / "00001.parquet", 0.4)
+    flip(out / "shards" / "00001.parquet", 0.2)
     with pytest.raises(BadFile, match=r"shards/00001\.parquet"):
         cm.open_run(out).to_pandas()
 

@@ -12,6 +12,7 @@ from contextmix.errors import BadOption, UnsupportedModel
 from contextmix.models.predictor import predictor
 
 TEXT, QUESTION = "a deep film .", ("a deep film .", "the film was good .")
+PAIR = {"text": QUESTION[0], "text_pair": QUESTION[1]}
 MASK = 4
 
 
@@ -121,22 +122,22 @@ def test_the_start_and_the_end_of_an_answer_are_explained(target):
     plain = model(**own)
     torch.testing.assert_close(score, getattr(plain, f"{target}_logits")[0, place])
     (gradient,) = torch.autograd.grad(score, embedded)
-    found = traced.explain(QUESTION, "gradient_inputs", position=place, target=target)
+    found = traced.explain(PAIR, "gradient_inputs", position=place, target=target)
     np.testing.assert_allclose(found.values, (gradient * embedded)[0].norm(dim=-1).detach(), rtol=1e-9)
     assert found.provenance.notes["target"] == target
     assert found.provenance.notes["position"] == place
-    parts = traced.explain(QUESTION, "decompx", position=place, target=target)
+    parts = traced.explain(PAIR, "decompx", position=place, target=target)
     assert parts.values.sum() == pytest.approx(score.item(), abs=1e-9)
 
 
 def test_an_answer_must_be_asked_for_fully_and_has_no_probability():
     traced = cm.load(build("bert", "ForQuestionAnswering"), tokenizer())
     with pytest.raises(BadOption, match=r"scores at each token.*position=…"):
-        traced.explain(QUESTION, "gradient_inputs")
+        traced.explain(PAIR, "gradient_inputs")
     with pytest.raises(BadOption, match="0: start, 1: end"):
-        traced.explain(QUESTION, "gradient_inputs", position=3)
+        traced.explain(PAIR, "gradient_inputs", position=3)
     with pytest.raises(BadOption, match="score='logit'"):
-        traced.explain(QUESTION, "occlusion", position=3, target="end")
+        traced.explain(PAIR, "occlusion", position=3, target="end")
 
 
 def test_a_letter_at_a_frame_is_explained():
@@ -162,7 +163,7 @@ def test_several_choices_at_once_are_refused_and_the_part_below_the_head_reads_o
     model = build("bert", "ForMultipleChoice")
     with pytest.raises(UnsupportedModel, match=r"all choices.*contextmix\.load\(model\.bert, tokenizer\)"):
         cm.load(model, tokenizer())
-    assert cm.load(model.bert, tokenizer()).explain(QUESTION).shape == (12, 12)
+    assert cm.load(model.bert, tokenizer()).explain(PAIR).shape == (12, 12)
 
 
 def test_a_classifier_without_padding_reads_texts_of_equal_length(tmp_path):

@@ -279,7 +279,7 @@ def test_a_child_does_not_wait_for_the_threads_of_torch(monkeypatch: pytest.Monk
 
 
 def test_a_model_that_cannot_be_switched_is_left_alone():
-    model = build("gptj")
+    model = build("bloom")
     known = settings(model)
     with pytest.raises(UnsupportedModel, match="computes attention itself"), tapped(model, None):
         pass
