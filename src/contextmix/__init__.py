@@ -19,19 +19,10 @@ if TYPE_CHECKING:
     from contextmix.evidence.evaluate import evaluate
     from contextmix.evidence.reproduce import reproduce
     from contextmix.models.check import CheckReport
+    from contextmix.models.tables import aggregations, methods, metrics, models
     from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
     from contextmix.models.traced_model import TracedModel
-    from contextmix.models.verbs import (
-        aggregate,
-        aggregations,
-        compare,
-        load,
-        measure,
-        methods,
-        metrics,
-        mixing_ratio,
-        models,
-    )
+    from contextmix.models.verbs import aggregate, compare, load, measure, mixing_ratio
     from contextmix.results.comparison import Comparison
     from contextmix.results.exploration import Exploration
     from contextmix.results.provenance import Provenance, Quantity
@@ -79,6 +70,7 @@ __all__ = [
 
 _HOMES = (
     "models.verbs",
+    "models.tables",
     "models.check",
     "models.traced_model",
     "models.traced_encoder_decoder",

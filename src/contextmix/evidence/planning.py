@@ -16,7 +16,7 @@ from contextmix.evidence.cost import Costs, measured_costs, typical
 from contextmix.evidence.experiment import Setup
 from contextmix.evidence.streamed import source_of
 from contextmix.models.predictor import predictor
-from contextmix.options.catalogue import Asked, OfEach, Removal
+from contextmix.options.values import Asked, OfEach, Removal
 from contextmix.plugins.scoring import METRICS
 from contextmix.tracing.inputs.targets import speaks
 

@@ -18,7 +18,7 @@ from contextmix.evidence.experiment import Experiment, Setup
 from contextmix.evidence.report import Figure, Report, Table
 from contextmix.models.predictor import predictor, removable
 from contextmix.models.traced_model import TracedModel
-from contextmix.options.catalogue import Removal
+from contextmix.options.values import Removal
 from contextmix.plugins.contracts import Scored
 from contextmix.plugins.papers import MOHEBBI_2023
 from contextmix.plugins.scoring import METRICS

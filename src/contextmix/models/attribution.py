@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import BadOption
 from contextmix.options.asked import plain_target
-from contextmix.options.catalogue import Asked
+from contextmix.options.values import Asked
 from contextmix.plugins.plan import Plan
 from contextmix.results.provenance import Provenance
 from contextmix.results.token_map import TokenMap

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
 from contextmix.errors import BadOption
-from contextmix.options.catalogue import Progress
+from contextmix.options.values import Progress
 from contextmix.plugins.plan import METHODS, Plan, make_plan
 from contextmix.plugins.selection import Selection
 from contextmix.results.exploration import Exploration

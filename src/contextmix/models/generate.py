@@ -17,7 +17,7 @@ from contextmix.errors import BadInput, BadOption, TraceDoesNotAddUp, Unsupporte
 from contextmix.models.attribution import until
 from contextmix.models.explain import explained, refuse_axes
 from contextmix.models.loaded_model import LoadedModel
-from contextmix.options.catalogue import Asked
+from contextmix.options.values import Asked
 from contextmix.plugins.plan import Plan
 from contextmix.results.token_map import TokenMap
 from contextmix.tracing.inputs.chats import is_chat

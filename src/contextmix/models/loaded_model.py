@@ -18,7 +18,7 @@ from contextmix.maths.kept import kept
 from contextmix.models.attribution import Subject, attributed, masks, said
 from contextmix.models.batch import BatchMaps, Measuring, Wanted
 from contextmix.models.proof import Proof
-from contextmix.options.catalogue import MEMORY_BUDGET, Asked
+from contextmix.options.values import MEMORY_BUDGET, Asked
 from contextmix.plugins.plan import Plan
 from contextmix.results.provenance import library_versions
 from contextmix.results.token_map import TokenMap

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from contextmix.errors import BadInput, BadOption, UnsupportedModel, WrongShape
 from contextmix.models.traced_model import TracedModel
-from contextmix.options.catalogue import Removal
+from contextmix.options.values import Removal
 from contextmix.plugins.contracts import Predict
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.meaning import probabilities

@@ -18,8 +18,6 @@ from contextmix.models.joint import refuse_joint
 from contextmix.models.traced_model import TracedModel
 from contextmix.models.two_stacks import TwoStacks
 from contextmix.options.catalogue import (
-    MAX_NEW_TOKENS,
-    MEMORY_BUDGET,
     AddSpecialTokens,
     Aggregation,
     BatchSize,
@@ -42,6 +40,7 @@ from contextmix.options.catalogue import (
 )
 from contextmix.options.option import filled, parted, takes
 from contextmix.options.sets import Encoding, ExploreWrittenOptions, Writing
+from contextmix.options.values import MAX_NEW_TOKENS, MEMORY_BUDGET
 from contextmix.plugins.plan import make_plan
 from contextmix.results.comparison import Comparison
 from contextmix.results.token_map import TokenMap

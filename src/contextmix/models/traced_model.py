@@ -18,7 +18,6 @@ from contextmix.models.generate import explained_generation
 from contextmix.models.loaded_model import LoadedModel
 from contextmix.models.one_stack import OneStack
 from contextmix.options.catalogue import (
-    MEMORY_BUDGET,
     AddSpecialTokens,
     Aggregation,
     BatchSize,
@@ -40,6 +39,7 @@ from contextmix.options.catalogue import (
 )
 from contextmix.options.option import filled, parted, takes
 from contextmix.options.sets import Encoding, Explaining, ExploreOptions
+from contextmix.options.values import MEMORY_BUDGET
 from contextmix.plugins.plan import make_plan
 from contextmix.results.comparison import Comparison
 from contextmix.results.token_map import TokenMap

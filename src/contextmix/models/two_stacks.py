@@ -17,7 +17,7 @@ from contextmix.models.explore import USUAL_JOINT, Request, Steps
 from contextmix.models.joint import JointMaps, refuse_joint
 from contextmix.models.loaded_model import own_probe
 from contextmix.models.stacks import Stacks
-from contextmix.options.catalogue import MAX_NEW_TOKENS
+from contextmix.options.values import MAX_NEW_TOKENS
 from contextmix.plugins.plan import Plan
 from contextmix.results.exploration import Exploration
 from contextmix.results.token_map import TokenMap

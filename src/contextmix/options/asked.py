@@ -6,7 +6,7 @@ from typing import Any
 
 from contextmix.errors import BadOption
 from contextmix.maths.whole import whole_number
-from contextmix.options.catalogue import Asked
+from contextmix.options.values import Asked
 
 
 def plain_target(asked: Any) -> Asked:

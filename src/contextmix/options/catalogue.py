@@ -1,39 +1,28 @@
 """Every option that people choose: its type, default, check and help text, once for all verbs that take it.
 
-Where an option means something else than usual for a verb, that stands here too, with `Option.but`. Which verb takes
-which options: `contextmix.options.sets`.
+What an option means for one verb alone stands here too, with `Option.but`. Who takes which: `contextmix.options.sets`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, get_args
 
 from contextmix.options.option import Option, at_least, one_of
 from contextmix.options.spelling import ALL_OR_NAMES, LAYERS, MIB, NAMES, PAIRS, TEXT, TEXTS, TOKEN
-
-Asked: TypeAlias = int | str | tuple[int | str, int | str] | None
-"""A score to explain: one by name or number, two to contrast, or None for the predicted one."""
-Removal: TypeAlias = Literal["mask", "delete", "unknown", "pad"]
-"""What stands in the place of a token that is taken away."""
-Layers: TypeAlias = Literal["all"] | Sequence[int] | None
-OfEach: TypeAlias = Mapping[str, Mapping[str, Any]] | None
-"""Name of a method or metric → its options."""
-Progress: TypeAlias = Callable[[float, str], None]
-"""Called with how much is done, from 0 to 1, and what comes next; what it raises ends the work."""
-
-SHARD_SIZE = 1024
-"""Rows per shard, unless told otherwise."""
-BATCH_TOKENS = 1024
-"""Tokens that run together in a run over a data set, unless told otherwise."""
-MEMORY_BUDGET = 2**30
-"""Bytes, unless told otherwise."""
-MAX_NEW_TOKENS = 64
-"""Tokens that an encoder–decoder writes itself at most, unless told otherwise."""
-REFERENCE = "gradient_inputs"
-"""What metrics against a reference compare with, unless told otherwise."""
-SANITY_ROWS = 50
-"""Texts on which the model with random weights is run too."""
+from contextmix.options.values import (
+    BATCH_TOKENS,
+    MAX_NEW_TOKENS,
+    MEMORY_BUDGET,
+    REFERENCE,
+    SANITY_ROWS,
+    SHARD_SIZE,
+    Asked,
+    Layers,
+    OfEach,
+    Progress,
+    Removal,
+)
 
 # The model -----------------------------------------------------------------------------------------------------------
 
@@ -167,8 +156,6 @@ Told = Annotated[
     Progress | None,
     Option("Called as progress(done, what) before each step, with done from 0 to 1. What it raises ends the work."),
 ]
-
-# What a model writes -------------------------------------------------------------------------------------------------
 
 MAX_NEW = Option("The most tokens that the model writes itself.", default=MAX_NEW_TOKENS)
 MaxWritten = Annotated[int, MAX_NEW]

@@ -63,10 +63,11 @@ def _first(value: Any, kinds: Sequence[Any]) -> Any:
 
 
 def _number(value: Any, _: Any) -> int:
-    if isinstance(value, bool) or getattr(value, "shape", ()) != ():  # torch would take a list of one for a number
+    found = value.item() if getattr(value, "shape", None) == () else value  # of numpy or torch
+    if isinstance(found, bool) or hasattr(found, "shape"):  # torch would take a list of one for a number
         raise _Unfit
     try:
-        return operator.index(value)
+        return operator.index(found)
     except (TypeError, ValueError, RuntimeError):
         raise _Unfit from None
 

@@ -16,7 +16,7 @@ from contextmix.datasets.running.work import Advance
 from contextmix.datasets.storage.identity import model_identity
 from contextmix.datasets.storage.settings import Settings
 from contextmix.errors import BadOption, BadRow, Interrupted
-from contextmix.options.catalogue import MEMORY_BUDGET
+from contextmix.options.values import MEMORY_BUDGET
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 pytestmark = [

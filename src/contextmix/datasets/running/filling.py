@@ -13,7 +13,7 @@ from contextmix.datasets.storage.settings import GOLD, Settings
 from contextmix.datasets.storage.table import CHECKS
 from contextmix.errors import BadInput
 from contextmix.models.traced_model import TracedModel
-from contextmix.options.catalogue import Asked
+from contextmix.options.values import Asked
 from contextmix.tracing.inputs.encode import Inputs, stacked
 from contextmix.tracing.inputs.heads import scores_tokens
 

@@ -26,7 +26,7 @@ from contextmix.datasets.storage.table import Result
 from contextmix.errors import AmbiguousToken, BadOption, ContextMixError, NotFinite, UnknownToken
 from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
 from contextmix.models.traced_model import TracedModel
-from contextmix.options.catalogue import BATCH_TOKENS, MEMORY_BUDGET
+from contextmix.options.values import BATCH_TOKENS, MEMORY_BUDGET
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.heads import scores_tokens
 from contextmix.tracing.inputs.probe import vocabulary

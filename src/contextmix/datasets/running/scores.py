@@ -12,7 +12,7 @@ from torch import Tensor
 from contextmix.datasets.reading.rows import Row
 from contextmix.datasets.storage.settings import Settings
 from contextmix.models.batch import BatchMaps
-from contextmix.options.catalogue import Asked
+from contextmix.options.values import Asked
 from contextmix.plugins.contracts import Measured, Scored
 from contextmix.plugins.plan import Plan
 from contextmix.results import labels

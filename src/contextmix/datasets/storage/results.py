@@ -40,7 +40,7 @@ class Run:
         path: The folder.
 
     Raises:
-        BadFile: If it is not the folder of a run, or one of a newer schema.
+        BadFile: If it is no folder of a run, or of a newer schema.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -48,16 +48,14 @@ class Run:
         self.manifest: Mapping[str, Any] = self.folder.manifest()
         """Everything that decides the numbers: settings, data, model, versions; and the summary of a finished run."""
         self.settings = settings_of(self.manifest, str(path))
-        shape = Shape.of(self.settings, self.total)
-        self._reader = Reader(self.folder, shape, checksums_of(self.manifest))
+        self._reader = Reader(self.folder, Shape.of(self.settings, self.total), checksums_of(self.manifest))
 
     def __repr__(self) -> str:
-        names = cut(", ".join(self.settings.methods), 120)
         try:
             there = f"{len(self):,} of {self.total:,} rows"
-        except ContextMixError:  # what is wrong is said by whoever asks for a row
-            there = "rows that cannot be counted"
-        return f"<Run {str(self.folder.path)!r}: {names} of {there}>"
+        except ContextMixError:
+            there = "rows that cannot be counted"  # what is wrong is said by whoever asks for a row
+        return f"<Run {str(self.folder.path)!r}: {cut(', '.join(self.settings.methods), 120)} of {there}>"
 
     def __len__(self) -> int:
         """Rows that are there, failures included."""
@@ -110,9 +108,8 @@ class Run:
             ) from reason
 
     def _outcomes(self, frame: pd.DataFrame, notes: list[Any]) -> dict[tuple[str, str], list[Scored]]:
-        names = [(metric, method) for metric in self.settings.metrics for method in self.settings.methods]
         found = {}
-        for metric, method in names:
+        for metric, method in ((one, other) for one in self.settings.metrics for other in self.settings.methods):
             column = f"{metric}:{method}"
             found[metric, method] = [
                 Scored(None, own[column]["reason"])

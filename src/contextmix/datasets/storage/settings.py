@@ -10,7 +10,7 @@ from typing import Any, get_args
 from contextmix.errors import BadOption
 from contextmix.maths.whole import whole_number
 from contextmix.options.asked import plain_layers, plain_target
-from contextmix.options.catalogue import REFERENCE, SHARD_SIZE, Asked, Removal
+from contextmix.options.values import REFERENCE, SHARD_SIZE, Asked, Removal
 from contextmix.plugins.contracts import Metric
 from contextmix.plugins.plan import Plan, layer_numbers, make_plan
 from contextmix.plugins.scoring import METRICS

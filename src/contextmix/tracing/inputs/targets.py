@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from contextmix.errors import AmbiguousTarget, BadOption, NotInVocabulary, UnknownName
-from contextmix.options.catalogue import Asked
+from contextmix.options.values import Asked
 from contextmix.traces.meaning import Meaning
 from contextmix.traces.model_run import Target
 from contextmix.tracing.inputs.heads import answers_questions, spells

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import BadInput, UnsupportedModel
-from contextmix.options.catalogue import Asked
+from contextmix.options.values import Asked
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.model_run import ModelRun

@@ -1,0 +1,29 @@
+"""The types of values that options have, and the defaults that code beside the options needs too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+Asked: TypeAlias = int | str | tuple[int | str, int | str] | None
+"""A score to explain: one by name or number, two to contrast, or None for the predicted one."""
+Removal: TypeAlias = Literal["mask", "delete", "unknown", "pad"]
+"""What stands in the place of a token that is taken away."""
+Layers: TypeAlias = Literal["all"] | Sequence[int] | None
+OfEach: TypeAlias = Mapping[str, Mapping[str, Any]] | None
+"""Name of a method or metric → its options."""
+Progress: TypeAlias = Callable[[float, str], None]
+"""Called with how much is done, from 0 to 1, and what comes next; what it raises ends the work."""
+
+SHARD_SIZE = 1024
+"""Rows per shard, unless told otherwise."""
+BATCH_TOKENS = 1024
+"""Tokens that run together in a run over a data set, unless told otherwise."""
+MEMORY_BUDGET = 2**30
+"""Bytes, unless told otherwise."""
+MAX_NEW_TOKENS = 64
+"""Tokens that an encoder–decoder writes itself at most, unless told otherwise."""
+REFERENCE = "gradient_inputs"
+"""What metrics against a reference compare with, unless told otherwise."""
+SANITY_ROWS = 50
+"""Texts on which the model with random weights is run too."""
