@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from tests.tracing.tiny import build, one_thread, token_ids
 from torch import Tensor, nn
@@ -417,3 +418,17 @@ def test_settings_of_generation_do_not_break_the_greedy_one(settings: dict[str, 
     found = cm.load(model).explain_generation(SOURCE, max_new_tokens=4)
     assert found.query_tokens.ids == wanted.query_tokens.ids
     assert {name: getattr(model.generation_config, name) for name in settings} == settings
+
+
+def test_rounding_of_half_precision_is_no_other_behaviour():
+    """Sharp weights make the outputs of float16 differ by more between two orders of additions than parity allows."""
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=400, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        initializer_range=0.4,
+    )  # fmt: skip
+    model = transformers.BertForSequenceClassification(config).eval()
+    inputs = {"input_ids": torch.arange(5, 25)}
+    exact = cm.load(model).explain(inputs).values
+    found = cm.load(model.half()).explain(inputs).values
+    np.testing.assert_allclose(found / exact, 1, atol=0.1)
