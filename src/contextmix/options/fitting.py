@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from contextmix.errors import BadOption
+from contextmix.maths.whole import whole_number
 
 
 class _Unfit(Exception):
@@ -63,13 +63,10 @@ def _first(value: Any, kinds: Sequence[Any]) -> Any:
 
 
 def _number(value: Any, _: Any) -> int:
-    found = value.item() if getattr(value, "shape", None) == () else value  # of numpy or torch
-    if isinstance(found, bool) or hasattr(found, "shape"):  # torch would take a list of one for a number
+    found = whole_number(value)
+    if found is None:
         raise _Unfit
-    try:
-        return operator.index(found)
-    except (TypeError, ValueError, RuntimeError):
-        raise _Unfit from None
+    return found
 
 
 def _truth(value: Any, _: Any) -> bool:
