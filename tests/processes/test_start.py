@@ -10,19 +10,17 @@ from contextmix.processes.start import start
 
 def report(pipe, word):
     """What a process finds, told through the pipe."""
-    pipe.send(word)
-    pipe.send((pipe.recv(), getattr(sys.modules["__main__"], "__file__", None)))
+    pipe.send((word, pipe.recv(), getattr(sys.modules["__main__"], "__file__", None)))
 
 
 def test_a_process_speaks_through_its_pipe_and_never_hears_ctrl_c():
     process, pipe = start(report, "first", modules=(__name__,), name="speaker")
-    assert pipe.recv() == "first"
     if sys.platform != "win32":
         os.kill(process.pid, signal.SIGINT)  # blocked or ignored, whoever started the server of processes
     pipe.send("hello")
-    heard, script = pipe.recv()
+    word, heard, script = pipe.recv()
     process.join(30)
-    assert (heard, process.exitcode, process.name) == ("hello", 0, "speaker")
+    assert (word, heard, process.exitcode, process.name) == ("first", "hello", 0, "speaker")
     assert script is None or script != getattr(sys.modules["__main__"], "__file__", None)
 
 
