@@ -10,7 +10,7 @@ from torch import Tensor
 from contextmix.errors import NotFinite, UnsupportedModel
 from contextmix.maths.gradients import Disconnected, score_gradients
 from contextmix.maths.kept import kept
-from contextmix.maths.norms import Norm
+from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.shapes import by_shapes
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.meaning import Meaning
@@ -45,6 +45,14 @@ class Head:
     classifier_bias: Tensor | None
     norm: Norm | None = None
     norm_pooled: Norm | None = None
+
+    def scores(self, states: Tensor) -> Tensor:
+        """What it makes of each row of states: (position, d_model) → (position, class)."""
+        read = states if self.norm is None else normalise(states, self.norm)
+        if self.pooler is not None:
+            read = self.activation(read @ self.pooler + (0 if self.pooler_bias is None else self.pooler_bias))
+        read = read if self.norm_pooled is None else normalise(read, self.norm_pooled)
+        return read @ self.classifier + (0 if self.classifier_bias is None else self.classifier_bias)
 
 
 @dataclass(frozen=True)
