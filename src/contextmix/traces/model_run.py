@@ -14,6 +14,8 @@ from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.shapes import by_shapes
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.meaning import Meaning
+from contextmix.traces.span_run import SpanRun
+from contextmix.traces.target import Target
 from contextmix.traces.trace import LayerTrace
 
 
@@ -56,41 +58,6 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Target:
-    """The explained score: that of one class or token, or by how much it is above that of another.
-
-    Attributes:
-        number: The position of the class or token among the scores.
-        name: Its name.
-        foil: The position of the one that it is contrasted with ("why this and not that"); None for no contrast.
-        foil_name: Its name.
-
-    Source:
-        Yin & Neubig (2022), "Interpreting language models with contrastive explanations", for target and foil.
-
-    Example:
-        >>> import torch
-        >>> Target(0, "Lily", 2, "Tim").of(torch.tensor([3.0, 0.5, 1.0]))
-        tensor(2.)
-    """
-
-    number: int
-    name: str
-    foil: int | None = None
-    foil_name: str | None = None
-
-    @property
-    def title(self) -> str:
-        """For sentences about it."""
-        return repr(self.name) if self.foil is None else f"{self.name!r} minus {self.foil_name!r}"
-
-    def of(self, scores: Tensor) -> Tensor:
-        """The explained score among all scores: (..., class) → (...)."""
-        own = scores[..., self.number]
-        return own if self.foil is None else own - scores[..., self.foil]
-
-
-@dataclass(frozen=True)
 class ModelRun:
     """One sequence, what the model makes of it, and ways to ask it again.
 
@@ -113,6 +80,7 @@ class ModelRun:
             many are left, or a position that must not be left out. None where the scores are those of the whole input.
         meaning: What the scores are, which decides how they become probabilities, if they do.
         looks_back: Whether tokens see only what stands before them, as in decoders; found out when it is asked for.
+        span: The one row whose scores these are, for methods that read it alone; None if no single row is read.
     """
 
     __repr__ = by_shapes
@@ -133,6 +101,7 @@ class ModelRun:
     position: int | None = None
     meaning: Meaning = Meaning.ONE_OF
     looks_back: Callable[[], bool] = lambda: False
+    span: Callable[[], SpanRun | None] = lambda: None
 
     def gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The target's score and its gradient at other embeddings, in float32 at least.

@@ -9,7 +9,8 @@ from tests.tracing.tiny import ENCODERS, MARKS, build, hook_count, settings, tok
 from torch import nn
 
 import contextmix as cm
-from contextmix.traces.model_run import Head, Target
+from contextmix.traces.model_run import Head
+from contextmix.traces.target import Target
 from contextmix.tracing.discovery.head import find_head
 
 IDS = {"input_ids": token_ids(6, seed=2)}

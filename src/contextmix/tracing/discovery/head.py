@@ -20,7 +20,8 @@ from transformers import PreTrainedModel
 from contextmix.maths.norms import Norm
 from contextmix.maths.projections import Affine
 from contextmix.traces.anatomy import Anatomy, NormPlace
-from contextmix.traces.model_run import Head, Target
+from contextmix.traces.model_run import Head
+from contextmix.traces.target import Target
 from contextmix.traces.readout import Readout
 from contextmix.tracing.discovery.activations import ACTIVATIONS, Activation, identity
 from contextmix.tracing.discovery.diary import Call, Diary
@@ -55,7 +56,7 @@ def find_head(
     found = _found(model, anatomy, tensors, None if explained is None else explained[0])
     if found is None:
         return None
-    readout, states = found
+    readout, states, _ = found
     classes = range(len(readout.weight if not readout.transposed else readout.weight[0]))
     target = None if explained is None else explained[1]
     numbers = [*classes] if target is None else [n for n in (target.number, target.foil) if n is not None]
@@ -73,8 +74,8 @@ def find_head(
 
 def find_readout(
     model: PreTrainedModel, anatomy: Anatomy, tensors: Mapping[str, Tensor], position: int | None = None
-) -> Readout | None:
-    """The head with all its classes, without a copy of its matrix; see `find_head`.
+) -> tuple[Readout, int] | None:
+    """The head with all its classes, without a copy of its matrix, and the row that it reads; see `find_head`.
 
     Args:
         model: The model.
@@ -83,13 +84,13 @@ def find_readout(
         position: For a model with scores at each token, one of them (-1 for the last one).
     """
     found = _found(model, anatomy, tensors, position)
-    return None if found is None else found[0]
+    return None if found is None else (found[0], found[2])
 
 
 def _found(
     model: PreTrainedModel, anatomy: Anatomy, tensors: Mapping[str, Tensor], position: int | None
-) -> tuple[Readout, Tensor] | None:
-    """The head that gives the logits again, and the row that it reads, (1, d_model)."""
+) -> tuple[Readout, Tensor, int] | None:
+    """The head that gives the logits again, and the row that it reads, (1, d_model), with its number."""
     diary, outputs = _diary_outside_blocks(model, anatomy, tensors, int(position == -1))
     logits = scores_in(outputs)
     last = next((call for call in reversed(diary.calls) if call.path == anatomy.blocks[-1].path), None)
@@ -103,7 +104,9 @@ def _found(
     errors = [(*reader.error(head), head) for head in reader.heads([c for c in diary.calls if c.began > last.ended])]
     error, row, best = min(errors, key=lambda one: one[0], default=(torch.inf, 0, None))
     fits = best is not None and error <= reader.allowed
-    return (best, at_least_float32(states[row][None])) if fits and best is not None else None
+    if best is None or not fits:
+        return None
+    return best, at_least_float32(states[row][None]), row if position is None else position
 
 
 def _diary_outside_blocks(
