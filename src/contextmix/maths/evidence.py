@@ -34,17 +34,11 @@ def spoken_for(attention: Tensor, value: Tensor, weight: Tensor, direction: Tens
         >>> spoken_for(alpha, v, w, torch.tensor([[1.0, 0.0]]))
         tensor([[1., 2.]])
     """
-    found = direction.new_zeros(attention.shape[1:])
-    for seen, weights in zip(seen_by_values(value, weight, direction), attention, strict=True):
-        found.addcmul_(weights, seen)
-    return found
-
-
-def seen_by_values(value: Tensor, weight: Tensor, direction: Tensor) -> list[Tensor]:
-    """⟨W^h u_t, v^h_j⟩ for each head, (row, key) one by one; arguments as in `spoken_for`."""
     at_heads = torch.einsum("hcd,td->htc", weight, direction)
-    groups = len(at_heads) // len(value)
-    return [rows @ value[head // groups].mT for head, rows in enumerate(at_heads)]
+    groups, found = len(at_heads) // len(value), direction.new_zeros(attention.shape[1:])
+    for head, (rows, weights) in enumerate(zip(at_heads, attention, strict=True)):
+        found.addcmul_(weights, rows @ value[head // groups].mT)
+    return found
 
 
 def through_norm(direction: Tensor, norm: Norm | None, full: Tensor) -> tuple[Tensor, Tensor]:

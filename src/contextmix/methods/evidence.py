@@ -17,13 +17,18 @@ from contextmix.maths.evidence import against_others, spoken_for, through_norm
 from contextmix.plugins.contracts import Measured, ModelMethod, QuantityBy
 from contextmix.plugins.papers import FERRANDO_2023
 from contextmix.results.provenance import Quantity
+from contextmix.traces.flow_down import carried_down
 from contextmix.traces.meaning import Meaning
 from contextmix.traces.model_run import ModelRun
 from contextmix.traces.span_run import ReadRows, SpanRun
 
 
 def attribute(
-    run: ModelRun, *, score: Literal["log_odds", "logit"] = "log_odds", signed: bool = False
+    run: ModelRun,
+    *,
+    score: Literal["log_odds", "logit"] = "log_odds",
+    signed: bool = False,
+    reach: Literal["direct", "all"] = "direct",
 ) -> Measured:
     """Evidence for the explained token or class, at the row that is read.
 
@@ -34,11 +39,16 @@ def attribute(
         signed: The sum of what each token adds, with its sign; left out, the positive parts alone. What speaks against
             a token is mostly made up for by the rest of the model, so positive parts predict better what happens when
             a token is taken away.
+        reach: ``"direct"``: what the row that is read draws from each position. A token that only passes on what an
+            earlier one said is then credited for it. ``"all"``: what leaves each position on all paths, attention
+            weights, denominators of norms and ratios of activations held fixed: the earlier token is credited too.
+            One forward pass that keeps all maps (memory grows with n²), and one pass back for each explained token.
 
     Returns:
-        (key,), in units of the score (log-odds and logits: nats): ≥ 0, or signed. Not normalised. Notes: ``signed``,
-        the sum over all tokens with signs, and ``elsewhere``, what the embedding of the row itself, feed-forward parts
-        and biases add: together they are ``linear``, the score in the linear form ⟨u, x⟩ of the last block's output.
+        (key,), in units of the score (log-odds and logits: nats): ≥ 0, or signed. Not normalised. Notes: ``linear``,
+        the score in the linear form ⟨u, x⟩ of the last block's output; and for the direct reach what adds up to it:
+        ``signed``, the sum over all tokens with signs, and ``elsewhere``, what the embedding of the row itself,
+        feed-forward parts and biases add.
 
     Raises:
         UnsupportedModel: If the head is not norm, linear, activation, norm, linear (or a part of it that ends in a
@@ -55,19 +65,26 @@ def attribute(
     span = run.span()
     if span is None:
         raise UnsupportedModel(_NO_HEAD)
-    found = steps(span, score=score, signed=signed)
+    found = steps(span, score=score, signed=signed, reach=reach)
     notes = {name: note[0] for name, note in found.notes.items()}
     return Measured(found.values[0], notes, found.checks)
 
 
-def steps(run: SpanRun, *, score: Literal["log_odds", "logit"] = "log_odds", signed: bool = False) -> Measured:
+def steps(
+    run: SpanRun,
+    *,
+    score: Literal["log_odds", "logit"] = "log_odds",
+    signed: bool = False,
+    reach: Literal["direct", "all"] = "direct",
+) -> Measured:
     """The same at several rows in one forward pass: (row, key)."""
-    head = run.proved_readout
-    if head is None:
-        raise UnsupportedModel(_NO_HEAD)
+    return _all(run, score, signed) if reach == "all" else _direct(run, score, signed)
+
+
+def _direct(run: SpanRun, score: str, signed: bool) -> Measured:
     layers, scores = run.recorded
     last = layers[-1].residual_out
-    direction = head.direction(last, weights_of(run, scores, score).to(last.dtype))
+    direction = _direction(run, last, scores, score, layers[-1].tolerance)
     positive, total, elsewhere, size = read_down(layers, direction)
     linear = (direction * last).sum(-1)
     gap = (total.sum(-1) + elsewhere - linear).abs() / size
@@ -76,16 +93,49 @@ def steps(run: SpanRun, *, score: Literal["log_odds", "logit"] = "log_odds", sig
     return Measured(total if signed else positive, notes, {"completeness": gap.max()})
 
 
+def _all(run: SpanRun, score: str, signed: bool) -> Measured:
+    layers, scores = run.recorded_all
+    last, allowed = layers[-1].residual_out, layers[-1].tolerance
+    read = last[run.rows]
+    directions = _direction(run, read, scores, score, allowed)
+    found, gaps, linears = [], [], (directions * read).sum(-1)
+    for row, direction, linear in zip(range(len(last))[run.rows], directions, linears, strict=True):
+        start = torch.zeros_like(last)
+        start[row] = direction
+        positive, total, rebuilt, size = carried_down(layers, start, _leaving(run, row, len(last)))
+        found.append(total if signed else positive)
+        gaps.append((rebuilt - linear).abs() / size)
+    gap = torch.stack(gaps).max()
+    _refuse_gap(float(gap), allowed)
+    return Measured(torch.stack(found), {"linear": linears}, {"completeness": gap})
+
+
+def _leaving(run: SpanRun, row: int, count: int) -> Tensor:
+    """Which messages leave the unit of the position that sends them, (row, key); the row that is read takes all."""
+    units = torch.arange(count) if run.units is None else torch.tensor(run.units)
+    leaves = units[:, None] != units[None, :]
+    leaves[row] = True
+    return leaves
+
+
+def _direction(run: SpanRun, last: Tensor, scores: Tensor, score: str, allowed: float) -> Tensor:
+    """What a change of the last block's output at each row does to the score, (row, d_model)."""
+    head = run.proved_readout(last, scores, allowed)
+    if head is None:
+        raise UnsupportedModel(_NO_HEAD)
+    return head.direction(last, weights_of(run, scores, score).to(last.dtype))
+
+
 def weights_of(run: SpanRun, scores: Tensor, score: str) -> Tensor:
     """What each score counts in the explained one, (row, class)."""
     chosen = torch.tensor([one.number for one in run.targets], device=scores.device)
-    own = torch.nn.functional.one_hot(chosen, scores.shape[-1]).to(scores)
-    foils = [one.foil for one in run.targets]
-    if None not in foils:
-        return own - torch.nn.functional.one_hot(torch.tensor(foils, device=scores.device), scores.shape[-1]).to(scores)
-    if run.meaning is not Meaning.ONE_OF:  # of a label that holds or not, the logit is the log-odds
-        return own
-    return against_others(scores, chosen) if score == "log_odds" else own - 1 / scores.shape[-1]
+    foils = [one.foil for one in run.targets if one.foil is not None]
+    if not foils and run.meaning is Meaning.ONE_OF and score == "log_odds":
+        return against_others(scores, chosen)
+    own = torch.zeros_like(scores).scatter_(-1, chosen.unsqueeze(-1), 1.0)
+    if foils:
+        return own.scatter_(-1, torch.tensor(foils, device=scores.device).unsqueeze(-1), -1.0)
+    return own - 1 / scores.shape[-1] if run.meaning is Meaning.ONE_OF else own  # of one label, its logit
 
 
 def read_down(layers: list[ReadRows], direction: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -13,10 +13,10 @@ from contextmix.models.loaded_model import LoadedModel, own_probe
 from contextmix.plugins.contracts import Measured
 from contextmix.plugins.plan import Plan
 from contextmix.results.token_map import TokenMap
-from contextmix.tracing.inputs.encode import Inputs, stacked
-from contextmix.tracing.inputs.targets import names_of
 from contextmix.traces.meaning import Meaning
 from contextmix.traces.target import Target
+from contextmix.tracing.inputs.encode import stacked
+from contextmix.tracing.inputs.targets import names_of
 from contextmix.tracing.recording.quiet import on_device
 from contextmix.tracing.runs.generate import Generated
 from contextmix.tracing.runs.span import Reading

@@ -5,7 +5,7 @@ A score of the whole input is read at one row, the tokens of an answer at one ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -15,8 +15,8 @@ from contextmix.maths.kept import kept
 from contextmix.maths.shapes import by_shapes
 from contextmix.traces.anatomy import Block, BlockStates
 from contextmix.traces.meaning import Meaning
-from contextmix.traces.target import Target
 from contextmix.traces.readout import Readout
+from contextmix.traces.target import Target
 from contextmix.traces.trace import LayerTrace
 
 
@@ -60,9 +60,11 @@ class SpanRun:
         targets: One per row.
         record: Runs the model once, shows a proved `LayerTrace` of these rows per block, without a batch axis, and
             gives the scores (row, class).
-        layers: Runs the model and yields a proved `LayerTrace` of all rows per block.
+        record_all: Runs the model once and gives a proved `LayerTrace` of all rows per block, and the same scores.
         readout: Finds the head; None if it is not one of the usual kind.
         meaning: What the scores are.
+        units: For each position the unit that it belongs to (its word, its sentence), for methods that count what
+            leaves a unit; None: each position is one.
     """
 
     __repr__ = by_shapes
@@ -70,9 +72,10 @@ class SpanRun:
     rows: slice
     targets: tuple[Target, ...]
     record: Callable[[Callable[[LayerTrace], None]], Tensor]
-    layers: Callable[[], Iterable[LayerTrace]]
+    record_all: Callable[[], tuple[list[LayerTrace], Tensor]]
     readout: Callable[[], Readout | None]
     meaning: Meaning = Meaning.ONE_OF
+    units: tuple[int, ...] | None = None
 
     @kept
     def recorded(self) -> tuple[list[ReadRows], Tensor]:
@@ -82,22 +85,33 @@ class SpanRun:
         return found, scores
 
     @kept
-    def proved_readout(self) -> Readout | None:
+    def recorded_all(self) -> tuple[list[LayerTrace], Tensor]:
+        """The same with all rows of every block: memory grows with the square of the length."""
+        return self.record_all()
+
+    def proved_readout(self, last: Tensor, scores: Tensor, allowed: float) -> Readout | None:
         """The head, proved on these rows; None if it is not of the usual kind.
+
+        Args:
+            last: The last block's output at these rows, (row, d_model).
+            scores: (row, class).
+            allowed: The largest relative difference.
 
         Raises:
             TraceDoesNotAddUp: If it does not make the scores of these rows.
         """
-        layers, scores = self.recorded
-        found = self.readout()
+        found = self._readout
         if found is None:
             return None
-        rebuilt = found.scores(layers[-1].residual_out)
-        gap = float((rebuilt - scores).abs().max() / scores.abs().max())
-        if not gap <= layers[-1].tolerance:
+        gap = float((found.scores(last) - scores).abs().max() / scores.abs().max())
+        if not gap <= allowed:
             raise TraceDoesNotAddUp(
                 f"The head that was found gives other scores than the model: they differ by {gap:.1e} (relative; "
-                f"allowed {layers[-1].tolerance:.0e}). Something acts between the last block and the head, so no "
-                "direction in the last block's output stands for a score. No number was produced."
+                f"allowed {allowed:.0e}). Something acts between the last block and the head, so no direction in the "
+                "last block's output stands for a score. No number was produced."
             )
         return found
+
+    @kept
+    def _readout(self) -> Readout | None:
+        return self.readout()

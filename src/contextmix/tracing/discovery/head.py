@@ -21,8 +21,8 @@ from contextmix.maths.norms import Norm
 from contextmix.maths.projections import Affine
 from contextmix.traces.anatomy import Anatomy, NormPlace
 from contextmix.traces.model_run import Head
-from contextmix.traces.target import Target
 from contextmix.traces.readout import Readout
+from contextmix.traces.target import Target
 from contextmix.tracing.discovery.activations import ACTIVATIONS, Activation, identity
 from contextmix.tracing.discovery.diary import Call, Diary
 from contextmix.tracing.recording.quiet import quiet_run
@@ -68,8 +68,8 @@ def find_head(
         signs = slopes.new_tensor([1.0, -1.0][: len(numbers)])
         weight = (weight * signs).sum(-1, keepdim=True)
         bias = None if bias is None else (bias * signs).sum(-1, keepdim=True)
-    pooler = (None, None) if readout.pooler is None else (readout.pooler.weight, readout.pooler.bias)
-    return Head(*pooler, readout.activation, weight, bias, norm=readout.norm, norm_pooled=readout.norm_pooled)
+    first, first_bias = (None, None) if readout.pooler is None else (readout.pooler.weight, readout.pooler.bias)
+    return Head(first, first_bias, readout.activation, weight, bias, readout.norm, readout.norm_pooled)
 
 
 def find_readout(

@@ -77,12 +77,16 @@ def record_rows(
     alone. They are proved like whole maps, against what the model made of the fused attention's output.
 
     Args:
+        model: The model.
+        anatomy: Where its parts are.
+        inputs: Model inputs with a batch axis of one, without padding.
         rows: Neighbouring positions.
         visit: Called once per block, in order, with a `LayerTrace` without a batch axis: attention (head, row, key),
             value (head, key, d_head), states (row, d_model). It cannot be run again.
+        last_logits: See `quiet_run`.
 
     Returns:
-        As `record`, which says the rest.
+        The model's outputs, and how well the trace proved itself; raises as `record` does.
     """
     return _RowRecorder(model, anatomy.blocks, rows, visit).run(inputs, last_logits=last_logits)
 
@@ -169,11 +173,12 @@ class _RowRecorder(_BlockRecorder):
         self.replays.clear()  # they hold what entered each block, all of it
         said = {_STATES[name]: tensor[:, self.rows].clone() for name, tensor in self.said.items()}
         said |= {"attention": attention, "value": value}
+        tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()}
         layer = LayerTrace(
             index=self.number,
             block=resolve_block(self.model, place, attention.shape[1]),
             scores=Scores(scores.query[:, :, self.rows], scores.key, scores.scaling),
             tolerance=tolerance(ran_in),
-            **{name: at_least_float32(tensor.detach()) for name, tensor in said.items()},
+            **tensors,
         )
         return (layer,)

@@ -40,10 +40,9 @@ def rows_attended(
     own = {name: _of_rows(one, rows, query.shape[2], key.shape[2]) for name, one in told.items()}
     causal = told.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
-    if mask is not None:
-        seen = _added(mask[..., rows, :], query.dtype)
-    else:
-        seen = _looking_back(rows, query, key) if causal and query.shape[2] > 1 else None
+    seen = None if mask is None else _added(mask[..., rows, :], query.dtype)
+    if mask is None and causal and query.shape[2] > 1:
+        seen = _looking_back(rows, query, key)
     _, weights = eager(module, query[:, :, rows], key, value, seen, **own)
     return weights
 

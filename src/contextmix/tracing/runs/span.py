@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -16,7 +17,7 @@ from contextmix.traces.target import Target
 from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.discovery.head import find_readout
 from contextmix.tracing.inputs.encode import token_axis
-from contextmix.tracing.recording.record import layers_of, record_rows
+from contextmix.tracing.recording.record import record, record_rows
 from contextmix.tracing.recording.scores import scores_in
 
 _PROBE = 8
@@ -50,24 +51,30 @@ class Reading:
                 return None
             rows, readout = slice(found[1], found[1] + 1), lambda: found[0]
 
-        def record(visit: Callable[[LayerTrace], None]) -> Tensor:
-            return self._record(rows, visit)
+        def record_span(visit: Callable[[LayerTrace], None]) -> Tensor:
+            last = self._wanted(rows)
+            outputs, _ = record_rows(self.model, self.anatomy, self.tensors, rows, visit, last_logits=last)
+            return self._scores(rows, outputs)
 
-        def layers() -> list[LayerTrace]:
-            return layers_of(self.model, self.anatomy, self.tensors)
+        def record_all() -> tuple[list[LayerTrace], Tensor]:
+            layers: list[LayerTrace] = []
+            seen = lambda layer: layers.append(layer[0])  # noqa: E731
+            outputs, _ = record(self.model, self.anatomy, self.tensors, seen, last_logits=self._wanted(rows))
+            return layers, self._scores(rows, outputs)
 
-        return SpanRun(rows, tuple(targets), record, layers, readout, meaning)
+        return SpanRun(rows, tuple(targets), record_span, record_all, readout, meaning)
 
-    def _record(self, rows: slice, visit: Callable[[LayerTrace], None]) -> Tensor:
-        """One run; the scores (row, class)."""
-        count, last = rows.stop - rows.start, rows.stop == self._length
-        wanted = count if self.rows is not None and last else 0
-        outputs, _ = record_rows(self.model, self.anatomy, self.tensors, rows, visit, last_logits=wanted)
+    def _wanted(self, rows: slice) -> int:
+        """How many of the last logits are needed; 0 for all."""
+        return rows.stop - rows.start if self.rows is not None and rows.stop == self._length else 0
+
+    def _scores(self, rows: slice, outputs: Any) -> Tensor:
+        """(row, class)."""
         scores = scores_in(outputs)
         assert scores is not None  # a model without scores explains none
         if scores.ndim == 2:
             return scores
-        return scores[0, -count:] if last else scores[0, rows]
+        return scores[0, -(rows.stop - rows.start) :] if self._wanted(rows) else scores[0, rows]
 
     def _readout(self) -> Readout | None:
         """How the head reads a row; shown by the first tokens where later ones change nothing."""
