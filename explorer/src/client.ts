@@ -6,6 +6,7 @@ export interface Model {
   readonly labels: readonly string[];
   readonly limit: number;
   readonly causal: boolean;
+  readonly usual: readonly string[];
 }
 
 export interface Method {

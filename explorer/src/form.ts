@@ -2,7 +2,6 @@
 import type { Asked, Method, Model } from "./client";
 import { h, say, set } from "./dom";
 
-const USUAL = ["globenc", "alti_rollout", "attention_rollout", "norm_encoder", "attention"];
 const EXAMPLES: Record<"classes" | "words", readonly string[]> = {
   classes: ["a deep and meaningful film .", "the plot is thin , but the acting is superb .", "never dull , never long"],
   words: [
@@ -24,6 +23,8 @@ export class Form {
   private readonly model = byId<HTMLSelectElement>("model");
   private readonly heads = byId<HTMLInputElement>("heads");
   private readonly boxes: HTMLInputElement[] = [];
+  private usual: readonly string[] = [];
+  private chose = false;
 
   constructor(
     private readonly models: readonly Model[],
@@ -77,8 +78,10 @@ export class Form {
   private list(id: string, methods: readonly Method[]): void {
     const items = methods.map((method) => {
       const box = h("input", { type: "checkbox", value: method.name, name: "method" });
-      box.checked = USUAL.includes(method.name);
-      box.addEventListener("change", () => this.summarise());
+      box.addEventListener("change", () => {
+        this.chose = true;
+        this.summarise();
+      });
       this.boxes.push(box);
       const needs = method.needs === "nothing more" ? "" : ` \u00b7 needs ${method.needs}`;
       return h(
@@ -96,17 +99,21 @@ export class Form {
   /** The usual ones first: the first one is shown first. */
   private chosen(): string[] {
     const names = this.boxes.filter((box) => box.checked).map((box) => box.value);
-    return [...USUAL.filter((name) => names.includes(name)), ...names.filter((name) => !USUAL.includes(name))];
+    const first = this.usual.filter((name) => names.includes(name));
+    return [...first, ...names.filter((name) => !this.usual.includes(name))];
   }
 
   private summarise(): void {
     say(byId("chosen"), this.chosen().join(", ") || "none");
   }
 
-  /** Examples, classes and limits of the chosen model. */
+  /** Usual methods, examples, classes and limits of the chosen model. */
   private suit(): void {
     const model = this.models.find((one) => one.name === this.model.value);
     if (!model) return;
+    this.usual = model.usual;
+    if (!this.chose) for (const box of this.boxes) box.checked = model.usual.includes(box.value);
+    this.summarise();
     const examples = EXAMPLES[model.labels.length > 0 ? "classes" : "words"].map((text) => {
       const button = h("button", { type: "button" }, text);
       button.addEventListener("click", () => {

@@ -31,6 +31,12 @@ export class Legend {
   }
 }
 
+/** What a reader should know before believing the numbers. */
+export function cautionOf(entry: MapEntry): HTMLElement[] {
+  const caution = entry.facts.find(([name]) => name === "caution");
+  return caution ? [h("p", { class: "caution" }, `Caution: ${visible(caution[1])}`)] : [];
+}
+
 /** Formula, source, precision and provenance, folded. */
 export function factsOf(entry: MapEntry): HTMLElement {
   const precision = `${entry.data.bits} bits each, off by at most ${number(entry.data.error)}${unitOf(entry)}`;
@@ -39,7 +45,7 @@ export function factsOf(entry: MapEntry): HTMLElement {
     ["formula", entry.formula],
     ["source", entry.paper],
     ["numbers", precision],
-    ...entry.facts.map(([name, value]): [string, string] => [name, value]),
+    ...entry.facts.filter(([name]) => name !== "caution").map(([name, value]): [string, string] => [name, value]),
   ];
   const list = h("dl");
   for (const [name, value] of facts)

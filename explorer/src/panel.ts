@@ -2,7 +2,7 @@
 import { Bars } from "./bars";
 import { h, say, set } from "./dom";
 import { Figure, HeadFigures, type Look } from "./figure";
-import { factsOf, Legend } from "./legend";
+import { cautionOf, factsOf, Legend } from "./legend";
 import type { MapEvents } from "./map";
 import { has, type Model, type Panel } from "./model";
 import { type Table } from "./scaling";
@@ -59,6 +59,7 @@ export class PanelView {
     set(this.element, "data-image", beside);
     this.element.append(
       h("header", {}, this.title, this.meaning),
+      ...cautionOf(panel.entry),
       this.subject,
       this.strips.element,
       h("div", { class: "said" }, this.answer, this.legend.element, beside ? this.bars.element : null),

@@ -64,4 +64,4 @@ def test_norms_of_deep_models_do_not_overflow():
 
 
 def test_it_multiplies_what_has_no_sign_and_nothing_else():
-    assert set(Quantity) - {Quantity.SIGNED} == ROLLOUT.accepts
+    assert set(Quantity) - {Quantity.SIGNED, Quantity.EVIDENCE} == ROLLOUT.accepts  # of evidence there are no layers

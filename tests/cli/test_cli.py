@@ -405,10 +405,11 @@ GIRL = "Once upon a time, there was a little girl named"
 def test_a_decoder_shows_its_last_token_and_says_what_comes_next(run: Run):
     result = run("explain", GIRL, "--model", "demo-decoder")
     assert "demo-decoder says after “ named”: “ Lily” (92.6%)" in result.stdout
-    assert "What “ named” (position 13) draws from each token" in result.stdout
-    whole = run("explain", GIRL, "--model", "demo-decoder", "--method", "decompx")
-    assert "What each token did for the score of “ Lily” after “ named”." in whole.stdout
-    words = run("explain", GIRL, "--model", "demo-decoder", "--words")
+    assert "What each token did for the score of “ Lily” after “ named”." in result.stdout
+    assert "evidence: contribution to the log-odds, in nats" in result.stdout
+    mixed = run("explain", GIRL, "--model", "demo-decoder", "--method", "globenc")
+    assert "What “ named” (position 13) draws from each token" in mixed.stdout
+    words = run("explain", GIRL, "--model", "demo-decoder", "--method", "globenc", "--words")
     assert "What “named” (position 10) draws" in words.stdout
 
 

@@ -83,4 +83,4 @@ def test_zeros_that_older_versions_wrote_are_not_read_as_checks():
 
 def test_every_method_of_the_whole_model_is_listed_here():
     known = {name for name, one in METHODS.items() if not hasattr(one, "measure") and not hasattr(one, "aggregation")}
-    assert known == {*UNCHECKED, "decompx", "integrated_gradients"}
+    assert known == {*UNCHECKED, "decompx", "evidence", "integrated_gradients"}

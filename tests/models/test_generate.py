@@ -42,7 +42,7 @@ def test_ten_tokens_of_a_story_each_have_a_row(stories):
     assert found.query_tokens.pieces == NEW
     assert found.tokens.pieces[-10:] == NEW
     assert found.tokens.text == GIRL + "".join(NEW)
-    assert (found.dims, found.shape, found.quantity) == (("query", "key"), (10, 24), "norm")
+    assert (found.dims, found.shape, found.quantity) == (("query", "key"), (10, 24), "evidence")
     notes = found.provenance.notes["generation"]
     assert (notes["prompt_tokens"], notes["greedy"]) == (14, True)
     assert len(notes["probabilities"]) == 10
@@ -168,7 +168,7 @@ def test_new_tokens_without_a_text_are_spelled_one_by_one():
         ({"continuation": []}, BadInput, "The continuation holds no token"),
         ({"continuation": "y"}, BadInput, "changes the last tokens of the prompt"),
         ({"continuation": [512]}, NotInVocabulary, "no token with the id 512"),
-        ({"contrast": True}, BadOption, "globenc explains what .* nothing to contrast"),
+        ({"contrast": True, "method": "globenc"}, BadOption, "globenc explains what .* nothing to contrast"),
         ({"method": "decompx", "layers": "all"}, BadOption, "has no layers to choose"),
         ({"method": "globenk"}, UnknownName, "globenc"),
     ],

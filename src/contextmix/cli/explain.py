@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ from typing_extensions import Unpack
 
 from contextmix.cli import arguments as given
 from contextmix.cli.app import command
-from contextmix.errors import BadOption
+from contextmix.errors import BadOption, UnknownName
 from contextmix.options.option import filled
+from contextmix.options.values import OF_NEXT_TOKEN, OF_REPRESENTATION
 from contextmix.results.files import PAGES
 from contextmix.tokens.pieces import printable
 
@@ -45,9 +47,12 @@ def explain(
     given.refuse_output(json_file, force)
     given.refuse_output(picture, force, (".png",), "--picture")
     given.refuse_output(html_file, force, PAGES, "--html")
-    plan = given.selected(asked["method"], options)
+    _refuse_options(asked["method"], options)
+    own = dict(options)
     options |= {name: asked[name] for name in ("output", "position", "generation") if asked[name] is not None}
     traced = given.load_model(asked)
+    method = asked["method"] or traced.usual_method(mixing=place is not None or asked["layers"] is not None)
+    plan = given.selected(method, own)
     # One row is cheaper than all of them, but a file holds them all, and a word's row is the mean of its pieces' rows.
     whole = plan.of_model or asked["words"] or json_file is not None or html_file is not None
     # A page has all layers too, of which the terminal shows the last of a recipe, as it does without a page.
@@ -55,7 +60,7 @@ def explain(
     usual = 0 if plan.of_model else traced.usual_query if place is None else place
     row = place if plan.of_model else None if whole else usual
     options |= {"layers": "all" if every else asked["layers"], "target": chosen, "truncate": asked["truncate"]}
-    full = traced.explain(source, asked["method"], query=row, **options)
+    full = traced.explain(source, method, query=row, **options)
     result = full.layer(-1) if every else full
     result = result.words() if asked["words"] else result
     shown = result.row(usual) if "query" in result.dims else result
@@ -82,13 +87,15 @@ def generate(
     asked = filled(given.GenerateFlags, flags, "generate")
     source, options = given.read_text(text, file), asked["options"] or {}
     given.refuse_output(json_file, force)
-    plan = given.selected(asked["method"], options)
+    _refuse_options(asked["method"], options)
     traced = given.load_model(asked)
+    method = asked["method"] or traced.usual_method()
+    plan = given.selected(method, options)
     # A mixing map has a row per layer: the last one is shown, and a file holds them all.
     every = plan.of_model or plan.aggregation is not None or json_file is not None
     written = {name: asked[name] for name in ("max_new_tokens", "continuation", "contrast", "generation")}
     layers = None if every else [-1]
-    result = traced.explain_generation(source, asked["method"], layers=layers, **written, **options)
+    result = traced.explain_generation(source, method, layers=layers, **written, **options)
     result = result.words() if asked["words"] else result
     _print_story(result, asked["model"])
     (result.layer(-1) if "layer" in result.dims else result).show()
@@ -122,6 +129,23 @@ def compare(
     found.show()
     if explored is not None and html_file is not None:
         _write_page(explored, html_file, force)
+
+
+def _refuse_options(method: str | None, options: Mapping[str, Any]) -> None:
+    """A method that does not exist, or options that it does not have, before torch is loaded.
+
+    Without a method the model decides which one it is: the options must be those of one of the two.
+    """
+    if method is not None:
+        given.selected(method, options)
+        return
+    try:
+        given.selected(OF_REPRESENTATION, options)
+    except UnknownName as refusal:
+        try:
+            given.selected(OF_NEXT_TOKEN, options)
+        except UnknownName:
+            raise refusal from None
 
 
 def _explore(traced: TracedModel, source: str, names: list[str], **asked: Any) -> Exploration:

@@ -74,6 +74,17 @@ def at_most_one(combined: Tensor, maps: Tensor) -> Tensor:
     return within(combined, 0, 1, layers * (n_keys + 16) * torch.finfo(maps.dtype).eps)
 
 
+def parts_again(combined: Tensor) -> Tensor:
+    """Rows that may sum to more than one, as a maximum over layers does, divided by their sum where they do.
+
+    Example:
+        >>> parts_again(torch.tensor([[0.75, 0.75], [0.25, 0.5]]))
+        tensor([[0.5000, 0.5000],
+                [0.2500, 0.5000]])
+    """
+    return combined / combined.sum(-1, keepdim=True).clamp(min=1)
+
+
 def half_residual(shares: Tensor, apart: bool = False) -> Tensor:
     """Attention and residual weighted equally: ``½ shares + ½ I``, shape (..., query, key).
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from contextmix.errors import BadOption
 from contextmix.models.batch import Wanted
 from contextmix.models.loaded_model import LoadedModel
 from contextmix.plugins.plan import Plan
+from contextmix.results.provenance import Quantity
 from contextmix.results.token_map import TokenMap
 from contextmix.tracing.inputs.encode import Inputs, batches
 
@@ -49,8 +52,30 @@ def explained(
                 if prediction := model.prediction(found.outputs, row, tokens):
                     notes["prediction"] = prediction
                 made = model.origin.provenance(found.checks, **plan.describe()).noting(**notes)
-                results[position].append(plan.result(maps[:, row], tokens, made, query, layers))
+                result = plan.result(maps[:, row], tokens, made, query, layers)
+                results[position].append(
+                    cautious(result) if plan.aggregation is not None and model.is_causal else result
+                )
     return results
+
+
+FEW = 8
+"""In a text of fewer tokens the first two are a good part of it."""
+
+
+def cautious(found: TokenMap) -> TokenMap:
+    """A note if layers combined have moved most of a row to the first two positions; see `Provenance.caution`.
+
+    Of several rows the last one is looked at, of several layers the last.
+
+    Args:
+        found: Dims that end in key, or in (query, key).
+    """
+    row = np.abs(found.values.reshape(-1, found.shape[-1])[-1])
+    if found.quantity is Quantity.SIGNED or len(row) < FEW or not row.sum():
+        return found
+    share = float(row[:2].sum() / row.sum())
+    return found.derive(provenance=found.provenance.noting(first_two=round(share, 4))) if share > 0.5 else found
 
 
 def refuse_query(inputs: Sequence[Inputs], query: int | str | None) -> None:

@@ -16,6 +16,9 @@ from contextmix.tokens.media import is_recording
 
 USUAL = ("globenc", "alti_rollout", "attention_rollout", "norm_encoder", "attention")
 """What is explored where nothing was named: what one run of the model gives. Value Zeroing takes one per token."""
+USUAL_OF_DECODERS = ("evidence", "norm_encoder", "alti", "attention")
+"""The same for a model that says what comes next: why it says that, and what single layers mix. No map is multiplied
+over layers: in a causal model that moves everything to the first positions."""
 USUAL_JOINT = ("globenc", "alti_rollout", "alti")
 """The same for an encoder–decoder, whose maps must join."""
 OF_SCORE = "gradient_inputs"

@@ -18,7 +18,7 @@ from contextmix.maths.kept import kept
 from contextmix.models.attribution import Subject, attributed, masks, said
 from contextmix.models.batch import BatchMaps, Measuring, Wanted
 from contextmix.models.proof import Proof
-from contextmix.options.values import MEMORY_BUDGET, Asked
+from contextmix.options.values import MEMORY_BUDGET, OF_NEXT_TOKEN, OF_REPRESENTATION, Asked
 from contextmix.plugins.plan import Plan
 from contextmix.results.provenance import library_versions
 from contextmix.results.token_map import TokenMap
@@ -81,6 +81,15 @@ class LoadedModel:
     def usual_query(self) -> int:
         """The token whose row is looked at first: the first one, or the last of a causal model, where it sees all."""
         return -1 if self.is_causal else 0
+
+    def usual_method(self, *, mixing: bool = False) -> str:
+        """What explains this model where no method was named: why a decoder says what it says, or GlobEnc.
+
+        Args:
+            mixing: Whether the question is about a representation: a row, layers, or a way to combine them.
+        """
+        says = speaks(self.model) and self.is_causal and not mixing
+        return OF_NEXT_TOKEN if says else OF_REPRESENTATION
 
     def anatomy(self, probe: Mapping[str, Tensor] | None = None) -> Anatomy:
         """Where the model keeps the parts of its blocks; found on a short probe and kept.

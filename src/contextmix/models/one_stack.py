@@ -15,7 +15,7 @@ from torch import Tensor
 from contextmix.errors import BadInput
 from contextmix.models.attribution import masks
 from contextmix.models.explain import explained, refuse_query
-from contextmix.models.explore import OF_SCORE, USUAL, Request, refuse_idle_target
+from contextmix.models.explore import OF_SCORE, USUAL, USUAL_OF_DECODERS, Request, refuse_idle_target
 from contextmix.models.loaded_model import own_probe
 from contextmix.models.stacks import Stacks
 from contextmix.plugins.plan import Plan
@@ -32,8 +32,13 @@ from contextmix.tracing.runs.two_stacks import whole_probe
 class OneStack(Stacks[Inputs]):
     """A model of one stack, and how its sources are read."""
 
-    usual = USUAL
     usual_if_scored = (OF_SCORE,)
+
+    @property
+    def usual(self) -> Sequence[str]:
+        """See `Stacks`."""
+        says = speaks(self.loaded.model) and self.loaded.is_causal
+        return USUAL_OF_DECODERS if says else USUAL
 
     def are_many(self, source: Any) -> bool:
         """See `Stacks`."""

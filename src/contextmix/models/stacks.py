@@ -41,8 +41,6 @@ class Stacks(ABC, Generic[One]):
     sampling_rate: int | None = None
     add_special_tokens: bool | None = field(default=None, kw_only=True)
 
-    usual: ClassVar[Sequence[str]]
-    """What is explored where nothing was named."""
     usual_if_scored: ClassVar[Sequence[str]] = ()
     """What is added if the model turns out to have a score to explain."""
 
@@ -89,6 +87,11 @@ class Stacks(ABC, Generic[One]):
         return self.loaded.encode(source, **how, add_special_tokens=self.add_special_tokens)
 
     # The steps that differ -------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def usual(self) -> Sequence[str]:
+        """What is explained where nothing was named."""
 
     @abstractmethod
     def are_many(self, source: Any) -> bool:

@@ -118,7 +118,7 @@ class TracedEncoderDecoder(TracedModel):
     def explain(  # noqa: D417
         self,
         source: Any,
-        method: MethodName = "globenc",
+        method: MethodName = None,
         *,
         output: Output = None,
         aggregation: Aggregation = None,
@@ -150,7 +150,7 @@ class TracedEncoderDecoder(TracedModel):
             UnknownToken: If there is no such query.
         """
         how, own = parted(Writing, options, "explain")
-        plan = make_plan(method, aggregation, own)
+        plan = make_plan(method or self.usual_method(), aggregation, own)
         refuse_joint(plan)
         if target is not None:
             raise BadOption(f"target={target!r} names a class, and this model writes tokens: choose one with query=….")
@@ -165,7 +165,7 @@ class TracedEncoderDecoder(TracedModel):
     def explain_generation(  # noqa: D417
         self,
         prompt: Source,
-        method: MethodName = "globenc",
+        method: MethodName = None,
         *,
         max_new_tokens: MaxNewTokens = 10,
         continuation: Continuation = None,

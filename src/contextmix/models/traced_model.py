@@ -112,7 +112,7 @@ class TracedModel(LoadedModel):
     def explain(  # noqa: D417
         self,
         source: Any,
-        method: MethodName = "globenc",
+        method: MethodName = None,
         *,
         aggregation: Aggregation = None,
         query: QueryOrAll = None,
@@ -152,7 +152,8 @@ class TracedModel(LoadedModel):
             ' Lily'
         """
         how, own = parted(Explaining, options, "explain")
-        plan = make_plan(method, aggregation, own)
+        mixing = aggregation is not None or query is not None or layers is not None
+        plan = make_plan(method or self.usual_method(mixing=mixing), aggregation, own)
         reading: Any = {"truncate": truncate, "sampling_rate": sampling_rate}
         inputs = self.encode(source, **reading, add_special_tokens=how["add_special_tokens"])
         if plan.of_model:
@@ -168,7 +169,7 @@ class TracedModel(LoadedModel):
     def explain_generation(  # noqa: D417
         self,
         prompt: Source,
-        method: MethodName = "globenc",
+        method: MethodName = None,
         *,
         max_new_tokens: MaxNewTokens = 10,
         continuation: Continuation = None,
@@ -208,7 +209,8 @@ class TracedModel(LoadedModel):
             ((' little', ' g', 'ir'), (3, 12))
         """
         reading, own = parted(Encoding, options, "explain_generation")
-        plan = make_plan(method, aggregation, own)
+        mixing = aggregation is not None or layers is not None
+        plan = make_plan(method or self.usual_method(mixing=mixing), aggregation, own)
         how = continuation, contrast, layers, memory_budget, generation
         return explained_generation(self, plan, prompt, max_new_tokens, *how, reading["add_special_tokens"])
 

@@ -50,7 +50,10 @@ class TwoStacks(Stacks[Pair]):
     max_new_tokens: int = MAX_NEW_TOKENS
     generation: Mapping[str, Any] | None = None
 
-    usual = USUAL_JOINT
+    @property
+    def usual(self) -> Sequence[str]:
+        """See `Stacks`."""
+        return USUAL_JOINT
 
     # Reading ---------------------------------------------------------------------------------------------------------
 

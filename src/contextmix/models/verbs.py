@@ -254,10 +254,10 @@ def aggregate(
     maps = torch.from_numpy(token_map.values.copy())
     made = token_map.provenance.derive(aggregation=way.name, aggregation_options=options)
     if query is None:
-        found = in_range(measured(way.combine(maps.double(), **options)), maps, token_map.quantity)
+        found = in_range(measured(way.combine(maps.double(), **options)), maps, token_map.quantity, way)
         return token_map.derive(values=found.values.numpy(), provenance=noted(made, found))
     position = token_map.query_tokens.position(query)
-    found = in_range(measured(way.combine_row(maps.double(), position, **options)), maps, token_map.quantity)
+    found = in_range(measured(way.combine_row(maps.double(), position, **options)), maps, token_map.quantity, way)
     selected = {"layer": token_map.layers[-1], "query": position}
     return token_map.derive(
         values=found.values.numpy(), dims=("key",), layers=None, selected=selected, provenance=noted(made, found)

@@ -48,8 +48,11 @@ NewHead = Annotated[
 
 # What is explained ---------------------------------------------------------------------------------------------------
 
-METHOD = Option("A name from 'contextmix methods', or a map and an aggregation, as in norm+rollout.", default="globenc")
-MethodName = Annotated[str, METHOD]
+METHOD = Option(
+    "A name from 'contextmix methods', or a map and an aggregation, as in norm+rollout.",
+    otherwise="evidence for what a decoder says next, globenc for other models",
+)
+MethodName = Annotated[str | None, METHOD]
 METHODS = Option("Names from 'contextmix methods'; one run of the model serves all mixing maps.", spelling=NAMES)
 Methods = Annotated[str | Sequence[str], METHODS.but(default="globenc", flag="--method")]
 AllMethods = Annotated[
@@ -70,7 +73,7 @@ ExploredMethods = Annotated[
         lenient=True,
     ),
 ]
-MapName = Annotated[str, METHOD.but(help="Name of a mixing map, from 'contextmix methods'.", default=None)]
+MapName = Annotated[str, METHOD.but(help="Name of a mixing map, from 'contextmix methods'.", otherwise="")]
 AggregationName = Annotated[str, Option("Name of an aggregation, from 'contextmix methods'.")]
 Stream = Annotated[
     str | None,

@@ -27,3 +27,6 @@ REFERENCE = "gradient_inputs"
 """What metrics against a reference compare with, unless told otherwise."""
 SANITY_ROWS = 50
 """Texts on which the model with random weights is run too."""
+
+OF_NEXT_TOKEN, OF_REPRESENTATION = "evidence", "globenc"
+"""The method where none was named: for what a decoder says, and for what a representation is made of."""

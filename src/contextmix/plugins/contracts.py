@@ -139,6 +139,7 @@ class Aggregation:
         formula: One line.
         paper: Source.
         cost: In words.
+        exceeds: Whether rows of combined shares may sum to more than one; they are then divided by their sum.
     """
 
     name: str
@@ -148,6 +149,7 @@ class Aggregation:
     formula: str
     paper: Paper
     cost: str
+    exceeds: bool = False
 
 
 @dataclass(frozen=True)

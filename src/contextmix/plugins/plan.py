@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from contextmix.errors import BadOption, UnknownPosition, UnsupportedModel
-from contextmix.maths.shares import at_most_one
+from contextmix.maths.shares import at_most_one, parts_again
 from contextmix.maths.whole import whole_number
 from contextmix.options.asked import plain_layers
-from contextmix.plugins.contracts import Measured, Method, ModelMethod, Recipe
+from contextmix.plugins.contracts import Aggregation, Measured, Method, ModelMethod, Recipe
 from contextmix.plugins.registry import AGGREGATIONS as AGGREGATIONS
 from contextmix.plugins.registry import METHODS as METHODS
 from contextmix.plugins.selection import Selection, selected, selected_to_compare
@@ -55,14 +55,14 @@ class Plan(Selection):
         if self.aggregation is None:
             return Measured(maps)
         found = measured(self.aggregation.combine(maps.double(), **self.aggregation_options))
-        return in_range(found, maps, self.quantity)
+        return in_range(found, maps, self.quantity, self.aggregation)
 
     def combine_row(self, maps: Tensor, query: int) -> Measured:
         """One row of the last layer's attribution, (..., key), in float64."""
         if self.aggregation is None:
             raise BadOption("A row of combined layers needs an aggregation.")
         found = measured(self.aggregation.combine_row(maps.double(), query, **self.aggregation_options))
-        return in_range(found, maps, self.quantity)
+        return in_range(found, maps, self.quantity, self.aggregation)
 
     def result(self, maps: Tensor, tokens: Tokens, made: Provenance, query: int | str | None, layers: Any) -> TokenMap:
         """One sequence's maps (layer, ..., query, key) as the result that was asked for; see `TracedModel.explain`."""
@@ -132,9 +132,11 @@ def measured(found: Tensor | Measured) -> Measured:
     return found if isinstance(found, Measured) else Measured(found)
 
 
-def in_range(found: Measured, maps: Tensor, quantity: Quantity) -> Measured:
+def in_range(found: Measured, maps: Tensor, quantity: Quantity, way: Aggregation) -> Measured:
     """Combined layers in the range of their quantity: no share above one, by rounding; maps as they were measured."""
-    return replace(found, values=at_most_one(found.values, maps)) if quantity is Quantity.SHARE else found
+    if quantity is not Quantity.SHARE:
+        return found
+    return replace(found, values=at_most_one(parts_again(found.values) if way.exceeds else found.values, maps))
 
 
 def noted(made: Provenance, found: Measured) -> Provenance:

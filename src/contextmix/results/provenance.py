@@ -135,6 +135,22 @@ class Provenance:
         steps = f"{self.method}+{self.aggregation}" if self.aggregation else self.method
         return str(self.notes.get("recipe", steps))
 
+    @property
+    def caution(self) -> str:
+        """What a reader should know before believing the numbers; empty where there is nothing.
+
+        Example:
+            >>> Provenance("norm_encoder", aggregation="rollout", notes={"first_two": 0.97}).caution[:57]
+            '97 % of the row lies on the first two positions. A produc'
+        """
+        if "first_two" not in self.notes:
+            return ""
+        return (
+            f"{self.notes['first_two']:.0%} of the row lies on the first two positions. ".replace("%", " %")
+            + "A product of maps over the layers of a causal model moves everything there, whatever the text says. For "
+            "what made the next token use evidence; to condense the layers of one map, the aggregation max."
+        )
+
     def derive(self, **changes: Any) -> Provenance:
         """A copy with some fields changed.
 

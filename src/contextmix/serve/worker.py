@@ -86,6 +86,8 @@ def _named(model: Any, name: str) -> Any:
 
 def facts(model: Any) -> dict[str, Any]:
     """What a page must know of a model before it asks for anything."""
+    from contextmix.models.one_stack import OneStack  # with torch, which the process that listens does without
+
     kind = type(model.model).__name__
     labels = (model.model.config.id2label or {}) if "Classification" in kind else {}
     return {
@@ -94,6 +96,7 @@ def facts(model: Any) -> dict[str, Any]:
         "limit": model.limit,
         "causal": model.is_causal,
         "layers": len(model.anatomy()),
+        "usual": list(OneStack(model).usual),
     }
 
 

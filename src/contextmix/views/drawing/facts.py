@@ -21,7 +21,7 @@ def facts(made: Provenance) -> list[tuple[str, str]]:
         >>> facts(Provenance("attention", model="demo", notes={"zero_rows": [0, 1]}))
         [('method', 'attention'), ('model', 'demo'), ('checks', 'not applicable'), ('notes', '{"zero_rows": [0, 1]}')]
     """
-    known = made.to_dict() | {"checks": made.checks or NOT_CHECKED}
+    known = {"caution": made.caution, **made.to_dict(), "checks": made.checks or NOT_CHECKED}
     said = {name: value if isinstance(value, str) else _compact(value) for name, value in known.items() if value}
     return [(name.replace("_", " "), _short(printable(text))) for name, text in said.items()]
 

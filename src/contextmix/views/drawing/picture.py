@@ -20,6 +20,8 @@ from contextmix.views.drawing.facts import model_name
 
 Kind = Literal["line", "patches", "frames", "grid", "steps", "layers"]
 
+GROWN = 1e6
+"""Lengths from here on are shown as shares: no reader compares 2.1e+78 with 7.7e+77."""
 STEPS_LIMIT = 1 << 14
 """Most numbers of a table whose queries are other tokens than its keys; of a larger one, one row is shown."""
 
@@ -81,6 +83,7 @@ def picture(token_map: TokenMap, query: int | str | None = None, limit: int = 25
         ('grid', 'line')
     """
     _refuse_other_axes(token_map)
+    token_map = _readable(token_map)
     if query is None and _of_steps(token_map):
         return _steps(token_map)
     of_text = token_map.tokens.places is None
@@ -93,6 +96,12 @@ def picture(token_map: TokenMap, query: int | str | None = None, limit: int = 25
     return _layers(row, reason) if "layer" in row.dims else _line(row, reason)
 
 
+def _readable(token_map: TokenMap) -> TokenMap:
+    """Lengths whose product over layers has grown beyond reading (1e78), as shares of their rows."""
+    grown = token_map.quantity is Quantity.NORM and float(token_map.values.max(initial=0)) >= GROWN
+    return token_map.as_share() if grown else token_map
+
+
 def whole(token_map: TokenMap) -> Picture:
     """All rows of a map with the axes (query, key), whatever its size and whatever its tokens are.
 
@@ -103,7 +112,7 @@ def whole(token_map: TokenMap) -> Picture:
         WrongShape: If it has other axes.
     """
     _refuse_other_axes(token_map)
-    return _grid(token_map)
+    return _grid(_readable(token_map))
 
 
 def spelled(tokens: Tokens) -> list[tuple[str, str]]:
@@ -167,11 +176,14 @@ def _line(row: TokenMap, reason: str) -> Picture:
     what = _draws(row, reason) + named
     scores, scaling = scaled(row.values), f"divided by the largest ({_largest(row.values)})"
     placed = row.values[~np.array(row.tokens.special)]
-    if kind != "line" and np.abs(placed).max(initial=0) > 0:
-        # A special token may hold far more than any patch: then no patch could be told from another.
+    beyond = np.abs(row.values).max() > np.abs(placed).max(initial=0) > 0
+    if beyond or (kind != "line" and np.abs(placed).max(initial=0) > 0):
+        # A special token, such as the one that a text begins with, may hold far more than any other: then no word and
+        # no patch could be told from another.
         scores = (row.values / np.abs(placed).max()).clip(-1, 1)
-        beyond = "; special tokens may exceed it" if _largest(row.values) != _largest(placed) else ""
-        scaling = f"divided by the largest of the {kind} ({_largest(placed)}){beyond}"
+        which = "words" if kind == "line" else kind
+        scaling = f"divided by the largest of the {which} ({_largest(placed)})"
+        scaling += "; special tokens may exceed it" if beyond else ""
     return _picture(kind, row, row.values[None], scores[None], [texts], [_who(row)], what, scaling)
 
 
@@ -237,6 +249,7 @@ def _picture(
         what,
         f"Colours: {scaling}{'; red adds, blue removes' if signed else ''}."
         + (" All values are 0." if not values.any() else ""),
+        *([f"Caution: {made.caution}"] if made.caution else ()),
     )
     texts = tuple(tuple(row) for row in numbers)
     return Picture(kind, values, scores, texts, tuple(rows), source.tokens, signed, tuple(map(_safe, caption)))
