@@ -43,4 +43,5 @@ METHOD = ModelMethod(
     paper=SIMONYAN_2014,
     cost="one forward and one backward pass",
     needs="scores of classes or next tokens, gradients",
+    together="score",
 )

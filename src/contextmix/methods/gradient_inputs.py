@@ -48,4 +48,5 @@ METHOD = ModelMethod(
     paper=MODARRESSI_2022,
     cost="one forward and one backward pass",
     needs="scores of classes or next tokens, gradients",
+    together="score",
 )

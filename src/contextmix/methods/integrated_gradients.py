@@ -115,4 +115,5 @@ METHOD = ModelMethod(
     paper=SUNDARARAJAN_2017,
     cost="50 forward and backward passes",
     needs="scores of classes or next tokens, gradients",
+    together="score",
 )

@@ -20,6 +20,7 @@ from contextmix.tracing.inputs.targets import names_of
 from contextmix.tracing.recording.quiet import on_device
 from contextmix.tracing.runs.generate import Generated
 from contextmix.tracing.runs.span import Reading
+from contextmix.tracing.runs.spoken import spoken_run
 
 
 def explained_span(
@@ -48,6 +49,47 @@ def explained_span(
         found = [plan.steps(run) for plan in plans]
         done = replace(done, scores=lambda: run.recorded[1])
     return done, [_result(loaded, plan, done, each) for plan, each in zip(plans, found, strict=True)]
+
+
+def explained_together(loaded: LoadedModel, plan: Plan, done: Generated, memory_budget: int) -> TokenMap:
+    """What made all new tokens, as the one score that is the sum of their log-probabilities.
+
+    Args:
+        loaded: A causal language model.
+        plan: A method of the whole model that explains such a score: `ModelMethod.together` is ``"score"``.
+        done: A prompt and what follows it.
+        memory_budget: Bytes that the method may use for its own tensors.
+
+    Returns:
+        Dims (key,): prompt and new tokens, zero for the last one, which nothing reads.
+    """
+    read = until(done.inputs, done.inputs.length - 1)
+    tensors, ids = stacked([read]), done.inputs.tensors["input_ids"][done.start :]
+    assert read.tokens is not None  # it is a text or token ids
+    with loaded.running(own_probe(tensors), tensors) as anatomy:
+        loaded.prove_parity(tensors)
+        own = on_device(loaded.model, tensors)
+        answer = (ids, "".join(done.new.pieces))
+        run = spoken_run(loaded.model, anatomy, own, read.tokens, answer, memory_budget)
+        found = plan.attribute(run)
+    checks = {name: float(error) for name, error in found.checks.items()}
+    made = loaded.origin.provenance(checks, **plan.describe()).noting(**found.notes, target=answer[1])
+    values = torch.nn.functional.pad(found.values.detach().cpu(), (0, 1))
+    return TokenMap(values.numpy(), ("key",), done.tokens, plan.quantity, made)
+
+
+def in_one(rows: TokenMap, plan: Plan) -> TokenMap:
+    """The rows of new tokens as one: their sum, or of a mixing map their mean.
+
+    Args:
+        rows: Dims that end in (query, key).
+        plan: What measured them.
+    """
+    axis, way = rows.dims.index("query"), "sum" if plan.of_model else "mean"
+    values = rows.values.sum(axis) if plan.of_model else rows.values.mean(axis)
+    dims = tuple(name for name in rows.dims if name != "query")
+    made = rows.provenance.noting(together=way, target="".join(rows.query_tokens.pieces))
+    return rows.derive(values=values, dims=dims, query_tokens=None, provenance=made)
 
 
 def _targets(loaded: LoadedModel, done: Generated, contrast: bool) -> list[Target]:

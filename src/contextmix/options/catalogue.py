@@ -184,6 +184,14 @@ Output = Annotated[
 Continuation = Annotated[
     Any, Option("Explain this text instead of what the model writes.", python="Or token ids.", spelling=TEXT)
 ]
+Together = Annotated[
+    bool,
+    Option(
+        "Explain all new tokens as one: the sum of their log-probabilities by one backward pass where a method follows "
+        "gradients, else the sum of what explains each; of a mixing map the mean of their rows.",
+        default=False,
+    ),
+]
 Contrast = Annotated[bool, Option("Explain why each token and not the most probable other one.", default=False)]
 
 # Rows of a data set --------------------------------------------------------------------------------------------------

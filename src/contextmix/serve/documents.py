@@ -35,9 +35,7 @@ class ModelFacts(BaseModel):
     limit: int = Field(description="The most tokens that a text may have here, special ones included.")
     causal: bool = Field(description="Whether a token sees only what stands before it.")
     layers: int
-    usual: list[str] = Field(
-        description="The methods chosen where nobody chose others, the first one in front."
-    )
+    usual: list[str] = Field(description="The methods chosen where nobody chose others, the first one in front.")
 
 
 class MethodFacts(BaseModel):

@@ -16,10 +16,7 @@ from contextmix.errors import BadInput, UnsupportedModel
 from contextmix.options.values import Asked
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Anatomy
-from contextmix.traces.meaning import Meaning
 from contextmix.traces.model_run import ModelRun
-from contextmix.traces.span_run import SpanRun
-from contextmix.traces.target import Target
 from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.discovery.head import find_head
 from contextmix.tracing.inputs.encode import token_axis
@@ -38,7 +35,7 @@ from contextmix.tracing.recording.quiet import (
 )
 from contextmix.tracing.recording.record import layers_of
 from contextmix.tracing.recording.turns import before, undone
-from contextmix.tracing.runs.span import Reading
+from contextmix.tracing.runs.span import span_at
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,11 @@ class Rerunner:
         """What enters the first block (key, d_model), and the logits (class,)."""
         seen, outputs = self._seen(self.tensors)
         return seen[0], self._scores(outputs)[0]
+
+    @property
+    def last_logits(self) -> int:
+        """How many of the last logits the scores are made of; 0 where it may be any."""
+        return int(self.position == -1)
 
     @property
     def first_block(self) -> nn.Module:
@@ -106,7 +108,7 @@ class Rerunner:
         tensors, places = self._beside(ids, kept, seen), self._places(ids, kept)
         parts = []
         for rows in self._batches(tensors):
-            outputs = quiet_run(self.model, _rows(tensors, rows), last_logits=int(self.position == -1))
+            outputs = quiet_run(self.model, _rows(tensors, rows), last_logits=self.last_logits)
             parts.append(self._scores(outputs, None if places is None else places[rows]))
         return torch.cat(parts)
 
@@ -127,11 +129,11 @@ class Rerunner:
             seen.append(first_states(args, kwargs))  # type: ignore[arg-type]
 
         with undone(before(self.first_block, look).remove):
-            outputs = quiet_run(self.model, tensors, last_logits=int(self.position == -1))
+            outputs = quiet_run(self.model, tensors, last_logits=self.last_logits)
         return seen[0].detach(), outputs
 
     def _scored(self, tensors: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
-        options = run_options(self.model, last_logits=int(self.position == -1))
+        options = run_options(self.model, last_logits=self.last_logits)
         with replaced_input(self.first_block, embeddings):
             return self._scores(self.model(**as_called(tensors), **options))
 
@@ -269,15 +271,8 @@ def model_run(
         position=position,
         meaning=meaning,
         looks_back=looks_back,
-        span=partial(_span, again, len(embeddings), chosen, meaning),
+        span=partial(span_at, model, anatomy, tensors, (position, len(embeddings)), chosen, meaning),
     )
-
-
-def _span(again: Rerunner, count: int, target: Target, meaning: Meaning) -> SpanRun | None:
-    """The row whose scores are explained, by itself, of an input of so many tokens."""
-    place = again.position
-    rows = None if place is None else slice(place % count, place % count + 1)
-    return Reading(again.model, again.anatomy, again.tensors, rows, causal=place == -1).span([target], meaning)
 
 
 _UNNUMBERED = (

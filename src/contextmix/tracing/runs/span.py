@@ -97,3 +97,27 @@ class Reading:
 def _first(name: str, value: Tensor, stop: int, length: int) -> Tensor:
     axis = token_axis(name, value[0], length)
     return value if axis is None else value.narrow(axis + 1, 0, stop)
+
+
+def span_at(
+    model: PreTrainedModel,
+    anatomy: Anatomy,
+    tensors: Mapping[str, Tensor],
+    where: tuple[int | None, int],
+    target: Target,
+    meaning: Meaning,
+) -> SpanRun | None:
+    """The row whose scores are explained, by itself.
+
+    Args:
+        model: The model.
+        anatomy: Where its parts are.
+        tensors: Model inputs with a batch axis of one.
+        where: The position whose scores they are (-1 for the last one of a causal model; None for scores of the whole
+            input), and how many tokens there are.
+        target: The explained score.
+        meaning: What the scores are.
+    """
+    place, count = where
+    rows = None if place is None else slice(place % count, place % count + 1)
+    return Reading(model, anatomy, tensors, rows, causal=place == -1).span([target], meaning)

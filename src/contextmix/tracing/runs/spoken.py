@@ -1,0 +1,82 @@
+"""The tokens of an answer as one score, the sum of their log-probabilities, for methods that follow gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from contextmix.tokens.pieces import Tokens
+from contextmix.traces.anatomy import Anatomy
+from contextmix.traces.meaning import Meaning
+from contextmix.traces.model_run import ModelRun
+from contextmix.traces.target import Target
+from contextmix.tracing.runs.rerun import Rerunner
+
+
+@dataclass(frozen=True)
+class Spoken(Rerunner):
+    """A prompt and an answer but for its last token; the score is the log-probability of the answer.
+
+    Attributes:
+        answer: The ids of the answer's tokens, (m,); the last m rows say them.
+    """
+
+    answer: Tensor = torch.empty(0, dtype=torch.long)
+
+    @property
+    def last_logits(self) -> int:
+        """One for each token of the answer."""
+        return len(self.answer)
+
+    def _scores(self, outputs: Any, places: Tensor | None = None) -> Tensor:
+        """Σ_t log p(y_t), (batch, 1), in float32 at least."""
+        logits = outputs.logits[:, -len(self.answer) :]
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        said = logits.log_softmax(-1).gather(-1, self.answer.expand(len(logits), -1).unsqueeze(-1))
+        total: Tensor = said.sum(1)
+        return total
+
+
+def spoken_run(
+    model: PreTrainedModel,
+    anatomy: Anatomy,
+    tensors: Mapping[str, Tensor],
+    tokens: Tokens,
+    answer: tuple[Tensor, str],
+    memory_budget: int,
+) -> ModelRun:
+    """A run whose one score is the log-probability of an answer; it knows no vectors of a head and no other ids.
+
+    Args:
+        model: A causal language model.
+        anatomy: Where its parts are.
+        tensors: Prompt and answer but for its last token, with a batch axis of one.
+        tokens: Their labels.
+        answer: The ids of the answer's tokens, and its text.
+        memory_budget: Bytes that a method may use for its own tensors.
+    """
+    again = Spoken(model, anatomy, tensors, -1, answer[0].to(model.device))
+    embeddings, scores = again.clean()
+    return ModelRun(
+        tokens=tokens,
+        embeddings=embeddings,
+        target=Target(0, answer[1]),
+        targets=(),
+        scores=scores.detach(),
+        scores_from=again.scores_from,
+        scores_of=again.scores_of,
+        embeddings_of=again.embeddings_of,
+        layers=again.layers,
+        head=lambda: None,
+        mask_id=None,
+        unknown_id=None,
+        memory_budget=memory_budget,
+        position=-1,
+        meaning=Meaning.AMOUNTS,
+        looks_back=lambda: True,
+    )
