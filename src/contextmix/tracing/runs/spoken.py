@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ class Spoken(Rerunner):
         answer: The ids of the answer's tokens, (m,); the last m rows say them.
     """
 
-    answer: Tensor = torch.empty(0, dtype=torch.long)
+    answer: Tensor = field(kw_only=True)
 
     @property
     def last_logits(self) -> int:
@@ -60,7 +60,7 @@ def spoken_run(
         answer: The ids of the answer's tokens, and its text.
         memory_budget: Bytes that a method may use for its own tensors.
     """
-    again = Spoken(model, anatomy, tensors, -1, answer[0].to(model.device))
+    again = Spoken(model, anatomy, tensors, -1, answer=answer[0].to(model.device))
     embeddings, scores = again.clean()
     return ModelRun(
         tokens=tokens,
