@@ -179,6 +179,6 @@ def _print_story(result: TokenMap, model: str) -> None:
     shown = [place for place, special in enumerate(tokens.special) if place >= start or not special]
     before, after = ("".join(said[place] for place in shown if (place >= start) is new) for new in (False, True))
     low, high = (f"{bound(made['probabilities']):.1%}" for bound in (min, max))
-    story = Text(f"{model} says: " if made["greedy"] else f"{model} reads: ").append(before.lstrip())
+    story = Text(f"{model} says: " if "settings" in made else f"{model} reads: ").append(before.lstrip())
     story.append(after, "bold").append(f"\nEach new token had a probability from {low} to {high}.\n", "dim")
     Console().print(story)

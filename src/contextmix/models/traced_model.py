@@ -179,7 +179,9 @@ class TracedModel(LoadedModel):
         generation: Generation = None,
         **options: Any,
     ) -> TokenMap:
-        """Which tokens made each new token? One row per token with which a causal language model continues, greedily.
+        """Which tokens made each new token? One row per token with which a causal language model continues.
+
+        It writes by its own ``generate`` and settings, but samples only if ``generation`` asks for it.
 
         A mixing map or recipe gives the row of the token that said the new one, from one run over all tokens. A method
         of the whole model explains the new token's score, once per token. A continuation begins where the prompt ends:

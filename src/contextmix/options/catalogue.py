@@ -165,7 +165,7 @@ Generation = Annotated[
     Option(
         "Setting of the model's own generation, such as language=en or num_beams=4.",
         python="Here: name → value, as for the model's generate.",
-        otherwise="those of the model, without sampling and beams",
+        otherwise="those of the model, without sampling",
         spelling=PAIRS,
     ),
 ]
