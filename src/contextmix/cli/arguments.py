@@ -30,7 +30,7 @@ from contextmix.options.catalogue import (
     Words,
 )
 from contextmix.options.option import Option
-from contextmix.options.sets import Contrasting, Loading, Precision
+from contextmix.options.sets import Contrasting, Encoding, Loading, Precision
 from contextmix.options.spelling import options_by_owner
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Explaining(TypedDict, total=False):
     words: Words
 
 
-class ExplainFlags(Loading, Explaining, Contrasting, total=False):
+class ExplainFlags(Loading, Explaining, Contrasting, Encoding, total=False):
     """Flags of ``explain``."""
 
     query: Query
@@ -92,7 +92,7 @@ class ExplainFlags(Loading, Explaining, Contrasting, total=False):
     truncate: Truncate
 
 
-class GenerateFlags(Precision, Explaining, total=False):
+class GenerateFlags(Precision, Explaining, Encoding, total=False):
     """Flags of ``generate``."""
 
     model: Annotated[Any, MODEL.but(default="demo-decoder")]
@@ -102,7 +102,7 @@ class GenerateFlags(Precision, Explaining, total=False):
     generation: Generation
 
 
-class CompareFlags(Loading, Contrasting, total=False):
+class CompareFlags(Loading, Contrasting, Encoding, total=False):
     """Flags of ``compare``."""
 
     methods: Annotated[Sequence[str], METHODS.but(otherwise="globenc, attention_rollout, norm_encoder, attention")]

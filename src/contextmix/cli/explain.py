@@ -54,7 +54,8 @@ def explain(
     every = html_file is not None and asked["layers"] is None and plan.aggregation is not None
     usual = 0 if plan.of_model else traced.usual_query if place is None else place
     row = place if plan.of_model else None if whole else usual
-    options |= {"layers": "all" if every else asked["layers"], "target": chosen, "truncate": asked["truncate"]}
+    options |= {"layers": "all" if every else asked["layers"], "target": chosen}
+    options |= {name: asked[name] for name in ("truncate", "add_special_tokens")}
     full = traced.explain(source, asked["method"], query=row, **options)
     result = full.layer(-1) if every else full
     result = result.words() if asked["words"] else result
@@ -87,6 +88,7 @@ def generate(
     # A mixing map has a row per layer: the last one is shown, and a file holds them all.
     every = plan.of_model or plan.aggregation is not None or json_file is not None
     written = {name: asked[name] for name in ("max_new_tokens", "continuation", "contrast", "generation")}
+    written["add_special_tokens"] = asked["add_special_tokens"]
     layers = None if every else [-1]
     result = traced.explain_generation(source, asked["method"], layers=layers, **written, **options)
     result = result.words() if asked["words"] else result
@@ -115,7 +117,8 @@ def compare(
     given.refuse_comparison(names)
     traced = given.load_model(asked)
     place = traced.usual_query if place is None else place
-    how = {"query": place, "target": chosen, "truncate": asked["truncate"]}
+    how = {"query": place, "target": chosen}
+    how |= {name: asked[name] for name in ("truncate", "add_special_tokens")}
     explored = None if html_file is None else _explore(traced, source, names, heads=heads, **how)
     # Rows of single heads are not the rows of their methods.
     found = traced.compare(source, names, **how) if explored is None or heads else explored.comparison()

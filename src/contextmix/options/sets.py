@@ -91,7 +91,13 @@ class Reading(TypedDict, total=False):
     limit: Limit
 
 
-class Measuring(TypedDict, total=False):
+class Encoding(TypedDict, total=False):
+    """How a text is read."""
+
+    add_special_tokens: AddSpecialTokens
+
+
+class Measuring(Encoding, total=False):
     """What is measured of each text."""
 
     methods: Methods
@@ -110,7 +116,7 @@ class Measuring(TypedDict, total=False):
     randomised_rows: RandomisedRows
 
 
-class Comparing(TypedDict, total=False):
+class Comparing(Encoding, total=False):
     """Which methods are compared, and how they are judged."""
 
     methods: AllMethods
@@ -180,12 +186,6 @@ class Computing(TypedDict, total=False):
 
     batch_size: BatchSize
     memory_budget: Memory
-
-
-class Encoding(TypedDict, total=False):
-    """How a text is read."""
-
-    add_special_tokens: AddSpecialTokens
 
 
 class Explaining(Computing, Encoding, total=False):
