@@ -32,6 +32,7 @@ from contextmix.options.catalogue import (
 from contextmix.options.option import Option
 from contextmix.options.sets import Contrasting, Encoding, Loading, Precision
 from contextmix.options.spelling import options_by_owner
+from contextmix.options.values import precision
 
 if TYPE_CHECKING:
     from contextmix.models.traced_model import TracedModel
@@ -183,9 +184,10 @@ def selected(name: str, options: Mapping[str, Any] | None = None) -> Selection:
 
 
 def refuse_names(asked: Mapping[str, Any]) -> None:
-    """Methods, metrics and models that do not exist, and their options: before torch is loaded, let alone a model."""
+    """Methods, metrics, models and precisions that do not exist, and options: before torch is loaded, let alone a model."""
     from contextmix.plugins.selection import selected_metric
 
+    precision("dtype", asked.get("dtype"))
     refuse_models(asked.get("model"), asked.get("other_model"))
     chosen = {name: asked.get(name, ()) for name in ("methods", "metrics")}
     names = {name: () if given == "all" else given for name, given in chosen.items()}

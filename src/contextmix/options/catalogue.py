@@ -22,6 +22,7 @@ from contextmix.options.values import (
     OfEach,
     Progress,
     Removal,
+    precision,
 )
 
 # The model -----------------------------------------------------------------------------------------------------------
@@ -34,7 +35,7 @@ MODEL = Option(
 )
 Model = Annotated[Any, MODEL]
 Dtype = Annotated[
-    str, Option("Precision in which a named model is loaded; 'auto' keeps the stored one.", default="float32")
+    str, Option("Precision to load a named model in; 'auto' keeps the stored one.", default="float32", check=precision)
 ]
 Device = Annotated[str | None, Option("Where to run, such as cuda.", otherwise="where the model is")]
 NewHead = Annotated[

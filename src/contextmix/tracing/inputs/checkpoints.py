@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from contextmix.errors import BadOption, ModelNotFound, NotFinite, UnsupportedModel
+from contextmix.options.values import precision
 from contextmix.tracing.inputs.adapters import base_of, is_adapter, load_adapter
 from contextmix.tracing.inputs.heads import refuse_choices
 from contextmix.tracing.inputs.hub import first_line, hub_options, place_of
@@ -49,15 +50,15 @@ def load_pretrained(
         UnsupportedModel: If it is not a model that transformers itself can build.
     """
     refuse_absent(str(name))
-    precision, place = _dtype(dtype), place_of(str(name))
+    loaded_in, place = _dtype(dtype), place_of(str(name))
     if is_adapter(place):
-        adapted = load_adapter(place, dtype=precision, trust_remote_code=trust_remote_code)
+        adapted = load_adapter(place, dtype=loaded_in, trust_remote_code=trust_remote_code)
         return adapted, load_tokenizer(name) or load_tokenizer(base_of(place)), None
     options = {"revision": revision, "trust_remote_code": trust_remote_code, **hub_options(place)}
     try:
         config = AutoConfig.from_pretrained(place, **options)
         kind = _model_class(config, place)
-        model, found = kind.from_pretrained(place, dtype=precision, output_loading_info=True, **options)
+        model, found = kind.from_pretrained(place, dtype=loaded_in, output_loading_info=True, **options)
     except Exception as reason:  # every library beneath has errors of its own for a damaged file
         raise ModelNotFound(_not_found(str(name), reason)) from reason
     refuse_missing(model, str(name), found["missing_keys"], new_head=new_head)
@@ -188,9 +189,8 @@ def _model_class(config: PreTrainedConfig, place: str) -> Any:
 def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
     if isinstance(dtype, torch.dtype) or dtype == "auto":
         return dtype
-    found = getattr(torch, dtype, None)
-    if not isinstance(found, torch.dtype):
-        raise BadOption(f"There is no data type {dtype!r}. Use float32, float64, bfloat16, float16 or auto.")
+    precision("dtype", dtype)
+    found: torch.dtype = getattr(torch, dtype)
     return found
 
 
