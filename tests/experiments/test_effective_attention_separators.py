@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import stat
 
 import numpy as np
 import pytest
@@ -133,6 +134,23 @@ def test_a_stopped_run_says_so_and_goes_on(tmp_path):
     found = streamed(setup(tmp_path, TEXTS), "twice", measure, asked={})
     assert [entry["row"] for entry in found.entries] == list(range(14))
     assert all(entry["twice"] == 2 * entry["tokens"] for entry in found.entries)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions and links")
+def test_results_that_are_a_link_are_written_where_it_leads_and_stay_as_private(tmp_path):
+    EXPERIMENT.run(setup(tmp_path / "other", TEXTS[:3]))
+    whole = (tmp_path / "other" / "texts" / "separators.jsonl").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    folder, real = tmp_path / "run" / "texts", tmp_path / "disk" / "kept.jsonl"
+    folder.mkdir(parents=True)
+    real.parent.mkdir()
+    real.write_bytes(b"".join(lines[:2]) + lines[2][:20])  # it was interrupted in a line, which is written anew
+    real.chmod(0o600)
+    (folder / "separators.jsonl").symlink_to(real)
+    EXPERIMENT.run(setup(tmp_path / "run", TEXTS[:3]))
+    assert (folder / "separators.jsonl").is_symlink()
+    assert real.read_bytes() == whole
+    assert stat.S_IMODE(real.stat().st_mode) == 0o600
 
 
 def test_a_text_with_a_token_that_the_model_lacks_is_a_problem_of_that_text(tmp_path):

@@ -184,7 +184,7 @@ def selected(name: str, options: Mapping[str, Any] | None = None) -> Selection:
 
 
 def refuse_names(asked: Mapping[str, Any]) -> None:
-    """Methods, metrics, models and precisions that do not exist, and options: before torch is loaded, let alone a model."""
+    """Methods, metrics, models, precisions and options that do not exist: before torch is loaded, let alone a model."""
     from contextmix.plugins.selection import selected_metric
 
     precision("dtype", asked.get("dtype"))

@@ -143,12 +143,17 @@ def refuse_unusable(model: Any) -> None:
             )
 
 
+_PACKED = {torch.qint8: "int8", torch.quint8: "uint8", torch.quint4x2: "4 bits", torch.float16: "float16"}
+"""What torch's own forms are called."""
+
+
 def _refuse_packed(model: PreTrainedModel) -> None:
-    """Linear maps whose weights torch itself packed into 8 bits, so that no tensor of them can be read."""
+    """Modules whose weights torch itself packed into fewer bits, so that no tensor of them can be read."""
     for path, part in model.named_modules():
         place = type(part).__module__
         if "ao.nn.quantized" in place or "nn.quantized" in place or "ao.nn.intrinsic.quantized" in place:
-            kind = "dynamic int8" if "dynamic" in place else "int8"
+            stored = getattr(getattr(part, "_packed_params", None), "dtype", torch.qint8)
+            kind = ("dynamic " if "dynamic" in place else "") + _PACKED.get(stored, str(stored))
             raise UnsupportedModel(
                 f"The model is quantised to {kind} by torch ({path} is a {place}.{type(part).__name__}): its weights "
                 "are packed, and contextmix has to read them. Explain the model before it is quantised, or load it "
