@@ -28,7 +28,7 @@ def settings_of(manifest: Mapping[str, Any], where: str) -> Settings:
             f"{where} was written with schema {manifest.get('schema')!r:.40} and this version of contextmix reads "
             f"{SCHEMA}. Use the version that the manifest names."
         )
-    _refuse(manifest, _PARTS, "", where)
+    _refuse({"summary": {}, **manifest}, {**_PARTS, "summary": _mapping}, "", where)  # a finished run has one
     _refuse(manifest["settings"], _SETTINGS, "settings.", where)
     _refuse({**_LATER, **manifest["settings"]}, _LATER_SETTINGS, "settings.", where)
     _refuse(manifest["data"], {"rows": _count}, "data.", where)
