@@ -52,6 +52,20 @@ def numbers(output: str) -> list[tuple[str, float]]:
     return [(token, float(number)) for token, number in found]
 
 
+@pytest.mark.parametrize(
+    ("flag", "count"), [((), 5), (("--add-special-tokens",), 7), (("--no-add-special-tokens",), 3)]
+)
+def test_special_tokens_are_added_as_asked(run: Run, folder: Path, tmp_path: Path, flag: tuple[str, ...], count: int):
+    text = "[CLS] a film . [SEP]" if count != 3 else "a film ."
+    result = run("explain", text, "--method", "norm_encoder", *flag, "--json", tmp_path / "x.json", "--model", folder)
+    assert result.exit_code == 0
+    assert len(cm.TokenMap.load(tmp_path / "x.json").tokens) == count
+    result = run("compare", text, "--methods", "norm_encoder,globenc", *flag, "--model", folder)
+    shown = len(re.findall(r"\[(?:CLS|SEP)\]", result.stdout))
+    assert result.exit_code == 0
+    assert (shown > 0) == (count != 3)
+
+
 # explain -------------------------------------------------------------------------------------------------------------
 
 

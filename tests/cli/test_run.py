@@ -51,7 +51,7 @@ def test_every_option_reaches_the_run(measure, tmp_path):
         *("--method", "value-zeroing,globenc,gradient_inputs", "--option", "value_zeroing.distance=euclidean"),
         *("--option", "globenc.normalise=true", "--query", "-1", "--target", "gold", "--layers=-1,0"),
         *("--words", "--maps", "--truncate", "--limit", "4", "--shard-size", "3", "--batch-tokens", "9"),
-        *("--memory", "64", "--dtype", "float64"),
+        *("--memory", "64", "--dtype", "float64", "--add-special-tokens"),
     )
     assert result.exit_code == 0, result.stderr
     found = cm.open_run(tmp_path / "out")
@@ -69,6 +69,7 @@ def test_every_option_reaches_the_run(measure, tmp_path):
         "removal": "mask",
         "seed": 0,
         "randomised_rows": None,
+        "add_special_tokens": True,
     }
     assert found.manifest["model"]["dtype"] == "float64"
     assert (found.total, len(found.folder.shards())) == (4, 2)

@@ -15,7 +15,7 @@ def test_what_is_no_option_is_refused(run: Callable[..., Any], options: tuple[st
 def test_a_port_that_is_taken_is_said_before_a_model_is_loaded(run: Callable[..., Any]):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        result = run("serve", "--port", port, "--model", "no such model")
+        result = run("serve", "--port", port, "--model", "demo")
     assert result.exit_code == 1
     assert f"port {port}" in result.stderr
     assert "--port 0" in result.stderr

@@ -15,10 +15,11 @@ import pytest
 import typer
 from PIL import Image
 from scipy.io import wavfile
+from tests.models.two_stacks.models import bilingual
 from tests.models.two_stacks.models import build as two_stacks
 from tests.tracing.senses import IMAGE_MODELS, build, hearing, noise, photo, saved
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor
 from typer.testing import CliRunner
 
 from contextmix.cli import app
@@ -62,6 +63,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wavfile.write(place / "speech.wav", 16000, noise(8000))
     two_stacks("bart").float().save_pretrained(place / "a translation model")
     _words().save_pretrained(place / "a translation model")
+    speaks = bilingual(max_source_positions=50).float()  # one second
+    saved(speaks, WhisperFeatureExtractor(feature_size=8, chunk_length=1), place / "path/to/whisper")
+    _words().save_pretrained(place / "path/to/whisper")
     reviews = [{"text": f"a {word} film .", "label": 1} for word in KINDS]
     (place / "reviews.jsonl").write_text("".join(json.dumps(row) + "\n" for row in reviews * 2))
     return place

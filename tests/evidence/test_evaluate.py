@@ -14,8 +14,9 @@ from tests.tracing.tiny import build, one_thread, word_pieces
 
 import contextmix as cm
 from contextmix.errors import BadInput, BadOption, UnknownName
-from contextmix.evidence import cost
+from contextmix.evidence import cost, planning
 from contextmix.evidence.contest import contest
+from contextmix.evidence.cost import measured_costs
 from contextmix.evidence.evaluate import evaluate
 from contextmix.evidence.experiment import Setup
 from contextmix.evidence.planning import Request, planned
@@ -128,6 +129,16 @@ def test_all_leaves_out_by_name_what_is_slow_and_what_the_data_lack(model, tmp_p
     (said,) = [line for line in report.summary if line.startswith("Metrics that took no part")]
     assert "auprc, token_f1 and token_iou (the data have no rationales" in said
     assert {name.split()[0] for name in report.tables[0].shown.columns} >= {"aopc", "deletion_area", "spearman"}
+
+
+def test_special_tokens_are_left_out_of_the_trial_and_of_the_run(model, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(planning, "measured_costs", lambda *asked: seen.extend(asked[2]) or measured_costs(*asked))
+    compared(model, tmp_path, add_special_tokens=False)
+    table = cm.open_run(tmp_path / "out/runs/metrics").to_pandas()
+    both = [*(one.inputs.tokens.pieces for one in seen), *table["tokens"]]
+    assert seen
+    assert all("[CLS]" not in pieces for pieces in both)
 
 
 def test_too_few_texts_name_no_winner(model, tmp_path):

@@ -1,8 +1,21 @@
 """Tables in a terminal and in LaTeX."""
 
-import pandas as pd
+import os
+import stat
 
-from contextmix.evidence.report import Table, folded, latex
+import pandas as pd
+import pytest
+
+from contextmix.evidence.report import Figure, Report, Table, folded, latex
+
+HALF = "half \ud83d of a face"
+
+
+def report(text: str = "a") -> Report:
+    frame = pd.DataFrame({"number": [1.0]}, index=pd.Index(["globenc"], name="method"))
+    figure = Figure("drawn", f"caption {text}", lambda canvas: canvas.suptitle("x"))
+    tables = [Table("t", f"caption {text}", frame)]
+    return Report("made", f"title {text}", [f"said of {text}"], tables, [figure], {"model": text})
 
 
 def wide(columns: int) -> Table:
@@ -34,3 +47,32 @@ def test_a_negative_number_gets_a_minus_and_a_word_keeps_its_hyphen():
     text = latex(Table("t", "", frame.rename_axis("method")))
     assert r"a & $-$0.5 [$-$1, 2] \\" in text
     assert r"b & BERT-2 \\" in text
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions and links")
+def test_files_that_are_links_stay_links_and_keep_their_permissions(tmp_path):
+    """Also tables and figures: some people keep them in the folder of a paper."""
+    out, paper = tmp_path / "out", tmp_path / "paper"
+    out.mkdir()
+    paper.mkdir()
+    for name in ("t.tex", "drawn.png", "made.json"):
+        (paper / name).write_text("old")
+        (paper / name).chmod(0o640)
+        (out / name).symlink_to(paper / name)
+    written = report().save(out)
+    for name in ("t.tex", "drawn.png", "made.json"):
+        assert out / name in written
+        assert (out / name).is_symlink()
+        assert (paper / name).read_bytes() != b"old"
+        assert stat.S_IMODE((paper / name).stat().st_mode) == 0o640
+
+
+def test_half_a_character_is_readable_in_every_file_that_says_it(tmp_path):
+    written = {path.name: path for path in report(HALF).save(tmp_path)}
+    for name, shown in {
+        "made.md": ("# title half \\ud83d of a face", "- said of half \\ud83d of a face"),
+        "t.tex": (r"\caption{caption half $\langle$U+D83D$\rangle$ of a face}",),
+        "made.json": (r'"half \ud83d of a face"',),
+    }.items():
+        text = written[name].read_text(encoding="utf-8")
+        assert all(one in text for one in shown), text

@@ -1,5 +1,6 @@
 """Similarity of maps before and after fine-tuning: by loops, and models that cannot be compared."""
 
+import json
 import math
 
 import numpy as np
@@ -50,6 +51,14 @@ def test_over_texts(tmp_path):
         assert (table[f"low {name}"] < table[name]).all()
         assert (table[name] < table[f"high {name}"]).all()
     assert len(report.save(tmp_path / "report")) == 12
+
+
+def test_a_text_that_only_the_second_model_does_not_know_is_a_problem_of_that_text(tmp_path):
+    run(tmp_path, ["a deep film .", "a bad film ."], cm.load(bert(1, vocab_size=15), word_pieces()))
+    (path,) = (tmp_path / "texts").glob("*.jsonl")
+    line = json.loads(path.read_text().splitlines()[2])
+    assert line["row"] == 1
+    assert "The tokenizer writes 'bad' as 15, and the model knows the tokens 0 to 14" in line["reason"]
 
 
 def test_models_that_are_no_pair_are_refused(tmp_path):

@@ -3,11 +3,12 @@
 import json
 import os
 import signal
+import stat
 
 import numpy as np
 import pytest
-from tests.experiments.heads_by_hand import LONG, SHORT, TEXTS, loaded, maps_by_hand, read
-from tests.tracing.tiny import build, byte_pairs
+from tests.experiments.heads_by_hand import LONG, SHORT, TEXTS, bert, loaded, maps_by_hand, read
+from tests.tracing.tiny import build, byte_pairs, word_pieces
 
 import contextmix as cm
 from contextmix.errors import BadInput, BadOption, Interrupted, OtherRun
@@ -133,6 +134,33 @@ def test_a_stopped_run_says_so_and_goes_on(tmp_path):
     found = streamed(setup(tmp_path, TEXTS), "twice", measure, asked={})
     assert [entry["row"] for entry in found.entries] == list(range(14))
     assert all(entry["twice"] == 2 * entry["tokens"] for entry in found.entries)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions and links")
+def test_results_that_are_a_link_are_written_where_it_leads_and_stay_as_private(tmp_path):
+    EXPERIMENT.run(setup(tmp_path / "other", TEXTS[:3]))
+    whole = (tmp_path / "other" / "texts" / "separators.jsonl").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    folder, real = tmp_path / "run" / "texts", tmp_path / "disk" / "kept.jsonl"
+    folder.mkdir(parents=True)
+    real.parent.mkdir()
+    real.write_bytes(b"".join(lines[:2]) + lines[2][:20])  # it was interrupted in a line, which is written anew
+    real.chmod(0o600)
+    (folder / "separators.jsonl").symlink_to(real)
+    EXPERIMENT.run(setup(tmp_path / "run", TEXTS[:3]))
+    assert (folder / "separators.jsonl").is_symlink()
+    assert real.read_bytes() == whole
+    assert stat.S_IMODE(real.stat().st_mode) == 0o600
+
+
+def test_a_text_with_a_token_that_the_model_lacks_is_a_problem_of_that_text(tmp_path):
+    tokenizer = word_pieces()
+    tokenizer.add_tokens([f"<{number}>" for number in range(30)])  # more than the 40 that the model knows
+    model = cm.load(bert(), tokenizer)
+    EXPERIMENT.run(setup(tmp_path, ["a good film .", "a <29> film"], model))
+    line = json.loads((tmp_path / "texts" / "separators.jsonl").read_text().splitlines()[2])
+    assert line["row"] == 1
+    assert "The tokenizer writes '<29>' as 52, and the model knows the tokens 0 to 39" in line["reason"]
 
 
 def test_results_of_other_data_or_models_are_never_mixed(tmp_path):

@@ -102,13 +102,14 @@ def test_a_given_continuation_is_explained_instead(stories):
 
 def test_the_generation_config_and_the_model_stay_as_they_were():
     model = speaker("llama")
-    model.generation_config.update(do_sample=True, temperature=0.1, num_beams=3, max_new_tokens=1)
+    model.generation_config.update(do_sample=True, temperature=0.1, max_new_tokens=1)
     model.train()
     before, weights = model.generation_config.to_dict(), [weight.clone() for weight in model.parameters()]
     traced = cm.load(model)
     first, second = (traced.explain_generation({"input_ids": IDS}, max_new_tokens=5) for _ in range(2))
     assert first.tokens == second.tokens
-    ids = IDS  # neither sampled nor found with beams: the likeliest token after each step
+    assert first.provenance.notes["generation"]["left_out"] == {"do_sample": True}
+    ids = IDS  # not sampled: the likeliest token after each step
     for _ in range(5):
         with torch.no_grad():
             ids = torch.cat([ids, model.eval()(ids[None]).logits[0, -1:].argmax(-1)])
@@ -118,6 +119,20 @@ def test_the_generation_config_and_the_model_stay_as_they_were():
     assert model.generation_config.to_dict() == before
     assert model.training
     assert all(torch.equal(*pair) for pair in zip(weights, model.parameters(), strict=True))
+
+
+def test_a_model_that_writes_with_beams_does_so_here():
+    model = speaker("llama")
+    model.generation_config.update(num_beams=4, length_penalty=2.0)
+    found = cm.load(model).explain_generation({"input_ids": IDS}, "attention", max_new_tokens=8)
+    wanted = model.generate(IDS[None], attention_mask=torch.ones(1, len(IDS)), max_new_tokens=8, pad_token_id=0)
+    greedy = cm.load(model).explain_generation(
+        {"input_ids": IDS}, "attention", max_new_tokens=8, generation={"num_beams": 1}
+    )
+    assert found.tokens.ids == tuple(wanted[0].tolist()) != greedy.tokens.ids
+    notes = found.provenance.notes["generation"]
+    assert (notes["greedy"], notes["settings"]["num_beams"], "left_out" in notes) == (False, 4, False)
+    assert greedy.provenance.notes["generation"]["greedy"] is True
 
 
 def test_an_end_token_ends_the_story():

@@ -50,6 +50,14 @@ def test_the_answer_is_what_explore_gives(served: Served, text: Any, more: dict[
     assert found == expected(text, *methods, **own, **contrast)
 
 
+@pytest.mark.parametrize("add", [None, True, False])
+def test_special_tokens_are_added_as_asked(served: Served, add: bool | None):
+    text = "[CLS] a good film [SEP]"
+    found = served.exhibit(served.begin(text, ("globenc",), add_special_tokens=add))
+    assert found == expected(text, "globenc", add_special_tokens=add)
+    assert len(found["keys"]["pieces"]) == (7 if add else 5)
+
+
 def test_the_report_is_the_answer_in_a_page_of_its_own(served: Served):
     name = served.begin("</script><script>alert(1)</script>", ("globenc",))
     found = served.exhibit(name)

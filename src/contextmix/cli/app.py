@@ -75,9 +75,12 @@ def flag_of(name: str, option: Option) -> str:
 def _flag(name: str, one: Declared) -> inspect.Parameter:
     kind = one.option.spelling.type if one.option.spelling is not None else _plain(one.type)
     flag = flag_of(name, one.option)
-    if kind is bool:
+    if kind is bool and one.option.default is None:  # yes, no, or neither said
+        names: str = f"{flag}/--no-{flag.removeprefix('--')}"
+        kind, default = bool | None, None
+    elif kind is bool:
         names = f"{flag}/--no-{flag.removeprefix('--')}" if one.option.default else flag
-        default: Any = one.option.default
+        default = one.option.default
     else:
         kind, default, names = kind | None, None, flag
     option = typer.Option(names, help=_told(one.option), show_default=False)

@@ -16,12 +16,7 @@ from contextmix.errors import BadInput, BadOption
 from contextmix.options.catalogue import (
     METHODS,
     MODEL,
-    Continuation,
-    Contrast,
-    Generation,
-    MaxNewTokens,
     MethodName,
-    Output,
     OwnOptions,
     Position,
     Query,
@@ -30,8 +25,10 @@ from contextmix.options.catalogue import (
     Words,
 )
 from contextmix.options.option import Option
-from contextmix.options.sets import Contrasting, Loading, Precision
+from contextmix.options.sets import Contrasting, Encoding, Loading, Precision
 from contextmix.options.spelling import options_by_owner
+from contextmix.options.values import precision
+from contextmix.options.writing import Continuation, Contrast, Generation, MaxNewTokens, Output
 
 if TYPE_CHECKING:
     from contextmix.models.traced_model import TracedModel
@@ -81,7 +78,7 @@ class Explaining(TypedDict, total=False):
     words: Words
 
 
-class ExplainFlags(Loading, Explaining, Contrasting, total=False):
+class ExplainFlags(Loading, Explaining, Contrasting, Encoding, total=False):
     """Flags of ``explain``."""
 
     query: Query
@@ -92,7 +89,7 @@ class ExplainFlags(Loading, Explaining, Contrasting, total=False):
     truncate: Truncate
 
 
-class GenerateFlags(Precision, Explaining, total=False):
+class GenerateFlags(Precision, Explaining, Encoding, total=False):
     """Flags of ``generate``."""
 
     model: Annotated[Any, MODEL.but(default="demo-decoder")]
@@ -102,7 +99,7 @@ class GenerateFlags(Precision, Explaining, total=False):
     generation: Generation
 
 
-class CompareFlags(Loading, Contrasting, total=False):
+class CompareFlags(Loading, Contrasting, Encoding, total=False):
     """Flags of ``compare``."""
 
     methods: Annotated[Sequence[str], METHODS.but(otherwise="globenc, attention_rollout, norm_encoder, attention")]
@@ -183,9 +180,10 @@ def selected(name: str, options: Mapping[str, Any] | None = None) -> Selection:
 
 
 def refuse_names(asked: Mapping[str, Any]) -> None:
-    """Methods, metrics and models that do not exist, and their options: before torch is loaded, let alone a model."""
+    """Methods, metrics, models, precisions and options that do not exist: before torch is loaded, let alone a model."""
     from contextmix.plugins.selection import selected_metric
 
+    precision("dtype", asked.get("dtype"))
     refuse_models(asked.get("model"), asked.get("other_model"))
     chosen = {name: asked.get(name, ()) for name in ("methods", "metrics")}
     names = {name: () if given == "all" else given for name, given in chosen.items()}

@@ -59,7 +59,8 @@ def explain(
     every = html_file is not None and asked["layers"] is None and plan.aggregation is not None
     usual = 0 if plan.of_model else traced.usual_query if place is None else place
     row = place if plan.of_model else None if whole else usual
-    options |= {"layers": "all" if every else asked["layers"], "target": chosen, "truncate": asked["truncate"]}
+    options |= {"layers": "all" if every else asked["layers"], "target": chosen}
+    options |= {name: asked[name] for name in ("truncate", "add_special_tokens")}
     full = traced.explain(source, method, query=row, **options)
     result = full.layer(-1) if every else full
     result = result.words() if asked["words"] else result
@@ -94,6 +95,7 @@ def generate(
     # A mixing map has a row per layer: the last one is shown, and a file holds them all.
     every = plan.of_model or plan.aggregation is not None or json_file is not None
     written = {name: asked[name] for name in ("max_new_tokens", "continuation", "contrast", "generation")}
+    written["add_special_tokens"] = asked["add_special_tokens"]
     layers = None if every else [-1]
     result = traced.explain_generation(source, method, layers=layers, **written, **options)
     result = result.words() if asked["words"] else result
@@ -122,7 +124,8 @@ def compare(
     given.refuse_comparison(names)
     traced = given.load_model(asked)
     place = traced.usual_query if place is None else place
-    how = {"query": place, "target": chosen, "truncate": asked["truncate"]}
+    how = {"query": place, "target": chosen}
+    how |= {name: asked[name] for name in ("truncate", "add_special_tokens")}
     explored = None if html_file is None else _explore(traced, source, names, heads=heads, **how)
     # Rows of single heads are not the rows of their methods.
     found = traced.compare(source, names, **how) if explored is None or heads else explored.comparison()
@@ -193,7 +196,7 @@ def _print_prediction(notes: Any, model: str) -> None:
 
 def _print_story(result: TokenMap, model: str) -> None:
     """Prompt and new tokens, these in bold, with what the model gave them."""
-    from contextmix.views.drawing.picture import spelled
+    from contextmix.views.drawing.spelling import spelled
 
     made, tokens = result.provenance.notes.get("generation"), result.tokens
     if made is None:  # an encoder–decoder writes something of its own; its rows bear the names
@@ -203,6 +206,6 @@ def _print_story(result: TokenMap, model: str) -> None:
     shown = [place for place, special in enumerate(tokens.special) if place >= start or not special]
     before, after = ("".join(said[place] for place in shown if (place >= start) is new) for new in (False, True))
     low, high = (f"{bound(made['probabilities']):.1%}" for bound in (min, max))
-    story = Text(f"{model} says: " if made["greedy"] else f"{model} reads: ").append(before.lstrip())
+    story = Text(f"{model} says: " if "settings" in made else f"{model} reads: ").append(before.lstrip())
     story.append(after, "bold").append(f"\nEach new token had a probability from {low} to {high}.\n", "dim")
     Console().print(story)

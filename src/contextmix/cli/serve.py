@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 from typing_extensions import Unpack
 
+from contextmix.cli import arguments as given
 from contextmix.cli.app import command
 from contextmix.errors import BadOption
 from contextmix.options.catalogue import MODEL
@@ -41,6 +42,8 @@ def serve(
     """
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise BadOption('The page needs FastAPI and uvicorn: pip install "contextmix[serve]".')
+    own, models = filled(Precision, flags, "serve"), model or ["demo"]
+    given.refuse_models(*models)  # before anything that computes is loaded
     from contextmix.processes.start import warm
     from contextmix.serve.pool import MODULES
 
@@ -63,10 +66,10 @@ def serve(
 
         limits = Limits(tokens=max_tokens, seconds=timeout)
         run(
-            model or ["demo"],
+            models,
             port=port,
             workers=workers,
             limits=limits,
             ready=shown,
-            **filled(Precision, flags, "serve"),
+            **own,
         )

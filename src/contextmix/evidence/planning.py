@@ -71,7 +71,8 @@ def planned(setup: Setup, request: Request) -> Plan:
     metrics = metrics_of(request.metrics, rationales=source.fields.rationale is not None)
     options = {"random": {"seed": setup.seed}, **(request.options or {})}
     extra = () if request.reference in methods.names or not any(map(_refers, metrics.names)) else (request.reference,)
-    settings = Settings((*methods.names, *extra), options, target=request.target, truncate=True, seed=setup.seed)
+    reading: Any = {"truncate": True, "add_special_tokens": setup.reading.get("add_special_tokens")}
+    settings = Settings((*methods.names, *extra), options, target=request.target, seed=setup.seed, **reading)
     texts = _texts(setup, settings, source)
     costs = measured_costs(setup.traced, settings, texts)
     methods = _supported("method", methods, costs.refused, by_name=request.methods != "all")
@@ -85,12 +86,12 @@ def planned(setup: Setup, request: Request) -> Plan:
         names,
         {name: one for name, one in options.items() if name in names},
         target=request.target,
-        truncate=True,
         metrics=metrics.names,
         metric_options={**areas, **(request.metric_options or {})},
         reference=request.reference,
         removal=removal,
         seed=setup.seed,
+        **reading,
     )
     return Plan(final, methods, metrics, costs, _classes(setup, final))
 

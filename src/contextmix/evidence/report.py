@@ -16,6 +16,7 @@ from rich.text import Text
 
 from contextmix.maths.shapes import cut
 from contextmix.results.files import make_folder, write_atomically
+from contextmix.tokens.pieces import printable
 from contextmix.views.figures.canvas import encoded, pyplot
 from contextmix.views.figures.latex import escape
 from contextmix.views.terminal.plain import readable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 LATEX_WIDTH = 100
 """Characters of a line of a table in a page of small letters."""
+_HALF = re.compile("[\ud800-\udfff]")
 _HYPHEN_OF_NUMBER = re.compile(r"(?<![\w-])-(?=\d)")
 
 
@@ -176,15 +178,25 @@ def markdown(texts: pd.DataFrame) -> str:
 def latex(table: Table) -> str:
     """A table in LaTeX, for the package booktabs; one that is wider than a page goes on below, in pieces."""
     pieces = [_tabular(texts) for texts in folded(table, LATEX_WIDTH)]
-    head = [r"\begin{table}", r"\centering\small", rf"\caption{{{escape(table.caption)}}}", rf"\label{{{table.name}}}"]
+    head = [
+        r"\begin{table}",
+        r"\centering\small",
+        rf"\caption{{{_for_latex(table.caption)}}}",
+        rf"\label{{{table.name}}}",
+    ]
     return "\n".join([*head, "\n\n\\medskip\n".join(pieces), r"\end{table}"]) + "\n"
 
 
 def _tabular(texts: pd.DataFrame) -> str:
     lines = [list(map(str, texts.columns)), *texts.to_numpy().tolist()]
-    written = [" & ".join(escape(_HYPHEN_OF_NUMBER.sub("−", cell)) for cell in line) + r" \\" for line in lines]
+    written = [" & ".join(_for_latex(_HYPHEN_OF_NUMBER.sub("−", cell)) for cell in line) + r" \\" for line in lines]
     head = [rf"\begin{{tabular}}{{{'l' * len(texts.columns)}}}", r"\toprule", written[0], r"\midrule"]
     return "\n".join([*head, *written[1:], r"\bottomrule", r"\end{tabular}"])
+
+
+def _for_latex(text: str) -> str:
+    """Escaped, and half characters as the tokens of a map show them: an escape would be a command."""
+    return escape(_HALF.sub(lambda half: printable(half[0]), text))
 
 
 def drawn(figure: Figure) -> dict[str, bytes]:

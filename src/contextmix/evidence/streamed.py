@@ -28,6 +28,7 @@ from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
 from contextmix.models.traced_model import TracedModel
 from contextmix.results.files import make_folder, write_atomically
 from contextmix.tracing.inputs.encode import Inputs
+from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.texts import encode
 
 FIELDS = ("text_field", "pair_field", "label_field", "id_field", "query_field", "rationale_field", "split")
@@ -121,7 +122,7 @@ def _measured(model: TracedModel, row: Row, limit: int | None, measure: Measure,
     if row.problem is not None or row.text is None:
         return _failed(row, row.problem)
     try:
-        inputs = encode(model.tokenizer, row.text, limit, truncate=cut)
+        inputs = encode(model.tokenizer, row.text, limit, truncate=cut, known=vocabulary(model.model))
         return {"row": row.number, "tokens": inputs.length, **measure(row, inputs)}
     except (BadOption, UnsupportedModel):
         raise  # no fault of the text: the next ones would say the same

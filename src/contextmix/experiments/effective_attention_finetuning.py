@@ -38,6 +38,7 @@ from contextmix.models.traced_model import TracedModel
 from contextmix.plugins.papers import SUN_2021
 from contextmix.statistics.summaries import interval
 from contextmix.tracing.inputs.encode import Inputs
+from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.texts import encode
 from contextmix.views.figures.marks import bands
 from contextmix.views.figures.panels import Panel, panels
@@ -127,7 +128,7 @@ def _shape(model: TracedModel) -> tuple[int, int]:
 def measured(model: TracedModel, other: TracedModel, row: Row, inputs: Inputs) -> dict[str, Any]:
     """Kind of attention → similarity (layer, head)."""
     assert row.text is not None
-    theirs = encode(other.tokenizer, row.text, inputs.length, truncate=True)
+    theirs = encode(other.tokenizer, row.text, inputs.length, truncate=True, known=vocabulary(other.model))
     if inputs.tensors["input_ids"].tolist() != theirs.tensors["input_ids"].tolist():
         raise BadOption(
             f"At {row.where} the two models read different tokens, so their maps have other rows and columns. Give two "

@@ -24,6 +24,7 @@ from contextmix.models.traced_model import TracedModel
 from contextmix.plugins.papers import SUN_2021
 from contextmix.statistics.summaries import interval
 from contextmix.tracing.inputs.encode import Inputs
+from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.texts import encode
 from contextmix.views.figures.marks import bands
 from contextmix.views.figures.panels import Panel, panels
@@ -88,8 +89,9 @@ def measured(model: TracedModel, lengths: Sequence[int], row: Row, inputs: Input
     """Length → distance (layer, head) and the largest change of an output; of lengths that the text has."""
     found: dict[str, Any] = {}
     assert row.text is not None
+    known = vocabulary(model.model)
     for length in (length for length in lengths if length <= inputs.length):
-        layers = list(maps_of(model, encode(model.tokenizer, row.text, length, truncate=True)))
+        layers = list(maps_of(model, encode(model.tokenizer, row.text, length, truncate=True, known=known)))
         distance = [distance_of(one).tolist() for one in layers]
         found[str(length)] = {"distance": distance, "output": max(map(output_change, layers))}
     return {"lengths": found}

@@ -12,6 +12,22 @@ from torch import Tensor
 from contextmix.maths.norms import Norm, denominator, linear
 
 
+def largest_error(found: Tensor, true: Tensor) -> Tensor:
+    """How far one tensor is from another, beside the largest number of that one.
+
+        max |found − true| / max |true|
+
+    Two tensors of zeros are the same: 0. NaN if a number of one of them is.
+
+    Example:
+        >>> largest_error(torch.tensor([1.0, 2.5]), torch.tensor([1.0, 2.0]))
+        tensor(0.2500)
+        >>> largest_error(torch.zeros(2), torch.zeros(2))
+        tensor(0.)
+    """
+    return (found - true).abs().max() / true.abs().max().clamp_min(torch.finfo(true.dtype).tiny)
+
+
 def inverse_change(total: Tensor, change: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
     """How a norm's denominator answers to a change of its input.
 

@@ -38,6 +38,7 @@ import torch
 from torch import Tensor
 
 from contextmix.maths.derivatives import after_norm, before_norm, slopes
+from contextmix.maths.differences import largest_error
 from contextmix.maths.feedforward import FeedForward
 from contextmix.maths.norms import Norm
 from contextmix.maths.projections import Projections, by_head
@@ -103,9 +104,7 @@ class SerialBlock:
         recorded = (self.query, self.key, self.value)
         pairs = [(one.by_head(self.states, n_heads), known) for one, known in zip(maps, recorded, strict=True)]
         pairs += [(self._plain_attention(), self.attention), (self.ffn(self.residual_mid), self.ffn_out)]
-        tiny = torch.finfo(self.states.dtype).tiny
-        errors = [(found - known).abs().max() / known.abs().max().clamp_min(tiny) for found, known in pairs]
-        return float(torch.stack(errors).amax())
+        return float(torch.stack([largest_error(found, known) for found, known in pairs]).amax())
 
     def _plain_attention(self) -> Tensor:
         """The softmax of the scaled scores over the keys that the model let each query see."""

@@ -87,7 +87,7 @@ def attribute(
     for layer in layers:
         _refuse(layer, ffn, gate)
     if head != "none":
-        _refuse_head(found, head)
+        _refuse_head(found, head, run.scores)
     states = layers[-1].residual_out
     true = run.scores if run.position is None else run.target.of(run.scores)[None]
     query = _query(run, found, states)
@@ -110,7 +110,11 @@ def _query(run: ModelRun, head: Head | None, states: Tensor) -> int:
     """The row of the last block's output that the head reads."""
     if run.position is not None:
         return run.position % len(states)
-    return 0 if head is None else int((head.scores(states) - run.scores).abs().amax(-1).argmin())
+    if head is None:
+        return 0
+    found = int((head.scores(states) - run.scores).abs().amax(-1).argmin())
+    _refuse_same_rows(states, found)
+    return found
 
 
 def _row(layers: Sequence[LayerTrace], query: int, rules: Rules, step: int) -> Tensor:
@@ -195,7 +199,12 @@ def _refuse(layer: LayerTrace, ffn: LineRule, gate: str) -> None:
         )
 
 
-def _refuse_head(head: Head | None, rule: LineRule) -> None:
+def _refuse_head(head: Head | None, rule: LineRule, scores: Tensor) -> None:
+    if head is None and not scores.any():
+        raise UnsupportedModel(
+            "Every score of the model is zero, so there is nothing to split, and its head cannot be told by what it "
+            "computes. Are its weights loaded, and trained?"
+        )
     if head is None:
         raise UnsupportedModel(
             "decompx found no head of the form norm, linear, activation, norm, linear (or a part of it that ends in a "
@@ -206,6 +215,19 @@ def _refuse_head(head: Head | None, rule: LineRule) -> None:
         raise BadOption(
             "The activation of the head is not zero at zero, so no line through the origin meets it everywhere. Use "
             "head='tangent'."
+        )
+
+
+def _refuse_same_rows(states: Tensor, read: int) -> None:
+    """Of rows with the same numbers, any may be the one that the head reads, and each is made of other parts."""
+    rounding = 32 * torch.finfo(states.dtype).eps
+    same = (states - states[read]).abs().amax(-1) <= rounding * states[read].abs().max()
+    if int(same.sum()) > 1:
+        raise UnsupportedModel(
+            f"The last block makes the same vector of {int(same.sum())} tokens, at positions "
+            f"{', '.join(map(str, same.nonzero().flatten().tolist()[:10]))}, so decompx cannot tell which of them the "
+            "head reads, and each is made of other parts. Are the embeddings trained? Use another method, such as "
+            "gradient_inputs."
         )
 
 

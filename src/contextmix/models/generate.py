@@ -153,4 +153,5 @@ def of_maps(done: Generated, whole: TokenMap) -> TokenMap:
 def _notes(done: Generated, contrast: bool) -> dict[str, Any]:
     found = {"prompt_tokens": done.start, "greedy": done.greedy, "probabilities": list(done.probabilities)}
     found |= {"settings": dict(done.settings)} if done.settings else {}
+    found |= {"left_out": dict(done.left_out)} if done.left_out else {}
     return {"generation": {**found, "foil_ids": list(done.runners_up)} if contrast else found}

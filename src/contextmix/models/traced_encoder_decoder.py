@@ -21,16 +21,10 @@ from contextmix.options.catalogue import (
     AddSpecialTokens,
     Aggregation,
     BatchSize,
-    Continuation,
-    Contrast,
     ExploredMethods,
-    Generation,
-    MaxNewTokens,
-    MaxWritten,
     Memory,
     MethodName,
     MethodNames,
-    Output,
     Query,
     QueryOrAll,
     SamplingRate,
@@ -41,6 +35,7 @@ from contextmix.options.catalogue import (
 from contextmix.options.option import filled, parted, takes
 from contextmix.options.sets import Encoding, ExploreWrittenOptions, Writing
 from contextmix.options.values import MAX_NEW_TOKENS, MEMORY_BUDGET
+from contextmix.options.writing import Continuation, Contrast, Generation, MaxNewTokens, MaxWritten, Output
 from contextmix.plugins.plan import make_plan
 from contextmix.results.comparison import Comparison
 from contextmix.results.token_map import TokenMap

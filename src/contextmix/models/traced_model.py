@@ -21,11 +21,7 @@ from contextmix.options.catalogue import (
     AddSpecialTokens,
     Aggregation,
     BatchSize,
-    Continuation,
-    Contrast,
     ExploredMethods,
-    Generation,
-    MaxNewTokens,
     Memory,
     MethodName,
     MethodNames,
@@ -40,6 +36,7 @@ from contextmix.options.catalogue import (
 from contextmix.options.option import filled, parted, takes
 from contextmix.options.sets import Encoding, Explaining, ExploreOptions
 from contextmix.options.values import MEMORY_BUDGET
+from contextmix.options.writing import Continuation, Contrast, Generation, MaxNewTokens
 from contextmix.plugins.plan import make_plan
 from contextmix.results.comparison import Comparison
 from contextmix.results.token_map import TokenMap
@@ -180,7 +177,9 @@ class TracedModel(LoadedModel):
         generation: Generation = None,
         **options: Any,
     ) -> TokenMap:
-        """Which tokens made each new token? One row per token with which a causal language model continues, greedily.
+        """Which tokens made each new token? One row per token with which a causal language model continues.
+
+        It writes by its own ``generate`` and settings, but samples only if ``generation`` asks for it.
 
         A mixing map or recipe gives the row of the token that said the new one, from one run over all tokens. A method
         of the whole model explains the new token's score, once per token. A continuation begins where the prompt ends:

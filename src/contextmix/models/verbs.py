@@ -15,6 +15,7 @@ from contextmix.errors import BadOption, UnknownName, WrongShape
 from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
 from contextmix.models.traced_model import TracedModel
 from contextmix.options.catalogue import (
+    AddSpecialTokens,
     AggregationName,
     MapName,
     MethodNames,
@@ -113,6 +114,7 @@ def compare(
     query: Query = None,
     target: Target = None,
     truncate: Truncate = False,
+    add_special_tokens: AddSpecialTokens = None,
 ) -> Comparison:
     """Several methods on one text side by side: `load` and `TracedModel.compare` in one call.
 
@@ -123,6 +125,7 @@ def compare(
         query: The token whose row is compared; left out, the first one, or the last of a causal model.
         target: The class or token that methods of the whole model explain; left out, the predicted one.
         truncate: Cut a text that is too long instead of refusing it.
+        add_special_tokens: Whether the tokenizer adds its special tokens; left out, unless the text holds them.
 
     Returns:
         The row of each method, and their pairwise Spearman correlations.
@@ -136,7 +139,8 @@ def compare(
         (2, 2)
     """
     traced = model if isinstance(model, TracedModel) else load(model)
-    return traced.compare(source, methods, query=query, target=target, truncate=truncate)
+    how: Any = {"truncate": truncate, "add_special_tokens": add_special_tokens}
+    return traced.compare(source, methods, query=query, target=target, **how)
 
 
 @takes

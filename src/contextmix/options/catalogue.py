@@ -12,7 +12,6 @@ from contextmix.options.option import Option, at_least, one_of
 from contextmix.options.spelling import ALL_OR_NAMES, LAYERS, MIB, NAMES, PAIRS, TEXT, TEXTS, TOKEN
 from contextmix.options.values import (
     BATCH_TOKENS,
-    MAX_NEW_TOKENS,
     MEMORY_BUDGET,
     REFERENCE,
     SANITY_ROWS,
@@ -22,6 +21,7 @@ from contextmix.options.values import (
     OfEach,
     Progress,
     Removal,
+    precision,
 )
 
 # The model -----------------------------------------------------------------------------------------------------------
@@ -34,7 +34,7 @@ MODEL = Option(
 )
 Model = Annotated[Any, MODEL]
 Dtype = Annotated[
-    str, Option("Precision in which a named model is loaded; 'auto' keeps the stored one.", default="float32")
+    str, Option("Precision to load a named model in; 'auto' keeps the stored one.", default="float32", check=precision)
 ]
 Device = Annotated[str | None, Option("Where to run, such as cuda.", otherwise="where the model is")]
 NewHead = Annotated[
@@ -159,40 +159,6 @@ Told = Annotated[
     Progress | None,
     Option("Called as progress(done, what) before each step, with done from 0 to 1. What it raises ends the work."),
 ]
-
-MAX_NEW = Option("The most tokens that the model writes itself.", default=MAX_NEW_TOKENS)
-MaxWritten = Annotated[int, MAX_NEW]
-MaxNewTokens = Annotated[int, MAX_NEW.but(default=10)]
-Generation = Annotated[
-    Mapping[str, Any] | None,
-    Option(
-        "Setting of the model's own generation, such as language=en or num_beams=4.",
-        python="Here: name → value, as for the model's generate.",
-        otherwise="those of the model, without sampling and beams",
-        spelling=PAIRS,
-    ),
-]
-Output = Annotated[
-    Any,
-    Option(
-        "Of an encoder–decoder: what it wrote.",
-        python="A text, or token ids; for a list of sources a list.",
-        otherwise="what it writes itself",
-        spelling=TEXT,
-    ),
-]
-Continuation = Annotated[
-    Any, Option("Explain this text instead of what the model writes.", python="Or token ids.", spelling=TEXT)
-]
-Together = Annotated[
-    bool,
-    Option(
-        "Explain all new tokens as one: the sum of their log-probabilities by one backward pass where a method follows "
-        "gradients, else the sum of what explains each; of a mixing map the mean of their rows.",
-        default=False,
-    ),
-]
-Contrast = Annotated[bool, Option("Explain why each token and not the most probable other one.", default=False)]
 
 # Rows of a data set --------------------------------------------------------------------------------------------------
 

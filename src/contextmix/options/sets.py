@@ -16,7 +16,6 @@ from contextmix.options.catalogue import (
     Dtype,
     Engine,
     FirstQuery,
-    Generation,
     GoldTarget,
     Heads,
     IdField,
@@ -24,7 +23,6 @@ from contextmix.options.catalogue import (
     LabelField,
     Limit,
     Maps,
-    MaxWritten,
     Memory,
     MethodOptions,
     Methods,
@@ -33,7 +31,6 @@ from contextmix.options.catalogue import (
     Model,
     Only,
     OtherModel,
-    Output,
     PairField,
     Query,
     QueryField,
@@ -61,6 +58,7 @@ from contextmix.options.catalogue import (
     Words,
     Workers,
 )
+from contextmix.options.writing import Generation, MaxWritten, Output
 
 
 class Precision(TypedDict, total=False):
@@ -91,7 +89,13 @@ class Reading(TypedDict, total=False):
     limit: Limit
 
 
-class Measuring(TypedDict, total=False):
+class Encoding(TypedDict, total=False):
+    """How a text is read."""
+
+    add_special_tokens: AddSpecialTokens
+
+
+class Measuring(Encoding, total=False):
     """What is measured of each text."""
 
     methods: Methods
@@ -110,7 +114,7 @@ class Measuring(TypedDict, total=False):
     randomised_rows: RandomisedRows
 
 
-class Comparing(TypedDict, total=False):
+class Comparing(Encoding, total=False):
     """Which methods are compared, and how they are judged."""
 
     methods: AllMethods
@@ -180,12 +184,6 @@ class Computing(TypedDict, total=False):
 
     batch_size: BatchSize
     memory_budget: Memory
-
-
-class Encoding(TypedDict, total=False):
-    """How a text is read."""
-
-    add_special_tokens: AddSpecialTokens
 
 
 class Explaining(Computing, Encoding, total=False):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+from contextmix.errors import BadOption
+
 Asked: TypeAlias = int | str | tuple[int | str, int | str] | None
 """A score to explain: one by name or number, two to contrast, or None for the predicted one."""
 Removal: TypeAlias = Literal["mask", "delete", "unknown", "pad"]
@@ -27,6 +29,14 @@ REFERENCE = "gradient_inputs"
 """What metrics against a reference compare with, unless told otherwise."""
 SANITY_ROWS = 50
 """Texts on which the model with random weights is run too."""
-
 OF_NEXT_TOKEN, OF_REPRESENTATION = "evidence", "globenc"
 """The method where none was named: for what a decoder says, and for what a representation is made of."""
+PRECISIONS = ("float32", "float64", "bfloat16", "float16", "auto")
+"""In which a named model can be loaded; ``"auto"`` keeps the stored one."""
+
+
+def precision(_: str, value: Any) -> None:
+    """Refuse the name of a precision that there is not, before anything that computes is loaded."""
+    if isinstance(value, str) and value not in PRECISIONS:
+        *first, last = PRECISIONS
+        raise BadOption(f"There is no data type {value!r}. Use {', '.join(first)} or {last}.")

@@ -82,7 +82,8 @@ class Asking:
         text = asked.text if asked.pair is None else (asked.text, asked.pair)
         try:
             with self._turn:
-                inputs = encode(self._tokenizers[asked.model], text, None)
+                added = asked.add_special_tokens
+                inputs = encode(self._tokenizers[asked.model], text, None, add_special_tokens=added)
             if inputs.length <= model.limit and asked.query is not None and inputs.tokens is not None:
                 inputs.tokens.position(asked.query)
         except ContextMixError as refusal:

@@ -73,6 +73,7 @@ class Asked(BaseModel):
     target: _Name | None = _said(ExploreOptions, "target", default=None)
     against: _Name | None = _said(Contrasting, "against", default=None)
     heads: bool = _said(ExploreOptions, "heads", default=False)
+    add_special_tokens: bool | None = _said(ExploreOptions, "add_special_tokens", default=None)
 
 
 class Exploration(BaseModel):

@@ -117,7 +117,7 @@ def _explore(connection: Connection, models: Mapping[str, Any], request: Any, an
     try:
         pair = {"text": request["text"], "text_pair": request["pair"]}
         text = request["text"] if request["pair"] is None else pair
-        asked = {name: request[name] for name in ("heads", "query", "target")}
+        asked = {name: request[name] for name in ("heads", "query", "target", "add_special_tokens")}
         if request["against"] is not None:
             asked["target"] = (request["target"], request["against"])
         found = models[request["model"]].explore(text, tuple(request["methods"]), progress=progress, **asked)

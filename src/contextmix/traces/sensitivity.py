@@ -7,6 +7,7 @@ from torch import Tensor
 
 from contextmix.errors import TraceDoesNotAddUp, UnsupportedModel
 from contextmix.maths.backward import backward_lengths
+from contextmix.maths.differences import largest_error
 from contextmix.maths.feedforward import FeedForward
 from contextmix.maths.jacobian import SerialBlock, jacobian_lengths
 from contextmix.traces.trace import LayerTrace, Replay
@@ -94,8 +95,7 @@ def _backward(layer: LayerTrace, replay: Replay | None, states: Tensor | None, w
             f"Layer {layer.index} was recorded without a way to run it again, and the closed form of its derivatives "
             "does not cover it. Trace it with contextmix.load(…).trace."
         )
-    true = layer.residual_out
-    error = float((replay(states).detach() - true).abs().max() / true.abs().max())
+    error = float(largest_error(replay(states).detach(), layer.residual_out))
     if not error <= layer.tolerance:
         raise TraceDoesNotAddUp(
             f"Layer {layer.index}: run again on the same states, it gives an output that differs by {error:.1e} "

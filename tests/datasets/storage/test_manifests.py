@@ -64,6 +64,13 @@ def test_a_part_that_is_missing_or_of_another_type(out, name):
         change(out, (name,), {})
 
 
+@pytest.mark.parametrize("value", [None, [], "all", 3])
+def test_a_summary_of_another_type(out, value):
+    change(out, ("summary",), value)
+    with pytest.raises(BadFile, match="summary"):
+        read_all(out)
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [

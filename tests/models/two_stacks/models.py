@@ -53,6 +53,27 @@ def source(family: str, length: int = 7, seed: int = 0) -> dict[str, Tensor]:
     return {"input_ids": torch.randint(5, 40, (1, length), generator=generator)}
 
 
+START, ENGLISH, GERMAN, TRANSCRIBE, TRANSLATE, NO_TIMES = 3, 4, 5, 6, 7, 8
+
+
+def bilingual(**changes: Any) -> transformers.PreTrainedModel:
+    """A Whisper of two languages and two tasks, as trained ones say it, that never writes these marks by itself."""
+    model = build("whisper", decoder_start_token_id=START, **changes)
+    rules = {
+        "_from_model_config": False,  # or its settings would be made anew when it is loaded
+        "decoder_start_token_id": START,
+        "is_multilingual": True,
+        "lang_to_id": {"<|en|>": ENGLISH, "<|de|>": GERMAN},
+        "task_to_id": {"transcribe": TRANSCRIBE, "translate": TRANSLATE},
+        "no_timestamps_token_id": NO_TIMES,
+        "begin_suppress_tokens": [2],
+        "suppress_tokens": [START, ENGLISH, GERMAN, TRANSCRIBE, TRANSLATE, NO_TIMES],
+    }
+    for name, value in rules.items():  # `update` knows none of those that are Whisper's own
+        setattr(model.generation_config, name, value)
+    return model
+
+
 WRITTEN = [7, 31, 7, 12, 2]
 """Ids of what the decoder is to have written."""
 

@@ -75,6 +75,20 @@ def test_left_to_itself_the_model_writes_greedily(case):
         np.testing.assert_allclose(forced.values, found.values, rtol=1e-9, atol=1e-12)
 
 
+def test_the_notes_say_how_it_was_asked_to_write_and_what_was_not_followed():
+    model = build("bart")
+    model.generation_config.update(do_sample=True, num_beams=3)
+    traced = cm.load(model)
+    notes = traced.explain(IDS, "alti_rollout", max_new_tokens=4).provenance.notes["generation"]
+    assert notes["ids"] == model.generate(**source("bart"), do_sample=False, max_new_tokens=4)[0].tolist()
+    assert (notes["settings"]["num_beams"], notes["settings"]["max_new_tokens"]) == (3, 4)
+    assert notes["left_out"] == {"do_sample": True}
+    greedy = traced.explain(IDS, "alti_rollout", max_new_tokens=4, generation={"num_beams": 1})
+    assert greedy.provenance.notes["generation"]["settings"]["num_beams"] == 1
+    with pytest.raises(BadOption, match="settings of it mean nothing"):
+        traced.explain(IDS, "alti_rollout", output=WRITTEN, generation={"num_beams": 1})
+
+
 def test_mbart_starts_with_the_language_that_its_labels_end_with():
     traced = cm.load(build("mbart"))
     assert traced.trace(IDS, output=[7, 31, 2, 9]).target.read.ids == (9, 7, 31, 2)

@@ -76,6 +76,15 @@ def test_a_text_that_holds_its_mark_gets_no_second_one():
     assert encode(tokenizer, "a film", None, add_special_tokens=False).tokens.ids[0] != 0
 
 
+@pytest.mark.parametrize("add", [None, True, False])
+@pytest.mark.parametrize("texts", [["<s>a film", "a film"], [("a film", "<s>a film")]], ids=["single", "pairs"])
+def test_many_texts_get_the_special_tokens_that_each_gets_alone(texts: list, add: bool | None):
+    tokenizer = pieces_across_spaces()
+    together = encode_all(tokenizer, texts, None, add_special_tokens=add)
+    alone = [encode(tokenizer, text, None, add_special_tokens=add) for text in texts]
+    assert [one.labels(None, None, 0) for one in together] == [one.tokens for one in alone]
+
+
 def test_marks_at_both_ends_are_both_the_texts_and_at_one_end_the_reading_is_open(reader: cm.TracedModel):
     result = reader.explain("[CLS] a film [SEP]")
     assert result.tokens.ids == reader.explain("a film").tokens.ids

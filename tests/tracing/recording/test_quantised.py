@@ -1,5 +1,6 @@
 """Weights in fewer bits, and weights with an adapter beside them: what a module multiplies by is asked of it."""
 
+import warnings
 from functools import cache
 
 import numpy as np
@@ -91,6 +92,52 @@ def test_a_quantised_module_in_half_precision_stands_between_float32_states():
     assert "forward" not in vars(model.encoder.layer[0].output.dense)
     found, wanted = (cm.load(one).explain(IDS, "globenc").as_share().values for one in (model, build("bert")))
     assert np.abs(found - wanted).max() <= 2e-2
+
+
+# Packed by torch itself ----------------------------------------------------------------------------------------------
+
+
+def packed_dynamically(dtype: torch.dtype) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch would rather have its users take torchao
+        found: nn.Module = torch.ao.quantization.quantize_dynamic(build("bert"), {nn.Linear}, dtype=dtype)
+    return found
+
+
+def packed_linear() -> nn.Module:
+    model = build("bert")
+    model.encoder.layer[0].output.dense = torch.ao.nn.quantized.Linear(32, 16)
+    return model
+
+
+def packed_and_activated() -> nn.Module:
+    model = build("bert")
+    model.encoder.layer[0].intermediate.dense = torch.ao.nn.intrinsic.quantized.LinearReLU(16, 32)
+    return model
+
+
+def packed_embeddings() -> nn.Module:
+    model = build("bert")
+    model.embeddings.word_embeddings = torch.ao.nn.quantized.Embedding(40, 16)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("packed", "kind", "what"),
+    [
+        (lambda: packed_dynamically(torch.qint8), "dynamic int8", "query is a torch.ao.nn.quantized.dynamic"),
+        (lambda: packed_dynamically(torch.float16), "dynamic float16", "query is a torch.ao.nn.quantized.dynamic"),
+        (packed_linear, "int8", "encoder.layer.0.output.dense is a torch.ao.nn.quantized"),
+        (packed_and_activated, "int8", "encoder.layer.0.intermediate.dense is a torch.ao.nn.intrinsic.quantized"),
+        (packed_embeddings, "uint8", "embeddings.word_embeddings is a torch.ao.nn.quantized"),
+    ],
+    ids=["dynamic int8", "dynamic float16", "static", "fused", "embeddings"],
+)
+def test_what_torch_packed_is_named_as_what_it_is(packed, kind, what):
+    with pytest.raises(UnsupportedModel) as refusal:
+        cm.load(packed())
+    assert f"The model is quantised to {kind} by torch" in str(refusal.value)
+    assert what in str(refusal.value)
 
 
 # The libraries, where they are installed ------------------------------------------------------------------------------

@@ -119,7 +119,8 @@ class Measurer:
                 place for place, row in enumerate(rows) if not row.problem and isinstance(row.text, str) is single
             ]
             texts: Any = [rows[place].text for place in places]
-            how: Any = {"truncate": self.settings.truncate, "known": vocabulary(self.model.model)}
+            how: Any = {"truncate": self.settings.truncate, "add_special_tokens": self.settings.add_special_tokens}
+            how["known"] = vocabulary(self.model.model)
             read = encode_all(self.tokenizer, texts, self.model.limit, **how)
             for place, one in zip(places, read, strict=True):
                 row = rows[place]

@@ -28,7 +28,7 @@ def settings_of(manifest: Mapping[str, Any], where: str) -> Settings:
             f"{where} was written with schema {manifest.get('schema')!r:.40} and this version of contextmix reads "
             f"{SCHEMA}. Use the version that the manifest names."
         )
-    _refuse(manifest, _PARTS, "", where)
+    _refuse({"summary": {}, **manifest}, {**_PARTS, "summary": _mapping}, "", where)  # a finished run has one
     _refuse(manifest["settings"], _SETTINGS, "settings.", where)
     _refuse({**_LATER, **manifest["settings"]}, _LATER_SETTINGS, "settings.", where)
     _refuse(manifest["data"], {"rows": _count}, "data.", where)
@@ -117,7 +117,10 @@ _SETTINGS: dict[str, Fits] = {
     **dict.fromkeys(("words", "maps", "truncate"), _flag),
     "shard_size": _count,
 }
-_LATER = {"metrics": {}, "reference": "", "removal": "", "seed": 0, "randomised_rows": None}
+_LATER = {
+    **{"metrics": {}, "reference": "", "removal": "", "seed": 0},
+    **{"randomised_rows": None, "add_special_tokens": None},
+}
 """Runs of the first versions have none of these."""
 _LATER_SETTINGS: dict[str, Fits] = {
     "metrics": _options,
@@ -125,6 +128,7 @@ _LATER_SETTINGS: dict[str, Fits] = {
     "removal": _text,
     "seed": _whole,
     "randomised_rows": _maybe(_count),
+    "add_special_tokens": _maybe(_flag),
 }
 _COLUMN: dict[str, Fits] = {
     "dims": lambda value: _list_of(_text)(value) and value[-1:] == ["key"],

@@ -42,6 +42,7 @@ class Settings:
     removal: Removal = "mask"
     seed: int = 0
     randomised_rows: int | None = None
+    add_special_tokens: bool | None = None
 
     def __post_init__(self) -> None:
         if not self.methods or len(set(self.methods)) < len(self.methods):
@@ -110,6 +111,7 @@ class Settings:
             "removal": self.removal,
             "seed": self.seed,
             "randomised_rows": self.randomised_rows,
+            "add_special_tokens": self.add_special_tokens,
         }
 
     @classmethod

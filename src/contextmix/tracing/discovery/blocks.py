@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import ContextMixError, NotFinite, UnsupportedModel
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy
 from contextmix.tracing.discovery.diary import Attended, Call, Diary, keep_diary
+from contextmix.tracing.discovery.flat import telling
 from contextmix.tracing.discovery.locality import Suspect, refuse_hidden_mixing
 from contextmix.tracing.discovery.reader import BlockReader, NotABlock
 from contextmix.tracing.recording.quiet import quiet_run
@@ -48,7 +49,7 @@ def discover(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Anatomy:
     try:
         with in_float32(model):
             diary = _diary(model, probe)
-            return _found(model, diary)
+            return _found(model, telling(model, probe, diary)[0])
     except UnsupportedModel as refusal:
         if diary is not None:
             as_it_runs = keep_diary(model, probe) if model.dtype.itemsize < 4 else diary  # it may overflow in float16

@@ -26,6 +26,7 @@ from contextmix.traces.encoder_decoder import (
 )
 from contextmix.tracing.discovery.blocks import discover, refuse_gaps
 from contextmix.tracing.discovery.diary import Attended, Call, Diary, keep_diary
+from contextmix.tracing.discovery.flat import telling
 from contextmix.tracing.discovery.locality import Suspect, refuse_hidden_mixing
 from contextmix.tracing.discovery.reader import BlockReader, NotABlock
 from contextmix.tracing.recording.quiet import first_states, quiet_run
@@ -55,7 +56,9 @@ def discover_encoder_decoder(
             "of transformers that runs by itself, so the two stacks cannot be told apart. No number was produced."
         )
     blocks = discover(encoder, source).blocks
-    _refuse_mixing_after(encoder, source, blocks[-1].path)
+    with in_float32(encoder):
+        diary, source = telling(encoder, source, keep_diary(encoder, source))
+    _refuse_mixing_after(encoder, diary, source, blocks[-1].path)
     diary = _decoder_diary(model, source, target)
     if len(diary.attended) < 2 or len(diary.attended) % 2:
         raise UnsupportedModel(
@@ -82,7 +85,8 @@ def _decoder_diary(model: PreTrainedModel, source: Mapping[str, Tensor], target:
             states = first_states(outputs)
             assert states is not None  # an encoder gives hidden states
             ids = target[:, 1:] if states.shape[1] == target.shape[1] else target
-            return keep_diary(model, {"encoder_outputs": outputs, "decoder_input_ids": ids})
+            inputs = {"encoder_outputs": outputs, "decoder_input_ids": ids}
+            return telling(model, inputs, keep_diary(model, inputs), decoder=True)[0]
     except (RuntimeError, TypeError, ValueError) as reason:
         raise UnsupportedModel(
             f"{model.config.model_type!r} ({type(model).__name__}): its decoder does not run on the encoder's outputs "
@@ -90,10 +94,9 @@ def _decoder_diary(model: PreTrainedModel, source: Mapping[str, Tensor], target:
         ) from reason
 
 
-def _refuse_mixing_after(encoder: PreTrainedModel, source: Mapping[str, Tensor], last: str) -> None:
+def _refuse_mixing_after(encoder: PreTrainedModel, diary: Diary, source: Mapping[str, Tensor], last: str) -> None:
     """What the decoder attends to must be the last block's output, token by token."""
     with in_float32(encoder):
-        diary = keep_diary(encoder, source)
         states = first_states(quiet_run(encoder, source))
     wrote = max((call for call in diary.calls if call.path == last), key=lambda call: call.ended).wrote
     assert states is not None  # an encoder gives hidden states

@@ -78,11 +78,13 @@ class BlockReader:
             )
 
     def _projection(self) -> tuple[Call, bool]:
-        for call in self._reading(self.moment.output):
+        """What reads the heads' output, after attention, and writes states; equal numbers alone may be an accident."""
+        reading = [call for call in self._reading(self.moment.output) if call.began > self.moment.time]
+        for call in reading:
             transposed = linear_form(call.module, call.read, call.wrote, self.allowed)
-            if transposed is not None:
+            if transposed is not None and call.wrote.shape == self.entered.shape:
                 return call, transposed
-        between = [f"{self._path(call)} ({type(call.module).__name__})" for call in self._reading(self.moment.output)]
+        between = [f"{self._path(call)} ({type(call.module).__name__})" for call in reading]
         raise NotABlock(
             "no linear module reads the heads' output directly (a gate or norm lies between, or it is split)"
             + (f"; it is read by {', '.join(between)}" if between else "")

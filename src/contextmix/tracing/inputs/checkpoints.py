@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from contextmix.errors import BadOption, ModelNotFound, NotFinite, UnsupportedModel
+from contextmix.options.values import precision
 from contextmix.tracing.inputs.adapters import base_of, is_adapter, load_adapter
 from contextmix.tracing.inputs.heads import refuse_choices
 from contextmix.tracing.inputs.hub import first_line, hub_options, place_of
@@ -49,15 +50,15 @@ def load_pretrained(
         UnsupportedModel: If it is not a model that transformers itself can build.
     """
     refuse_absent(str(name))
-    precision, place = _dtype(dtype), place_of(str(name))
+    loaded_in, place = _dtype(dtype), place_of(str(name))
     if is_adapter(place):
-        adapted = load_adapter(place, dtype=precision, trust_remote_code=trust_remote_code)
+        adapted = load_adapter(place, dtype=loaded_in, trust_remote_code=trust_remote_code)
         return adapted, load_tokenizer(name) or load_tokenizer(base_of(place)), None
     options = {"revision": revision, "trust_remote_code": trust_remote_code, **hub_options(place)}
     try:
         config = AutoConfig.from_pretrained(place, **options)
         kind = _model_class(config, place)
-        model, found = kind.from_pretrained(place, dtype=precision, output_loading_info=True, **options)
+        model, found = kind.from_pretrained(place, dtype=loaded_in, output_loading_info=True, **options)
     except Exception as reason:  # every library beneath has errors of its own for a damaged file
         raise ModelNotFound(_not_found(str(name), reason)) from reason
     refuse_missing(model, str(name), found["missing_keys"], new_head=new_head)
@@ -142,12 +143,17 @@ def refuse_unusable(model: Any) -> None:
             )
 
 
+_PACKED = {torch.qint8: "int8", torch.quint8: "uint8", torch.quint4x2: "4 bits", torch.float16: "float16"}
+"""What torch's own forms are called."""
+
+
 def _refuse_packed(model: PreTrainedModel) -> None:
-    """Linear maps whose weights torch itself packed into 8 bits, so that no tensor of them can be read."""
+    """Modules whose weights torch itself packed into fewer bits, so that no tensor of them can be read."""
     for path, part in model.named_modules():
         place = type(part).__module__
         if "ao.nn.quantized" in place or "nn.quantized" in place or "ao.nn.intrinsic.quantized" in place:
-            kind = "dynamic int8" if "dynamic" in place else "int8"
+            stored = getattr(getattr(part, "_packed_params", None), "dtype", torch.qint8)
+            kind = ("dynamic " if "dynamic" in place else "") + _PACKED.get(stored, str(stored))
             raise UnsupportedModel(
                 f"The model is quantised to {kind} by torch ({path} is a {place}.{type(part).__name__}): its weights "
                 "are packed, and contextmix has to read them. Explain the model before it is quantised, or load it "
@@ -188,9 +194,8 @@ def _model_class(config: PreTrainedConfig, place: str) -> Any:
 def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
     if isinstance(dtype, torch.dtype) or dtype == "auto":
         return dtype
-    found = getattr(torch, dtype, None)
-    if not isinstance(found, torch.dtype):
-        raise BadOption(f"There is no data type {dtype!r}. Use float32, float64, bfloat16, float16 or auto.")
+    precision("dtype", dtype)
+    found: torch.dtype = getattr(torch, dtype)
     return found
 
 

@@ -75,9 +75,7 @@ def encode(
     return Inputs(Tokens(pieces, tuple(ids), special), tensors, len(ids))
 
 
-def encode_all(
-    tokenizer: Any, texts: Sequence[Text], limit: int | None, *, truncate: bool = False, known: int | None = None
-) -> list[Read]:
+def encode_all(tokenizer: Any, texts: Sequence[Text], limit: int | None, **how: Any) -> list[Read]:
     """Many texts in one call of the tokenizer, each as `encode` reads it, or the refusal of one that cannot be read.
 
     Their labels, which take most of the time and of the memory, are made when `Inputs.labels` asks for them.
@@ -86,25 +84,31 @@ def encode_all(
         tokenizer: As for `encode`.
         texts: All of them single texts, or all of them pairs.
         limit: As for `encode`.
-        truncate: As for `encode`.
-        known: As for `encode`.
+        how: ``truncate``, ``add_special_tokens`` and ``known``, as for `encode`.
     """
     try:
-        return _together(tokenizer, texts, limit, truncate, known)
+        return _together(tokenizer, texts, limit, **how)
     except Exception:  # whatever one text breaks: the others are read, and it says what is wrong with it
-        return [_by_itself(tokenizer, text, limit, truncate, known) for text in texts]
+        return [_by_itself(tokenizer, text, limit, **how) for text in texts]
 
 
 def _together(
-    tokenizer: Any, texts: Sequence[Text], limit: int | None, truncate: bool, known: int | None
+    tokenizer: Any,
+    texts: Sequence[Text],
+    limit: int | None,
+    *,
+    truncate: bool = False,
+    add_special_tokens: bool | None = None,
+    known: int | None = None,
 ) -> list[Read]:
     columns = zip(*map(_parts, texts), strict=True)
-    encoded = tokenizer(*map(list, columns), **_options(limit, truncate, None))
+    encoded = tokenizer(*map(list, columns), **_options(limit, truncate, add_special_tokens))
     found: list[Read] = []
     for place, (text, read) in enumerate(zip(texts, encoded.encodings, strict=True)):
-        special = tuple(map(bool, read.special_tokens_mask))
+        special = _marks(tokenizer, read.ids, read.special_tokens_mask, add_special_tokens)
         try:
-            if isinstance(text, str) and holds_marks(tokenizer, read.ids, special):
+            asks = add_special_tokens is None and isinstance(text, str)
+            if asks and holds_marks(tokenizer, read.ids, special):
                 found.append(encode(tokenizer, text, limit, truncate=truncate, known=known))
                 continue
             _refuse(text, special, limit)
@@ -117,9 +121,9 @@ def _together(
     return found
 
 
-def _by_itself(tokenizer: Any, text: Text, limit: int | None, truncate: bool, known: int | None) -> Read:
+def _by_itself(tokenizer: Any, text: Text, limit: int | None, **how: Any) -> Read:
     try:
-        return encode(tokenizer, text, limit, truncate=truncate, known=known)
+        return encode(tokenizer, text, limit, **how)
     except ContextMixError as refusal:
         return refusal
     except Exception as reason:  # of the tokenizer's own making, such as a TypeError for half a surrogate pair

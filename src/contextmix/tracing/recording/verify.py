@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import NotFinite, TraceDoesNotAddUp
+from contextmix.maths.differences import largest_error
 from contextmix.traces.trace import Checks, LayerTrace
 from contextmix.tracing.recording.quiet import first_states, quiet_run
 
@@ -113,7 +114,7 @@ def parity(model: PreTrainedModel, inputs: Mapping[str, Tensor], tapped_outputs:
     plain, tapped = first_states(quiet_run(model, inputs, last_logits=last_logits)), first_states(tapped_outputs)
     if plain is None or tapped is None:
         raise TraceDoesNotAddUp("The model gave no floating-point output to compare, so parity cannot be shown.")
-    difference = float((plain - tapped).abs().max() / plain.abs().max())
+    difference = float(largest_error(tapped, plain))
     if not difference <= tolerance(plain.dtype):
         again = first_states(quiet_run(model, inputs, last_logits=last_logits))
         if again is None or not close(again, plain, tolerance(plain.dtype)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.targets import texts_of
 from contextmix.tracing.inputs.texts import encode
 from contextmix.tracing.recording.quiet import quiet_run
-from contextmix.tracing.runs.greedy import own_writing
+from contextmix.tracing.runs.own_generate import Written, own_writing
 
 Continuation = str | Sequence[int]
 """What is explained in place of what the model would say: a text that goes on where the prompt ends, or token ids."""
@@ -36,6 +36,7 @@ class Generated:
         greedy: Whether the model chose the new tokens, each the likeliest one.
         scores: Gives the logits of the rows that said the new tokens, (new token, class); asked once.
         settings: How the model was asked to choose them; nothing where they were given.
+        left_out: What its own configuration says of that and was not followed.
     """
 
     inputs: Inputs
@@ -43,6 +44,7 @@ class Generated:
     greedy: bool
     scores: Callable[[], Tensor]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    left_out: Mapping[str, Any] = field(default_factory=dict)
 
     @kept
     def _chances(self) -> tuple[tuple[float, ...], tuple[int, ...]]:
@@ -117,26 +119,28 @@ class Speaker:
         start = len(prompt.tokens)
         new = None if continuation is None else self._given(prompt.tokens, continuation)
         self._refuse_count(max_new_tokens if new is None else len(new), start)
-        made: Mapping[str, Any] = {}
+        done = Written([])
         if new is None:
-            new, made = self._own(prompt.tensors["input_ids"], max_new_tokens, settings)
+            done = self._own(prompt.tensors["input_ids"], max_new_tokens, settings)
+            new = done.ids
         elif settings:
             raise BadOption("What follows is given, so nothing is generated, and settings of it mean nothing.")
         ids = torch.tensor([*prompt.tokens.ids, *new])
         labels = labelled(self.tokenizer, prompt.tokens, new)
         inputs = Inputs(labels, {"input_ids": ids}, len(ids), notes=prompt.notes)
-        greedy = continuation is None and not made.get("do_sample") and made.get("num_beams") == 1
-        return Generated(inputs, start, greedy, partial(self._scores, ids, len(new)), made)
+        how = done.settings
+        greedy = continuation is None and not how.get("do_sample") and how.get("num_beams") == 1
+        return Generated(inputs, start, greedy, partial(self._scores, ids, len(new)), how, done.left_out)
 
-    def _own(self, ids: Tensor, count: int, settings: Mapping[str, Any] | None) -> tuple[list[int], Mapping[str, Any]]:
-        """What the model says by itself, and how it was asked to; see `own_writing`."""
+    def _own(self, ids: Tensor, count: int, settings: Mapping[str, Any] | None) -> Written:
+        """What the model says by itself after the prompt, and how it was asked to; see `own_writing`."""
         found = own_writing(self.model, {"input_ids": ids.unsqueeze(0).to(self.model.device)}, count, settings)
         if found.ids[: len(ids)] != ids.tolist() or len(found.ids) == len(ids):
             raise BadInput(
                 f"{type(self.model).__name__} gave no tokens that follow the prompt. Say with continuation=… what it "
                 "wrote."
             )
-        return found.ids[len(ids) :], found.settings
+        return replace(found, ids=found.ids[len(ids) :])
 
     def _given(self, prompt: Tokens, continuation: Continuation) -> list[int]:
         """The ids of what the user wants explained."""

@@ -15,7 +15,7 @@ from contextmix.traces.encoder_decoder import Target, joined, part_of
 from contextmix.tracing.inputs.encode import length_limit, split
 from contextmix.tracing.inputs.texts import encode
 from contextmix.tracing.recording.quiet import quiet_run
-from contextmix.tracing.runs.greedy import own_writing
+from contextmix.tracing.runs.own_generate import own_writing
 
 Output = str | Sequence[int] | Tensor
 """What can be given as written: a text, or the ids of its tokens as the tokenizer ends them."""
@@ -122,6 +122,8 @@ def generated(
         raise BadInput("The model wrote nothing at all, so there is nothing to explain. Give output=…")
     start, written = (_labelled(model, tokenizer, part, None) for part in (ids[:1], ids[1:]))
     made = {"ids": ids, "settings": dict(done.settings)}
+    if done.left_out:
+        made["left_out"] = dict(done.left_out)
     if tokenizer is not None:
         made["text"] = tokenizer.decode(ids, skip_special_tokens=True)
     return Target(start, _with_words(tokenizer, written), generated=True, generation=made)

@@ -109,6 +109,28 @@ def test_ways_to_give_a_sound(tmp_path):
     assert second.tokens.places.samples == 800
 
 
+def test_a_sound_as_the_data_sets_of_hugging_face_hold_it():
+    model, sound = hearing(), noise()
+    expected = model.explain((sound, RATE))
+    for given in (
+        {"array": sound, "sampling_rate": RATE},
+        {"path": "speech.wav", "array": sound, "sampling_rate": np.int64(RATE)},
+        {"array": sound.tolist(), "sampling_rate": RATE},
+        {"array": torch.from_numpy(sound), "sampling_rate": RATE},
+        {"raw": sound, "sampling_rate": RATE},
+    ):
+        found = model.explain(given)
+        assert found.tokens == expected.tokens
+        assert np.array_equal(found.values, expected.values)
+    first, second = model.explain([{"array": sound[:n], "sampling_rate": RATE} for n in (800, 1600)])
+    assert (first.tokens.places.samples, second.tokens.places.samples) == (800, 1600)
+    assert np.array_equal(second.values, expected.values)
+    with pytest.raises(BadInput, match="The sound says 16000 samples per second and sampling_rate=8000"):
+        model.explain({"array": sound, "sampling_rate": RATE}, sampling_rate=8000)
+    with pytest.raises(BadInput):
+        model.explain({"array": sound, "sampling_rate": 8000})  # the model was trained on another rate
+
+
 @pytest.mark.parametrize("kind", ["wav2vec2", "whisper"])
 def test_a_folder_brings_its_feature_extractor(kind, tmp_path):
     traced = hearing() if kind == "wav2vec2" else whisper()

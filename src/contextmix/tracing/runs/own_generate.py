@@ -1,7 +1,8 @@
-"""What a model writes by itself: its own generation, the likeliest token after each step unless the user asks for more.
+"""What a model writes by itself: its own generation under its own settings, beams included, but never by chance.
 
 A model's class may do more than the common ``generate`` of transformers: Whisper's writes language and task tokens. So
-the model's own is called, and what its decoder read is asked for too, as it may cut that off again.
+the model's own is called, and what its decoder read is asked for too, as it may cut that off again. A model that would
+sample takes the likeliest instead, or each run would explain another text; what was left out of its settings is told.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _OURS = {
 _SMALL = 8
 """Longer lists of settings are the model's own (suppressed tokens), and no news to who knows the model."""
 _NO_NEWS = {"transformers_version", "use_cache", "return_dict_in_generate", "output_attentions", "output_hidden_states"}
+_NO_NEWS |= {"output_scores", "output_logits", "num_return_sequences"}
 _UNREADABLE = (
     "{name} writes no single sequence of tokens with these settings{why}, so there is none to explain. Ask for other "
     "settings, or give what it wrote as the output."
@@ -44,10 +46,12 @@ class Written:
     Attributes:
         ids: What its decoder, or the whole model, began with, and then its own.
         settings: How it was asked to write, as JSON values: what was given, and what the model's configuration says.
+        left_out: What that configuration says and was not followed.
     """
 
     ids: list[int]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    left_out: Mapping[str, Any] = field(default_factory=dict)
 
 
 def own_writing(
@@ -57,10 +61,10 @@ def own_writing(
     settings: Mapping[str, Any] | None = None,
     limit: int | None = None,
 ) -> Written:
-    """What the model's own ``generate`` writes, without sampling and without beams unless the settings ask for them.
+    """What the model's own ``generate`` writes, without sampling unless the settings ask for it.
 
     Args:
-        model: It stays as it was. The rules of its generation configuration hold, but for the settings.
+        model: It stays as it was. Its generation configuration holds, but for sampling and for the settings.
         inputs: One sequence with a batch axis, where the model is.
         max_new_tokens: The most that it writes.
         settings: By name, as for ``generate``: of `transformers.GenerationConfig`, or of the model's class (language).
@@ -80,11 +84,14 @@ def own_writing(
         if limit is not None and max_new_tokens >= limit:  # some count what they begin with among the new tokens
             config.max_new_tokens, config.max_length = None, limit + 1
         found = _run(whole.generate, model, inputs, config, {**direct, **unknown})
-    except (ValueError, TypeError) as reason:
+    except (ValueError, TypeError, RuntimeError) as reason:
+        if isinstance(reason, RuntimeError) and (isinstance(reason, torch.OutOfMemoryError) or not given):
+            raise  # no setting is to blame
         raise BadOption(
             f"{type(model).__name__} does not write with these settings of its generation ({_listed(given)}): {reason}"
         ) from reason
-    return Written(_sequence(model, found), {**_told(config), **given, "max_new_tokens": max_new_tokens})
+    told = {**_told(config), **given, "max_new_tokens": max_new_tokens}
+    return Written(_sequence(model, found), told, _left_out(model.generation_config, given))
 
 
 def _free(settings: Any) -> dict[str, Any]:
@@ -108,26 +115,6 @@ def _free(settings: Any) -> dict[str, Any]:
     return given
 
 
-def greedily(
-    generate: Callable[..., Any],
-    model: PreTrainedModel,
-    inputs: Mapping[str, Tensor],
-    max_new_tokens: int,
-    **rules: Any,
-) -> list[int]:
-    """The ids that generation gives without sampling and without beams: what it began with, then its own.
-
-    Args:
-        generate: The model's own ``generate``, or the common one.
-        model: It stays as it was. Its rules hold (forced, suppressed and end tokens), but for those given here.
-        inputs: One sequence with a batch axis, where the model is.
-        max_new_tokens: The most that it writes.
-        rules: Settings of `transformers.GenerationConfig` beside these.
-    """
-    config, _ = _rules(model, inputs, max_new_tokens, rules)
-    return _sequence(model, _run(generate, model, inputs, config, {}))
-
-
 def _run(
     generate: Callable[..., Any],
     model: PreTrainedModel,
@@ -144,7 +131,6 @@ def _run(
 
 _ONE_ROW: dict[str, Any] = {
     "do_sample": False,
-    "num_beams": 1,
     "num_return_sequences": 1,
     "max_length": None,
     "return_dict_in_generate": True,
@@ -154,9 +140,8 @@ _ONE_ROW: dict[str, Any] = {
     "output_hidden_states": False,
     "prompt_lookup_num_tokens": None,
     "cache_implementation": None,
-    "early_stopping": False,
 }
-"""Settings that choose another way of writing, or ask for more than ids; those of rules (forced tokens …) stay."""
+"""Settings that leave the text to chance, ask for more than ids, or only for speed; all others stay the model's."""
 
 
 def _rules(
@@ -168,7 +153,7 @@ def _rules(
     padding = next(number for number in (own.pad_token_id, end, 0) if number is not None)  # unused: one sequence
     for name, value in _ONE_ROW.items():  # one by one: `update` would refuse what is only half changed
         setattr(own, name, value)
-    own.update(max_new_tokens=max_new_tokens, pad_token_id=padding)
+    own.update(max_new_tokens=max_new_tokens, pad_token_id=padding, num_beams=own.num_beams or 1)
     begun = 1 if getattr(model.config, "is_encoder_decoder", False) else inputs["input_ids"].shape[1]
     shortest = {"min_length": begun + max_new_tokens, "min_new_tokens": max_new_tokens}  # no more than the most
     own.update(**{name: min(getattr(own, name), most) for name, most in shortest.items() if getattr(own, name, None)})
@@ -197,6 +182,16 @@ def _told(config: GenerationConfig) -> dict[str, Any]:
     usual = {"do_sample": config.do_sample, "num_beams": config.num_beams}
     known = {name: value for name, value in config.to_diff_dict().items() if name not in _NO_NEWS}
     return usual | {name: value for name, value in known.items() if name[0] != "_" and _is_short(value)}
+
+
+def _left_out(own: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the model by which it would write something else, and that were not followed."""
+    found: dict[str, Any] = {}
+    if own.do_sample and "do_sample" not in given:
+        found["do_sample"] = True
+    if (own.num_return_sequences or 1) > 1:
+        found["num_return_sequences"] = own.num_return_sequences
+    return found
 
 
 def _is_short(value: Any) -> bool:
