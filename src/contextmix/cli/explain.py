@@ -196,7 +196,7 @@ def _print_prediction(notes: Any, model: str) -> None:
 
 def _print_story(result: TokenMap, model: str) -> None:
     """Prompt and new tokens, these in bold, with what the model gave them."""
-    from contextmix.views.drawing.spelling import spelled
+    from contextmix.views.drawing.running_text import spelled
 
     made, tokens = result.provenance.notes.get("generation"), result.tokens
     if made is None:  # an encoder–decoder writes something of its own; its rows bear the names

@@ -12,7 +12,7 @@ from contextmix.errors import WrongShape
 from contextmix.evidence.report import Table, latex
 from contextmix.tokens.pieces import printable
 from contextmix.views.drawing.colours import background
-from contextmix.views.drawing.spelling import spelled
+from contextmix.views.drawing.running_text import spelled
 from contextmix.views.figures.latex import escape
 
 NAMES = """textbackslash textasciitilde textasciicircum textbar textless textgreater textasciigrave textquotesingle

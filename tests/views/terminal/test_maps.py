@@ -16,7 +16,7 @@ from contextmix.results.token_map import Provenance, TokenMap
 from contextmix.tokens.pieces import Tokens
 from contextmix.views.drawing.colours import background, contrast, foreground, scaled
 from contextmix.views.drawing.picture import number_texts, picture
-from contextmix.views.drawing.spelling import spelled
+from contextmix.views.drawing.running_text import spelled
 from contextmix.views.terminal.maps import render, show
 
 TEXT = "a deep and meaningful film, unwatchable."

@@ -8,7 +8,7 @@ from contextmix.errors import WrongShape
 from contextmix.results.token_map import TokenMap
 from contextmix.views.drawing.colours import background, foreground
 from contextmix.views.drawing.picture import picture
-from contextmix.views.drawing.spelling import spelled
+from contextmix.views.drawing.running_text import spelled
 
 PREAMBLE = r"\usepackage{xcolor}"
 """What a document needs before `to_latex` is pasted into it."""

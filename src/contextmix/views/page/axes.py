@@ -7,8 +7,8 @@ from typing import Any
 from contextmix.errors import BadOption
 from contextmix.tokens.pieces import Tokens, printable
 from contextmix.tokens.places import Frames, Patches
+from contextmix.views.drawing.running_text import spelled
 from contextmix.views.drawing.scene import envelope, image_for, sound_for
-from contextmix.views.drawing.spelling import spelled
 from contextmix.views.page.vector import data_uri
 
 WAVE = 1000

@@ -16,8 +16,8 @@ from contextmix.results.token_map import TokenMap
 from contextmix.views.drawing.colours import background, foreground
 from contextmix.views.drawing.facts import facts
 from contextmix.views.drawing.picture import Picture, picture
+from contextmix.views.drawing.running_text import spelled
 from contextmix.views.drawing.scene import elsewhere, refuse_no_place, strongest
-from contextmix.views.drawing.spelling import spelled
 from contextmix.views.page.vector import drawing
 
 GRID_LIMIT = 64

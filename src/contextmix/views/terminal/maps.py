@@ -14,8 +14,8 @@ from contextmix.results.token_map import TokenMap
 from contextmix.tokens.places import Frames, Patches
 from contextmix.views.drawing.colours import background
 from contextmix.views.drawing.picture import Picture, picture
+from contextmix.views.drawing.running_text import spelled
 from contextmix.views.drawing.scene import elsewhere, marks, strongest, ticks
-from contextmix.views.drawing.spelling import spelled
 from contextmix.views.terminal.parts import Bars, Folded, Key, coloured, cut
 from contextmix.views.terminal.plain import readable
 
