@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,9 +40,8 @@ def model(name: str) -> Any:
     return cm.load(name)
 
 
-@cache
 def figure(kind: str) -> Any:
-    """Axes to draw on."""
+    """Axes to draw on, or a figure: new ones each time."""
     from matplotlib.figure import Figure
 
     drawn = Figure()
@@ -59,8 +59,9 @@ def run(maps: bool = True) -> cm.Run:
 
 def damaged(how: str) -> cm.Run:
     """A run whose folder was changed after it was opened."""
-    folder = Path(tempfile.mkdtemp(prefix="contextmix-robustness-"))
-    found = cm.run(ROWS, folder / "run", methods=["globenc"], shard_size=2, progress=False)
+    folder = Path(tempfile.mkdtemp(prefix="contextmix-robustness-")) / "run"
+    shutil.copytree(run().folder.path, folder)
+    found = cm.open_run(folder)
     first = found.folder.shards()[0]
     if how == "cut":
         first.write_bytes(first.read_bytes()[:100])
@@ -68,9 +69,10 @@ def damaged(how: str) -> cm.Run:
         first.unlink()
         first.mkdir()
     elif how == "gone":
-        import shutil
-
-        shutil.rmtree(found.folder.path)
+        shutil.rmtree(folder)
+    elif how == "maps":
+        for one in (folder / "maps").iterdir():
+            one.write_bytes(b"no maps")
     return found
 
 
@@ -125,8 +127,7 @@ _SAMPLES: Mapping[type, Callable[[], Sequence[Any]]] = {
     cm.CheckReport: lambda: [model("demo").check(), model("bart").check()],
     cm.Comparison: lambda: [
         model("demo").compare(FILM, ["globenc", "attention", "gradient_inputs"]),
-        cm.Comparison({}),
-        cm.Comparison({"a": _picture(), "b": _sound()}),
+        cm.Comparison({"a": _picture(), "b": _picture()}),
     ],
     cm.ContextMixError: lambda: [cm.ContextMixError("a sentence")],
     cm.EncoderDecoderTrace: lambda: [model("bart").trace(FILM, output=[7, 8, 2])],
@@ -140,7 +141,7 @@ _SAMPLES: Mapping[type, Callable[[], Sequence[Any]]] = {
     cm.NormPlace: lambda: [cm.NormPlace("norm", "layer")],
     cm.Provenance: lambda: [cm.Provenance("attention"), samples(cm.TokenMap)[1].provenance],
     cm.Quantity: lambda: list(cm.Quantity),
-    cm.Run: lambda: [run(), *map(damaged, ("cut", "folder", "gone"))],
+    cm.Run: lambda: [run(), *map(damaged, ("cut", "folder", "gone", "maps"))],
     cm.Sublayer: lambda: [one.blocks[0].attention for one in _anatomies()],
     cm.TokenMap: _maps,
     cm.Tokens: _tokens,

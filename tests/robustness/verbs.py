@@ -150,8 +150,8 @@ def calls(draw: st.DrawFn, verb: Verb) -> dict[str, Any]:
 
 def _good(verb: Verb, name: str) -> st.SearchStrategy[Any]:
     parameter = verb.parameters[name]
-    if parameter.kind is parameter.VAR_KEYWORD:
-        return st.just({})
+    if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+        return st.just({} if parameter.kind is parameter.VAR_KEYWORD else [])
     if name in HARMLESS:
         return st.just(HARMLESS[name][0])
     known = verb.good(name)

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from contextmix.errors import BadInput, BadOption, UnknownPosition, refuse_entries, refuse_kind
 from contextmix.maths.kept import kept
 from contextmix.models.attribution import Subject, attributed, masks, said
 from contextmix.models.batch import BatchMaps, Measuring, Wanted
@@ -53,6 +54,9 @@ class LoadedModel:
         revision: str | None = None,
         anatomy: Anatomy | None = None,
     ) -> None:
+        refuse_kind(f"{type(self).__name__}: model", model, PreTrainedModel)
+        refuse_kind(f"{type(self).__name__}: name", name, str)
+        refuse_kind(f"{type(self).__name__}: anatomy", anatomy, Anatomy, type(None))
         self.model, self.tokenizer, self.processor = model, tokenizer, processor
         self.origin = Origin(name, revision or getattr(model.config, "_commit_hash", None), library_versions())
         self._anatomy, self._given, self.proof = anatomy, anatomy, Proof(model)
@@ -138,6 +142,7 @@ class LoadedModel:
 
     def labels(self, one: Inputs, count: int) -> Tokens:
         """The labels of an input, of which a run has shown ``count`` tokens."""
+        refuse_kind("labels: one", one, Inputs)
         if one.tokens is not None:
             return one.tokens
         with self.turn:
@@ -145,9 +150,13 @@ class LoadedModel:
 
     def prediction(self, outputs: Any, row: int, tokens: Tokens) -> dict[str, Any]:
         """What the model's head says, with its probability: the class, the next token, or the masked one."""
+        refuse_kind("prediction: row", row, int)
+        refuse_kind("prediction: tokens", tokens, Tokens)
         logits = getattr(outputs, "logits", None)
         if not isinstance(logits, Tensor):
             return {}
+        if not -len(logits) <= row < len(logits):
+            raise UnknownPosition("sequence", row, range(len(logits)))
         if logits.ndim == 2:
             known = len(self.model.config.id2label or {})
             return said(self._subject(), logits[row], tokens, None) if logits.shape[-1] == known else {}
@@ -175,6 +184,8 @@ class LoadedModel:
             plans: Mixing maps, with or without an aggregation.
             wanted: Whether a plan needs a layer; None for all.
         """
+        refuse_tensors("measure_batch: tensors", tensors)
+        refuse_entries("measure_batch: plans", plans, Plan)
         visit = Measuring(plans, wanted)
         outputs, checks = self._record(tensors, visit)
         return BatchMaps(plans, visit.found, outputs, checks)
@@ -201,6 +212,9 @@ class LoadedModel:
         tick: Callable[[], None] | None = None,
     ) -> list[TokenMap]:
         """Several attributions of the same score, which share one run of the model."""
+        refuse_kind("attribute: one", one, Inputs)
+        refuse_entries("attribute: plans", plans, Plan)
+        refuse_mixing(plans)
         probe = own_probe(stacked([one]))
         with self.running(probe, one.tensors):
             if not self.proof.compared:
@@ -227,6 +241,29 @@ class LoadedModel:
     def _whole_probe(self, own: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
         """All that the whole model reads; see `own_probe`."""
         return self._probe() if own is None else own
+
+
+def refuse_tensors(what: str, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse what is no mapping of tensors, as a wrong call, and one that holds nothing to read.
+
+    Raises:
+        BadInput: If it is empty.
+    """
+    refuse_kind(what, tensors, Mapping)
+    refuse_entries(what, tensors, Tensor)
+    if not tensors:
+        raise BadInput("The model inputs are empty, so there is nothing to run. Give what LoadedModel.encode gives.")
+
+
+def refuse_mixing(plans: Sequence[Plan]) -> None:
+    """Refuse mixing maps where methods of the whole model are needed.
+
+    Raises:
+        BadOption: With the name of the first.
+    """
+    for plan in plans:
+        if not plan.of_model:
+            raise BadOption(f"{plan.name} is a mixing map and explains no score. Measure it with measure_batch or explain.")
 
 
 def own_probe(tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from contextmix.errors import NotFinite, UnknownName, UnknownPosition, WrongShape
+from contextmix.errors import NotFinite, UnknownPosition, WrongShape
 from contextmix.results.provenance import Provenance, Quantity
 
 if TYPE_CHECKING:
@@ -78,18 +78,6 @@ def labelled(
         if axis in _TEXTS:
             coordinates[_TEXTS[axis]] = _encodable(names[axis][position])
     return xr.DataArray(array, coordinates, dims, name=str(quantity), attrs=_attributes(quantity, provenance))
-
-
-def quantity_of(asked: Quantity | str) -> Quantity:
-    """A quantity by its name.
-
-    Raises:
-        UnknownName: If there is no such quantity.
-    """
-    try:
-        return Quantity(asked)
-    except ValueError:
-        raise UnknownName("quantity", str(asked), [str(one) for one in Quantity]) from None
 
 
 def place(axis: str, index: int, known: Sequence[int]) -> int:

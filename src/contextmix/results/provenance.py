@@ -5,15 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
-from enum import StrEnum
+from enum import EnumType, StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from contextmix.errors import BadFile, BadInput
+from contextmix.errors import BadFile, BadInput, UnknownName, refuse_kinds
 from contextmix.maths.shapes import cut
 
 
-class Quantity(StrEnum):
+class _Named(EnumType):
+    """Looks a quantity up by its name alone: of an array, Python's own search asks whether it is true."""
+
+    def __call__(cls, value: Any, *more: Any, **named: Any) -> Any:
+        if not isinstance(value, str):
+            raise UnknownName("quantity", value, list(cls))
+        return super().__call__(value, *more, **named)
+
+
+class Quantity(StrEnum, metaclass=_Named):
     """The kind of number in a map; it decides what may be summed, normalised or aggregated.
 
     Example:
@@ -31,6 +40,10 @@ class Quantity(StrEnum):
     """Contributions that add and remove, in the units that the method states. Rows may cancel out."""
     GRADIENT = "gradient"
     """How strongly an output reacts to a small change of an input: length of a derivative, output per input."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Any:
+        raise UnknownName("quantity", value, list(cls))
 
     @property
     def meaning(self) -> str:
@@ -96,6 +109,7 @@ class Provenance:
     """Reports on the computation: zero rows, ranks, errors of approximations, steps taken afterwards."""
 
     def __post_init__(self) -> None:
+        refuse_kinds(self, **_TYPES)
         for name in _MAPPINGS:
             object.__setattr__(self, name, _as_json(name, getattr(self, name)))
 

@@ -78,7 +78,7 @@ class TokenMap:
             raise TypeError("A TokenMap is made of values, dims, Tokens, a quantity and a Provenance.")
         self.tokens: Final = tokens
         self.query_tokens: Final = tokens if query_tokens is None else query_tokens
-        self.quantity: Final = labels.quantity_of(quantity)
+        self.quantity: Final = Quantity(quantity)
         self.provenance: Final = provenance
         self.targets: Final = None if targets is None else tuple(targets)
         self.selected: Final[Mapping[str, int]] = dict(selected or {})

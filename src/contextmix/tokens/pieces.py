@@ -15,7 +15,7 @@ from numbers import Integral
 from types import NoneType
 from typing import Any
 
-from contextmix.errors import AmbiguousToken, BadFile, BadInput, UnknownToken, WrongShape
+from contextmix.errors import AmbiguousToken, BadFile, BadInput, UnknownToken, WrongShape, refuse_kind
 from contextmix.maths.shapes import cut
 from contextmix.tokens.places import Places, places_from_dict
 
@@ -114,6 +114,7 @@ class Tokens:
             >>> Tokens(("a", "good", "film")).part(slice(1, None)).pieces
             ('good', 'film')
         """
+        refuse_kind("Tokens.part: rows", rows, slice)
         ids, words, spans = (None if labels is None else labels[rows] for labels in (self.ids, self.words, self.spans))
         return Tokens(self.pieces[rows], ids, self.special[rows], words, spans, self.text)  # type: ignore[arg-type]
 
@@ -179,6 +180,8 @@ class Tokens:
             >>> Tokens.from_dict(Tokens(("a", "b")).to_dict()).pieces
             ('a', 'b')
         """
+        if not isinstance(fields, Mapping):
+            raise BadFile(f"Tokens are a mapping of fields, and this is {type(fields).__name__}.")
         for name, fits in _FIELDS.items():
             if name not in fields or not fits(fields[name]):
                 found = f"{fields[name]!r:.60}" if name in fields else "nothing"

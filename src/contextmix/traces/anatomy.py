@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from contextmix.errors import refuse_entries, refuse_kinds
 from contextmix.maths.feedforward import FeedForward, GatedFeedForward
 from contextmix.maths.kept import kept
 from contextmix.maths.norms import Norm, normalise
@@ -153,6 +154,9 @@ class BlockAnatomy:
     value: LinearPlace | None = None
     """Where the values alone come from (one head per group of queries); None if they are no linear map of its input."""
 
+    def __post_init__(self) -> None:
+        refuse_kinds(self, path=str, attention=Sublayer, ffn=Sublayer)
+
     def __repr__(self) -> str:
         parts = f"attention {self.attention.output}, feed-forward {self.ffn.output or 'none'}"
         return f"<BlockAnatomy {self.path}: {self.layout}; {parts}>"
@@ -173,6 +177,10 @@ class Anatomy:
     """All blocks in the order in which they run; a shared block (ALBERT) appears once per run."""
 
     blocks: tuple[BlockAnatomy, ...]
+
+    def __post_init__(self) -> None:
+        refuse_kinds(self, blocks=tuple)
+        refuse_entries("Anatomy: blocks", self.blocks, BlockAnatomy)
 
     def __repr__(self) -> str:
         return f"<Anatomy: {_row_of(self.blocks)}; {', '.join(self.layouts)}>"

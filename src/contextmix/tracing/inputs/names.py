@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 
 from huggingface_hub import constants
 
-from contextmix.errors import ModelNotFound
+from contextmix import errors
+from contextmix.errors import ModelNotFound, did_you_mean
 
 BUILT_IN = {"demo": "sentiment", "demo-decoder": "stories"}
 """Names that need no network, and their folders in the package."""
-
-CLOSE = 0.7
-"""How alike two names must be for one to be suggested for the other, from 0 to 1."""
 
 _ON_THE_HUB = re.compile(r"(?=.{1,96}$)([\w-][\w.-]*/)?[\w-][\w.-]*", re.ASCII)
 
@@ -50,11 +47,11 @@ def near_misses(name: str) -> str:
         " Did you mean 'demo'?"
     """
     asked = Path(name).expanduser()
-    near = difflib.get_close_matches(name, BUILT_IN.keys() - {name}, n=1, cutoff=CLOSE)
+    near = errors.near_misses(name, BUILT_IN.keys() - {name}, 1)
     there = asked.parent.glob("*/config.json") if _is_here(str(asked.parent)) else ()
     beside = {path.parent.name: path.parent for path in there}
-    near += [str(beside[one]) for one in difflib.get_close_matches(asked.name, beside, n=3, cutoff=CLOSE)]
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    near += [str(beside[one]) for one in errors.near_misses(asked.name, beside)]
+    return did_you_mean(near)
 
 
 def _is_here(name: str) -> bool:
