@@ -16,9 +16,12 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import BadInput, BadOption, UnknownPosition, refuse_entries, refuse_kind
 from contextmix.maths.kept import kept
+from contextmix.maths.whole import index_of
 from contextmix.models.attribution import Subject, attributed, masks, said
 from contextmix.models.batch import BatchMaps, Measuring, Wanted
 from contextmix.models.proof import Proof
+from contextmix.options.catalogue import AddSpecialTokens, SamplingRate, Truncate
+from contextmix.options.option import takes
 from contextmix.options.values import MEMORY_BUDGET, Asked
 from contextmix.plugins.plan import Plan
 from contextmix.results.provenance import library_versions
@@ -32,7 +35,7 @@ from contextmix.tracing.inputs.encode import Inputs, length_limit, stacked
 from contextmix.tracing.inputs.heads import runs_alone, speaks
 from contextmix.tracing.inputs.media import refusals
 from contextmix.tracing.inputs.probe import default_probe
-from contextmix.tracing.inputs.sources import Readers, Source, read_sources
+from contextmix.tracing.inputs.sources import Readers, read_sources
 from contextmix.tracing.recording.quiet import on_device
 from contextmix.tracing.recording.record import record
 from contextmix.tracing.recording.turns import turn_of
@@ -123,15 +126,19 @@ class LoadedModel:
 
     # What it reads and says ------------------------------------------------------------------------------------------
 
-    def encode(
+    @takes
+    def encode(  # noqa: D417
         self,
-        source: Source | Sequence[Source],
+        source: Any,
         *,
-        truncate: bool = False,
-        sampling_rate: int | None = None,
-        add_special_tokens: bool | None = None,
+        truncate: Truncate = False,
+        sampling_rate: SamplingRate = None,
+        add_special_tokens: AddSpecialTokens = None,
     ) -> list[Inputs]:
         """Texts, images, sounds or model inputs as labelled single sequences.
+
+        Args:
+            source: What `TracedModel.explain` takes.
 
         Raises:
             BadInput: If a text is empty, or there is no tokenizer for it, or tensors do not fit.
@@ -150,7 +157,7 @@ class LoadedModel:
 
     def prediction(self, outputs: Any, row: int, tokens: Tokens) -> dict[str, Any]:
         """What the model's head says, with its probability: the class, the next token, or the masked one."""
-        refuse_kind("prediction: row", row, int)
+        row = index_of("prediction: row", row)
         refuse_kind("prediction: tokens", tokens, Tokens)
         logits = getattr(outputs, "logits", None)
         if not isinstance(logits, Tensor):
@@ -263,7 +270,7 @@ def refuse_mixing(plans: Sequence[Plan]) -> None:
     """
     for plan in plans:
         if not plan.of_model:
-            raise BadOption(f"{plan.name} is a mixing map and explains no score. Measure it with measure_batch or explain.")
+            raise BadOption(f"{plan.name} is a mixing map and explains no score. Say explain, or measure_batch.")
 
 
 def own_probe(tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

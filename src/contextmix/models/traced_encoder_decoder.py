@@ -271,7 +271,7 @@ class TracedEncoderDecoder(TracedModel):
             BadOption: Always.
         """
         refuse_kind("attribute: one", one, Inputs)
-        raise BadOption("An encoder–decoder explains no score: its maps say which tokens made each that it wrote. Say explain.")
+        raise BadOption("An encoder–decoder explains no score: explain says which tokens made each that it wrote.")
 
     def _record(
         self, tensors: Mapping[str, Tensor], visit: Callable[[LayerTrace], None], *, last_logits: int = 1

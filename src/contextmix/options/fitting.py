@@ -7,7 +7,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from contextmix.errors import BadOption
-from contextmix.maths.whole import whole_number
+from contextmix.maths.whole import plain, whole_number
 
 
 class _Unfit(Exception):
@@ -70,7 +70,7 @@ def _number(value: Any, _: Any) -> int:
 
 
 def _truth(value: Any, _: Any) -> bool:
-    found = value.item() if getattr(value, "shape", None) == () else value  # of numpy or torch
+    found = plain(value) if getattr(value, "shape", None) == () else value
     if isinstance(found, bool):
         return found
     raise _Unfit
@@ -88,7 +88,7 @@ def _nothing(value: Any, _: Any) -> None:
 
 
 def _list(value: Any, kinds: Sequence[Any]) -> list[Any]:
-    found = value.tolist() if hasattr(value, "tolist") and not isinstance(value, type) else value
+    found = plain(value)
     if not isinstance(found, list | tuple | range):
         raise _Unfit
     return [_loosely(each, kinds[0]) for each in found]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from contextmix.errors import NotFinite, UnknownPosition, WrongShape
+from contextmix.maths.whole import index_of
 from contextmix.results.provenance import Provenance, Quantity
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def labelled(
 
 def place(axis: str, index: int, known: Sequence[int]) -> int:
     """Where a number stands on an axis; negative numbers count from the end."""
-    index = operator.index(index)
+    index = index_of(axis, index)
     if index in known:
         return known.index(index)
     if -len(known) <= index < 0:

@@ -11,6 +11,7 @@ from typing import Any
 
 from contextmix.errors import BadFile, BadInput, UnknownName, refuse_kinds
 from contextmix.maths.shapes import cut
+from contextmix.maths.whole import plain
 
 
 class _Named(EnumType):
@@ -118,7 +119,7 @@ class Provenance:
         chosen = {**self.options, **self.aggregation_options}
         more = {
             "options": ", ".join(f"{name}={value!r}" for name, value in chosen.items()),
-            "checks": ", ".join(f"{name} {value:.2g}" for name, value in self.checks.items()),
+            "checks": ", ".join(f"{name} {_rounded(value)}" for name, value in self.checks.items()),
             "notes": ", ".join(self.notes),
         }
         told = "".join(f"; {name}: {cut(repr(text)[1:-1], 120)}" for name, text in more.items() if text)
@@ -231,11 +232,17 @@ def _as_json(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
     return copied
 
 
+def _rounded(value: Any) -> str:
+    """An error in a few digits; a file that was damaged may hold anything in its place."""
+    return f"{value:.2g}" if isinstance(value, int | float) else cut(repr(value))
+
+
 def _plain(value: Any) -> Any:
-    """Numbers and arrays of numpy and torch say what they hold through the same method."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is not a JSON value")
+    """What numpy's and torch's numbers and arrays hold."""
+    found = plain(value)
+    if found is value:
+        raise TypeError(f"{type(value).__name__} is not a JSON value")
+    return found
 
 
 def library_versions() -> dict[str, str]:

@@ -5,7 +5,6 @@ Rows are queries, the tokens that receive. Columns are keys, the tokens they dra
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +15,7 @@ import xarray as xr
 from contextmix.errors import BadOption, UnknownPosition, WrongQuantity, WrongShape
 from contextmix.maths.bounds import within
 from contextmix.maths.shapes import cut
+from contextmix.maths.whole import index_of
 from contextmix.results import documents, labels
 from contextmix.results.attached import attached
 from contextmix.results.provenance import Provenance as Provenance
@@ -84,7 +84,8 @@ class TokenMap:
         self.selected: Final[Mapping[str, int]] = dict(selected or {})
         array = labels.checked_values(values, tuple(dims))
         count = len(array) if tuple(dims)[:1] == ("layer",) else 0
-        self.layers: Final = tuple(range(count)) if layers is None else tuple(map(operator.index, layers))
+        numbered = range(count) if layers is None else [index_of("TokenMap: layers", one) for one in layers]
+        self.layers: Final = tuple(numbered)
         names: dict[str, Sequence[Any]] = {"query": self.query_tokens.pieces, "key": tokens.pieces}
         names |= {"layer": self.layers, "target": self.targets or ()}
         self._array: Final = labels.labelled(array, names, tuple(dims), self.selected, self.quantity, provenance)
@@ -146,6 +147,7 @@ class TokenMap:
             raise WrongShape(
                 f"top() lists one row, and this map has the axes {self.dims}. Choose one: map.row(0).top()."
             )
+        k = index_of("top: k", k)
         if k < 1:
             raise BadOption(f"top({k}) would list nothing. Ask for at least 1 token.")
         order = np.argsort(-np.abs(self.values), kind="stable")[:k]

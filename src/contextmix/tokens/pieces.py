@@ -6,7 +6,6 @@ are one word. It knows no tokenizer: whoever encodes a text fills it in.
 
 from __future__ import annotations
 
-import operator
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from contextmix.errors import AmbiguousToken, BadFile, BadInput, UnknownToken, WrongShape, refuse_kind
 from contextmix.maths.shapes import cut
+from contextmix.maths.whole import index_of
 from contextmix.tokens.places import Places, places_from_dict
 
 _VISIBLE = {"\n": "⏎", "\r": "␍", "\t": "⇥", "\x7f": "␡"}
@@ -98,7 +98,7 @@ class Tokens:
             0
         """
         if not isinstance(token, str):
-            return self._checked(operator.index(token))
+            return self._checked(index_of("The position of a token", token))
         for view in _VIEWS:
             found = [position for position, piece in enumerate(self.pieces) if view(piece) == view(token)]
             if len(found) > 1:

@@ -6,7 +6,6 @@ batch have equal length, so no formula knows about padding. A mixing map is a pu
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ from contextmix.errors import UnknownPosition, WrongShape, refuse_entries, refus
 from contextmix.maths.kept import kept
 from contextmix.maths.parts import Parts
 from contextmix.maths.shapes import Bound, by_shapes, cut
+from contextmix.maths.whole import index_of
 from contextmix.results.provenance import Provenance
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Block, BlockStates
@@ -142,9 +142,10 @@ class LayerTrace:
             UnknownPosition: If the batch has no such sequence.
         """
         if self.attention.ndim != 4:
-            raise WrongShape("One sequence of a batch was asked for, and this block was recorded of one sequence alone.")
+            raise WrongShape("One sequence of a batch was asked for, and this block was recorded of one alone.")
         count = len(self.attention)
-        if not -count <= operator.index(example) < count:
+        example = index_of("LayerTrace: example", example)
+        if not -count <= example < count:
             raise UnknownPosition("sequence", example, range(count))
         own: dict[str, Any] = {name: getattr(self, name)[example] for name in _BATCHED}
         if self.scores is not None:

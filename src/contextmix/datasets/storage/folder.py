@@ -203,6 +203,15 @@ class RunFolder:
             )
 
 
+def is_utf8(path: Path) -> bool:
+    """Whether a name is text: pyarrow opens no other."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 DECIDES = ("schema", "settings", "data", "model", "versions")
 """The parts of a manifest that decide the numbers."""
 

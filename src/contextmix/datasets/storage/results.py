@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
 from contextmix.datasets.storage.checksums import Reader, Shape, checksums_of, repair
-from contextmix.datasets.storage.folder import RunFolder
+from contextmix.datasets.storage.folder import RunFolder, is_utf8
 from contextmix.datasets.storage.manifests import settings_of
 from contextmix.datasets.storage.table import CHECKS, METRICS, tokens_of
 from contextmix.errors import (
@@ -30,6 +30,7 @@ from contextmix.errors import (
     refuse_kind,
 )
 from contextmix.maths.shapes import cut
+from contextmix.maths.whole import index_of
 from contextmix.plugins.contracts import Scored
 from contextmix.plugins.plan import Plan
 from contextmix.results.provenance import Provenance, Quantity
@@ -186,7 +187,7 @@ class Run:
         return name
 
     def _row(self, number: int) -> dict[str, Any]:
-        refuse_kind("Run: number", number, int, np.integer)
+        number = index_of("Run: number", number)
         shard = self.folder.shard(number // self.settings.shard_size)
         if not 0 <= number < self.total or not shard.exists():
             there = f"{len(self):,} of {self.total:,} rows, whole shards of {self.settings.shard_size}"
@@ -266,7 +267,7 @@ class Run:
         checked = ds.ParquetFileFormat(
             default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
         )
-        if _is_utf8(paths[0]):
+        if is_utf8(paths[0]):
             return ds.dataset([str(path) for path in paths], format=checked)
         parts = [checked.make_fragment(pa.PythonFile(path.open("rb"), mode="r")) for path in paths]
         return ds.FileSystemDataset(parts, parts[0].physical_schema, checked)
@@ -291,11 +292,3 @@ def open_run(path: Path | str) -> Run:
         BadFile: If it is not the folder of a run.
     """
     return Run(path)
-
-
-def _is_utf8(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

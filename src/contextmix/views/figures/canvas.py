@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
-from numbers import Real
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from contextmix.errors import BadOption, OutputUnwritable, refuse_kind
 from contextmix.results.files import refuse_place, write_atomically
-
-import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,7 +106,7 @@ def _figure_of(drawn: Any) -> Figure:
     first = drawn.flat[0] if isinstance(drawn, np.ndarray) and drawn.size else drawn
     refuse_kind("save: drawn", first, Artist)
     if getattr(first, "figure", None) is None:
-        raise BadOption(f"A {type(first).__name__} that is on no figure cannot be written. Save the axes that it is on.")
+        raise BadOption(f"A {type(first).__name__} on no figure cannot be written. Save the axes that it is on.")
     return root(first)
 
 
