@@ -57,6 +57,14 @@ def run(maps: bool = True) -> cm.Run:
     return cm.run(rows, folder / "run", metrics=["aopc"], **asked)
 
 
+@cache
+def stored(name: str) -> Path:
+    """A map in a file."""
+    path = Path(tempfile.mkdtemp(prefix="contextmix-robustness-")) / name
+    samples(cm.TokenMap)[0].save(path)
+    return path
+
+
 def damaged(how: str) -> cm.Run:
     """A run whose folder was changed after it was opened."""
     folder = Path(tempfile.mkdtemp(prefix="contextmix-robustness-")) / "run"
@@ -214,7 +222,15 @@ GOOD: Mapping[str, Callable[[], Sequence[Any]]] = {
     "position": lambda: [-1],
     "layers": lambda: ["all", [0], -1],
     "options": lambda: [{}, {"value_zeroing": {"distance": "euclidean"}}],
-    "progress": lambda: [print, None],
+    "progress": lambda: [None],
+    "device": lambda: ["cpu"],
+    "dtype": lambda: ["float32", "float64"],
+    "text_field": lambda: ["text"],
+    "label_field": lambda: ["label"],
+    "removal": lambda: ["mask", "delete"],
+    "reference": lambda: ["gradient_inputs"],
+    "sanity": lambda: [1],
+    "seed": lambda: [0, 7],
     "generation": lambda: [{"num_beams": 2}],
     "columns": lambda: [["id"]],
     "count": lambda: [3],
@@ -244,7 +260,7 @@ OF_VERB: Mapping[str, Callable[[], Sequence[Any]]] = {
     "TokenMap.from_dict.document": lambda: [one.to_dict() for one in samples(cm.TokenMap)],
     "Tokens.from_dict.fields": lambda: [one.to_dict() for one in samples(cm.Tokens)],
     "Provenance.from_dict.values": lambda: [one.to_dict() for one in samples(cm.Provenance)],
-    "TokenMap.load.path": lambda: [In("there.json"), In("there.safetensors"), In("x.json")],
+    "TokenMap.load.path": lambda: [stored("x.json"), stored("x.safetensors"), In("x.json")],
     "Exploration.row.method": lambda: ["globenc", "attention"],
     "Exploration.beside": lambda: [samples(cm.Exploration)[:1]],
     "TracedModel.name": lambda: ["demo"],
@@ -252,6 +268,16 @@ OF_VERB: Mapping[str, Callable[[], Sequence[Any]]] = {
     "TracedEncoderDecoder.labels.one": lambda: [model("bart").encode(FILM)[0]],
     "Run.path": lambda: [run().folder.path],
     "plots.grid.maps": lambda: [{"a": samples(cm.TokenMap)[1], "b": samples(cm.TokenMap)[1]}, *samples(cm.TokenMap)],
+    "run.methods": lambda: ["globenc", ["globenc", "occlusion"]],
+    "run.metrics": lambda: [["aopc"], ()],
+    "run.options": lambda: [{}],
+    "run.target": lambda: ["gold", "positive"],
+    "evaluate.methods": lambda: [["globenc", "attention"]],
+    "evaluate.metrics": lambda: [["aopc"]],
+    "evaluate.options": lambda: [{}],
+    "evaluate.target": lambda: ["gold"],
+    "reproduce.only": lambda: [["rows"]],
+    "reproduce.study": lambda: ["globenc", "value_zeroing", "effective_attention"],
     "plots.bands.x": lambda: [[0, 1]],
     "plots.bands.lines": lambda: [{"a": ([0, 1], [0, 1], [0, 1])}],
     "plots.scatter.groups": lambda: [{"a": ([0, 1], [0, 1])}],

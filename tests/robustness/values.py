@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 LOOP: list[Any] = []
 LOOP.append(LOOP)
 
-TEXTS = ["", " ", "\n", "\x00", "a good film", "é e\u0301 我 👩‍👩‍👧", "\ud800", "a" * 3000, "<s>", "[MASK] [CLS]", "##",
+TEXTS = ["", " ", "~nobody-here/x", "\n", "\x00", "a good film", "é e\u0301 我 👩‍👩‍👧", "\ud800", "a" * 3000, "<s>", "[MASK] [CLS]", "##",
          "\u2581", "\u202e", "nan", "-1", "[MASK]", "all"]  # fmt: skip
 NUMBERS = [0, 1, -1, 7, 10**9, -(10**9), 2**70, True, False, 0.5, -0.5, 2.0, 1e308, math.nan, math.inf, 1j,
            decimal.Decimal("0.5")]  # fmt: skip
@@ -67,6 +67,13 @@ _NAMES = ["attention_mask", "token_type_ids", "position_ids", "inputs_embeds", "
           "past_key_values", "use_cache", "nonsense", "decoder_input_ids", "encoder_outputs", "input_values",
           "output_attentions", "return_dict", "text", "text_pair", "cache_position", 3, None, ""]  # fmt: skip
 _WHOLE = [torch.rand(1, 2, 128), torch.rand(2, 128), torch.ones(1, 2), torch.ones(2), torch.tensor([[0, 1]]), [1, 1]]
+
+
+def rows() -> st.SearchStrategy[Any]:
+    """What may be taken for the rows of a data set."""
+    names = st.sampled_from(["text", "text_pair", "label", "id", "sentence", "", "query"])
+    row = st.one_of(st.dictionaries(names, anything(), max_size=2), st.fixed_dictionaries({"text": anything()}))
+    return st.one_of(anything(), st.lists(st.one_of(row, anything()), max_size=3), sources())
 
 
 def sources() -> st.SearchStrategy[Any]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 from tests.robustness.samples import GOOD, OF_VERB, In, samples
-from tests.robustness.values import anything, sources
+from tests.robustness.values import anything, rows, sources
 
 import contextmix as cm
 from contextmix.evidence.report import Report
@@ -27,9 +27,16 @@ BESIDE = {"Report": Report}
 """What public verbs give that has no public name."""
 SHOWN = {"__repr__", "__str__", "__len__", "__getitem__", "__eq__", "_repr_html_", "_repr_mimebundle_"}
 """What Python and notebooks call."""
-SOURCES = {"source", "prompt", "data", "over"}
+SOURCES = {"source", "prompt", "over"}
 HARMLESS = {"workers": (1, 0, -1, True, 0.5, "a", None), "engine": ("local", "x", 3, None)}
 """Arguments whose broken values start processes by the thousand, or a cluster: only these are given."""
+FEW = {"methods": ["globenc", "attention"], "metrics": ["aopc"], "sanity": 1, "progress": False, "workers": 1}
+ALWAYS = {
+    "run": {"progress": False},
+    "evaluate": FEW,
+    "reproduce": {"only": ["rows"], "progress": False, "limit": 2},
+}
+"""Arguments that are given whatever is drawn, as all methods on all rows would take minutes."""
 
 BINDING = {"inspect.py", "functools.py", "dataclasses.py", "pathlib.py"}
 """Of Python's own library: what says that an argument is missing, unknown, or no path."""
@@ -145,7 +152,8 @@ def calls(draw: st.DrawFn, verb: Verb) -> dict[str, Any]:
     others = [name for name in verb.parameters if name not in must]
     chosen = must + (draw(st.lists(st.sampled_from(others), max_size=3, unique=True)) if others else [])
     broken = draw(st.lists(st.sampled_from(chosen), min_size=1, max_size=2, unique=True)) if chosen else []
-    return {name: draw(_broken(verb, name) if name in broken else _good(verb, name)) for name in chosen}
+    drawn = {name: draw(_broken(verb, name) if name in broken else _good(verb, name)) for name in chosen}
+    return {**ALWAYS.get(verb.name, {}), **drawn}
 
 
 def _good(verb: Verb, name: str) -> st.SearchStrategy[Any]:
@@ -169,6 +177,8 @@ def _broken(verb: Verb, name: str) -> st.SearchStrategy[Any]:
                                                 "options", "dims", "values", "layers", "seed", "scale"]), anything(), max_size=2)  # fmt: skip
     if parameter.kind is parameter.VAR_POSITIONAL:
         return st.lists(anything(), max_size=2)
+    if name == "data":
+        return rows()
     if name in SOURCES:
         return st.one_of(sources(), anything())
     known = [one for one in verb.good(name) if not isinstance(one, In)]

@@ -56,6 +56,19 @@ def write_atomically(path: Path | str, data: bytes, overwrite: bool = False) -> 
                 part.unlink(missing_ok=True)
 
 
+def at_home(path: Path | str) -> Path:
+    """A path whose ``~`` is the home of a user; where there is no such user it is a name like any other, as in a shell.
+
+    Example:
+        >>> at_home("~nobody-of-this-name/run").as_posix()
+        '~nobody-of-this-name/run'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def refuse_place(path: Path | str, overwrite: bool = False) -> None:
     """Say early, before any work, that a file could not be written.
 

@@ -26,7 +26,7 @@ from safetensors.numpy import save as safetensors_bytes
 
 from contextmix.datasets.storage.identity import differences
 from contextmix.errors import BadFile, OtherRun, OutputUnwritable
-from contextmix.results.files import make_folder, write_atomically
+from contextmix.results.files import at_home, make_folder, write_atomically
 
 FORMAT = "contextmix.run"
 MANIFEST = "manifest.json"
@@ -43,7 +43,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path).expanduser()
+        self.path = at_home(path)
 
     def shard(self, number: int) -> Path:
         """The table of one shard."""

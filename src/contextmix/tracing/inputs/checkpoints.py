@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from contextmix.errors import BadOption, ModelNotFound, NotFinite, UnsupportedModel
+from contextmix.results.files import at_home
 from contextmix.tracing.inputs.adapters import base_of, is_adapter, load_adapter
 from contextmix.tracing.inputs.heads import refuse_choices
 from contextmix.tracing.inputs.hub import first_line, hub_options, place_of
@@ -195,7 +196,7 @@ def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
 
 
 def _not_found(name: str, reason: Exception) -> str:
-    folder = Path(name).expanduser()
+    folder = at_home(name)
     if folder.is_dir():
         return f"The folder {name} does not hold a model that transformers can load: {_cause(reason)}"
     return (
