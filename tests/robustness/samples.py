@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tests.models.two_stacks import models as two_stacks
 from tests.tracing.tiny import word_pieces
 
@@ -18,8 +19,8 @@ import contextmix as cm
 from contextmix.evidence.report import Report
 from contextmix.plugins.contracts import Scored
 from contextmix.plugins.plan import make_plan
-from contextmix.views.figures.dots import Dot, Panel
 from contextmix.tokens.places import Frames, Patches
+from contextmix.views.figures.dots import Dot, Panel
 
 FILM = "a good film"
 ROWS = [{"text": f"a {word} film", "label": number % 2} for number, word in enumerate(("good", "bad", "dull", "warm"))]
@@ -125,6 +126,14 @@ def _traces() -> list[Any]:
     return [model(name).trace(FILM) for name in ("demo", "demo-decoder")]
 
 
+def _batch() -> Any:
+    """A block as it passes while a batch is recorded."""
+    names = ("attention", "value", "residual_in", "attention_out", "ffn_out", "residual_out")
+    one = _traces()[0].layers[0]
+    own = {name: torch.stack([getattr(one, name)] * 2) for name in names}
+    return replace(one, **own, scores=None, replay=None, replay_zeroed=None, embeddings=None)
+
+
 def _anatomies() -> list[Any]:
     return [model(name).anatomy() for name in ("demo", "demo-decoder", "bart", "t5")]
 
@@ -145,7 +154,7 @@ _SAMPLES: Mapping[type, Callable[[], Sequence[Any]]] = {
         cm.Exploration({"a": _picture()}),
         model("t5").explore(FILM, ["globenc"], output=[7, 8]),
     ],
-    cm.LayerTrace: lambda: [_traces()[0].layers[0], *samples(cm.EncoderDecoderTrace)[0].cross.layers],
+    cm.LayerTrace: lambda: [_traces()[0].layers[0], _batch(), *samples(cm.EncoderDecoderTrace)[0].cross.layers],
     cm.NormPlace: lambda: [cm.NormPlace("norm", "layer")],
     cm.Provenance: lambda: [cm.Provenance("attention"), samples(cm.TokenMap)[1].provenance],
     cm.Quantity: lambda: list(cm.Quantity),
@@ -170,7 +179,8 @@ def encoded(batch: bool = False) -> Any:
 @cache
 def outputs() -> Any:
     """What a model gives."""
-    return model("demo").model(**encoded(batch=True))
+    with torch.no_grad():
+        return model("demo").model(**encoded(batch=True))
 
 
 def first_of(kind: type) -> Callable[[], Sequence[Any]]:
@@ -186,7 +196,13 @@ GOOD: Mapping[str, Callable[[], Sequence[Any]]] = {
     "source": lambda: [FILM, {"text": "a film", "text_pair": "good"}, ["a film", ("a", "b")], {"input_ids": [[5, 6]]}],
     "prompt": lambda: [FILM, {"input_ids": [5, 6]}],
     "method": lambda: ["globenc", *sorted(cm.methods().index), "norm+rollout"],
-    "methods": lambda: [["globenc", "attention"], "globenc", ["gradient_inputs", "random"], "all", ["norm+rollout", "norm"]],
+    "methods": lambda: [
+        ["globenc", "attention"],
+        "globenc",
+        ["gradient_inputs", "random"],
+        "all",
+        ["norm+rollout", "norm"],
+    ],
     "model": lambda: ["demo"],
     "trace": lambda: [*samples(cm.Trace), *samples(cm.EncoderDecoderTrace)],
     "token_map": first_of(cm.TokenMap),
@@ -256,6 +272,11 @@ OF_VERB: Mapping[str, Callable[[], Sequence[Any]]] = {
     "TokenMap.save.over": lambda: [np.zeros((10, 20, 3), np.uint8)],
     "Tokens.position.token": lambda: [0, -1, "un"],
     "TracedModel.prediction.tokens": lambda: [model("demo").encode(FILM)[0].tokens],
+    "TracedModel.attribute_all.plans": lambda: [[make_plan("gradient_inputs")], [make_plan("globenc")]],
+    "TracedEncoderDecoder.compare.methods": lambda: [["globenc", "alti"], ["globenc", "attention"]],
+    "TracedEncoderDecoder.measure_batch.tensors": lambda: [
+        {"input_ids": torch.tensor([[5, 6, 7]]), "decoder_input_ids": torch.tensor([[2, 7]])}
+    ],
     "TokenMap.show.over": lambda: [np.zeros((10, 20, 3), np.uint8)],
     "TokenMap.from_dict.document": lambda: [one.to_dict() for one in samples(cm.TokenMap)],
     "Tokens.from_dict.fields": lambda: [one.to_dict() for one in samples(cm.Tokens)],

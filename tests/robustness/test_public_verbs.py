@@ -19,6 +19,7 @@ from tests.robustness.verbs import ALWAYS, asked, calls, good_call, owners, plac
 
 import contextmix as cm
 
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of a failure, with its tensors
 HUNTING = "CONTEXTMIX_DRAWS" in os.environ
 DRAWS = int(os.environ.get("CONTEXTMIX_DRAWS", "3"))
 MANY = int(os.environ.get("CONTEXTMIX_DRAWS", "40"))

@@ -44,7 +44,9 @@ def anything() -> st.SearchStrategy[Any]:
         st.sampled_from(TEXTS), st.sampled_from(NUMBERS), st.sampled_from(ARRAYS), st.sampled_from(THINGS)
     )
     hashable = st.sampled_from([*TEXTS, *NUMBERS, None, (), ("a", "b")])
-    names = st.sampled_from(["globenc", "attention", "norm", "random", "occlusion", "aopc", "text", "input_ids", "role"])
+    names = st.sampled_from(
+        ["globenc", "attention", "norm", "random", "occlusion", "aopc", "text", "input_ids", "role"]
+    )
     return st.one_of(
         plain,
         st.sampled_from(ONCE).map(lambda make: make()),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
-from tests.robustness.samples import GOOD, OF_VERB, In, samples
+from tests.robustness.samples import GOOD, OF_VERB, ROWS, In, samples
 from tests.robustness.values import anything, rows, sources
 
 import contextmix as cm
@@ -34,9 +34,12 @@ FEW = {"methods": ["globenc", "attention"], "metrics": ["aopc"], "sanity": 1, "p
 ALWAYS = {
     "run": {"progress": False},
     "evaluate": FEW,
-    "reproduce": {"only": ["rows"], "progress": False, "limit": 2},
+    "reproduce": {"only": ["rows"], "data": ROWS, "progress": False, "limit": 2},
+    "Run.row": {"method": "globenc"},
+    "Run.map": {"method": "globenc"},
+    "Trace.provenance": {"made": {"method": "norm"}},
 }
-"""Arguments that are given whatever is drawn, as all methods on all rows would take minutes."""
+"""Arguments that are given unless others are drawn: what is needed, and what keeps all methods from all rows."""
 
 BINDING = {"inspect.py", "functools.py", "dataclasses.py", "pathlib.py"}
 """Of Python's own library: what says that an argument is missing, unknown, or no path."""

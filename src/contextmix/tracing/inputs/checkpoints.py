@@ -164,7 +164,7 @@ def move(model: PreTrainedModel, device: str | torch.device) -> None:
     """
     try:
         model.to(device)  # type: ignore[arg-type, unused-ignore]
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as reason:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as reason:
         first = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
         raise BadOption(f"The model cannot be put on the device {str(device)!r}: {first}") from reason
 
