@@ -115,7 +115,7 @@ def _sound() -> Any:
 
 def _tokens() -> list[Any]:
     return [
-        cm.Tokens(("[CLS]", "un", "##real"), (1, 2, 3), (True, False, False), (None, 0, 0), (None, (0, 2), (2, 6)), "unreal"),
+        cm.Tokens(("[CLS]", "un", "##s"), (1, 2, 3), (True, False, False), (None, 0, 0), (None, (0, 2), (2, 3)), "uns"),
         cm.Tokens(("a", "a", "b")),
         cm.Tokens(()),
         _picture().tokens,

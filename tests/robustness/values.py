@@ -1,4 +1,4 @@
-"""Values that people give by mistake: of every kind, for every argument. None of them may end in a foreign exception."""
+"""Values that people give by mistake, of every kind and for every argument."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 LOOP: list[Any] = []
 LOOP.append(LOOP)
 
-TEXTS = ["", " ", "~nobody-here/x", "\n", "\x00", "a good film", "é e\u0301 我 👩‍👩‍👧", "\ud800", "a" * 3000, "<s>", "[MASK] [CLS]", "##",
-         "\u2581", "\u202e", "nan", "-1", "[MASK]", "all"]  # fmt: skip
+TEXTS = ["", " ", "~nobody-here/x", "\n", "\x00", "a good film", "é e\u0301 我 \U0001f469\u200d\U0001f467", "\ud800",
+         "a" * 3000, "<s>", "[MASK] [CLS]", "##", "\u2581", "\u202e", "nan", "-1", "[MASK]", "all"]  # fmt: skip
 NUMBERS = [0, 1, -1, 7, 10**9, -(10**9), 2**70, True, False, 0.5, -0.5, 2.0, 1e308, math.nan, math.inf, 1j,
            decimal.Decimal("0.5")]  # fmt: skip
 ARRAYS = [
