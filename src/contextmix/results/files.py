@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from contextmix.errors import OutputExists, OutputUnwritable
+from contextmix.errors import OutputExists, OutputUnwritable, refuse_kind
 
 PAGES = (".html", ".htm")
 """Endings of pages to look at, which cannot be read back."""
@@ -86,6 +86,7 @@ def refuse_place(path: Path | str, overwrite: bool = False) -> None:
         contextmix.errors.OutputUnwritable: Cannot write missing/map.json: there is no folder missing...
     """
     path = Path(path)
+    refuse_kind("overwrite", overwrite, bool)
     with _explained(path):
         target = _target(path)
         if target.is_dir():

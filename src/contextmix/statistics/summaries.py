@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,8 +199,8 @@ def refuse_infinite(*values: NDArray[np.float64]) -> None:
 
 
 def _refuse_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise BadOption(f"confidence={confidence!r} is not between 0 and 1; 0.95 is usual.")
+    if not isinstance(confidence, Real) or not 0 < confidence < 1:
+        raise BadOption(f"confidence={confidence!r:.80} is not between 0 and 1; 0.95 is usual.")
 
 
 def refuse_resamples(resamples: int) -> None:

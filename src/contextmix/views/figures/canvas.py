@@ -49,6 +49,7 @@ def column(width: Literal["single", "double"] | float = "single", *, serif: bool
         3.03
     """
     refuse_kind("column: width", width, str, Real)
+    refuse_kind("column: serif", serif, bool)
     if isinstance(width, str) and width not in WIDTHS:
         raise BadOption(f"There is no width {width!r}. Known: 'single', 'double', or a number of inches.")
     inches = WIDTHS[width] if isinstance(width, str) else float(width)

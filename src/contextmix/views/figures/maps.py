@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from contextmix.errors import BadOption, WrongShape, refuse_kind
+from contextmix.maths.whole import index_of
 from contextmix.results.exploration import usual_query
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import printable
@@ -145,6 +146,7 @@ def bars(token_map: TokenMap, *, limit: int = BARS, ax: Axes | None = None) -> A
         raise WrongShape(
             f"Bars show one row, and this map has {token_map.dims}. Choose one, for example map.row('[CLS]')."
         )
+    limit = index_of("bars: limit", limit)
     if limit < 1:
         raise BadOption(f"limit={limit!r} would draw nothing. Ask for at least 1 bar.")
     drawn = picture(token_map)

@@ -42,6 +42,7 @@ def bands(
     """
     refuse_axes("bands: axes", axes)
     refuse_kind("bands: lines", lines, Mapping)
+    refuse_kind("bands: legend", legend, bool)
     x = _numbers("x", x).tolist()
     drawn = {name: _lines(name, one, 3, len(x)) for name, one in lines.items()}
     for number, (name, (middle, lower, upper)) in enumerate(drawn.items()):
