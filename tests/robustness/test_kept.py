@@ -74,6 +74,16 @@ KINDS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         BadOption,
         "a whole number is needed",
     ),
+    "written words as ids": (
+        lambda: model("demo-decoder").explain_generation(FILM, continuation={"many"}),
+        BadInput,
+        "neither a text nor a list",
+    ),
+    "written fractions": (
+        lambda: model("demo-decoder").explain_generation(FILM, continuation=[1.5]),
+        BadInput,
+        "neither a text nor a list",
+    ),
     # Loading
     "a device that is no device": (lambda: cm.load("demo", device={}), BadOption, "cannot be put on the device"),
     "a device beyond all numbers": (lambda: cm.load("demo", device=2**70), BadOption, "cannot be put on the device"),
@@ -99,7 +109,20 @@ KINDS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         UnknownPosition,
         "no sequence 3",
     ),
+    "types alone": (
+        lambda: demo().measure_batch({"token_type_ids": torch.tensor([[0]])}, []),
+        BadInput,
+        "no input_ids",
+    ),
+    "a run of one number": (lambda: demo().running(None, torch.tensor(1)).__enter__(), TypeError, "tensors must be"),
     # Results
+    "one piece": (lambda: cm.Tokens(torch.tensor(1)), TypeError, "one entry per token"),
+    "pieces without numbers": (lambda: cm.Tokens(("a",) * 2, special=EMPTY), TypeError, "cannot be Tensor"),
+    "a choice of bytes": (lambda: row().derive(selected=(b"bytes", b"bytes")), TypeError, "selected must be Mapping"),
+    "axes without names": (lambda: row().derive(dims=ARRAY), TypeError, "dims must be tuple or list"),
+    "a document that is an array": (lambda: row().to_latex(document=ARRAY), TypeError, "document must be bool"),
+    "overwriting by an array": (lambda: row().save("x.json", ARRAY), TypeError, "overwrite must be bool"),
+    "an image too long for a name": (lambda: samples(cm.TokenMap)[10].overlay("a" * 3000), BadInput, "no image file"),
     "a position that is an array": (lambda: cm.Tokens(("a",)).position(ARRAY), TypeError, "must be a whole number"),
     "a part that is no slice": (lambda: cm.Tokens(("a",)).part(0), TypeError, "rows must be slice"),
     "tokens that are no mapping": (lambda: cm.Tokens.from_dict(ARRAY), BadFile, "a mapping of fields"),

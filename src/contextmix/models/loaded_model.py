@@ -118,6 +118,9 @@ class LoadedModel:
         Raises:
             UnsupportedModel: If the blocks cannot be read, or hooks of the user change what a method would not see.
         """
+        refuse_tensors("running: tensors", tensors)
+        if probe is not None:
+            refuse_tensors("running: probe", probe)
         with self.turn, refusals(self.model, tensors):
             self.follow()
             anatomy = self.anatomy(probe)
@@ -192,6 +195,10 @@ class LoadedModel:
             wanted: Whether a plan needs a layer; None for all.
         """
         refuse_tensors("measure_batch: tensors", tensors)
+        if not tensors.keys() & {"input_ids", "inputs_embeds", self.model.main_input_name}:
+            raise BadInput(
+                f"The model inputs hold {', '.join(map(str, tensors))}, and no {self.model.main_input_name}."
+            )
         refuse_entries("measure_batch: plans", plans, Plan)
         visit = Measuring(plans, wanted)
         outputs, checks = self._record(tensors, visit)

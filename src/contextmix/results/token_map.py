@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import xarray as xr
 
-from contextmix.errors import BadOption, UnknownPosition, WrongQuantity, WrongShape
+from contextmix.errors import BadOption, UnknownPosition, WrongQuantity, WrongShape, refuse_kind
 from contextmix.maths.bounds import within
 from contextmix.maths.shapes import cut
 from contextmix.maths.whole import index_of
@@ -76,12 +76,15 @@ class TokenMap:
     ) -> None:
         if not isinstance(tokens, Tokens) or not isinstance(provenance, Provenance):
             raise TypeError("A TokenMap is made of values, dims, Tokens, a quantity and a Provenance.")
+        refuse_kind("TokenMap: dims", dims, tuple, list)
+        refuse_kind("TokenMap: selected", selected, Mapping, type(None))
+        refuse_kind("TokenMap: query_tokens", query_tokens, Tokens, type(None))
         self.tokens: Final = tokens
         self.query_tokens: Final = tokens if query_tokens is None else query_tokens
         self.quantity: Final = Quantity(quantity)
         self.provenance: Final = provenance
         self.targets: Final = None if targets is None else tuple(targets)
-        self.selected: Final[Mapping[str, int]] = dict(selected or {})
+        self.selected: Final[Mapping[str, int]] = {} if selected is None else dict(selected)
         array = labels.checked_values(values, tuple(dims))
         count = len(array) if tuple(dims)[:1] == ("layer",) else 0
         numbered = range(count) if layers is None else [index_of("TokenMap: layers", one) for one in layers]
@@ -195,7 +198,8 @@ class TokenMap:
     def derive(self, **changes: Any) -> TokenMap:
         """The same map with some arguments of its constructor changed."""
         kept = self._arguments()
-        if "layer" not in changes.get("dims", self.dims):
+        dims = changes.get("dims", self.dims)
+        if isinstance(dims, tuple | list) and "layer" not in dims:
             kept["layers"] = None
         return TokenMap(**{**kept, **changes})
 

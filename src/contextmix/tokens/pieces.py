@@ -16,7 +16,7 @@ from typing import Any
 
 from contextmix.errors import AmbiguousToken, BadFile, BadInput, UnknownToken, WrongShape, refuse_kind
 from contextmix.maths.shapes import cut
-from contextmix.maths.whole import index_of
+from contextmix.maths.whole import index_of, plain
 from contextmix.tokens.places import Places, places_from_dict
 
 _VISIBLE = {"\n": "⏎", "\r": "␍", "\t": "⇥", "\x7f": "␡"}
@@ -262,10 +262,10 @@ def _visible(character: str, blank: bool) -> str:
 
 def _entries(name: str, values: Any, *kinds: type) -> tuple[Any, ...]:
     """The labels of all tokens; a wrong call says what was given."""
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
         raise TypeError(f"{name} of Tokens has one entry per token; got {type(values).__name__}.")
     found = tuple(values)
-    own = (one.item() if getattr(one, "shape", None) == () else one for one in found)  # of numpy or torch
+    own = (plain(one) if getattr(one, "shape", None) == () else one for one in found)
     wrong = next((one for one in own if not isinstance(one, kinds)), None)
     if wrong is not None:
         raise TypeError(f"An entry of {name} of Tokens cannot be {type(wrong).__name__}.")
