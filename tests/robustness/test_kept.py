@@ -84,6 +84,7 @@ KINDS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         BadInput,
         "neither a text nor a list",
     ),
+    "methods without a list": (lambda: demo().explore(FILM, torch.tensor(True)), BadOption, "list of different names"),
     # Loading
     "a device that is no device": (lambda: cm.load("demo", device={}), BadOption, "cannot be put on the device"),
     "a device beyond all numbers": (lambda: cm.load("demo", device=2**70), BadOption, "cannot be put on the device"),
