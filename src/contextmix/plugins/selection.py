@@ -108,7 +108,7 @@ def selected(name: str, aggregation: str | None = None, options: Mapping[str, An
     own, ways = options_of(formula), options_of(way.combine) if way else {}
     for option in given:
         if option not in own and option not in ways:
-            raise UnknownName(f"option of {asked.name}", option, {**own, **ways} or ["none"])
+            raise UnknownName(f"option of {asked.name}", option, [*own, *ways] or ["none"])
     found = Selection(
         f"{asked.name}+{way.name}" if plus and way else asked.name,
         method,

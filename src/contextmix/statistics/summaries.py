@@ -10,13 +10,13 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import DegenerateDataWarning, bootstrap, norm
 
 from contextmix.errors import BadOption, NotFinite
+from contextmix.maths.whole import plain
 from contextmix.plugins.contracts import Scored
 
 Outcomes = Sequence[Scored | float | None] | NDArray[np.float64]
@@ -199,7 +199,8 @@ def refuse_infinite(*values: NDArray[np.float64]) -> None:
 
 
 def _refuse_confidence(confidence: float) -> None:
-    if not isinstance(confidence, Real) or not 0 < confidence < 1:
+    share = plain(confidence)
+    if not isinstance(share, int | float) or not 0 < share < 1:
         raise BadOption(f"confidence={confidence!r:.80} is not between 0 and 1; 0.95 is usual.")
 
 
