@@ -17,7 +17,7 @@ from torch.nn.functional import gelu
 from contextmix.maths.feedforward import FeedForward
 from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.projections import Affine, Projections
-from contextmix.traces.anatomy import Block, BlockStates, SublayerNorms
+from contextmix.traces.block import Block, BlockStates, SublayerNorms
 from contextmix.traces.trace import LayerTrace, Scores
 
 TEXTURES = ("coarse", "smooth", "sparse", "zeros")

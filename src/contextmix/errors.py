@@ -30,12 +30,74 @@ def _again(kind: type[ContextMixError], args: tuple[Any, ...], state: Mapping[st
     return error
 
 
-def suggestion(asked: str, known: Iterable[str]) -> str:
+CLOSE = 0.7
+"""How alike two names must be for one to be suggested for the other, from 0 to 1. Two letters that changed places leave
+.75 of a name of four; at .6, norm would be suggested for random."""
+
+
+def near_misses(asked: object, known: Iterable[str], most: int = 3) -> list[str]:
+    """Which known names are called almost so; none for what is no text.
+
+    Example:
+        >>> near_misses("globbenc", ["globenc", "norm"]), near_misses("random", ["norm"]), near_misses(3, ["norm"])
+        (['globenc'], [], [])
+    """
+    return difflib.get_close_matches(asked, list(known), most, CLOSE) if isinstance(asked, str) else []
+
+
+def did_you_mean(near: Sequence[str]) -> str:
+    """The sentence that suggests names; empty for none."""
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def suggestion(asked: object, known: Iterable[object]) -> str:
     """The end of a sentence about an unknown name: near misses first, then all known names."""
-    names = sorted(known)
-    near = difflib.get_close_matches(asked, names, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
-    return f"{hint} Known: {', '.join(names)}."
+    names = sorted(map(str, known))
+    return f"{did_you_mean(near_misses(asked, names))} Known: {', '.join(names)}."
+
+
+def refuse_kind(what: str, value: object, *kinds: type) -> None:
+    """Refuse a call with something of another kind than is needed, as Python does: by a `TypeError`.
+
+    Args:
+        what: Whose argument it is and which one, such as ``"aggregate: token_map"``.
+        value: What was given.
+        kinds: What it may be.
+
+    Example:
+        >>> refuse_kind("bars: token_map", "a film", int, float)
+        Traceback (most recent call last):
+        TypeError: bars: token_map must be int or float; got str.
+    """
+    if not isinstance(value, kinds):
+        names = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
+        raise TypeError(f"{what} must be {names}; got {type(value).__name__}.")
+
+
+def refuse_kinds(one: object, **fields: type | tuple[type, ...]) -> None:
+    """The same of the fields of an object that someone made: field → what it may be.
+
+    Example:
+        >>> refuse_kinds(slice(0, "a"), start=int, stop=int)
+        Traceback (most recent call last):
+        TypeError: slice: stop must be int; got str.
+    """
+    for name, kinds in fields.items():
+        own = kinds if isinstance(kinds, tuple) else (kinds,)
+        refuse_kind(f"{type(one).__name__}: {name}", getattr(one, name), *own)
+
+
+def refuse_entries(what: str, values: object, *kinds: type) -> None:
+    """The same of the entries of a list or tuple, or of the values of a mapping.
+
+    Example:
+        >>> refuse_entries("Anatomy: blocks", [1, "a"], int)
+        Traceback (most recent call last):
+        TypeError: An entry of Anatomy: blocks must be int; got str.
+    """
+    refuse_kind(what, values, list, tuple, Mapping)
+    for value in values.values() if isinstance(values, Mapping) else values:  # type: ignore[attr-defined]
+        refuse_kind(f"An entry of {what}", value, *kinds)
 
 
 # Names ---------------------------------------------------------------------------------------------------------------
@@ -44,8 +106,8 @@ def suggestion(asked: str, known: Iterable[str]) -> str:
 class UnknownName(ContextMixError):
     """A method, aggregation or option that does not exist."""
 
-    def __init__(self, kind: str, asked: str, known: Iterable[str]) -> None:
-        super().__init__(f"There is no {kind} {asked!r}.{suggestion(asked, known)}")
+    def __init__(self, kind: str, asked: object, known: Iterable[object]) -> None:
+        super().__init__(f"There is no {kind} {asked!r:.80}.{suggestion(asked, known)}")
 
 
 class BadOption(ContextMixError):
@@ -65,8 +127,7 @@ class UnknownToken(ContextMixError):
             )
             super().__init__(f"There is no token at position {asked}: {found}")
             return
-        near = difflib.get_close_matches(asked, pieces, n=3, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(repr(piece) for piece in near)}?" if near else ""
+        hint = did_you_mean(near_misses(asked, pieces))
         listed = " ".join(f"{position}:{piece}" for position, piece in enumerate(pieces[:40]))
         more = " …" if len(pieces) > 40 else ""
         super().__init__(f"The input has no token {asked!r}.{hint} Its tokens are {listed}{more}")

@@ -9,6 +9,7 @@ from contextmix.datasets.storage.settings import RANDOMISED, Settings
 from contextmix.errors import BadOption
 from contextmix.plugins.plan import METHODS
 from contextmix.plugins.scoring import METRICS
+from contextmix.plugins.selection import spelled
 
 SLOW_OR_ALIKE = {
     "attention_flow": "slow: a maximum flow for every token",
@@ -57,7 +58,7 @@ def methods_of(asked: str | Sequence[str]) -> Choice:
         >>> methods_of(["globenc"]).names
         ('globenc', 'random')
     """
-    names = _names(asked)
+    names = spelled(asked)
     if names == ("all",):
         return Choice(tuple(name for name in METHODS if name not in SLOW_OR_ALIKE), SLOW_OR_ALIKE)
     return Choice(names if "random" in names else (*names, "random"), {})
@@ -78,7 +79,7 @@ def metrics_of(asked: str | Sequence[str], *, rationales: bool) -> Choice:
         >>> metrics_of("all", rationales=False).left_out["token_f1"]
         'the data have no rationales; name their column with rationale_field (--rationale-field)'
     """
-    names = _names(asked)
+    names = spelled(asked)
     found = Choice(tuple(METRICS), {}).without(ALIKE)
     if names != ("all",):
         found = Choice(tuple(METRICS[name].name for name in names), {})
@@ -110,7 +111,3 @@ def _asks_the_same(method: str, settings: Settings) -> bool:
     replacement, score = options.get("replace", "auto"), options.get("score", "probability")
     alike = replacement in ("auto", settings.removal) and settings.removal in ("mask", "delete")
     return method == "occlusion" and alike and score == "probability" and settings.target is None
-
-
-def _names(asked: str | Sequence[str]) -> tuple[str, ...]:
-    return tuple(name.replace("-", "_") for name in ([asked] if isinstance(asked, str) else asked))

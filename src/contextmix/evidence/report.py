@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from contextmix.errors import refuse_kinds
 from contextmix.maths.shapes import cut
 from contextmix.results.files import make_folder, write_atomically
 from contextmix.tokens.pieces import printable
@@ -94,6 +95,10 @@ class Report:
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        refuse_kinds(self, name=str, title=str, record=Mapping)
+        refuse_kinds(self, **dict.fromkeys(("summary", "tables", "figures"), (tuple, list)))
 
     def __repr__(self) -> str:
         held = f"{len(self.tables)} tables, {len(self.figures)} figures"

@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 
-from contextmix.errors import UnknownName
+from contextmix.errors import BadOption, UnknownName
 from contextmix.plugins.reading import texts_of
 
 FOLDER = "contextmix.experiments"
@@ -32,9 +32,11 @@ def refuse_unknown(study: str, only: Sequence[str] | None = None) -> None:
     Raises:
         UnknownName: If there is no such study or experiment; with near misses.
     """
-    known, asked = studies(), study.replace("-", "_")
+    known, asked = studies(), study.replace("-", "_") if isinstance(study, str) else ""
     if asked not in known:
         raise UnknownName("study", study, known)
+    if only is not None and not len(only):
+        raise BadOption(f"only={only!r} names no experiment, so nothing would be done. Leave it out for all.")
     for name in only or ():
-        if name not in known[asked]:
+        if not isinstance(name, str) or name not in known[asked]:
             raise UnknownName(f"experiment of {asked}", name, known[asked])

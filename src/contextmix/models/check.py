@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from contextmix.errors import refuse_kinds
 from contextmix.maths.shapes import cut
 from contextmix.models.loaded_model import LoadedModel
 from contextmix.results.attached import attached
@@ -35,6 +36,9 @@ class CheckReport:
     n_heads: int
     checks: Checks
     parity: float
+
+    def __post_init__(self) -> None:
+        refuse_kinds(self, model=str, anatomy=Anatomy, n_heads=int, checks=Checks, parity=(float, int))
 
     def __repr__(self) -> str:
         blocks = f"{len(self.anatomy)} blocks ({', '.join(self.anatomy.layouts)}), {self.n_heads} heads"

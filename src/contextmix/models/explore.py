@@ -44,8 +44,9 @@ def plans_to_explore(
         [{'heads': 'each'}, {}]
     """
     options = options or {}
-    if isinstance(methods, str) or not methods or len(set(methods)) < len(methods):
-        raise BadOption(f"Methods to explore are a list of different names; got {methods!r}.")
+    named = isinstance(methods, list | tuple) and all(isinstance(name, str) for name in methods)
+    if not named or not methods or len(set(methods)) < len(methods):
+        raise BadOption(f"Methods to explore are a list of different names; got {methods!r:.200}.")
     for name in options.keys() - set(methods):
         raise BadOption(f"There are options for {name!r}, which is not explored: {', '.join(methods)}.")
     plans = [make_plan(name, None, options.get(name)) for name in methods]

@@ -14,10 +14,14 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from contextmix.errors import BadInput, BadOption, UnknownPosition, refuse_entries, refuse_kind
 from contextmix.maths.kept import kept
+from contextmix.maths.whole import index_of
 from contextmix.models.attribution import Subject, attributed, masks, said
 from contextmix.models.batch import BatchMaps, Measuring, Wanted
 from contextmix.models.proof import Proof
+from contextmix.options.catalogue import AddSpecialTokens, SamplingRate, Truncate
+from contextmix.options.option import takes
 from contextmix.options.values import MEMORY_BUDGET, OF_NEXT_TOKEN, OF_REPRESENTATION, Asked
 from contextmix.plugins.plan import Plan
 from contextmix.results.provenance import library_versions
@@ -31,7 +35,7 @@ from contextmix.tracing.inputs.encode import Inputs, length_limit, stacked
 from contextmix.tracing.inputs.heads import runs_alone, speaks
 from contextmix.tracing.inputs.media import refusals
 from contextmix.tracing.inputs.probe import default_probe
-from contextmix.tracing.inputs.sources import Readers, Source, read_sources
+from contextmix.tracing.inputs.sources import Readers, read_sources
 from contextmix.tracing.recording.quiet import on_device
 from contextmix.tracing.recording.record import record
 from contextmix.tracing.recording.turns import turn_of
@@ -53,6 +57,9 @@ class LoadedModel:
         revision: str | None = None,
         anatomy: Anatomy | None = None,
     ) -> None:
+        refuse_kind(f"{type(self).__name__}: model", model, PreTrainedModel)
+        refuse_kind(f"{type(self).__name__}: name", name, str)
+        refuse_kind(f"{type(self).__name__}: anatomy", anatomy, Anatomy, type(None))
         self.model, self.tokenizer, self.processor = model, tokenizer, processor
         self.origin = Origin(name, revision or getattr(model.config, "_commit_hash", None), library_versions())
         self._anatomy, self._given, self.proof = anatomy, anatomy, Proof(model)
@@ -120,6 +127,9 @@ class LoadedModel:
         Raises:
             UnsupportedModel: If the blocks cannot be read, or hooks of the user change what a method would not see.
         """
+        refuse_tensors("running: tensors", tensors)
+        if probe is not None:
+            refuse_tensors("running: probe", probe)
         with self.turn, refusals(self.model, tensors):
             self.follow()
             anatomy = self.anatomy(probe)
@@ -128,15 +138,19 @@ class LoadedModel:
 
     # What it reads and says ------------------------------------------------------------------------------------------
 
-    def encode(
+    @takes
+    def encode(  # noqa: D417
         self,
-        source: Source | Sequence[Source],
+        source: Any,
         *,
-        truncate: bool = False,
-        sampling_rate: int | None = None,
-        add_special_tokens: bool | None = None,
+        truncate: Truncate = False,
+        sampling_rate: SamplingRate = None,
+        add_special_tokens: AddSpecialTokens = None,
     ) -> list[Inputs]:
         """Texts, images, sounds or model inputs as labelled single sequences.
+
+        Args:
+            source: What `TracedModel.explain` takes.
 
         Raises:
             BadInput: If a text is empty, or there is no tokenizer for it, or tensors do not fit.
@@ -147,6 +161,7 @@ class LoadedModel:
 
     def labels(self, one: Inputs, count: int) -> Tokens:
         """The labels of an input, of which a run has shown ``count`` tokens."""
+        refuse_kind("labels: one", one, Inputs)
         if one.tokens is not None:
             return one.tokens
         with self.turn:
@@ -154,9 +169,13 @@ class LoadedModel:
 
     def prediction(self, outputs: Any, row: int, tokens: Tokens) -> dict[str, Any]:
         """What the model's head says, with its probability: the class, the next token, or the masked one."""
+        row = index_of("prediction: row", row)
+        refuse_kind("prediction: tokens", tokens, Tokens)
         logits = getattr(outputs, "logits", None)
         if not isinstance(logits, Tensor):
             return {}
+        if not -len(logits) <= row < len(logits):
+            raise UnknownPosition("sequence", row, range(len(logits)))
         if logits.ndim == 2:
             known = len(self.model.config.id2label or {})
             return said(self._subject(), logits[row], tokens, None) if logits.shape[-1] == known else {}
@@ -184,6 +203,12 @@ class LoadedModel:
             plans: Mixing maps, with or without an aggregation.
             wanted: Whether a plan needs a layer; None for all.
         """
+        refuse_tensors("measure_batch: tensors", tensors)
+        if not tensors.keys() & {"input_ids", "inputs_embeds", self.model.main_input_name}:
+            raise BadInput(
+                f"The model inputs hold {', '.join(map(str, tensors))}, and no {self.model.main_input_name}."
+            )
+        refuse_entries("measure_batch: plans", plans, Plan)
         visit = Measuring(plans, wanted)
         outputs, checks = self._record(tensors, visit)
         return BatchMaps(plans, visit.found, outputs, checks)
@@ -210,17 +235,16 @@ class LoadedModel:
         tick: Callable[[], None] | None = None,
     ) -> list[TokenMap]:
         """Several attributions of the same score, which share one run of the model."""
+        refuse_kind("attribute: one", one, Inputs)
+        refuse_entries("attribute: plans", plans, Plan)
+        refuse_mixing(plans)
         probe = own_probe(stacked([one]))
         with self.running(probe, one.tensors):
             self.prove_parity(one.tensors if probe is None else probe)
             return list(attributed(self._subject(), one, plans, target, position, memory_budget, tick))
 
     def prove_parity(self, tensors: Mapping[str, Tensor]) -> None:
-        """Once per model: that a recorded run gives what a plain one gives, for runs that do not record by themselves.
-
-        Args:
-            tensors: What it will read; token ids are like any other.
-        """
+        """Once per model: a recorded run gives what a plain one gives. For runs on these tensors that do not record."""
         if not self.proof.compared:
             self._record(self._whole_probe(own_probe(tensors)), lambda layer: None)
 
@@ -244,6 +268,29 @@ class LoadedModel:
     def _whole_probe(self, own: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
         """All that the whole model reads; see `own_probe`."""
         return self._probe() if own is None else own
+
+
+def refuse_tensors(what: str, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse what is no mapping of tensors, as a wrong call, and one that holds nothing to read.
+
+    Raises:
+        BadInput: If it is empty.
+    """
+    refuse_kind(what, tensors, Mapping)
+    refuse_entries(what, tensors, Tensor)
+    if not tensors:
+        raise BadInput("The model inputs are empty, so there is nothing to run. Give what LoadedModel.encode gives.")
+
+
+def refuse_mixing(plans: Sequence[Plan]) -> None:
+    """Refuse mixing maps where methods of the whole model are needed.
+
+    Raises:
+        BadOption: With the name of the first.
+    """
+    for plan in plans:
+        if not plan.of_model:
+            raise BadOption(f"{plan.name} is a mixing map and explains no score. Say explain, or measure_batch.")
 
 
 def own_probe(tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

@@ -5,14 +5,14 @@ Here are the verbs. How sources are read, run and joined is in `contextmix.model
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from torch import Tensor
 from typing_extensions import Unpack
 
-from contextmix.errors import BadInput, BadOption
+from contextmix.errors import BadInput, BadOption, refuse_kind
 from contextmix.models.check import CheckReport, checked
 from contextmix.models.joint import refuse_joint
 from contextmix.models.traced_model import TracedModel
@@ -36,7 +36,7 @@ from contextmix.options.option import filled, parted, takes
 from contextmix.options.sets import Encoding, ExploreWrittenOptions, Writing
 from contextmix.options.values import MAX_NEW_TOKENS, MEMORY_BUDGET
 from contextmix.options.writing import Continuation, Contrast, Generation, MaxNewTokens, MaxWritten, Output
-from contextmix.plugins.plan import make_plan
+from contextmix.plugins.plan import Plan, make_plan
 from contextmix.results.comparison import Comparison
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
@@ -255,8 +255,18 @@ class TracedEncoderDecoder(TracedModel):
 
     def labels(self, one: Inputs, count: int) -> Tokens:
         """The labels of a source, of which a run has shown ``count`` tokens."""
+        refuse_kind("labels: one", one, Inputs)
         with self.turn:
             return one.labels(self.model.get_encoder(), Anatomy(self.anatomy().blocks), count)
+
+    def attribute_all(self, one: Inputs, plans: Sequence[Plan], *_: Any, **__: Any) -> list[TokenMap]:
+        """Refused: these models explain no score.
+
+        Raises:
+            BadOption: Always.
+        """
+        refuse_kind("attribute: one", one, Inputs)
+        raise BadOption("An encoder–decoder explains no score: explain says which tokens made each that it wrote.")
 
     def _record(
         self, tensors: Mapping[str, Tensor], visit: Callable[[LayerTrace], None], *, last_logits: int = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from contextmix.errors import BadOption
-from contextmix.maths.whole import whole_number
+from contextmix.maths.whole import plain, whole_number
 from contextmix.options.values import Asked
 
 
@@ -48,4 +48,4 @@ def plain_layers(asked: Any) -> Any:
         >>> plain_layers(np.array([0, 1])), plain_layers("all")
         ([0, 1], 'all')
     """
-    return asked.tolist() if hasattr(asked, "tolist") else asked
+    return plain(asked)

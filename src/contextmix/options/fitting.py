@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from contextmix.errors import BadOption
-from contextmix.maths.whole import whole_number
+from contextmix.maths.whole import plain, whole_number
 
 
 class _Unfit(Exception):
@@ -69,8 +70,15 @@ def _number(value: Any, _: Any) -> int:
     return found
 
 
+def _real(value: Any, _: Any) -> float:
+    found = plain(value)
+    if isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found):
+        return found
+    raise _Unfit
+
+
 def _truth(value: Any, _: Any) -> bool:
-    found = value.item() if getattr(value, "shape", None) == () else value  # of numpy or torch
+    found = plain(value) if getattr(value, "shape", None) == () else value
     if isinstance(found, bool):
         return found
     raise _Unfit
@@ -88,10 +96,10 @@ def _nothing(value: Any, _: Any) -> None:
 
 
 def _list(value: Any, kinds: Sequence[Any]) -> list[Any]:
-    found = value.tolist() if hasattr(value, "tolist") and not isinstance(value, type) else value
+    found = plain(value)
     if not isinstance(found, list | tuple | range):
         raise _Unfit
-    return [_loosely(each, kinds[0]) for each in found]
+    return [(_fit if kinds[0] is float else _loosely)(each, kinds[0]) for each in found]
 
 
 def _loosely(value: Any, kind: Any) -> Any:
@@ -122,6 +130,7 @@ def _callable(value: Any, _: Any) -> Any:
 
 _FITS: dict[Any, Callable[[Any, Sequence[Any]], Any]] = {
     int: _number,
+    float: _real,
     bool: _truth,
     str: _text,
     Literal: _text,  # which words are known is said by whoever knows what they mean
@@ -133,6 +142,7 @@ _FITS: dict[Any, Callable[[Any, Sequence[Any]], Any]] = {
 }
 _WORDS = {
     int: "a whole number",
+    float: "a finite number",
     bool: "True or False",
     str: "a text",
     Literal: "a word",
@@ -146,5 +156,9 @@ _WORDS = {
 
 def _words(kind: Any) -> str:
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    words = dict.fromkeys(filter(None, (_WORDS.get(get_origin(one) or one, "something else") for one in kinds)))
+    words = dict.fromkeys(filter(None, map(_word, kinds)))
     return " or ".join(words)
+
+
+def _word(kind: Any) -> str:
+    return "a list of numbers" if get_args(kind) == (float,) else _WORDS.get(get_origin(kind) or kind, "something else")

@@ -6,7 +6,6 @@ into its signature and docstring. `filled` checks what was given and adds the de
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, cast, get_args, get_orig
 
 from typing_extensions import Unpack, is_typeddict
 
-from contextmix.errors import BadOption
+from contextmix.errors import BadOption, did_you_mean, near_misses
 from contextmix.options.fitting import fitted
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -163,9 +162,8 @@ def filled(kind: Any, given: Mapping[str, Any], function: str) -> dict[str, Any]
     known = declared(kind)
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f". Did you mean {close[0]!r}?" if close else ""
-            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
+            hint = did_you_mean(near_misses(name, known, 1))
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{'.' * bool(hint)}{hint}")
     own = {name: accepted(name, value, known[name]) for name, value in given.items()}
     return {name: own.get(name, one.option.default) for name, one in known.items()}
 

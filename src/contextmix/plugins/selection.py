@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from contextmix.errors import BadOption, UnknownName, WrongQuantity
+from contextmix.maths.whole import plain
+from contextmix.options.fitting import fitted
 from contextmix.plugins.contracts import Aggregation, Method, Metric, ModelMethod, Recipe, options_of
 from contextmix.plugins.registry import AGGREGATIONS, METHODS, METRICS, check_options
 from contextmix.results.provenance import Quantity
@@ -106,7 +108,7 @@ def selected(name: str, aggregation: str | None = None, options: Mapping[str, An
     own, ways = options_of(formula), options_of(way.combine) if way else {}
     for option in given:
         if option not in own and option not in ways:
-            raise UnknownName(f"option of {asked.name}", option, {**own, **ways} or ["none"])
+            raise UnknownName(f"option of {asked.name}", option, [*own, *ways] or ["none"])
     found = Selection(
         f"{asked.name}+{way.name}" if plus and way else asked.name,
         method,
@@ -139,7 +141,9 @@ def quantity_of(method: Method | ModelMethod, options: Mapping[str, Any]) -> Qua
 
 
 def refuse_values(function: Callable[..., Any] | None, options: Mapping[str, Any]) -> None:
-    """Refuse a value that an option does not name (`Literal`, bool): it would be taken for one that it does.
+    """Refuse a value that an option does not name (`Literal`, bool), or that has another type than the option.
+
+    A name that does not exist would be taken for one that does.
 
     Raises:
         BadOption: With the values that it has.
@@ -147,8 +151,27 @@ def refuse_values(function: Callable[..., Any] | None, options: Mapping[str, Any
     hints = get_type_hints(function) if options else {}
     for option, value in options.items():
         allowed = (True, False) if hints[option] is bool else get_args(hints[option])
-        if (hints[option] is bool or get_origin(hints[option]) is Literal) and value not in allowed:
-            raise BadOption(f"{option}={value!r} is not allowed; {option} is {' or '.join(map(repr, allowed))}.")
+        if not (hints[option] is bool or get_origin(hints[option]) is Literal):
+            fitted(option, value, hints[option], "Leave it out for the usual one.")
+        elif plain(value) not in allowed:
+            raise BadOption(f"{option}={value!r:.80} is not allowed; {option} is {' or '.join(map(repr, allowed))}.")
+
+
+def spelled(names: str | Sequence[str]) -> tuple[str, ...]:
+    """One name or several, as plug-ins write them.
+
+    Raises:
+        BadOption: If one of them is no text.
+
+    Example:
+        >>> spelled("value-zeroing"), spelled(["norm", "alti"])
+        (('value_zeroing',), ('norm', 'alti'))
+    """
+    found = [names] if isinstance(names, str) else names
+    for name in found:
+        if not isinstance(name, str):
+            raise BadOption(f"A method or a metric is named by a text, and {name!r:.80} is a {type(name).__name__}.")
+    return tuple(name.replace("-", "_") for name in found)
 
 
 def refuse_quantity(aggregation: Aggregation | None, quantity: Any, name: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from contextmix.errors import BadOption, WrongShape, refuse_entries, refuse_kinds
 from contextmix.maths.bounds import within
 from contextmix.maths.shapes import cut
 from contextmix.results.attached import attached
@@ -26,11 +27,21 @@ class Comparison:
 
     rows: Mapping[str, TokenMap]
 
+    def __post_init__(self) -> None:
+        refuse_kinds(self, rows=Mapping)
+        refuse_entries("Comparison: rows", self.rows, TokenMap)
+        if not self.rows:
+            raise BadOption("A comparison of no method was asked for. Give one row at least.")
+        shapes = {str(name): (row.dims, row.shape) for name, row in self.rows.items()}
+        if any(dims != ("key",) for dims, _ in shapes.values()) or len(set(shapes.values())) > 1:
+            raise WrongShape(
+                f"A comparison is of rows over the same tokens, and these are {shapes!r:.200}. Choose one row of each "
+                "map, such as map.row('[CLS]'), of the same text."
+            )
+
     def __repr__(self) -> str:
-        first = next(iter(self.rows.values()), None)
+        first = next(iter(self.rows.values()))
         names = cut(repr(", ".join(map(str, self.rows)))[1:-1], 120)
-        if first is None:
-            return "<Comparison: no method>"
         model = f" on {cut(repr(first.provenance.model))}" if first.provenance.model else ""
         return f"<Comparison{model}: {names}; {len(first.tokens)} tokens>"
 

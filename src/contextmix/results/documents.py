@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 
 from contextmix.errors import BadFile, ContextMixError, WrongQuantity
+from contextmix.maths.whole import whole_number
 from contextmix.results.files import write_atomically
 from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.soundness import fault_of_shares
@@ -94,7 +95,7 @@ def built(document: Mapping[str, Any], build: Callable[..., Any]) -> Any:
     """
     if not isinstance(document, Mapping) or document.get("format") != FORMAT:
         raise BadFile(f"It does not say that its format is {FORMAT!r}.")
-    if document.get("schema") not in range(1, SCHEMA + 1):
+    if whole_number(document.get("schema")) not in range(1, SCHEMA + 1):
         raise BadFile(
             f"Its schema is {document.get('schema')!r:.40} and this version of contextmix reads up to {SCHEMA}."
         )
@@ -200,7 +201,7 @@ def _all(kind: type, value: Any) -> bool:
 
 
 _FIELDS: dict[str, Callable[[Any], bool]] = {
-    "quantity": lambda value: value in list(Quantity),
+    "quantity": lambda value: isinstance(value, str) and value in list(Quantity),
     "dims": lambda value: _all(str, value),
     "layers": lambda value: value is None or _all(int, value),
     "targets": lambda value: value is None or _all(str, value),
@@ -208,6 +209,6 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "tokens": lambda value: isinstance(value, dict),
     "query_tokens": lambda value: value is None or isinstance(value, dict),
     "provenance": lambda value: isinstance(value, dict),
-    "dtype": lambda value: value in ("float32", "float64"),
+    "dtype": lambda value: isinstance(value, str) and value in ("float32", "float64"),
     "values": lambda value: isinstance(value, list | float | int | np.ndarray),
 }

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from contextmix.errors import OutputExists, OutputUnwritable
+from contextmix.errors import OutputExists, OutputUnwritable, refuse_kind
 
 PAGES = (".html", ".htm")
 """Endings of pages to look at, which cannot be read back."""
@@ -56,6 +56,19 @@ def write_atomically(path: Path | str, data: bytes, overwrite: bool = False) -> 
                 part.unlink(missing_ok=True)
 
 
+def at_home(path: Path | str) -> Path:
+    """A path whose ``~`` is the home of a user; where there is no such user it is a name like any other, as in a shell.
+
+    Example:
+        >>> at_home("~nobody-of-this-name/run").as_posix()
+        '~nobody-of-this-name/run'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def refuse_place(path: Path | str, overwrite: bool = False) -> None:
     """Say early, before any work, that a file could not be written.
 
@@ -73,6 +86,7 @@ def refuse_place(path: Path | str, overwrite: bool = False) -> None:
         contextmix.errors.OutputUnwritable: Cannot write missing/map.json: there is no folder missing...
     """
     path = Path(path)
+    refuse_kind("overwrite", overwrite, bool)
     with _explained(path):
         target = _target(path)
         if target.is_dir():

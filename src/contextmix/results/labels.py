@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from contextmix.errors import NotFinite, UnknownName, UnknownPosition, WrongShape
+from contextmix.errors import NotFinite, UnknownPosition, WrongShape
+from contextmix.maths.whole import index_of
 from contextmix.results.provenance import Provenance, Quantity
 
 if TYPE_CHECKING:
@@ -80,21 +80,9 @@ def labelled(
     return xr.DataArray(array, coordinates, dims, name=str(quantity), attrs=_attributes(quantity, provenance))
 
 
-def quantity_of(asked: Quantity | str) -> Quantity:
-    """A quantity by its name.
-
-    Raises:
-        UnknownName: If there is no such quantity.
-    """
-    try:
-        return Quantity(asked)
-    except ValueError:
-        raise UnknownName("quantity", str(asked), [str(one) for one in Quantity]) from None
-
-
 def place(axis: str, index: int, known: Sequence[int]) -> int:
     """Where a number stands on an axis; negative numbers count from the end."""
-    index = operator.index(index)
+    index = index_of(axis, index)
     if index in known:
         return known.index(index)
     if -len(known) <= index < 0:

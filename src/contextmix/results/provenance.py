@@ -5,15 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
-from enum import StrEnum
+from enum import EnumType, StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from contextmix.errors import BadFile, BadInput
+from contextmix.errors import BadFile, BadInput, UnknownName, refuse_kinds
 from contextmix.maths.shapes import cut
+from contextmix.maths.whole import plain
 
 
-class Quantity(StrEnum):
+class _Named(EnumType):
+    """Looks a quantity up by its name alone: of an array, Python's own search asks whether it is true."""
+
+    def __call__(cls, value: Any, *more: Any, **named: Any) -> Any:
+        if not isinstance(value, str):
+            raise UnknownName("quantity", value, list(cls))
+        return super().__call__(value, *more, **named)
+
+
+class Quantity(StrEnum, metaclass=_Named):
     """The kind of number in a map; it decides what may be summed, normalised or aggregated.
 
     Example:
@@ -33,6 +43,10 @@ class Quantity(StrEnum):
     """What a token adds to the log-odds of what is explained (nats), where it adds: at least 0. Evidence adds up."""
     GRADIENT = "gradient"
     """How strongly an output reacts to a small change of an input: length of a derivative, output per input."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Any:
+        raise UnknownName("quantity", value, list(cls))
 
     @property
     def meaning(self) -> str:
@@ -99,6 +113,7 @@ class Provenance:
     """Reports on the computation: zero rows, ranks, errors of approximations, steps taken afterwards."""
 
     def __post_init__(self) -> None:
+        refuse_kinds(self, **_TYPES)
         for name in _MAPPINGS:
             object.__setattr__(self, name, _as_json(name, getattr(self, name)))
 
@@ -107,7 +122,7 @@ class Provenance:
         chosen = {**self.options, **self.aggregation_options}
         more = {
             "options": ", ".join(f"{name}={value!r}" for name, value in chosen.items()),
-            "checks": ", ".join(f"{name} {value:.2g}" for name, value in self.checks.items()),
+            "checks": ", ".join(f"{name} {_rounded(value)}" for name, value in self.checks.items()),
             "notes": ", ".join(self.notes),
         }
         told = "".join(f"; {name}: {cut(repr(text)[1:-1], 120)}" for name, text in more.items() if text)
@@ -236,11 +251,17 @@ def _as_json(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
     return copied
 
 
+def _rounded(value: Any) -> str:
+    """An error in a few digits; a file that was damaged may hold anything in its place."""
+    return f"{value:.2g}" if isinstance(value, int | float) else cut(repr(value))
+
+
 def _plain(value: Any) -> Any:
-    """Numbers and arrays of numpy and torch say what they hold through the same method."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is not a JSON value")
+    """What numpy's and torch's numbers and arrays hold."""
+    found = plain(value)
+    if found is value:
+        raise TypeError(f"{type(value).__name__} is not a JSON value")
+    return found
 
 
 def library_versions() -> dict[str, str]:

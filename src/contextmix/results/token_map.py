@@ -5,7 +5,6 @@ Rows are queries, the tokens that receive. Columns are keys, the tokens they dra
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import xarray as xr
 
-from contextmix.errors import BadOption, UnknownPosition, WrongQuantity, WrongShape
+from contextmix.errors import BadOption, UnknownPosition, WrongQuantity, WrongShape, refuse_kind
 from contextmix.maths.bounds import within
 from contextmix.maths.shapes import cut
+from contextmix.maths.whole import index_of
 from contextmix.results import documents, labels
 from contextmix.results.attached import attached
 from contextmix.results.provenance import Provenance as Provenance
@@ -76,15 +76,19 @@ class TokenMap:
     ) -> None:
         if not isinstance(tokens, Tokens) or not isinstance(provenance, Provenance):
             raise TypeError("A TokenMap is made of values, dims, Tokens, a quantity and a Provenance.")
+        refuse_kind("TokenMap: dims", dims, tuple, list)
+        refuse_kind("TokenMap: selected", selected, Mapping, type(None))
+        refuse_kind("TokenMap: query_tokens", query_tokens, Tokens, type(None))
         self.tokens: Final = tokens
         self.query_tokens: Final = tokens if query_tokens is None else query_tokens
-        self.quantity: Final = labels.quantity_of(quantity)
+        self.quantity: Final = Quantity(quantity)
         self.provenance: Final = provenance
         self.targets: Final = None if targets is None else tuple(targets)
-        self.selected: Final[Mapping[str, int]] = dict(selected or {})
+        self.selected: Final[Mapping[str, int]] = {} if selected is None else dict(selected)
         array = labels.checked_values(values, tuple(dims))
         count = len(array) if tuple(dims)[:1] == ("layer",) else 0
-        self.layers: Final = tuple(range(count)) if layers is None else tuple(map(operator.index, layers))
+        numbered = range(count) if layers is None else [index_of("TokenMap: layers", one) for one in layers]
+        self.layers: Final = tuple(numbered)
         names: dict[str, Sequence[Any]] = {"query": self.query_tokens.pieces, "key": tokens.pieces}
         names |= {"layer": self.layers, "target": self.targets or ()}
         self._array: Final = labels.labelled(array, names, tuple(dims), self.selected, self.quantity, provenance)
@@ -146,6 +150,7 @@ class TokenMap:
             raise WrongShape(
                 f"top() lists one row, and this map has the axes {self.dims}. Choose one: map.row(0).top()."
             )
+        k = index_of("top: k", k)
         if k < 1:
             raise BadOption(f"top({k}) would list nothing. Ask for at least 1 token.")
         order = np.argsort(-np.abs(self.values), kind="stable")[:k]
@@ -193,7 +198,8 @@ class TokenMap:
     def derive(self, **changes: Any) -> TokenMap:
         """The same map with some arguments of its constructor changed."""
         kept = self._arguments()
-        if "layer" not in changes.get("dims", self.dims):
+        dims = changes.get("dims", self.dims)
+        if isinstance(dims, tuple | list) and "layer" not in dims:
             kept["layers"] = None
         return TokenMap(**{**kept, **changes})
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import DegenerateDataWarning, bootstrap, norm
 
 from contextmix.errors import BadOption, NotFinite
+from contextmix.maths.whole import plain
 from contextmix.plugins.contracts import Scored
 
 Outcomes = Sequence[Scored | float | None] | NDArray[np.float64]
@@ -198,8 +199,9 @@ def refuse_infinite(*values: NDArray[np.float64]) -> None:
 
 
 def _refuse_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise BadOption(f"confidence={confidence!r} is not between 0 and 1; 0.95 is usual.")
+    share = plain(confidence)
+    if not isinstance(share, int | float) or not 0 < share < 1:
+        raise BadOption(f"confidence={confidence!r:.80} is not between 0 and 1; 0.95 is usual.")
 
 
 def refuse_resamples(resamples: int) -> None:

@@ -30,11 +30,11 @@ def records(model_type: str | None = None, status: str | None = None) -> tuple[d
     kept = json.loads((files("contextmix") / "support" / "models.json").read_text(encoding="utf-8"))
     found: dict[str, Record] = kept["models"]
     if model_type is not None:
-        if model_type not in found:
+        if not isinstance(model_type, str) or model_type not in found:
             raise UnknownName("model type", model_type, found)
         found = {model_type: found[model_type]}
     if status is not None:
-        if status not in STATUSES:
+        if not isinstance(status, str) or status not in STATUSES:
             raise UnknownName("status", status, STATUSES)
         found = {name: one for name, one in found.items() if one["status"] == status}
     return found, kept["versions"]

@@ -114,8 +114,16 @@ def read_sound(source: Any, sampling_rate: int | None = None) -> tuple[Array, in
     return _samples(np.asarray(source)), int(rate)
 
 
+def is_file(path: Path | str) -> bool:
+    """Whether there is such a file; of a name that no file can have there is none."""
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
+
+
 def _opened(path: Path) -> Any:
-    if not path.is_file():
+    if not is_file(path):
         raise BadInput(f"There is no image file {path}. Images are given as a path, a PIL image or an array.")
     image = pillow()
     try:
@@ -158,7 +166,7 @@ def _eight_bits(pixels: Array) -> Array:
 
 
 def _sound_file(path: Path) -> tuple[Array, int]:
-    if not path.is_file():
+    if not is_file(path):
         raise BadInput(f"There is no sound file {path}. Sounds are given as a path or as samples with their rate.")
     try:
         if path.suffix.lower() == ".wav":

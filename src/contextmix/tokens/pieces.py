@@ -6,7 +6,6 @@ are one word. It knows no tokenizer: whoever encodes a text fills it in.
 
 from __future__ import annotations
 
-import operator
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from numbers import Integral
 from types import NoneType
 from typing import Any
 
-from contextmix.errors import AmbiguousToken, BadFile, BadInput, UnknownToken, WrongShape
+from contextmix.errors import AmbiguousToken, BadFile, BadInput, UnknownToken, WrongShape, refuse_kind
 from contextmix.maths.shapes import cut
+from contextmix.maths.whole import index_of, plain
 from contextmix.tokens.places import Places, places_from_dict
 
 _VISIBLE = {"\n": "⏎", "\r": "␍", "\t": "⇥", "\x7f": "␡"}
@@ -98,7 +98,7 @@ class Tokens:
             0
         """
         if not isinstance(token, str):
-            return self._checked(operator.index(token))
+            return self._checked(index_of("The position of a token", token))
         for view in _VIEWS:
             found = [position for position, piece in enumerate(self.pieces) if view(piece) == view(token)]
             if len(found) > 1:
@@ -114,6 +114,7 @@ class Tokens:
             >>> Tokens(("a", "good", "film")).part(slice(1, None)).pieces
             ('good', 'film')
         """
+        refuse_kind("Tokens.part: rows", rows, slice)
         ids, words, spans = (None if labels is None else labels[rows] for labels in (self.ids, self.words, self.spans))
         return Tokens(self.pieces[rows], ids, self.special[rows], words, spans, self.text)  # type: ignore[arg-type]
 
@@ -179,6 +180,8 @@ class Tokens:
             >>> Tokens.from_dict(Tokens(("a", "b")).to_dict()).pieces
             ('a', 'b')
         """
+        if not isinstance(fields, Mapping):
+            raise BadFile(f"Tokens are a mapping of fields, and this is {type(fields).__name__}.")
         for name, fits in _FIELDS.items():
             if name not in fields or not fits(fields[name]):
                 found = f"{fields[name]!r:.60}" if name in fields else "nothing"
@@ -259,10 +262,10 @@ def _visible(character: str, blank: bool) -> str:
 
 def _entries(name: str, values: Any, *kinds: type) -> tuple[Any, ...]:
     """The labels of all tokens; a wrong call says what was given."""
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
         raise TypeError(f"{name} of Tokens has one entry per token; got {type(values).__name__}.")
     found = tuple(values)
-    own = (one.item() if getattr(one, "shape", None) == () else one for one in found)  # of numpy or torch
+    own = (plain(one) if getattr(one, "shape", None) == () else one for one in found)
     wrong = next((one for one in own if not isinstance(one, kinds)), None)
     if wrong is not None:
         raise TypeError(f"An entry of {name} of Tokens cannot be {type(wrong).__name__}.")

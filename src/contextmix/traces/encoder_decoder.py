@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from contextmix.errors import BadOption, WrongShape
+from contextmix.errors import BadOption, WrongShape, refuse_entries, refuse_kind, refuse_kinds
 from contextmix.maths.shapes import cut
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
@@ -83,6 +83,10 @@ class EncoderDecoderAnatomy(Anatomy):
 
     decoder: tuple[DecoderBlockAnatomy, ...] = ()
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_entries("EncoderDecoderAnatomy: decoder", self.decoder, DecoderBlockAnatomy)
+
     def __repr__(self) -> str:
         stacks = f"{len(self.blocks)} encoder blocks, {len(self.decoder)} decoder blocks"
         return f"<EncoderDecoderAnatomy: {stacks}; {', '.join(self.layouts)}>"
@@ -129,7 +133,7 @@ class Target:
         return joined(self.start, first_tokens(self.written, len(self.written) - 1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EncoderDecoderTrace:
     """One source and one target through an encoder–decoder, no batch axis.
 
@@ -149,6 +153,10 @@ class EncoderDecoderTrace:
     checks: Checks
     origin: Origin
 
+    def __post_init__(self) -> None:
+        refuse_kinds(self, **dict.fromkeys(("encoder", "decoder", "cross"), Trace))
+        refuse_kinds(self, target=Target, checks=Checks, origin=Origin)
+
     def __repr__(self) -> str:
         read = f"{len(self.encoder.tokens)} source tokens, {len(self.target.written)} written"
         depth = f"{len(self.encoder.layers)} encoder layers, {len(self.decoder.layers)} decoder layers"
@@ -162,7 +170,7 @@ class EncoderDecoderTrace:
             BadOption: If the name is none of theirs.
         """
         streams = {"encoder": self.encoder, "decoder": self.decoder, "cross": self.cross}
-        if name not in streams:
+        if not isinstance(name, str) or name not in streams:
             raise BadOption(
                 "An encoder–decoder mixes tokens in three places, each with maps of its own: say stream='encoder', "
                 f"'decoder' or 'cross'; got {name!r}. model.explain joins all three."
@@ -181,8 +189,7 @@ def source_and_target(found: TokenMap) -> tuple[TokenMap, TokenMap]:
     Raises:
         WrongShape: If it is no joint map.
     """
-    if not isinstance(found, TokenMap):
-        raise TypeError(f"source_and_target() divides a TokenMap; got {type(found)}.")
+    refuse_kind("source_and_target: found", found, TokenMap)
     count = found.provenance.notes.get("source_tokens")
     if count is None or "key" not in found.dims or not 0 < count < len(found.tokens):
         raise WrongShape(

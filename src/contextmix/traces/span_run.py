@@ -13,7 +13,7 @@ from torch import Tensor
 from contextmix.errors import TraceDoesNotAddUp
 from contextmix.maths.kept import kept
 from contextmix.maths.shapes import by_shapes
-from contextmix.traces.anatomy import Block, BlockStates
+from contextmix.traces.block import Block, BlockStates
 from contextmix.traces.meaning import Meaning
 from contextmix.traces.readout import Readout
 from contextmix.traces.target import Target

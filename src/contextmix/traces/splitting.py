@@ -15,7 +15,7 @@ from contextmix.maths.feedforward import FeedForward, GatedFeedForward
 from contextmix.maths.norms import Norm, denominator, linear, normalise
 from contextmix.maths.projections import Affine
 from contextmix.maths.split_block import NormAfter, SplitAttention, SplitBlock, SplitFeedForward
-from contextmix.traces.anatomy import SublayerNorms
+from contextmix.traces.block import SublayerNorms
 from contextmix.traces.trace import LayerTrace
 
 

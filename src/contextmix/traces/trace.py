@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from contextmix.errors import UnknownPosition, WrongShape, refuse_entries, refuse_kinds
 from contextmix.maths.kept import kept
 from contextmix.maths.parts import Parts
 from contextmix.maths.shapes import Bound, by_shapes, cut
+from contextmix.maths.whole import index_of
 from contextmix.results.provenance import Provenance
 from contextmix.tokens.pieces import Tokens
-from contextmix.traces.anatomy import Block, BlockStates
+from contextmix.traces.block import Block, BlockStates
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ Replay = Callable[[Tensor], Tensor]
 ReplayZeroed = Callable[[int | None, tuple[int, ...] | None], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerTrace:
     """One block of one forward pass.
 
@@ -83,6 +85,14 @@ class LayerTrace:
     tolerance: float = 1e-4
     cross: bool = False
     following: LayerTrace | None = None
+
+    def __post_init__(self) -> None:
+        refuse_kinds(self, index=int, block=Block, **dict.fromkeys(_BATCHED, Tensor))
+        if self.attention.ndim < 3 or self.residual_in.ndim < 2:
+            raise WrongShape(
+                "Attention weights have the axes (head, query, key) and states (query, d_model), with a batch in front "
+                f"or without; these have the shapes {tuple(self.attention.shape)} and {tuple(self.residual_in.shape)}."
+            )
 
     def __repr__(self) -> str:
         *batch, _, n_queries, n_keys = self.attention.shape
@@ -125,7 +135,18 @@ class LayerTrace:
         return self.mid_parts.through(self.block.ffn.norm_after, self.states.ffn_sum)
 
     def __getitem__(self, example: int) -> LayerTrace:
-        """One sequence of a batch."""
+        """One sequence of a batch.
+
+        Raises:
+            WrongShape: If there is no batch axis.
+            UnknownPosition: If the batch has no such sequence.
+        """
+        if self.attention.ndim != 4:
+            raise WrongShape("One sequence of a batch was asked for, and this block was recorded of one alone.")
+        count = len(self.attention)
+        example = index_of("LayerTrace: example", example)
+        if not -count <= example < count:
+            raise UnknownPosition("sequence", example, range(count))
         own: dict[str, Any] = {name: getattr(self, name)[example] for name in _BATCHED}
         if self.scores is not None:
             own["scores"] = Scores(self.scores.query[example], self.scores.key[example], self.scores.scaling)
@@ -212,7 +233,7 @@ class Origin:
         return Provenance(model=self.model, revision=self.revision, versions=self.versions, checks=own, **made)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
     """One sequence through the whole model, no batch axis.
 
@@ -231,6 +252,11 @@ class Trace:
     origin: Origin
     prediction: Mapping[str, Any] = field(default_factory=dict)
     query_tokens: Tokens | None = None
+
+    def __post_init__(self) -> None:
+        refuse_kinds(self, tokens=Tokens, layers=tuple, checks=Checks, origin=Origin, prediction=Mapping)
+        refuse_kinds(self, query_tokens=(Tokens, type(None)))
+        refuse_entries("Trace: layers", self.layers, LayerTrace)
 
     def __repr__(self) -> str:
         queries = "" if self.query_tokens is None else f"{len(self.query_tokens)} queries × "

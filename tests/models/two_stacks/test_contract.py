@@ -11,7 +11,7 @@ from contextmix.maths.norms import normalise
 from contextmix.plugins.contracts import Method
 from contextmix.plugins.plan import METHODS, make_plan, measured
 from contextmix.results.provenance import Quantity
-from contextmix.traces.anatomy import BlockStates
+from contextmix.traces.block import BlockStates
 from contextmix.traces.trace import LayerTrace
 
 MAPS = [name for name, one in METHODS.items() if isinstance(one, Method)]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from contextmix.datasets.reading.tables import Held, Values, arrow_rows, named
 from contextmix.errors import BadInput, BadOption
+from contextmix.results.files import at_home
 
 
 def is_dataset(data: object) -> bool:
@@ -43,7 +43,7 @@ def load_table(name: str, split: str | None) -> Held:
             f"{name} is no file, and data sets by name or in a folder need the library datasets, which is not "
             "installed. Check the name of the file, or: pip install 'contextmix[datasets]'"
         ) from reason
-    folder = Path(name).expanduser()
+    folder = at_home(name)
     try:
         if folder.is_dir() and any((folder / kept).is_file() for kept in ("state.json", "dataset_dict.json")):
             found = datasets.load_from_disk(str(folder.resolve()))

@@ -21,6 +21,7 @@ from contextmix.datasets.reading.parquet import ParquetFile
 from contextmix.datasets.reading.rows import Fields, Row, judged
 from contextmix.datasets.reading.tables import Table, frame_table, items_table
 from contextmix.errors import BadFile, BadInput, BadOption
+from contextmix.results.files import at_home
 
 ENDINGS = (*FORMATS, ".parquet")
 
@@ -117,7 +118,11 @@ def open_source(
     """
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise BadOption(f"The limit is {limit!r}, and it is a number of rows, at least 1. Leave it out to read all.")
-    opened, portable = _opened(data, split)
+    try:
+        opened, portable = _opened(data, split)
+    except (OSError, UnicodeError, RuntimeError) as reason:  # too long for a name, no text of one, nobody's home
+        said = getattr(reason, "strerror", None) or reason
+        raise BadFile(f"The data {data!r:.80} cannot be looked for: {said}. Name a file, or a data set.") from reason
     fields = resolve(opened, Fields(text_field, pair_field, label_field, id_field, query_field, rationale_field))
     tables = tuple(table.scanned(fields.names) for table in opened)
     count = sum(table.count for table in tables)
@@ -154,13 +159,13 @@ def _opened(data: Any, split: str | None) -> tuple[list[Table], bool]:
 
 def _is_name(data: str | Path) -> bool:
     """Whether the library `datasets` is to look for it: a folder, or a name that is neither a file nor like one."""
-    path = Path(data).expanduser()
+    path = at_home(data)
     like_a_file = isinstance(data, Path) or glob.has_magic(data) or path.suffix.lower() in ENDINGS
     return path.is_dir() or not (path.exists() or like_a_file)
 
 
 def _matches(data: str | Path) -> list[Path]:
-    path = Path(data).expanduser()
+    path = at_home(data)
     if path.exists() or not glob.has_magic(str(path)):
         return [path]
     names = glob.glob(str(path), recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern

@@ -27,6 +27,7 @@ from contextmix.errors import BadOption, Interrupted, OutputUnwritable
 from contextmix.options.option import declared, filled, takes
 from contextmix.options.sets import Reading, RunOptions
 from contextmix.plugins.scoring import METRICS
+from contextmix.plugins.selection import spelled
 
 TRIED = 16
 """Rows that are tried before a run is begun: what is wrong with all of them is wrong with the settings."""
@@ -79,7 +80,7 @@ def run(data: Any, out: Path | str, **options: Unpack[RunOptions]) -> Run:
 def _settings(asked: Mapping[str, Any]) -> Settings:
     """What decides the numbers."""
     given = {each.name: asked[each.name] for each in fields(Settings)}
-    names, judges = _names(asked["methods"]), _names(asked["metrics"])
+    names, judges = spelled(asked["methods"]), spelled(asked["metrics"])
     reference = asked["reference"]
     if reference not in names and any(METRICS[one].against == "reference" and one != RANDOMISED for one in judges):
         names = (*names, reference)
@@ -133,10 +134,6 @@ def _recorded(record: Record) -> Iterator[None]:
         with suppress(OutputUnwritable):  # the disk is full: what ended the work is told
             record.keep()
         raise
-
-
-def _names(asked: str | Sequence[str]) -> tuple[str, ...]:
-    return tuple(name.replace("-", "_") for name in ([asked] if isinstance(asked, str) else asked))
 
 
 Engine = Callable[[Work, Mapping[str, Any], Sequence[int], Report, Callable[[], bool]], Iterator[int]]

@@ -26,7 +26,7 @@ from safetensors.numpy import save as safetensors_bytes
 
 from contextmix.datasets.storage.identity import differences
 from contextmix.errors import BadFile, OtherRun, OutputUnwritable
-from contextmix.results.files import make_folder, write_atomically
+from contextmix.results.files import at_home, make_folder, write_atomically
 
 FORMAT = "contextmix.run"
 MANIFEST = "manifest.json"
@@ -43,7 +43,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path).expanduser()
+        self.path = at_home(path)
 
     def shard(self, number: int) -> Path:
         """The table of one shard."""
@@ -201,6 +201,15 @@ class RunFolder:
                 f"{self.path} is not empty and not the folder of a run: it holds {_listed(found)} and no {MANIFEST}. "
                 "Results would lie among other files; choose a new or empty folder."
             )
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a name is text: pyarrow opens no other."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 DECIDES = ("schema", "settings", "data", "model", "versions")

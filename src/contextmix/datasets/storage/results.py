@@ -16,16 +16,25 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
 from contextmix.datasets.storage.checksums import Reader, Shape, checksums_of, repair
-from contextmix.datasets.storage.folder import RunFolder
+from contextmix.datasets.storage.folder import RunFolder, is_utf8
 from contextmix.datasets.storage.manifests import settings_of
-from contextmix.datasets.storage.table import CHECKS, METRICS
-from contextmix.errors import BadFile, BadInput, BadOption, ContextMixError, UnknownName, UnknownPosition
+from contextmix.datasets.storage.table import CHECKS, METRICS, tokens_of
+from contextmix.errors import (
+    BadFile,
+    BadInput,
+    BadOption,
+    ContextMixError,
+    UnknownName,
+    UnknownPosition,
+    refuse_entries,
+    refuse_kind,
+)
 from contextmix.maths.shapes import cut
+from contextmix.maths.whole import index_of
 from contextmix.plugins.contracts import Scored
 from contextmix.plugins.plan import Plan
 from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.token_map import TokenMap
-from contextmix.tokens.pieces import Tokens
 
 _RECORDED = ("conservation", "block_equation")
 """The columns that say how well recorded blocks proved themselves."""
@@ -171,12 +180,14 @@ class Run:
         names = self.settings.methods
         if asked is None and len(names) > 1:
             raise BadOption(f"This run measured {', '.join(names)}: say which one.")
+        refuse_kind("Run: method", asked, str, type(None))
         name = names[0] if asked is None else asked.replace("-", "_")
         if name not in names:
             raise UnknownName("method in this run", name, names)
         return name
 
     def _row(self, number: int) -> dict[str, Any]:
+        number = index_of("Run: number", number)
         shard = self.folder.shard(number // self.settings.shard_size)
         if not 0 <= number < self.total or not shard.exists():
             there = f"{len(self):,} of {self.total:,} rows, whole shards of {self.settings.shard_size}"
@@ -219,7 +230,7 @@ class Run:
         return TokenMap(
             values,
             dims,
-            _tokens(found),
+            tokens_of(found),
             Quantity(column["quantity"]),
             made,
             layers=layers,
@@ -240,6 +251,8 @@ class Run:
         )
 
     def _frame(self, where: Any, columns: list[str] | None) -> pd.DataFrame:
+        if columns is not None:
+            refuse_entries("Run.to_pandas: columns", columns, str)
         dataset = self.dataset
         known = dataset.schema.names
         for name in columns or []:
@@ -254,7 +267,7 @@ class Run:
         checked = ds.ParquetFileFormat(
             default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
         )
-        if _is_utf8(paths[0]):
+        if is_utf8(paths[0]):
             return ds.dataset([str(path) for path in paths], format=checked)
         parts = [checked.make_fragment(pa.PythonFile(path.open("rb"), mode="r")) for path in paths]
         return ds.FileSystemDataset(parts, parts[0].physical_schema, checked)
@@ -279,22 +292,3 @@ def open_run(path: Path | str) -> Run:
         BadFile: If it is not the folder of a run.
     """
     return Run(path)
-
-
-def _tokens(found: Mapping[str, Any]) -> Tokens:
-    spans = None
-    if found["starts"] is not None:
-        spans = [
-            None if start is None else (start, end) for start, end in zip(found["starts"], found["ends"], strict=True)
-        ]
-    ids = None if found["ids"] is None else tuple(found["ids"])
-    words = None if found["words"] is None else tuple(found["words"])
-    return Tokens(tuple(found["tokens"]), ids, tuple(found["special"]), words, None if spans is None else tuple(spans))
-
-
-def _is_utf8(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

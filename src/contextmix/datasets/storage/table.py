@@ -148,6 +148,18 @@ def nested(values: Sequence[NDArray[Any] | None], axes: int) -> pa.Array:
     return pa.ListArray.from_arrays(_offsets(lengths), array, mask=pa.array(missing))
 
 
+def tokens_of(found: Mapping[str, Any]) -> Tokens:
+    """The tokens of one row of the table."""
+    spans = None
+    if found["starts"] is not None:
+        spans = [
+            None if start is None else (start, end) for start, end in zip(found["starts"], found["ends"], strict=True)
+        ]
+    ids = None if found["ids"] is None else tuple(found["ids"])
+    words = None if found["words"] is None else tuple(found["words"])
+    return Tokens(tuple(found["tokens"]), ids, tuple(found["special"]), words, None if spans is None else tuple(spans))
+
+
 def text_hash(text: str | tuple[str, str] | None) -> str | None:
     """SHA-256 of a text in UTF-8; the two of a pair are joined by U+001F, the unit separator."""
     if text is None:

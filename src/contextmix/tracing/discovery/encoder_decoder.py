@@ -16,7 +16,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from contextmix.errors import NotFinite, UnsupportedModel
-from contextmix.traces.anatomy import BlockAnatomy, BlockStates, Sublayer
+from contextmix.traces.anatomy import BlockAnatomy, Sublayer
+from contextmix.traces.block import BlockStates
 from contextmix.traces.encoder_decoder import (
     NO_FEED_FORWARD,
     DecoderBlockAnatomy,

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from contextmix.errors import BadInput
-from contextmix.tracing.inputs.encode import as_tensor
+from contextmix.tracing.inputs.encode import as_ids, as_tensor
 
 _SETTING = "It is a setting of the run, which contextmix makes itself"
 _LOSS = "It only makes a loss, which no score and no map depends on"
@@ -83,8 +83,8 @@ def _refuse_unknown_types(model: PreTrainedModel, given: Any) -> None:
     known = getattr(table, "num_embeddings", None)
     if given is None or known is None:
         return
-    types = as_tensor("token_type_ids", given)
-    if types.numel() and (types.is_floating_point() or int(types.min()) < 0 or int(types.max()) >= known):
+    types = as_ids("token_type_ids", as_tensor("token_type_ids", given))
+    if types.numel() and (int(types.min()) < 0 or int(types.max()) >= known):
         raise BadInput(
             f"token_type_ids hold numbers from {types.min()} to {types.max()}; {type(model).__name__} knows 0 to "
             f"{known - 1}."

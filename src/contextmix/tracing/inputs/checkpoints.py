@@ -18,6 +18,7 @@ from transformers import (
 
 from contextmix.errors import BadOption, ModelNotFound, NotFinite, UnsupportedModel
 from contextmix.options.values import precision
+from contextmix.results.files import at_home
 from contextmix.tracing.inputs.adapters import base_of, is_adapter, load_adapter
 from contextmix.tracing.inputs.heads import refuse_choices
 from contextmix.tracing.inputs.hub import first_line, hub_options, place_of
@@ -169,7 +170,7 @@ def move(model: PreTrainedModel, device: str | torch.device) -> None:
     """
     try:
         model.to(device)  # type: ignore[arg-type, unused-ignore]
-    except (RuntimeError, AssertionError, NotImplementedError) as reason:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as reason:
         first = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
         raise BadOption(f"The model cannot be put on the device {str(device)!r}: {first}") from reason
 
@@ -200,7 +201,7 @@ def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
 
 
 def _not_found(name: str, reason: Exception) -> str:
-    folder = Path(name).expanduser()
+    folder = at_home(name)
     if folder.is_dir():
         return f"The folder {name} does not hold a model that transformers can load: {_cause(reason)}"
     return (

@@ -83,6 +83,7 @@ def split(
     tensors = {name: as_tensor(name, value) for name, value in model_inputs.items()}
     if not tensors:
         raise BadInput("The model inputs are empty; give at least input_ids or what the model reads instead.")
+    tensors |= {name: as_ids(name, tensors[name]) for name in ("input_ids", "token_type_ids") if name in tensors}
     leading = _leading(tensors)
     if leading is None:
         count = next((len(value) for value in tensors.values() if value.ndim), 0)
@@ -179,12 +180,27 @@ def _row(value: Tensor, row: int) -> Tensor:
 def as_tensor(name: str, value: Any) -> Tensor:
     """What a user gave as a model input, as a tensor; `BadInput` if it is no array of numbers."""
     try:
-        return torch.as_tensor(value)
+        found = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as reason:
         raise BadInput(
             f"{name} is no array of numbers ({reason}). Give a tensor or nested lists of equal length; sequences of "
             "different length are padded, with an attention_mask, or given one by one in a list."
         ) from reason
+    if found.is_meta or found.layout is not torch.strided or found.is_complex():
+        kind = "without numbers in it" if found.is_meta else f"of {found.dtype} in the layout {found.layout}"
+        raise BadInput(f"{name} is a tensor {kind}, and models read dense tensors of real numbers. Convert it first.")
+    return found
+
+
+def as_ids(name: str, tensor: Tensor) -> Tensor:
+    """Numbers of rows in a table, such as token ids, in the type that every model reads.
+
+    Raises:
+        BadInput: If they are no whole numbers. True is none: it would be read as the token with the id 1.
+    """
+    if tensor.numel() and (tensor.is_floating_point() or tensor.dtype is torch.bool):
+        raise BadInput(f"{name} are whole numbers, and these are {tensor.dtype}. Convert them first.")
+    return tensor.long()
 
 
 def _sequence(

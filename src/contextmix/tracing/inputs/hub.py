@@ -15,7 +15,8 @@ from urllib.request import getproxies
 
 from huggingface_hub import constants
 
-from contextmix.tracing.inputs.names import BUILT_IN
+from contextmix.results.files import at_home
+from contextmix.tracing.inputs.names import BUILT_IN, is_here
 
 PATIENCE = 0.8
 """Seconds that the hub has to answer a knock."""
@@ -27,7 +28,7 @@ def hub_options(place: str) -> dict[str, Any]:
     Args:
         place: A folder, or a name on the hub.
     """
-    if constants.HF_HUB_OFFLINE or Path(place).is_dir() or answers(constants.ENDPOINT):
+    if constants.HF_HUB_OFFLINE or (is_here(place) and Path(place).is_dir()) or answers(constants.ENDPOINT):
         return {}
     return {"local_files_only": True}
 
@@ -56,8 +57,8 @@ def place_of(name: str) -> str:
     """The folder that a name stands for, or the name itself, to be asked of the hub."""
     if name in BUILT_IN:
         return str(files("contextmix") / "demo" / BUILT_IN[name])
-    folder = Path(name).expanduser()
-    return str(folder) if folder.is_dir() else name
+    folder = at_home(name)
+    return str(folder) if is_here(name) and folder.is_dir() else name
 
 
 def first_line(reason: Exception) -> str:

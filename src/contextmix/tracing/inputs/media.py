@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import BaseImageProcessor, FeatureExtractionMixin, PreTrainedModel, ProcessorMixin
 
 from contextmix.errors import BadInput, BadOption
+from contextmix.tokens.media import is_file
 from contextmix.tracing.inputs.beside import accepted_names, used
 from contextmix.tracing.inputs.encode import Inputs, as_tensor
 from contextmix.tracing.inputs.kind import KINDS, Kind
@@ -83,7 +84,7 @@ def _refuse_others(model: PreTrainedModel, kind: Kind, given: str, source: Any) 
     """What a model of this kind does not read."""
     if given == "texts" or (given in KINDS and given != kind.name):
         raise BadInput(f"{_named(given)} was given, and {type(model).__name__} reads {kind.name}s.")
-    if given == "text" and not Path(source).is_file():
+    if given == "text" and not is_file(source):
         raise BadInput(
             f"{type(model).__name__} reads {kind.name}s, not text, and there is no {kind.name} file {source!r:.80}. "
             f"Give a path, {kind.given_as}, or an array."

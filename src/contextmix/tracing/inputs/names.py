@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 
 from huggingface_hub import constants
 
-from contextmix.errors import ModelNotFound
+from contextmix import errors
+from contextmix.errors import ModelNotFound, did_you_mean
+from contextmix.results.files import at_home
 
 BUILT_IN = {"demo": "sentiment", "demo-decoder": "stories"}
 """Names that need no network, and their folders in the package."""
-
-CLOSE = 0.7
-"""How alike two names must be for one to be suggested for the other, from 0 to 1."""
 
 _ON_THE_HUB = re.compile(r"(?=.{1,96}$)([\w-][\w.-]*/)?[\w-][\w.-]*", re.ASCII)
 
@@ -34,7 +32,7 @@ def refuse_absent(name: str) -> None:
         Traceback (most recent call last):
         contextmix.errors.ModelNotFound: There is no model './demo model': it is no folder here, no built-in model ...
     """
-    reason = "" if name in BUILT_IN or _is_here(name) else _not_on_the_hub(name)
+    reason = "" if name in BUILT_IN or is_here(name) else _not_on_the_hub(name)
     if reason:
         raise ModelNotFound(
             f"There is no model {name!r}: it is no folder here, no built-in model ({', '.join(BUILT_IN)}), and "
@@ -49,18 +47,19 @@ def near_misses(name: str) -> str:
         >>> near_misses("dmeo")
         " Did you mean 'demo'?"
     """
-    asked = Path(name).expanduser()
-    near = difflib.get_close_matches(name, BUILT_IN.keys() - {name}, n=1, cutoff=CLOSE)
-    there = asked.parent.glob("*/config.json") if _is_here(str(asked.parent)) else ()
+    asked = at_home(name)
+    near = errors.near_misses(name, BUILT_IN.keys() - {name}, 1)
+    there = asked.parent.glob("*/config.json") if is_here(str(asked.parent)) else ()
     beside = {path.parent.name: path.parent for path in there}
-    near += [str(beside[one]) for one in difflib.get_close_matches(asked.name, beside, n=3, cutoff=CLOSE)]
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    near += [str(beside[one]) for one in errors.near_misses(asked.name, beside)]
+    return did_you_mean(near)
 
 
-def _is_here(name: str) -> bool:
+def is_here(name: str) -> bool:
+    """Whether a name is that of a file or folder; of one that no file can have it is not."""
     try:
-        return name != "" and Path(name).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):  # too long for a name, no text of a name, nobody's home
+        return name != "" and at_home(name).exists()
+    except (OSError, ValueError):  # too long for a name, no text of a name
         return False
 
 

@@ -13,6 +13,7 @@ from contextmix.errors import BadOption, ModelNotFound
 from contextmix.tracing.inputs.hub import first_line, hub_options, place_of
 from contextmix.tracing.inputs.kind import Kind
 from contextmix.tracing.inputs.media import kind_of, sorted_readers
+from contextmix.tracing.inputs.names import is_here
 
 
 def load_tokenizer(name: str | Path, **options: Any) -> Any | None:
@@ -29,7 +30,7 @@ def load_tokenizer(name: str | Path, **options: Any) -> Any | None:
     try:
         found = AutoTokenizer.from_pretrained(place, **hub_options(place) | options)
     except Exception as reason:
-        if _has_vocabulary(Path(place)):
+        if is_here(place) and _has_vocabulary(Path(place)):
             raise ModelNotFound(
                 f"The tokenizer in {name} cannot be read: {first_line(reason)}. Save it again, or load the model with "
                 "transformers and give it to contextmix.load with a tokenizer or without."

@@ -66,9 +66,18 @@ def read_sources(
             things may be meant.
         TooLong: If a sequence is longer than the model reads.
     """
+    try:
+        return _read(readers, source, sampling_rate, truncate=truncate, add_special_tokens=add_special_tokens)
+    except RecursionError as reason:
+        raise BadInput("The list holds itself, or lists in lists without end. Give a flat list of sources.") from reason
+
+
+def _read(
+    readers: Readers, source: Any, sampling_rate: int | None, *, truncate: bool, add_special_tokens: bool | None
+) -> list[Inputs]:
     if kind_of(readers.model) is None:
         refuse_two_readings(source)
-    read = partial(read_sources, readers, truncate=truncate, add_special_tokens=add_special_tokens)
+    read = partial(_read, readers, truncate=truncate, add_special_tokens=add_special_tokens)
     if is_chat(source):
         text = chat_text(readers.model, readers.tokenizer, source)
         return [_text(readers, text, truncate, bool(add_special_tokens))]

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.maths.projections import Affine
 from contextmix.maths.shapes import Bound
-from contextmix.traces.anatomy import Block
+from contextmix.traces.block import Block
 from contextmix.traces.encoder_decoder import DecoderBlockAnatomy
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.recorder import Attended, Recorder

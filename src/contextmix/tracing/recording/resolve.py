@@ -16,16 +16,8 @@ from contextmix.maths.feedforward import FeedForward, GatedFeedForward
 from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.projections import Affine, Projections
 from contextmix.maths.shapes import Bound
-from contextmix.traces.anatomy import (
-    Block,
-    BlockAnatomy,
-    GatedPlaces,
-    LinearPlace,
-    NormPlace,
-    ProjectionPlaces,
-    Sublayer,
-    SublayerNorms,
-)
+from contextmix.traces.anatomy import BlockAnatomy, GatedPlaces, LinearPlace, NormPlace, ProjectionPlaces, Sublayer
+from contextmix.traces.block import Block, SublayerNorms
 from contextmix.tracing.recording.quiet import evaluating, first_states
 from contextmix.tracing.recording.verify import is_quantised, tolerance
 

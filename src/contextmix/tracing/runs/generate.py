@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import BadInput, BadOption, NotInVocabulary
 from contextmix.maths.kept import kept
+from contextmix.maths.whole import plain, whole_number
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.meaning import Meaning, probabilities
 from contextmix.tracing.inputs.encode import Inputs
@@ -147,7 +148,7 @@ class Speaker:
         if isinstance(continuation, str):
             new = self._following(prompt, continuation)
         else:
-            new = [int(number) for number in continuation]
+            new = _ids(continuation)
             known = self.model.get_output_embeddings().weight.shape[0]  # type: ignore[no-untyped-call]
             for number in new:
                 if not 0 <= number < known:
@@ -223,3 +224,12 @@ def _said(tokenizer: Any, prompt: Sequence[int], new: Sequence[int]) -> str | No
         for ids in (prompt, [*prompt, *new])
     )
     return after[len(before) :] if after.startswith(before) else None
+
+
+def _ids(continuation: Any) -> list[int]:
+    """Token ids that a user gave."""
+    given = plain(continuation)
+    found = [whole_number(one) for one in given] if isinstance(given, list | tuple | range) else [None]
+    if None in found:
+        raise BadInput(f"The continuation {continuation!r:.80} is neither a text nor a list of token ids. Give one.")
+    return [number for number in found if number is not None]

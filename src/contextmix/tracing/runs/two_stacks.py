@@ -57,7 +57,13 @@ def record_both(
 
 
 def both_inputs(inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-    """What the encoder reads of the inputs of a whole model, and what its decoder reads."""
+    """What the encoder reads of the inputs of a whole model, and what its decoder reads.
+
+    Raises:
+        BadInput: If nothing says what the decoder reads.
+    """
+    if "decoder_input_ids" not in inputs:
+        raise BadInput("A run of both stacks needs decoder_input_ids too, (sequence, token): what the decoder reads.")
     source = {name: value for name, value in inputs.items() if name != "decoder_input_ids"}
     return source, inputs["decoder_input_ids"]
 

@@ -12,7 +12,7 @@ from transformers import GenerationMixin, PreTrainedModel
 from contextmix.errors import BadInput, BadOption, TooLong
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.encoder_decoder import Target, joined, part_of
-from contextmix.tracing.inputs.encode import length_limit, split
+from contextmix.tracing.inputs.encode import as_tensor, length_limit, split
 from contextmix.tracing.inputs.texts import encode
 from contextmix.tracing.recording.quiet import quiet_run
 from contextmix.tracing.runs.own_generate import own_writing
@@ -153,9 +153,10 @@ def start_id(model: PreTrainedModel, written: Tokens) -> int:
 def _labelled(model: PreTrainedModel, tokenizer: Any, ids: Any, limit: int | None) -> Tokens:
     """Token ids with their labels."""
     try:
-        flat = torch.as_tensor(ids).squeeze(0) if torch.as_tensor(ids).ndim == 2 else torch.as_tensor(ids)
-    except (TypeError, ValueError, RuntimeError) as reason:
-        raise BadInput(f"The output is neither a text nor token ids ({reason}).") from reason
+        flat = as_tensor("output", ids)
+    except BadInput as reason:
+        raise BadInput(f"The output is neither a text nor token ids. {reason}") from reason
+    flat = flat.squeeze(0) if flat.ndim == 2 else flat
     if flat.ndim != 1 or flat.is_floating_point() or len(flat) == 0:
         raise BadInput(
             f"The output holds numbers of shape {tuple(flat.shape)} and type {flat.dtype}; one sequence of token ids "

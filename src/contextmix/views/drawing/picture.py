@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from contextmix.errors import WrongShape
+from contextmix.errors import WrongShape, refuse_kind
 from contextmix.results.exploration import usual_query
 from contextmix.results.token_map import Quantity, TokenMap
 from contextmix.tokens.pieces import Tokens, printable
@@ -135,6 +135,7 @@ def number_texts(values: Array, digits: int = 2) -> tuple[str, ...]:
 
 
 def _refuse_other_axes(token_map: TokenMap) -> None:
+    refuse_kind("A picture: token_map", token_map, TokenMap)
     for axis in ("head", "target"):
         if axis in token_map.dims:
             raise WrongShape(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from contextmix.errors import BadOption, OutputUnwritable
+import numpy as np
+
+from contextmix.errors import BadOption, OutputUnwritable, refuse_kind
 from contextmix.results.files import refuse_place, write_atomically
 
 if TYPE_CHECKING:
@@ -45,6 +48,8 @@ def column(width: Literal["single", "double"] | float = "single", *, serif: bool
         >>> float(axes.figure.get_figwidth())
         3.03
     """
+    refuse_kind("column: width", width, str, Real)
+    refuse_kind("column: serif", serif, bool)
     if isinstance(width, str) and width not in WIDTHS:
         raise BadOption(f"There is no width {width!r}. Known: 'single', 'double', or a number of inches.")
     inches = WIDTHS[width] if isinstance(width, str) else float(width)
@@ -87,11 +92,23 @@ def save(drawn: Axes | Figure | Any, path: str | Path, *, overwrite: bool = Fals
         OutputExists: If the file exists and ``overwrite`` is not set.
         OutputUnwritable: If it cannot be written, also for another ending.
     """
-    path = Path(path)
+    path, figure = Path(path), _figure_of(drawn)
     if path.suffix not in KINDS:
         raise OutputUnwritable(path, f"figures are written as {', '.join(KINDS)}, not as {path.suffix!r}")
     refuse_place(path, overwrite)  # before the work, not after it
-    write_atomically(path, encoded(root(drawn.flat[0] if hasattr(drawn, "flat") else drawn), path.suffix), overwrite)
+    write_atomically(path, encoded(figure, path.suffix), overwrite)
+
+
+def _figure_of(drawn: Any) -> Figure:
+    """The whole figure of axes, of an array of them, or of itself."""
+    pyplot()
+    from matplotlib.artist import Artist
+
+    first = drawn.flat[0] if isinstance(drawn, np.ndarray) and drawn.size else drawn
+    refuse_kind("save: drawn", first, Artist)
+    if getattr(first, "figure", None) is None:
+        raise BadOption(f"A {type(first).__name__} on no figure cannot be written. Save the axes that it is on.")
+    return root(first)
 
 
 def encoded(figure: Figure, kind: str, **options: Any) -> bytes:
@@ -132,9 +149,23 @@ def axes_or_new(ax: Axes | None, height: float) -> Axes:
         height: Of a new figure, in inches.
     """
     if ax is not None:
+        refuse_axes("ax", ax)
         return ax
     plot = pyplot()
     return plot.subplots(figsize=(plot.rcParams["figure.figsize"][0], height), layout="constrained")[1]  # type: ignore[no-any-return]
+
+
+def refuse_axes(what: str, axes: object) -> None:
+    """Refuse to draw on what are no axes of matplotlib: by a `TypeError`, as it is a wrong call.
+
+    Args:
+        what: The argument, for the sentence.
+        axes: What was given.
+    """
+    pyplot()  # says kindly where matplotlib is missing
+    from matplotlib.axes import Axes
+
+    refuse_kind(what, axes, Axes)
 
 
 def extent(axes: Axes) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from contextmix.errors import BadOption, WrongShape
+from contextmix.errors import BadOption, WrongShape, refuse_entries, refuse_kind
 from contextmix.plugins.contracts import Scored
 from contextmix.statistics.summaries import Outcomes, interval, summarise
 from contextmix.views.figures.canvas import axes_or_new, pyplot
@@ -48,6 +48,7 @@ def by_layer(
         >>> axes.lines[0].get_ydata().tolist()
         [0.2, 0.6]
     """
+    refuse_kind("by_layer: values", values, Mapping)
     tables = {name: _table(name, one) for name, one in values.items()}
     lengths = {name: table.shape[1] for name, table in tables.items()}
     if len(set(lengths.values())) > 1:
@@ -89,6 +90,9 @@ def curves(
         >>> axes.lines[0].get_xdata().tolist(), axes.lines[0].get_ydata().tolist()
         ([10.0, 50.0], [0.2, 0.4])
     """
+    refuse_kind("curves: outcomes", outcomes, Mapping)
+    for name, each in outcomes.items():
+        refuse_entries(f"curves: {name!s:.40}", each, Scored)
     own = {name: [one.curve for one in each if one.curve] for name, each in outcomes.items()}
     steps = {tuple(curve) for each in own.values() for curve in each}
     empty = [name for name, each in own.items() if not each]
@@ -107,7 +111,10 @@ def curves(
 
 
 def _table(name: str, values: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    found = np.array([[np.nan if cell is None else cell for cell in row] for row in values], dtype=np.float64)
+    try:
+        found = np.array([[np.nan if cell is None else cell for cell in row] for row in values], dtype=np.float64)
+    except (TypeError, ValueError) as reason:
+        raise WrongShape(f"Values of {name!r} are no table of numbers, (example, layer): {reason}") from reason
     if found.ndim != 2 or not found.size:
         raise WrongShape(f"Values of {name!r} need the axes (example, layer), and theirs are {found.shape}.")
     return found

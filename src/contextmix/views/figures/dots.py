@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from contextmix.errors import refuse_kind
+from contextmix.views.figures.canvas import refuse_axes
 from contextmix.views.figures.marks import COLOURS
 
 if TYPE_CHECKING:
@@ -66,6 +68,8 @@ def dots(axes: Axes, panel: Panel) -> Axes:
         axes: Where to draw.
         panel: At least one dot.
     """
+    refuse_axes("dots: axes", axes)
+    refuse_kind("dots: panel", panel, Panel)
     upwards = sorted(panel.dots, key=lambda dot: dot.middle * (-1 if panel.higher is False else 1))
     for place, dot in enumerate(upwards):
         colour, marker, filled = _LOOKS[dot.rank]

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from contextmix.errors import BadOption, WrongShape
+from contextmix.errors import BadOption, WrongShape, refuse_entries, refuse_kind
 from contextmix.results.token_map import TokenMap
 from contextmix.views.drawing.colours import Array, scaled
 from contextmix.views.drawing.picture import Picture, picture, whole
@@ -51,9 +51,11 @@ def grid(
         >>> [axes.get_title() for axes in cm.plots.grid(found)]
         ['globenc', 'attention_rollout']
     """
-    if scale not in (None, "same", "each"):
+    if not (scale is None or (isinstance(scale, str) and scale in ("same", "each"))):
         raise BadOption(f"scale={scale!r} is not known. Known: 'same', 'each'.")
+    refuse_kind("grid: maps", maps, TokenMap, Mapping)
     named = _parts(maps) if isinstance(maps, TokenMap) else dict(maps)
+    refuse_entries("grid: maps", named, TokenMap)
     drawn = {name: _picture(one, query) for name, one in named.items()}
     _refuse_others(drawn)
     same = isinstance(maps, TokenMap) if scale is None else scale == "same"
@@ -64,7 +66,7 @@ def grid(
     for axes, (name, one) in zip(panels, drawn.items(), strict=True):
         values = one.values if same else scaled(one.values, axis=1 if one.kind == "layers" else None)
         heat(axes, values, row_names(one), one.columns, signed=one.signed, limit=top if same else 1.0, bar=None)
-        say(axes, title=name)
+        say(axes, title=str(name))
     _name_axes(panels, next(iter(drawn.values())).kind)
     quantity = next(iter(named.values())).quantity
     each = "each layer" if next(iter(drawn.values())).kind == "layers" else "each panel"
@@ -113,7 +115,8 @@ def _empty(drawn: Mapping[str, Picture], across: int | None) -> tuple[object, Ar
     """A figure with one place per panel, as wide as the settings say."""
     plot, first = pyplot(), next(iter(drawn.values()))
     width, count = plot.rcParams["figure.figsize"][0], len(drawn)
-    columns = across or min(count, max(1, round(width / 1.55)))
+    refuse_kind("grid: across", across, int, type(None))
+    columns = min(count, max(1, round(width / 1.55)) if across is None else across)
     if columns < 1:
         raise BadOption(f"across={across!r} leaves no room. At least one panel stands in a line.")
     down, each = -(-count // columns), width / columns

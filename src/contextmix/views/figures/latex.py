@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from contextmix.errors import WrongShape
+from contextmix.errors import WrongShape, refuse_kind
 from contextmix.results.token_map import TokenMap
 from contextmix.views.drawing.colours import background, foreground
 from contextmix.views.drawing.picture import picture
@@ -75,6 +75,7 @@ def to_latex(token_map: TokenMap, query: int | str | None = None, *, document: b
         >>> print(to_latex(result).splitlines()[-2])
         \space \colorbox[HTML]{08306B}{\textcolor{white}{\strut \%}}%
     """
+    refuse_kind("to_latex: document", document, bool)
     row = token_map if query is None else token_map.row(query)
     if row.dims != ("key",):
         raise WrongShape(

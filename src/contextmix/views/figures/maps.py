@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from contextmix.errors import BadOption, WrongShape
+from contextmix.errors import BadOption, WrongShape, refuse_kind
+from contextmix.maths.whole import index_of
 from contextmix.results.exploration import usual_query
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import printable
@@ -106,6 +107,7 @@ def tokens(token_map: TokenMap, *, scale: Scale = "map", ax: Axes | None = None)
         >>> axes.get_ylabel(), axes.get_xlabel()
         ('token that receives', 'token it draws from')
     """
+    refuse_kind("tokens: token_map", token_map, TokenMap)
     if token_map.dims != ("query", "key"):
         raise WrongShape(
             f"A figure of tokens × tokens needs the axes (query, key), and this map has {token_map.dims}. Choose a "
@@ -139,10 +141,12 @@ def bars(token_map: TokenMap, *, limit: int = BARS, ax: Axes | None = None) -> A
         >>> [bar.get_width() for bar in cm.plots.bars(row).patches] == row.values.tolist()
         True
     """
+    refuse_kind("bars: token_map", token_map, TokenMap)
     if token_map.dims != ("key",):
         raise WrongShape(
             f"Bars show one row, and this map has {token_map.dims}. Choose one, for example map.row('[CLS]')."
         )
+    limit = index_of("bars: limit", limit)
     if limit < 1:
         raise BadOption(f"limit={limit!r} would draw nothing. Ask for at least 1 bar.")
     drawn = picture(token_map)
@@ -171,6 +175,7 @@ def patches(token_map: TokenMap, *, ax: Axes | None = None) -> Axes:
     Raises:
         WrongShape: If the tokens are no patches, or the map has other axes.
     """
+    refuse_kind("patches: token_map", token_map, TokenMap)
     drawn = picture(token_map) if token_map.dims == ("key",) else None
     if drawn is None or drawn.kind != "patches":
         raise WrongShape("Patches are drawn of one row of an image, for example model.explain(image).row('[CLS]').")

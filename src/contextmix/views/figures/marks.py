@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from contextmix.errors import WrongShape, refuse_entries, refuse_kind
 from contextmix.views.drawing.colours import background
-from contextmix.views.figures.canvas import extent
+from contextmix.views.figures.canvas import extent, refuse_axes
 from contextmix.views.figures.lettering import line, room_for, say_beside, ticks
 
 if TYPE_CHECKING:
@@ -38,7 +40,12 @@ def bands(
         ylabel: What the vertical axis is, with its unit.
         legend: Whether the names stand in the axes; else `names_below` writes them once for several axes.
     """
-    for number, (name, (middle, lower, upper)) in enumerate(lines.items()):
+    refuse_axes("bands: axes", axes)
+    refuse_kind("bands: lines", lines, Mapping)
+    refuse_kind("bands: legend", legend, bool)
+    x = _numbers("x", x).tolist()
+    drawn = {name: _lines(name, one, 3, len(x)) for name, one in lines.items()}
+    for number, (name, (middle, lower, upper)) in enumerate(drawn.items()):
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         axes.plot(x, middle, color=colour, marker=marker, markersize=3.5, linewidth=1.2, label=name)
         axes.fill_between(x, lower, upper, color=colour, alpha=0.2, linewidth=0)
@@ -77,7 +84,10 @@ def scatter(
         xlabel: What the horizontal axis is, with its unit.
         ylabel: What the vertical axis is, with its unit.
     """
-    for number, (name, (x, y)) in enumerate(groups.items()):
+    refuse_axes("scatter: axes", axes)
+    refuse_kind("scatter: groups", groups, Mapping)
+    drawn = {name: _lines(name, one, 2) for name, one in groups.items()}
+    for number, (name, (x, y)) in enumerate(drawn.items()):
         crowd = number == 0
         axes.scatter(
             x,
@@ -116,8 +126,14 @@ def heat(
         limit: The number of the full colour; left out, the largest one.
         bar: What the numbers beside the scale are; None: no scale is drawn.
     """
-    array = np.asarray(values, dtype=np.float64)
-    top = float(np.nanmax(np.abs(array))) if limit is None else limit
+    refuse_axes("heat: axes", axes)
+    refuse_kind("heat: limit", limit, Real, type(None))
+    refuse_kind("heat: signed", signed, bool)
+    refuse_kind("heat: bar", bar, str, type(None))
+    array = _numbers("values", values, axes=2)
+    for side, names in (("rows", rows), ("columns", columns)):
+        refuse_entries(f"heat: {side}", names, str)
+    top = float(np.nanmax(np.abs(array), initial=0.0)) if limit is None else float(limit)
     image = axes.imshow(array, cmap=scale(signed), vmin=-top if signed else 0.0, vmax=top, aspect="auto")
     width, height = extent(axes)
     wide = width - room_for(rows) - (5.5 if bar is not None else 1) * line()
@@ -127,6 +143,30 @@ def heat(
     if bar is not None:
         say_beside(axes.figure.colorbar(image, ax=axes, pad=0.02), bar, high)
     return axes
+
+
+def _lines(name: str, values: Any, count: int, length: int | None = None) -> list[np.ndarray[Any, Any]]:
+    """So many rows of numbers, each as long as the others."""
+    found = _numbers(repr(name)[:60], values, axes=2)
+    if len(found) != count or length not in (None, found.shape[1]):
+        wanted = f"{count} rows of {'equally many' if length is None else length} numbers"
+        raise WrongShape(f"{name!r:.60} needs {wanted}, and what was given has the shape {found.shape}.")
+    return list(found)
+
+
+def _numbers(what: str, values: Any, axes: int = 1) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Real numbers, as an array with so many axes."""
+    try:
+        found = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as reason:
+        raise WrongShape(f"A figure needs real numbers, and {what} holds none: {reason}") from reason
+    if found.ndim != axes or np.isinf(found).any():
+        infinite = ", some of them infinite" if np.isinf(found).any() else ""
+        raise WrongShape(
+            f"A figure needs finite numbers with {axes} axes (NaN leaves a gap); {what} has the shape {found.shape}"
+            f"{infinite}. Give one number per place."
+        )
+    return found
 
 
 def scale(signed: bool) -> Any:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from contextmix.errors import refuse_kind
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.media import pillow
 from contextmix.tokens.places import Frames, Patches
@@ -52,6 +53,7 @@ def overlay(token_map: TokenMap, source: Any, query: int | str | None = None, *,
         >>> overlay(result, np.zeros((2, 4, 3), np.uint8)).getpixel((0, 0))
         (0, 0, 0)
     """
+    refuse_kind("overlay: smooth", smooth, bool)
     drawn = picture(token_map, query)
     places = refuse_no_place(drawn)
     if isinstance(places, Patches):

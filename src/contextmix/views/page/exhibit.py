@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contextmix.errors import BadInput, BadOption, WrongShape
+from contextmix.maths.whole import whole_number
 from contextmix.results.exploration import Exploration, usual_query
 from contextmix.results.provenance import Quantity
 from contextmix.results.token_map import TokenMap
@@ -84,6 +85,8 @@ def exhibit(
         >>> found["keys"]["pieces"], found["start"], found["maps"][0]["data"]["bits"]
         (['a', 'b'], {'map': 0, 'layer': None, 'query': 1}, 16)
     """
+    if bits is not None and whole_number(bits) not in (8, 16):
+        raise BadOption(f"bits={bits!r:.80} is how a number is kept in a page: 8, 16, or None for as many as fit.")
     shown = {name: one if isinstance(one, Shown) else Shown(one) for name, one in maps.items()}
     found = [one.token_map for one in shown.values()]
     _refuse_maps(shown)

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from contextmix.errors import BadInput, OutputUnwritable
+from contextmix.errors import BadInput, OutputUnwritable, refuse_entries, refuse_kind
 from contextmix.results.comparison import Comparison
 from contextmix.results.exploration import Exploration
 from contextmix.results.files import PAGES, refuse_place, write_atomically
@@ -30,6 +30,8 @@ def save(
     title: str = "",
 ) -> None:
     """Write a page; see `Exploration.save`."""
+    refuse_entries("Exploration.save: beside", beside, Exploration)
+    refuse_kind("Exploration.save: title", title, str)
     if Path(path).suffix.lower() not in PAGES:
         raise OutputUnwritable(path, f"explorations are written as pages, so its name must end in {PAGES[0]}")
     refuse_place(path, overwrite)  # before the work, not after it

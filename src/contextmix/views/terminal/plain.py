@@ -7,6 +7,8 @@ import io
 
 from rich.console import Console
 
+from contextmix.errors import refuse_kind
+
 NAME = "contextmix.plain"
 """Of the way to encode, for ``reconfigure(errors=NAME)``."""
 _PLAIN = {
@@ -37,7 +39,8 @@ def readable(console: Console | None) -> Console:
     Args:
         console: Left out, the standard output.
     """
-    console = console or Console()
+    refuse_kind("show: console", console, Console, type(None))
+    console = Console() if console is None else console
     if isinstance(console.file, io.TextIOWrapper):
         console.file.reconfigure(errors=NAME)
     return console
