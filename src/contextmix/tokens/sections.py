@@ -29,7 +29,7 @@ KINDS = ("token", "word", "sentence", "paragraph", "line", "document", "whole")
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD = re.compile(f"[{_HAN}][\ufe00-\ufe0f\U000e0100-\U000e01ef]*|[^\\s{_HAN}]+")
 _LINE = re.compile("[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
-_BLANK_LINE = re.compile("(?:\r\n|[\n\r])[^\\S\r\n]*(?:\r\n|[\n\r])\\s*|\u2029")
+_BLANK_LINE = re.compile("(?>\r\n|[\n\r])[^\\S\r\n]*(?>\r\n|[\n\r])\\s*|\u2029")
 
 
 @dataclass(frozen=True)

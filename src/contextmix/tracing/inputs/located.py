@@ -60,7 +60,7 @@ def _one_by_one(content: str, rendered: str, within: Span, spans: Sequence[Span]
     for first, last in spans:
         own = content[first:last].strip()
         place = rendered.find(own, start, stop)
-        if place < 0 or rendered.find(own, place + 1, stop) >= 0 < content.count(own) < 2:
+        if place < 0 or rendered.count(own, start, stop) != content.count(own, first):
             raise BadInput(
                 f"The model's chat template alters the text {own!r:.80}, or repeats it, so its characters cannot be "
                 "found in the prompt, and what other words did would be told of it. Write what the template does not "
