@@ -77,8 +77,6 @@ class Answer:
         counts = f"{len(self.units)} × {len(self.sources)} (unit × source)"
         return f"<Answer{model} by {made.short}: {counts}, {self.shares.sum(1).mean():.0%} from the sources>"
 
-    # What was read and said ------------------------------------------------------------------------------------------
-
     @property
     def text(self) -> str:
         """The answer, as it follows the prompt."""
@@ -120,8 +118,6 @@ class Answer:
             )
         return found
 
-    # The map ---------------------------------------------------------------------------------------------------------
-
     @property
     def values(self) -> Numbers:
         """(unit, source), in the unit of the method."""
@@ -142,12 +138,10 @@ class Answer:
         """(unit, 3): the part that no source gave."""
         return self._shares[:, len(self.sources) :]
 
-    @cached_property
+    @property
     def signed_values(self) -> Numbers | None:
         """(unit, source) with signs, where the method has them: sums of what speaks for and against a unit."""
-        if self.token_map.quantity is Quantity.SIGNED:
-            return self.values
-        return None if self.signed is None else self._joined(self.signed)[:, : len(self.sources)]
+        return None if self._signed_table is None else self._signed_table[:, : len(self.sources)]
 
     def by(self, sources: By | None = None, units: By | None = None) -> Answer:
         """The same answer cut in another way, without a run of the model.
@@ -203,12 +197,10 @@ class Answer:
         found = self.citations(threshold, least, most)
         return footnoted(self.text, self.units, self.sources, found, names=len(self.passages) > 1)
 
-    # Tables and files ------------------------------------------------------------------------------------------------
-
     def to_dataframe(self) -> pd.DataFrame:
         """A long table: one line per unit and source, and three more per unit for what no source gave."""
-        signed = self.signed_values
-        tables = {"value": self._table, "share": self._shares} | ({} if signed is None else {"signed": signed})
+        tables = {"value": self._table, "share": self._shares}
+        tables |= {} if self._signed_table is None else {"signed": self._signed_table}
         return pd.DataFrame(table_lines(self.units, self.sources, tables))
 
     to_pandas = to_dataframe
@@ -264,8 +256,6 @@ class Answer:
     def _repr_html_(self) -> str:
         """The last line of a notebook cell."""
 
-    # How tokens become units and sources -----------------------------------------------------------------------------
-
     def _arguments(self) -> dict[str, Any]:
         """What the constructor makes this answer of."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
@@ -282,6 +272,12 @@ class Answer:
     @cached_property
     def _table(self) -> Numbers:
         return self._joined(self.token_map)
+
+    @cached_property
+    def _signed_table(self) -> Numbers | None:
+        if self.token_map.quantity is Quantity.SIGNED:
+            return self._table
+        return None if self.signed is None else self._joined(self.signed)
 
     @cached_property
     def _shares(self) -> Numbers:

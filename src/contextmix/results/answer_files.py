@@ -71,7 +71,8 @@ def built(document: Mapping[str, Any], build: Callable[..., Any]) -> Any:
 
 
 def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
-    maps = {name: document[name] and TokenMap.from_dict(document[name]) for name in ("token_map", "signed")}
+    signed = None if document["signed"] is None else TokenMap.from_dict(document["signed"])
+    maps = {"token_map": TokenMap.from_dict(document["token_map"]), "signed": signed}
     passages = tuple(Passage.from_dict(one) for one in document["passages"])
     pairs = {name: document[name] and tuple(document[name]) for name in ("question", "dependence")}
     rest = {name: document[name] for name in ("begins", "sources_by", "units_by", "rows")}

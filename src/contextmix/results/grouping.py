@@ -113,7 +113,7 @@ def table_lines(
     Args:
         units: Sections of the answer.
         sources: Sections of the passages.
-        tables: Name of a column → (unit, source) or (unit, source + 3); what a table lacks is NaN.
+        tables: Name of a column → (unit, source + 3).
     """
     for row, unit in enumerate(units):
         for column in range(len(sources) + len(ELSEWHERE)):
@@ -129,8 +129,5 @@ def table_lines(
                 "document": one.document,
                 "source_start": one.start,
                 "source_stop": one.stop,
-                **{
-                    name: float(each[row, column]) if column < each.shape[1] else np.nan
-                    for name, each in tables.items()
-                },
+                **{name: float(each[row, column]) for name, each in tables.items()},
             }

@@ -160,7 +160,7 @@ class Placer:
                     f"The content of a message is {type(one['content']).__name__}, and sources are found in texts. "
                     "Give each content as one text."
                 )
-        own = _in_messages(messages, context)
+        text, own = self.render(messages), _in_messages(messages, context)
         passages = []
         for number, span in own:
             content = messages[number]["content"]
@@ -176,7 +176,7 @@ class Placer:
             move = located(self.render, messages, last, [span])[0]
             place = (span[0] + move, span[1] + move)
         ordered = tuple(sorted(passages, key=lambda one: one.offset or 0))
-        return Placed(self.render(messages), ordered, place, "chat", self._without(messages, own), messages)
+        return Placed(text, ordered, place, "chat", self._without(messages, own), messages)
 
     def _without(self, messages: Messages, own: Sequence[tuple[int, Span]]) -> str | None:
         """The chat without its sources; messages of nothing else are left out."""
