@@ -98,6 +98,9 @@ _APART = {  # these load pyarrow too
 # Results know no view. This table is where the two meet; a view is loaded when it is first used.
 attach(
     {
+        "Answer.show": "contextmix.views.show:show_answer",
+        "Answer._save_page": "contextmix.views.page.answers:save",
+        "Answer._repr_html_": "contextmix.views.page.answers:still",
         "TokenMap.show": "contextmix.views.show:show_map",
         "TokenMap.plot": "contextmix.views.figures.maps:plot",
         "TokenMap.overlay": "contextmix.views.figures.overlay:overlay",
