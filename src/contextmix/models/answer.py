@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from contextmix.errors import BadInput, UnsupportedModel
 from contextmix.models.answer_prompt import Prompt, Question, fitting, tokens_of
 from contextmix.models.generate import explained_generation, refuse_other_models
 from contextmix.models.loaded_model import LoadedModel
+from contextmix.plugins.contracts import ModelMethod, options_of
 from contextmix.plugins.plan import Plan
 from contextmix.results.answer import Answer
 from contextmix.results.provenance import Quantity
@@ -42,7 +42,7 @@ def explained_answer(loaded: LoadedModel, plan: Plan, asked: Question) -> Answer
         sources_by=asked.sources,
         units_by=asked.units,
         rows="sum" if plan.of_model else "mean",
-        signed=_signed(flat),
+        signed=_signed(loaded, plan, prompt, flat, options["memory_budget"]),
         dependence=_dependence(loaded, prompt, tokens) if options["dependence"] else None,
     )
 
@@ -88,13 +88,17 @@ def _flat(found: TokenMap, tokens: Tokens) -> TokenMap:
     )
 
 
-def _signed(flat: TokenMap) -> TokenMap | None:
-    """What each token did with its sign, which a method may note beside its map, one list per token of the answer."""
-    noted = flat.provenance.notes.get("signed")
-    if not isinstance(noted, list) or len(noted) != flat.shape[0]:
+def _signed(loaded: LoadedModel, plan: Plan, prompt: Prompt, flat: TokenMap, memory_budget: int) -> TokenMap | None:
+    """What each token did with its sign, by a method that leaves signs out unless it is asked for them: one more run."""
+    if not isinstance(plan.method, ModelMethod) or "signed" not in options_of(plan.method.attribute):
         return None
-    rows = [np.pad(np.asarray(row, dtype=np.float64), (0, flat.shape[1] - len(row))) for row in noted]
-    return flat.derive(values=np.stack(rows), quantity=Quantity.SIGNED)
+    if plan.options.get("signed"):
+        return None
+    also = replace(plan, options={**plan.options, "signed": True})
+    said = (flat.tokens.ids or ())[len(prompt.tokens) :]
+    how: tuple[Any, ...] = (False, None, memory_budget, None, prompt.add_special_tokens)
+    found = explained_generation(loaded, also, prompt.placed.text, len(said), said, *how)
+    return flat.derive(values=found.values, quantity=Quantity.SIGNED, provenance=found.provenance)
 
 
 def _told(loaded: LoadedModel, placed: Placed, asked: Question, tokens: Tokens) -> dict[str, Any]:

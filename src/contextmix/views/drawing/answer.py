@@ -71,14 +71,14 @@ def reported(found: Answer) -> Report:
         >>> texts = ["Tom had a big dog.", "Lily had a red ball."]
         >>> found = cm.load("demo-decoder").explain_answer("Lily wanted to play with her", texts, max_new_tokens=3)
         >>> [(one.text, one.number) for one in reported(found).answer]
-        [(' ', None), ('ball.', 0)]
+        [('ball.', 0)]
     """
     whole = found.by(units="whole")
     values = np.concatenate([found.values, whole.values])
     cited = found.citations()
     notes = {unit: marks for unit, marks in enumerate(cited.of_units)}
     return Report(
-        answer=tuple(_pieces(found.text, found.units, notes)),
+        answer=tuple(_without_space(list(_pieces(found.text, found.units, notes)))),
         documents=tuple(_documents(found)),
         question="" if found.question is None else readable(found.prompt[slice(*found.question)]),
         notes=cited.notes,
@@ -120,6 +120,11 @@ def _pieces(
         last = one.stop
     if last < len(text):
         yield Piece(_spaced(text[last:]))
+
+
+def _without_space(pieces: list[Piece]) -> list[Piece]:
+    """Pieces of an answer without the space that joined it to the prompt."""
+    return pieces[1:] if pieces[0].number is None and pieces[0].text.isspace() else pieces
 
 
 def _documents(found: Answer) -> Iterator[tuple[str, tuple[Piece, ...]]]:

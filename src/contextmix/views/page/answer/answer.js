@@ -7,7 +7,7 @@ const whole = document.getElementById("whole");
 const last = data.scores.length - 1;
 let kept = null; // what was clicked: ["unit", 3] or ["source", 5]
 
-const percent = (share) => (share > 0 && share < 0.005 ? "<1 %" : `${Math.round(share * 100)} %`);
+const percent = (share) => (share > 0 && share < 0.005 ? "<1%" : `${Math.round(share * 100)}%`);
 
 function paint(element, score) {
   for (const name of [...element.classList]) if (/^[pn]\d+$/.test(name)) element.classList.remove(name);
@@ -24,7 +24,7 @@ function row(label, share, kind, source) {
     return line.appendChild(cell);
   });
   number.textContent = percent(share);
-  bar.appendChild(document.createElement("div")).style.width = `${Math.max(share * 100, 0.5)}%`;
+  bar.appendChild(document.createElement("div")).dataset.share = share;
   name.dir = "auto";
   if (source === undefined) name.textContent = label;
   else {
@@ -38,6 +38,9 @@ function row(label, share, kind, source) {
 function fill(title, rows) {
   panel.querySelector("h3").textContent = title;
   panel.querySelector("tbody").replaceChildren(...rows);
+  const bars = [...panel.querySelectorAll("[data-share]")];
+  const largest = Math.max(...bars.map((bar) => Number(bar.dataset.share)), Number.MIN_VALUE);
+  for (const bar of bars) bar.style.width = `${Math.max((bar.dataset.share / largest) * 100, 1)}%`;
 }
 
 const short = (element) => {
