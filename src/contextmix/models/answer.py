@@ -89,7 +89,7 @@ def _flat(found: TokenMap, tokens: Tokens) -> TokenMap:
 
 
 def _signed(loaded: LoadedModel, plan: Plan, prompt: Prompt, flat: TokenMap, memory_budget: int) -> TokenMap | None:
-    """What each token did with its sign, by a method that leaves signs out unless it is asked for them: one more run."""
+    """What each token did with its sign, by a method that leaves signs out unless it is asked: one more run."""
     if not isinstance(plan.method, ModelMethod) or "signed" not in options_of(plan.method.attribute):
         return None
     if plan.options.get("signed"):
