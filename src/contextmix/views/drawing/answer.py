@@ -48,6 +48,7 @@ class Report:
         elsewhere: (unit + 1, 3), as `ELSEWHERE` names them.
         signed: Whether sources may speak against a unit.
         units: Label of each row, the last ``the whole answer``.
+        chances: For each row how probable its tokens were, and how far they depend on the texts, in words.
         told: Sentences: what was measured, what is cited, who wrote the answer.
     """
 
@@ -60,6 +61,7 @@ class Report:
     elsewhere: Array
     signed: bool
     units: tuple[str, ...]
+    chances: tuple[str, ...]
     told: tuple[str, ...]
 
 
@@ -87,6 +89,7 @@ def reported(found: Answer) -> Report:
         elsewhere=np.concatenate([found.shares_elsewhere, whole.shares_elsewhere]),
         signed=found.token_map.quantity is Quantity.SIGNED or bool(values.min() < 0),
         units=(*(_line(one.text) for one in found.units), "the whole answer"),
+        chances=(*_chances(found), *_chances(whole)),
         told=tuple(map(printable, _told(found))),
     )
 
@@ -120,6 +123,17 @@ def _pieces(
         last = one.stop
     if last < len(text):
         yield Piece(_spaced(text[last:]))
+
+
+def _chances(found: Answer) -> Iterator[str]:
+    """For each unit what its least probable token and its most dependent one are."""
+    table = found.tokens()
+    for unit in found.units:
+        own = table[(table["start"] < unit.stop) & (table["stop"] > unit.start)]
+        told = f"Probability of its tokens: from {own['probability'].min():.0%}."
+        if "dependence" in own:
+            told += f" Without the texts the model would say it otherwise by up to {own['dependence'].max():.2f} nats."
+        yield told
 
 
 def _without_space(pieces: list[Piece]) -> list[Piece]:
@@ -170,5 +184,7 @@ def _told(found: Answer) -> Iterator[str]:
         yield f"The model wrote the answer; it ended by {note['stopped']}."
     elif note:
         yield "The answer was given, not written by the model here."
+    if found.token_map.quantity is Quantity.SIGNED:
+        yield "Red sources speak for a part of the answer, blue ones against it; shares are of what speaks for it."
     if found.cut:
         yield f"{len(found.cut)} sources did not fit into the prompt, from “{_line(found.cut[0].text)[:60]}” on."

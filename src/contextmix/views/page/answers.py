@@ -52,6 +52,7 @@ def page(found: Answer) -> str:
     script, sheet = _read("answer.js"), _read("answer.css") + _colours(drawn.signed)
     numbers = {
         "names": ELSEWHERE,
+        "chances": drawn.chances,
         "scores": drawn.scores.round(4).tolist(),
         "shares": drawn.shares.round(5).tolist(),
         "elsewhere": drawn.elsewhere.round(5).tolist(),

@@ -35,7 +35,8 @@ function row(label, share, kind, source) {
   return line;
 }
 
-function fill(title, rows) {
+function fill(title, rows, told) {
+  panel.querySelector("p").textContent = told;
   panel.querySelector("h3").textContent = title;
   panel.querySelector("tbody").replaceChildren(...rows);
   const bars = [...panel.querySelectorAll("[data-share]")];
@@ -56,7 +57,7 @@ function showUnit(number) {
   const others = order.slice(5).reduce((sum, place) => sum + shares[place], 0);
   if (others > 0) top.push(row(`${order.length - 5} other sources`, others, "else"));
   const rest = data.elsewhere[number].map((share, place) => row(data.names[place], share, "else"));
-  fill(number === last ? "What made the whole answer" : `What made “${short(units[number])}”`, [...top, ...rest]);
+  fill(number === last ? "What made the whole answer" : `What made “${short(units[number])}”`, [...top, ...rest], data.chances[number]);
   sources.forEach((element, place) => paint(element, data.scores[number][place]));
   units.forEach((element) => paint(element, 0));
 }
@@ -71,6 +72,7 @@ function showSource(number) {
   fill(
     `What “${short(sources[number])}” did`,
     order.slice(0, 8).map((place) => row(`of “${short(units[place])}”`, shares[place])),
+    "",
   );
 }
 
@@ -118,4 +120,5 @@ listen("source", sources);
 whole.addEventListener("click", () => keep(null));
 document.addEventListener("keydown", (event) => event.key === "Escape" && keep(null));
 for (const element of document.querySelectorAll(".hint")) element.hidden = false;
+panel.classList.add("live");
 show(null);
