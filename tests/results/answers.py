@@ -50,7 +50,10 @@ def tokens() -> Tokens:
 
 def answer(values: Any = ROWS, quantity: str = "gradient", **changes: Any) -> Answer:
     labels = tokens()
-    notes = {"generation": {"probabilities": [0.5, 0.25, 0.75, 1.0, 0.125]}, "answer": {"by": "the model"}}
+    notes = {
+        "generation": {"probabilities": [0.5, 0.25, 0.75, 1.0, 0.125]},
+        "answer": {"by": "the model", "stopped": "its end token"},
+    }
     made = Provenance("example", model="demo", notes=notes)
     one = TokenMap(
         np.array(values),

@@ -22,11 +22,20 @@ from contextmix.results.files import PAGES
 if TYPE_CHECKING:
     from contextmix import Answer
 
+FilesArgument = Annotated[
+    list[Path] | None, typer.Argument(metavar="[FILES]...", help="More files of the context.", show_default=False)
+]
 ContextOption = Annotated[
     list[Path] | None,
     typer.Option(
-        "--context", help="A file that the answer may draw from; repeatable. Left out, the question is the source."
+        "--context",
+        help="Files that the answer may draw from, one or more. [default: the question is its own source]",
+        show_default=False,
     ),
+]
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option("--html", help="Also write a page whose two sides light each other up.", show_default=False),
 ]
 QuestionOption = Annotated[
     str | None,
@@ -47,10 +56,11 @@ class AnswerFlags(Precision, AnswerOptions, total=False):
 
 @command
 def answer(
+    files: FilesArgument = None,
     context: ContextOption = None,
     question: QuestionOption = None,
     json_file: given.JsonOption = None,
-    html_file: given.HtmlOption = None,
+    html_file: HtmlOption = None,
     force: given.ForceOption = False,
     **flags: Unpack[AnswerFlags],
 ) -> None:
@@ -60,14 +70,15 @@ def answer(
     given.refuse_output(html_file, force, PAGES, "--html")
     options = dict(asked["options"] or {})
     given.selected(asked["method"], options)
-    texts = None if not context else [_read(path) for path in context]
+    paths = [*(context or []), *(files or [])]
+    texts = [_read(path) for path in paths] or None
     text = given.read_text(question, None)
     how = {name: asked[name] for name in AnswerOptions.__annotations__ if name in asked}
     how |= {name: asked[name] for name in ("answer", "sources", "units", "method")}
     traced = given.load_model(asked)
     with Console(stderr=True).status("Asking the model, and what made its answer …"):
         found = traced.explain_answer(text, texts, **how, **options)
-    found = _named(found, [path.name for path in context or []])
+    found = _named(found, [path.name for path in paths])
     found.show()
     for path in (json_file, html_file):
         if path is not None:

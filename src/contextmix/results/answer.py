@@ -18,6 +18,7 @@ from contextmix.results.citations import LEAST, MOST, THRESHOLD, Citations, Supp
 from contextmix.results.files import PAGES
 from contextmix.results.grouping import ELSEWHERE as ELSEWHERE
 from contextmix.results.grouping import Numbers, positive_shares, source_columns, table_lines, unit_position, unit_rows
+from contextmix.results.labels import encodable
 from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.ordinals import ordinal
@@ -67,6 +68,9 @@ class Answer:
     def __post_init__(self) -> None:
         if self.token_map.dims != ("query", "key") or self.token_map.tokens.text is None:
             raise BadInput("An answer is made of a map over query and key, whose tokens know their text.")
+        said = self.provenance.notes.get("generation", {}).get("probabilities", [])
+        if len(said) != len(self.token_map.query_tokens) or len(self.dependence or said) != len(said):
+            raise BadInput("An answer has a probability for each of its tokens, and as many dependences or none.")
         for name in ("sources_by", "units_by"):
             object.__setattr__(self, name, plain_cut(getattr(self, name)))
         _ = self.sources, self.units  # what cannot be cut is refused here, not when it is first looked at
@@ -207,7 +211,7 @@ class Answer:
 
     def tokens(self) -> pd.DataFrame:
         """The tokens of the answer: their places in it, probabilities, and how far they depend on the passages."""
-        found: dict[str, Any] = {"token": list(self.token_map.query_tokens.pieces)}
+        found: dict[str, Any] = {"token": list(map(encodable, self.token_map.query_tokens.pieces))}
         for place, name in enumerate(("start", "stop")):
             found[name] = pd.array([None if span is None else span[place] for span in self._spoken], dtype="Int64")
         found["probability"] = list(self.probabilities)
@@ -249,7 +253,7 @@ class Answer:
         """Show the answer with its footnotes and its sources: in a notebook as HTML, else as text."""
 
     @attached
-    def _save_page(self, path: str | Path, overwrite: bool) -> None:
+    def _save_page(self, path: str | Path, overwrite: bool = False) -> None:
         """Write a page to look at."""
 
     @attached

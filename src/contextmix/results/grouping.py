@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contextmix.errors import AmbiguousToken, BadInput, UnknownToken
+from contextmix.results.labels import encodable
 from contextmix.tokens.belonging import owners
 from contextmix.tokens.sections import Section, Span
 
@@ -121,11 +122,11 @@ def table_lines(
             one = sources[column] if own else Section(f"[{ELSEWHERE[column - len(sources)]}]", -1, -1, -1)
             yield {
                 "unit": row,
-                "unit_text": unit.text,
+                "unit_text": encodable(unit.text),
                 "unit_start": unit.start,
                 "unit_stop": unit.stop,
                 "source": column if own else -1,
-                "source_text": one.text,
+                "source_text": encodable(one.text),
                 "document": one.document,
                 "source_start": one.start,
                 "source_stop": one.stop,

@@ -181,7 +181,7 @@ def _told(found: Answer) -> Iterator[str]:
     )
     note = made.notes.get("answer", {})
     if note.get("by") == "the model":
-        yield f"The model wrote the answer; it ended by {note['stopped']}."
+        yield f"The model wrote the answer; it ended by {note.get('stopped', 'its own rules')}."
     elif note:
         yield "The answer was given, not written by the model here."
     if found.token_map.quantity is Quantity.SIGNED:

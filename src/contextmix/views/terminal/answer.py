@@ -50,8 +50,10 @@ def _said(drawn: Report) -> Text:
 
 def _notes(found: Answer, drawn: Report, width: int) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
-    for column in ({"no_wrap": True}, {"justify": "right", "no_wrap": True}, {"no_wrap": True}, {}):
-        table.add_column(**column)  # type: ignore[arg-type]
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column(no_wrap=True)
+    table.add_column()
     several = len(drawn.documents) > 1
     for mark, source in list(enumerate(drawn.notes, 1))[:NOTES]:
         share = float(drawn.shares[-1, source])
