@@ -230,6 +230,14 @@ def test_a_context_that_does_not_fit_names_what_would_be_cut():
     assert len(given.cut) > 0
 
 
+def test_the_last_token_of_an_answer_need_not_be_read():
+    ids = chatting("chatml").explain_answer("Who?", LONG, "Tom.", method="attention").token_map.tokens.ids
+    fits = chatting("chatml", limit=len(ids) - 1)
+    assert fits.explain_answer("Who?", LONG, "Tom.", method="attention").cut == ()
+    with pytest.raises(SourcesDoNotFit, match="The first 5 of 6 sources fit"):
+        chatting("chatml", limit=len(ids) - 2).explain_answer("Who?", LONG, "Tom.", method="attention")
+
+
 def test_what_does_not_fit_at_all_is_refused():
     model = chatting("chatml", limit=90)
     with pytest.raises(SourcesDoNotFit, match="Not even one source fits"):

@@ -99,7 +99,10 @@ def test_the_answer_with_footnotes():
     assert answer().cite() == "Lily.[1] Yes.[2]\n\n[1] Lily had a ball. (text 2)\n[2] Tom had a dog. (text 1)"
     assert answer().cite(least=0.5) == "Lily. Yes.[1]\n\n[1] Tom had a dog. (text 1)"
     assert answer().by("document", "whole").cite(threshold=0.1, most=2).startswith("Lily. Yes.[1][2]\n\n[1] Tom had")
-    assert answer(np.zeros((5, 14))).cite() == "Lily. Yes."
+    assert answer(np.zeros((5, 14))).cite(least=0) == "Lily. Yes."
+    for wrong in ({"threshold": 0}, {"threshold": 1.5}, {"least": -1}, {"most": 0}):
+        with pytest.raises(BadOption, match="a source is cited if"):
+            answer().cite(**wrong)
 
 
 def test_tables():

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tests.tracing.tiny import byte_pairs
+from tokenizers import processors
 
 TEMPLATES = {
     # Qwen: texts stay as they are.
@@ -44,6 +45,10 @@ def chatty(template: str | None = None, limit: int = 10**9) -> Any:
     """A byte-level tokenizer that writes every text, with a start token and a template for chats."""
     tokenizer = byte_pairs()
     tokenizer.add_special_tokens({"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"})
+    whole = tokenizer.backend_tokenizer
+    start = [("<s>", tokenizer.bos_token_id)]
+    begins = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=start)
+    whole.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=True), begins])
     tokenizer.chat_template = TEMPLATES.get(template or "", template)
     tokenizer.model_max_length = limit
     return tokenizer
