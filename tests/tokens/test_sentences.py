@@ -1,5 +1,7 @@
 """The rule for sentences, by examples that people would cut in the same way."""
 
+import time
+
 import pytest
 
 from contextmix.tokens.sections import cut_text
@@ -43,6 +45,15 @@ def test_line_breaks_end_a_sentence_unless_the_next_line_goes_on_small():
         "2) Eat it.",
         "- Wash up",
     ]
+
+
+@pytest.mark.parametrize("text", ["e.g. ", "a. ", ". ", "x ", "\n", "“!” ", "1. "])
+def test_long_texts_of_nothing_else_take_no_long_time(text):
+    long = text * (200_000 // len(text))
+    started = time.perf_counter()
+    sections = cut_text(long, "sentence")
+    assert time.perf_counter() - started < 10  # one that looks back to the start each time takes minutes
+    assert "".join("".join(one.text for one in sections).split()) == "".join(long.split())
 
 
 def test_a_text_of_marks_alone_is_one_sentence():

@@ -17,7 +17,15 @@ from contextmix.results.attached import attached
 from contextmix.results.citations import LEAST, MOST, THRESHOLD, Citations, Support, cited, footnoted, strongest
 from contextmix.results.files import PAGES
 from contextmix.results.grouping import ELSEWHERE as ELSEWHERE
-from contextmix.results.grouping import Numbers, positive_shares, source_columns, table_lines, unit_position, unit_rows
+from contextmix.results.grouping import (
+    Numbers,
+    positive_shares,
+    source_columns,
+    summed,
+    table_lines,
+    unit_position,
+    unit_rows,
+)
 from contextmix.results.labels import encodable
 from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.token_map import TokenMap
@@ -296,5 +304,4 @@ class Answer:
         whole = [one.place((0, one.length)) for one in self.passages if one.offset is not None]
         count = len(tokens) - len(token_map.query_tokens)
         columns = source_columns(tokens.spans or (), count, tokens.text, places, whole, self.question)
-        found: Numbers = rows @ token_map.values.astype(float) @ columns
-        return found
+        return summed(rows @ token_map.values.astype(float), columns, len(places) + len(ELSEWHERE))

@@ -51,8 +51,8 @@ def source_columns(
     sources: Sequence[Span],
     passages: Sequence[Span],
     question: Span | None,
-) -> Numbers:
-    """(token, source + 3): 1 where the token is part of the source, or of one of `ELSEWHERE`, last.
+) -> NDArray[np.int_]:
+    """(token,): the source that each token is part of; behind the sources one of `ELSEWHERE`.
 
     Args:
         spans: Where all tokens stand in prompt and answer.
@@ -62,17 +62,24 @@ def source_columns(
         passages: Places of the texts that they were cut from, in order.
         question: Place of the question.
     """
-    found = np.zeros((len(spans), len(sources) + len(ELSEWHERE)))
     own = owners(spans[:prompt], sources, text, passages)
     asked = owners(spans[:prompt], [] if question is None else [question], text)
-    for place in range(len(spans)):
-        if place >= prompt:
-            column: int | None = len(sources) + 2
-        else:
-            column = own[place]
-            column = len(sources) + (asked[place] is None) if column is None else column
-        found[place, column] = 1
-    return found
+    elsewhere = [len(sources) + (one is None) for one in asked]
+    columns = [rest if one is None else one for one, rest in zip(own, elsewhere, strict=True)]
+    return np.array([*columns, *[len(sources) + 2] * (len(spans) - prompt)])
+
+
+def summed(values: NDArray[Any], columns: NDArray[np.int_], count: int) -> Numbers:
+    """(unit, token) → (unit, column): the numbers of each column's tokens added up, in float64.
+
+    Args:
+        values: (unit, token).
+        columns: (token,), from `source_columns`.
+        count: How many columns there are.
+    """
+    found = np.zeros((count, len(values)))
+    np.add.at(found, columns, values.T.astype(np.float64))
+    return found.T
 
 
 def positive_shares(table: Numbers) -> Numbers:

@@ -25,7 +25,9 @@ _END = re.compile(
     f"|(?P<other>[。！？｡।॥؟۔።។။։]+)(?P<shut>[{_CLOSERS}]*)"
     "|(?P<line>\r\n|[\n\r\v\f\x85\u2028\u2029])"
 )
-_NEXT = re.compile(r"[\s\W_]*(\w)", re.UNICODE)
+_FAR = 40
+"""Characters that are looked at around a full stop: more would take long where a text has nothing else."""
+_NEXT = re.compile(rf"[\s\W_]{{0,{_FAR}}}(\w)")
 _LAST_WORD = re.compile(r"(?:^|[\s(\[{\"'“‘«—–/-])([^\s(\[{\"'“‘«—–/-]+)$")
 _INITIALS = re.compile(r"[^\W\d_](?:\.[^\W\d_])*")
 _NUMBER_ALONE = re.compile(r"\s*[(\[]?(?:\d{1,3}|[ivx]{1,4}|[a-z])\s*", re.IGNORECASE)
@@ -52,10 +54,10 @@ def sentence_ends(text: str) -> list[int]:
         [14, 30, 34]
     """
     cased = any(letter.isupper() for letter in text)
+    last = len(text.rstrip())
     ends: list[int] = []
     for end in _ends(text, cased):
-        start = ends[-1] if ends else 0
-        if text[start:end].strip() and text[end:].strip():
+        if end < last and text[ends[-1] if ends else 0 : end].strip():
             ends.append(end)
     return ends
 
@@ -72,7 +74,9 @@ def _ends(text: str, cased: bool) -> Iterator[int]:
         elif "!" in found["western"] or "?" in found["western"]:
             ends = not (small and found["closers"])
         else:
-            ends = not small and not _goes_on(text[start : found.start()], found["western"], following)
+            ends = not small and not _goes_on(
+                text[max(start, found.start() - 2 * _FAR) : found.start()], found["western"], following
+            )
         if ends:
             yield found.end()
             start = found.end()
@@ -82,7 +86,7 @@ def _goes_on(before: str, sign: str, following: re.Match[str] | None) -> bool:
     """Whether a full stop belongs to what stands before it."""
     if sign != "." or following is None:
         return False
-    if _NUMBER_ALONE.fullmatch(before):
+    if len(before) <= _FAR and _NUMBER_ALONE.fullmatch(before):
         return True
     last = _LAST_WORD.search(before)
     word = "" if last is None else last[1]
