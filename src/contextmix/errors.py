@@ -174,20 +174,6 @@ class TooLong(ContextMixError):
 class SourcesDoNotFit(ContextMixError):
     """A context that is longer than what the model reads before its answer."""
 
-    def __init__(self, counts: tuple[int, int, int], sources: Sequence[str], kept: int, *, can_cut: bool) -> None:
-        prompt, answer, limit = counts
-        lost = [f"{number} {text!r:.40}" for number, text in enumerate(sources)][kept:]
-        listed = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
-        told = f"The prompt has {prompt} tokens, the answer up to {answer}, and the model reads at most {limit}."
-        if kept:
-            way = f"The first {kept} of {len(sources)} sources fit; these would be cut: {listed}. Say truncate=True "
-            way += "(--truncate in a terminal) to leave them out, or give a shorter context or answer."
-        elif can_cut:
-            way = "Not even one source fits beside the question and the answer. Shorten one of them."
-        else:
-            way = "A prompt or a chat that is given whole is not cut. Shorten it, or the answer (max_new_tokens)."
-        super().__init__(f"{told} {way}")
-
 
 # Models --------------------------------------------------------------------------------------------------------------
 

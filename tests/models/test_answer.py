@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.methods.speakers import speaker
+from tests.models.two_stacks.models import build as two_stacks
 from tests.tokens.texts import visible_texts
 from tests.tracing.inputs.chatting import TEMPLATES, chatty
 from tests.tracing.tiny import build, one_thread
@@ -290,5 +291,7 @@ def test_a_model_that_ends_at_once_says_nothing():
 def test_other_models_are_refused():
     with pytest.raises(UnsupportedModel, match="does not go on with a text"):
         cm.load("demo").explain_answer("Who?", ["Tom."])
+    with pytest.raises(UnsupportedModel, match="BartForConditionalGeneration is an encoder–decoder"):
+        cm.load(two_stacks("bart").float(), chatty()).explain_answer("Who?", ["Tom."])
     with pytest.raises(BadInput, match="without a tokenizer"):
         cm.load(speaker("llama")).explain_answer("Who?", ["Tom."])

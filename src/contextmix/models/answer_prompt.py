@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from contextmix.errors import SourcesDoNotFit
 from contextmix.models.loaded_model import LoadedModel
@@ -86,8 +86,28 @@ def fitting(loaded: LoadedModel, placer: Placer, asked: Question) -> Prompt:
     if best is not None and asked.options["truncate"]:
         return best
     limit = loaded.limit or 0
-    counts = len(whole.tokens), limit - room - len(whole.tokens) + 1, limit
-    raise SourcesDoNotFit(counts, [one.text for one in sections], kept, can_cut=asked.can_be_cut)
+    told = f"{len(whole.tokens)} tokens, the answer up to {limit - room - len(whole.tokens) + 1}"
+    _refuse(f"The prompt has {told}, and the model reads at most {limit}.", sections, kept, asked)
+
+
+def _refuse(told: str, sections: Sequence[Section], kept: int, asked: Question) -> NoReturn:
+    """A context that does not fit: which of its sources would have to go."""
+    if kept:
+        lost = [f"{number} {one.text!r:.40}" for number, one in enumerate(sections)][kept:]
+        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+        raise SourcesDoNotFit(
+            f"{told} The first {kept} of {len(sections)} sources fit; these would be cut: {', '.join(lost[:5])}{more}. "
+            "Say truncate=True (--truncate in a terminal) to leave them out, or give a shorter context or answer."
+        )
+    if asked.can_be_cut:
+        raise SourcesDoNotFit(
+            f"{told} Not even one source fits beside the question and the answer. Shorten one of them; the answer with "
+            "max_new_tokens, if the model writes it."
+        )
+    raise SourcesDoNotFit(
+        f"{told} A prompt, a chat or a question that is given whole is not cut. Shorten it, or the answer: with "
+        "max_new_tokens, if the model writes it."
+    )
 
 
 def read(loaded: LoadedModel, placed: Placed, asked: Question) -> Prompt:
