@@ -83,11 +83,11 @@ def fitting(loaded: LoadedModel, placer: Placer, asked: Question) -> Prompt:
             best, kept = shorter, middle
         else:
             lost = middle
-    if best is not None and asked.options["truncate"]:
-        return best
-    limit = loaded.limit or 0
-    told = f"{len(whole.tokens)} tokens, the answer up to {limit - room - len(whole.tokens) + 1}"
-    _refuse(f"The prompt has {told}, and the model reads at most {limit}.", sections, kept, asked)
+    if best is None or not asked.options["truncate"]:
+        limit = loaded.limit or 0
+        told = f"{len(whole.tokens)} tokens, the answer up to {limit - room - len(whole.tokens) + 1}"
+        _refuse(f"The prompt has {told}, and the model reads at most {limit}.", sections, kept, asked)
+    return best
 
 
 def _refuse(told: str, sections: Sequence[Section], kept: int, asked: Question) -> NoReturn:
