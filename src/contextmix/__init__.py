@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
     from contextmix.models.traced_model import TracedModel
     from contextmix.models.verbs import aggregate, compare, load, measure, mixing_ratio
+    from contextmix.results.answer import Answer
     from contextmix.results.comparison import Comparison
     from contextmix.results.exploration import Exploration
     from contextmix.results.provenance import Provenance, Quantity
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Anatomy",
+    "Answer",
     "BlockAnatomy",
     "CheckReport",
     "Comparison",
@@ -75,6 +77,7 @@ _HOMES = (
     "models.traced_model",
     "models.traced_encoder_decoder",
     "traces.encoder_decoder",
+    "results.answer",
     "results.comparison",
     "results.exploration",
     "traces.trace",
@@ -95,6 +98,9 @@ _APART = {  # these load pyarrow too
 # Results know no view. This table is where the two meet; a view is loaded when it is first used.
 attach(
     {
+        "Answer.show": "contextmix.views.show:show_answer",
+        "Answer._save_page": "contextmix.views.page.answers:save",
+        "Answer._repr_html_": "contextmix.views.page.answers:still",
         "TokenMap.show": "contextmix.views.show:show_map",
         "TokenMap.plot": "contextmix.views.figures.maps:plot",
         "TokenMap.overlay": "contextmix.views.figures.overlay:overlay",

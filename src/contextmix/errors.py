@@ -232,6 +232,10 @@ class TooLong(ContextMixError):
         )
 
 
+class SourcesDoNotFit(ContextMixError):
+    """A context that is longer than what the model reads before its answer."""
+
+
 # Models --------------------------------------------------------------------------------------------------------------
 
 

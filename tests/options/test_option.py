@@ -8,7 +8,7 @@ from typer.main import get_command
 
 import contextmix as cm
 from contextmix.cli.app import app, flag_of
-from contextmix.options import catalogue, sets
+from contextmix.options import answering, catalogue, sets
 from contextmix.options.option import declared, described, filled, parted
 from contextmix.options.sets import Contrasting, EvaluateOptions, ExploreOptions, ReproduceOptions, RunOptions
 from contextmix.serve.documents import Asked
@@ -25,6 +25,7 @@ NAMED = [
     cm.TracedModel.trace,
     cm.TracedModel.explain,
     cm.TracedModel.explain_generation,
+    cm.TracedModel.explain_answer,
     cm.TracedModel.compare,
     cm.TracedEncoderDecoder.trace,
     cm.TracedEncoderDecoder.explain,
@@ -73,7 +74,11 @@ def test_every_declared_option_is_taken_by_a_verb():
     taken = [id(one.option) for kind in vars(sets).values() if isinstance(kind, type) for one in _of(kind)]
     functions = [inspect.unwrap(one) for one in [*NAMED, cm.load]]
     taken += [id(one.option) for function in functions for one in declared(function).values()]
-    known = {name: one.__metadata__[0] for name, one in vars(catalogue).items() if hasattr(one, "__metadata__")}
+    known = {
+        name: one.__metadata__[0]
+        for name, one in {**vars(catalogue), **vars(answering)}.items()
+        if hasattr(one, "__metadata__")
+    }
     cli = {"MethodName", "OwnOptions", "Words"}  # flags of explain and generate
     assert [name for name, option in known.items() if id(option) not in taken and name not in cli] == []
 

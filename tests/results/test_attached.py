@@ -12,7 +12,7 @@ from contextmix.results import attached
 
 HOMES = attached._HOMES
 CLASSES = {"TokenMap": cm.TokenMap, "Comparison": cm.Comparison, "Exploration": cm.Exploration}
-CLASSES |= {"CheckReport": cm.CheckReport}
+CLASSES |= {"CheckReport": cm.CheckReport, "Answer": cm.Answer}
 
 
 def declared() -> set[str]:

@@ -1,7 +1,7 @@
 """TracedModel: a Hugging Face model that can be asked which tokens made what.
 
 Here are the verbs. How a model is run is in `contextmix.models.loaded_model`, how runs become results in
-`contextmix.models.one_stack`.
+`contextmix.models.one_stack`. The verb for answers is in `contextmix.models.answering_model`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 from typing_extensions import Unpack
 
 from contextmix.maths.shapes import cut
+from contextmix.models.answering_model import AnsweringModel
 from contextmix.models.check import CheckReport, checked
 from contextmix.models.explain import explained, refuse_axes, refuse_scores
 from contextmix.models.generate import explained_generation
-from contextmix.models.loaded_model import LoadedModel
 from contextmix.models.one_stack import OneStack
 from contextmix.options.catalogue import (
     AddSpecialTokens,
@@ -46,7 +46,7 @@ from contextmix.tracing.inputs.sources import Source, is_many
 from contextmix.tracing.recording.modes import undisturbed
 
 
-class TracedModel(LoadedModel):
+class TracedModel(AnsweringModel):
     """A model that records, per layer, what its tokens mix; made by `contextmix.load`.
 
     Args:

@@ -2,6 +2,7 @@
 
 from typing_extensions import TypedDict
 
+from contextmix.options.answering import AnswerLength, Dependence, LeaveOut, Template
 from contextmix.options.catalogue import (
     Address,
     AddSpecialTokens,
@@ -217,3 +218,14 @@ class ExploreWrittenOptions(ExploreOptions, total=False):
     output: Output
     max_new_tokens: MaxWritten
     generation: Generation
+
+
+class AnswerOptions(Encoding, total=False):
+    """What `TracedModel.explain_answer` takes beside what it names and the options of the method."""
+
+    max_new_tokens: AnswerLength
+    generation: Generation
+    template: Template
+    truncate: LeaveOut
+    dependence: Dependence
+    memory_budget: Memory

@@ -72,11 +72,11 @@ def labelled(
     for axis, length in zip(dims, array.shape, strict=True):
         coordinates[axis] = (axis, np.array(names["layer"] if axis == "layer" else range(length)))
         if axis in _TEXTS:
-            coordinates[_TEXTS[axis]] = (axis, np.array(list(map(_encodable, names[axis])), dtype=object))
+            coordinates[_TEXTS[axis]] = (axis, np.array(list(map(encodable, names[axis])), dtype=object))
     for axis, position in selected.items():
         coordinates[axis] = position
         if axis in _TEXTS:
-            coordinates[_TEXTS[axis]] = _encodable(names[axis][position])
+            coordinates[_TEXTS[axis]] = encodable(names[axis][position])
     return xr.DataArray(array, coordinates, dims, name=str(quantity), attrs=_attributes(quantity, provenance))
 
 
@@ -127,7 +127,7 @@ def divided_by_sum(values: Array, axis: int) -> tuple[Array, int]:
 _TEXTS = {"query": "query_token", "key": "key_token", "target": "target_name"}
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """Lone surrogates as escapes: pandas stores texts as UTF-8, which has no bytes for them."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from contextmix.results.answer import Answer
 from contextmix.results.exploration import Exploration
 from contextmix.results.token_map import TokenMap
-from contextmix.views.page import fragment, pages
+from contextmix.views.page import answers, fragment, pages
+from contextmix.views.terminal import answer as text
 from contextmix.views.terminal import exploration as rows
 from contextmix.views.terminal import maps
 
@@ -19,3 +21,8 @@ def show_map(token_map: TokenMap, query: int | str | None = None, over: Any = No
 def show_exploration(exploration: Exploration) -> None:
     """See `Exploration.show`."""
     (pages if fragment.is_running() else rows).show(exploration)
+
+
+def show_answer(found: Answer) -> None:
+    """See `Answer.show`."""
+    (answers if fragment.is_running() else text).show(found)

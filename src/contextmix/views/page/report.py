@@ -71,7 +71,7 @@ def report(sections: Sequence[Section], title: str = "") -> str:
         .get_template("report.html.j2")
         .render(
             title=f"{name[:TITLE]} · contextmix",
-            policy=_policy(script, looks.sheet),
+            policy=policy(script, looks.sheet),
             style=Markup(looks.sheet),
             script=Markup(script),
             sections=shown,
@@ -118,7 +118,8 @@ class _Looks:
         return f'class="{self._names[style]}"'
 
 
-def _policy(script: str, sheet: str) -> str:
+def policy(script: str, sheet: str) -> str:
+    """The content security policy of a page with one script and one style sheet, and images as data."""
     allowed = {
         "default-src": "'none'",
         "script-src": _hash(script),

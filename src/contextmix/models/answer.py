@@ -1,0 +1,126 @@
+"""An answer explained by the sources of its prompt: placed, read, said, and cut into units and sources."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import replace
+from typing import Any
+
+from contextmix.errors import BadInput, UnsupportedModel
+from contextmix.models.answer_prompt import Prompt, Question, fitting, tokens_of
+from contextmix.models.generate import explained_generation, refuse_other_models
+from contextmix.models.loaded_model import LoadedModel
+from contextmix.plugins.contracts import ModelMethod, options_of
+from contextmix.plugins.plan import Plan
+from contextmix.results.answer import Answer
+from contextmix.results.provenance import Quantity
+from contextmix.results.token_map import TokenMap
+from contextmix.tokens.pieces import Tokens
+from contextmix.tokens.sections import plain_cut
+from contextmix.tracing.inputs.placing import Placed, Placer
+from contextmix.tracing.inputs.replies import with_reply
+from contextmix.tracing.runs.dependence import dependence
+
+
+def explained_answer(loaded: LoadedModel, plan: Plan, asked: Question) -> Answer:
+    """An answer and its sources; see `TracedModel.explain_answer`."""
+    options = asked.options
+    _refuse(loaded, asked)
+    placer = Placer(loaded.model, loaded.tokenizer, options["template"])
+    prompt = fitting(loaded, placer, asked)
+    placed = prompt.placed
+    given = None if asked.answer is None else _given(placer, placed, asked.answer)
+    how: tuple[Any, ...] = (False, None, options["memory_budget"], options["generation"], prompt.add_special_tokens)
+    found = explained_generation(loaded, plan, placed.text, options["max_new_tokens"], given, *how)
+    tokens = with_reply(loaded.tokenizer, prompt.tokens, found.tokens, given, prompt.add_special_tokens)
+    flat = _flat(found, tokens)
+    return Answer(
+        token_map=flat.derive(provenance=flat.provenance.noting(answer=_told(loaded, placed, asked, tokens))),
+        begins=len(placed.text) + (0 if given is None else len(given) - len(asked.answer or "")),
+        passages=placed.passages,
+        question=placed.question,
+        sources_by=asked.sources,
+        units_by=asked.units,
+        rows="sum" if plan.of_model else "mean",
+        signed=_signed(loaded, plan, prompt, flat, options["memory_budget"]),
+        dependence=_dependence(loaded, prompt, tokens) if options["dependence"] else None,
+    )
+
+
+def _refuse(loaded: LoadedModel, asked: Question) -> None:
+    """What is wrong with a question, before any work."""
+    for by in (asked.sources, asked.units):
+        plain_cut(by)
+    if loaded.model.config.is_encoder_decoder:
+        raise UnsupportedModel(
+            f"{type(loaded.model).__name__} is an encoder–decoder: it reads in one part and writes in another, so no "
+            "prompt holds both. Ask explain_generation(source, output) which tokens made each that it wrote."
+        )
+    refuse_other_models(loaded.model)
+    if loaded.tokenizer is None:
+        raise BadInput(
+            "Sources are found in texts, and the model was loaded without a tokenizer. Pass one to contextmix.load."
+        )
+    if asked.answer is not None and not asked.answer.strip():
+        raise BadInput("The answer is empty (or only spaces), so it holds no token that could have a source.")
+
+
+def _given(placer: Placer, placed: Placed, answer: str) -> str:
+    """An answer as it follows the prompt. A template of ours ends in a word, so a space comes before another one."""
+    placer.refuse_altered(placed, answer)
+    wide = unicodedata.east_asian_width(answer[0]) in "WF"  # Chinese and Japanese write no spaces
+    apart = placed.is_chat or placed.template == "none" or placed.text[-1].isspace()
+    return answer if apart or wide or not answer[0].isalnum() else f" {answer}"
+
+
+def _flat(found: TokenMap, tokens: Tokens) -> TokenMap:
+    """The map over (query, key): the mean of layers and heads, where they were kept apart."""
+    axes = tuple(place for place, axis in enumerate(found.dims) if axis not in ("query", "key"))
+    joined = {found.dims[place]: "mean" for place in axes}
+    made = found.provenance.noting(joined=joined) if joined else found.provenance
+    start = len(found.tokens) - len(found.query_tokens)
+    return found.derive(
+        values=found.values.mean(axis=axes) if axes else found.values,
+        dims=("query", "key"),
+        tokens=tokens,
+        query_tokens=tokens.part(slice(start, None)),
+        provenance=made,
+    )
+
+
+def _signed(loaded: LoadedModel, plan: Plan, prompt: Prompt, flat: TokenMap, memory_budget: int) -> TokenMap | None:
+    """What each token did with its sign, by a method that leaves signs out unless it is asked: one more run."""
+    if not isinstance(plan.method, ModelMethod) or "signed" not in options_of(plan.method.attribute):
+        return None
+    if plan.options.get("signed"):
+        return None
+    also = replace(plan, options={**plan.options, "signed": True})
+    said = (flat.tokens.ids or ())[len(prompt.tokens) :]
+    how: tuple[Any, ...] = (False, None, memory_budget, None, prompt.add_special_tokens)
+    found = explained_generation(loaded, also, prompt.placed.text, len(said), said, *how)
+    return flat.derive(values=found.values, quantity=Quantity.SIGNED, provenance=found.provenance)
+
+
+def _told(loaded: LoadedModel, placed: Placed, asked: Question, tokens: Tokens) -> dict[str, Any]:
+    """Who wrote the answer, what ended it, and what placed the texts."""
+    if asked.answer is not None:
+        return {"by": "given", "template": placed.template}
+    assert tokens.ids is not None
+    ends = getattr(loaded.model.generation_config, "eos_token_id", None)
+    count = len(tokens) - sum(span is None or span[0] < len(placed.text) for span in tokens.spans or ())
+    full = count >= asked.options["max_new_tokens"]
+    at_end = tokens.ids[-1] in (ends if isinstance(ends, list) else [ends])
+    stopped = "its end token" if at_end else "max_new_tokens" if full else "another rule of its generation"
+    return {"by": "the model", "stopped": stopped, "template": placed.template}
+
+
+def _dependence(loaded: LoadedModel, prompt: Prompt, tokens: Tokens) -> tuple[float, ...]:
+    if prompt.placed.without is None:
+        raise BadInput(
+            "Without the sources nothing is left of this prompt, so the model cannot be asked what it would say "
+            "without them. Give context and question apart, or leave dependence out."
+        )
+    bare = tokens_of(loaded, prompt.placed.without, prompt.add_special_tokens)
+    ids, count = tokens.ids or (), len(prompt.tokens)
+    with loaded.turn:
+        return dependence(loaded.model, ids[:count], bare.ids or (), ids[count:])

@@ -1,0 +1,54 @@
+"""The options of answers and their sources, declared once as those in `contextmix.options.catalogue` are."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from contextmix.options.catalogue import MAX_NEW, METHOD
+from contextmix.options.option import Option
+from contextmix.options.spelling import TEXT, TOKEN
+
+METHOD_OF_ANSWERS = "gradient_inputs"
+"""What explains an answer, unless told otherwise."""
+
+_CUT = Option(
+    "What the texts are cut into: token, word, sentence, paragraph, line, document, or a number of tokens.",
+    default="sentence",
+    spelling=TOKEN,
+)
+Sources = Annotated[
+    Any, _CUT.but(python="Or spans [(start, stop), …] of characters; of several texts [(text, start, stop), …].")
+]
+Units = Annotated[
+    Any,
+    _CUT.but(
+        help="What the answer is cut into: token, word, sentence, paragraph, line, whole, or a number of tokens.",
+        python="Or spans [(start, stop), …] of characters.",
+    ),
+]
+AnswerMethod = Annotated[str, METHOD.but(default=METHOD_OF_ANSWERS)]
+AnswerText = Annotated[
+    str | None,
+    Option("Explain this answer instead of the model's own.", otherwise="the model writes it", spelling=TEXT),
+]
+AnswerLength = Annotated[int, MAX_NEW.but(help="The most tokens of an answer that the model writes.")]
+Template = Annotated[
+    str | None,
+    Option(
+        "What places context and question: chat (the model's own template), plain (empty lines between them), question "
+        "(Question: … Answer:), or a text with {context} and {question}.",
+        otherwise="the model's own, or plain if it has none",
+        spelling=TEXT,
+    ),
+]
+LeaveOut = Annotated[
+    bool, Option("Leave out the last sources of a context that is too long, instead of refusing it.", default=False)
+]
+Dependence = Annotated[
+    bool,
+    Option(
+        "Also measure how far each token of the answer depends on the context: the KL divergence, in nats, of what the "
+        "model says with it from what it says without. Two short runs of the model more.",
+        default=False,
+    ),
+]

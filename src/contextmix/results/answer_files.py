@@ -1,0 +1,105 @@
+"""The file format of answers: readable JSON, complete.
+
+This file knows the format alone: `Answer` hands over its arguments, and takes them back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from contextmix.errors import BadFile, ContextMixError
+from contextmix.results.files import write_atomically
+from contextmix.results.token_map import TokenMap
+from contextmix.tokens.passages import Passage
+
+FORMAT = "contextmix.answer"
+SCHEMA = 1
+
+
+def write(arguments: Mapping[str, Any], path: Path | str, overwrite: bool = False) -> None:
+    """Write an answer to a ``.json`` file.
+
+    Args:
+        arguments: What `Answer` is made of.
+        path: The file.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        OutputExists: If the file exists and may not be replaced.
+        OutputUnwritable: If it cannot be written.
+    """
+    lines = (f"{_json(name)}: {_json(value)}" for name, value in as_document(arguments).items())
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    write_atomically(path, text.encode("utf-8", "backslashreplace"), overwrite)
+
+
+def as_document(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that an answer holds, as JSON values under the names of its constructor's arguments."""
+    signed = arguments["signed"]
+    kept = {
+        "passages": [one.to_dict() for one in arguments["passages"]],
+        "token_map": arguments["token_map"].to_dict(),
+        "signed": None if signed is None else signed.to_dict(),
+    }
+    plain = json.loads(json.dumps({name: value for name, value in arguments.items() if name not in kept}))
+    return {"format": FORMAT, "schema": SCHEMA, **plain, **kept}
+
+
+def built(document: Mapping[str, Any], build: Callable[..., Any]) -> Any:
+    """The inverse of `as_document`; every field is checked, and `BadFile` says which one is wrong.
+
+    Args:
+        document: What `as_document` gave, also after a trip through JSON.
+        build: The constructor, which gets the arguments.
+    """
+    if not isinstance(document, Mapping) or document.get("format") != FORMAT:
+        raise BadFile(f"It does not say that its format is {FORMAT!r}.")
+    if document.get("schema") != SCHEMA:
+        raise BadFile(
+            f"Its schema is {document.get('schema')!r:.40} and this version of contextmix reads up to {SCHEMA}."
+        )
+    for name, fits in _FIELDS.items():
+        if name not in document or not fits(document[name]):
+            raise BadFile(f"The field {name!r} is missing or of the wrong type: {document.get(name)!r:.60}.")
+    try:
+        return build(**_arguments(document))
+    except (ContextMixError, ValueError, TypeError) as reason:
+        raise BadFile(f"Its fields do not fit each other. {reason}") from reason
+
+
+def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
+    signed = None if document["signed"] is None else TokenMap.from_dict(document["signed"])
+    maps = {"token_map": TokenMap.from_dict(document["token_map"]), "signed": signed}
+    passages = tuple(Passage.from_dict(one) for one in document["passages"])
+    pairs = {name: document[name] and tuple(document[name]) for name in ("question", "dependence")}
+    rest = {name: document[name] for name in ("begins", "sources_by", "units_by", "rows")}
+    return {**rest, **pairs, **maps, "passages": passages}
+
+
+def _json(value: Any) -> str:
+    # Broken texts hold lone surrogates; see contextmix.results.documents.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, int | float) for one in value)
+
+
+def _is_cut(value: Any) -> bool:
+    return isinstance(value, str | int) or (isinstance(value, list | tuple) and all(map(_numbers, value)))
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "begins": lambda value: isinstance(value, int),
+    "rows": lambda value: value in ("sum", "mean"),
+    "sources_by": _is_cut,
+    "units_by": _is_cut,
+    "question": lambda value: value is None or (_numbers(value) and len(value) == 2),
+    "dependence": lambda value: value is None or _numbers(value),
+    "passages": lambda value: isinstance(value, list | tuple),
+    "token_map": lambda value: isinstance(value, Mapping),
+    "signed": lambda value: value is None or isinstance(value, Mapping),
+}

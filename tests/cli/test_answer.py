@@ -1,0 +1,94 @@
+"""`contextmix answer`: a question, files, and the sources of the answer."""
+
+import json
+import re
+
+import pytest
+
+import contextmix as cm
+
+QUESTION = "Lily wanted to play with her"
+
+
+@pytest.fixture
+def texts(tmp_path):
+    """Two files with a sentence or two each."""
+    tom, lily = tmp_path / "tom.txt", tmp_path / "lily.txt"
+    tom.write_text("Tom had a big dog. The sun was hot.\n", encoding="utf-8")
+    lily.write_text("Lily had a red ball.\n", encoding="utf-8")
+    return tom, lily
+
+
+def test_an_answer_with_footnotes_a_file_and_a_page(run, texts, tmp_path):
+    result = run(
+        *("answer", "--context", *texts, "--question", QUESTION, "--max-new-tokens", 3),
+        *("--json", tmp_path / "a.json", "--html", tmp_path / "a.html"),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "ball.[1]" in result.stdout
+    assert re.search(r"\[1\] +\d+% .* Lily had a red ball\. \(lily\.txt\)", result.stdout)
+    assert "answer so far" in result.stdout
+    found = cm.Answer.load(tmp_path / "a.json")
+    assert [one.name for one in found.passages] == ["tom.txt", "lily.txt"]
+    assert (found.text, found.units_by) == (" ball.", "sentence")
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "Lily had a red ball." in page
+    assert "lily.txt" in page
+
+
+def test_options_reach_the_call(run, texts, tmp_path):
+    result = run(
+        *(
+            "answer",
+            "--context",
+            texts[0],
+            "--question",
+            QUESTION,
+            "--answer",
+            "dog.",
+            "--sources",
+            "word",
+            "--units",
+            1,
+        ),
+        *("--method", "occlusion", "--option", "score=logit", "--dependence", "--template", "question"),
+        *("--json", tmp_path / "a.json"),
+    )
+    assert result.exit_code == 0, result.stderr
+    document = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert (document["sources_by"], document["units_by"]) == ("word", 1)
+    assert document["token_map"]["provenance"]["options"] == {"score": "logit"}
+    assert len(document["dependence"]) == 3  # d, og, .
+    assert "Question: Lily" in document["token_map"]["tokens"]["text"]
+
+
+def test_a_question_alone_is_its_own_source(run):
+    result = run("answer", "--max-new-tokens", 2, "--method", "attention", stdin="Once upon a time")
+    assert result.exit_code == 0, result.stderr
+    assert "Once upon a time" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--sources", "chapter"], "A text is not cut by 'chapter'"),
+        (["--method", "evidenze"], "There is no method 'evidenze'"),
+        (["--json", "a.txt"], r"--json writes \.json"),
+        (["--html", "a.json"], r"--html writes \.html"),
+        (["--answer", " "], "The answer is empty"),
+        (["--max-new-tokens", "600"], "Not even one source fits"),
+        (["--context", "missing.txt"], "Cannot read the text from missing.txt"),
+    ],
+)
+def test_what_is_refused(run, texts, arguments, why):
+    result = run("answer", "--question", QUESTION, "--context", texts[0], *arguments)
+    assert result.exit_code == 1
+    assert re.search(why, result.stderr.replace("\n", " "))
+
+
+def test_an_empty_file_is_refused_by_its_name(run, tmp_path):
+    empty = tmp_path / "empty.txt"
+    empty.write_text(" \n", encoding="utf-8")
+    result = run("answer", "--question", QUESTION, "--context", empty)
+    assert result.exit_code == 1
+    assert "empty.txt is empty, so it can be no source" in result.stderr.replace("\n", " ")
