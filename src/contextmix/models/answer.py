@@ -8,7 +8,7 @@ from typing import Any
 
 from contextmix.errors import BadInput, UnsupportedModel
 from contextmix.models.answer_prompt import Prompt, Question, fitting, tokens_of
-from contextmix.models.generate import explained_generation, refuse_other_models
+from contextmix.models.generate import explained_saying, refuse_other_models, said_after
 from contextmix.models.loaded_model import LoadedModel
 from contextmix.plugins.contracts import ModelMethod, options_of
 from contextmix.plugins.plan import Plan
@@ -30,8 +30,11 @@ def explained_answer(loaded: LoadedModel, plan: Plan, asked: Question) -> Answer
     prompt = fitting(loaded, placer, asked)
     placed = prompt.placed
     given = None if asked.answer is None else _given(placer, placed, asked.answer)
-    how: tuple[Any, ...] = (False, None, options["memory_budget"], options["generation"], prompt.add_special_tokens)
-    found = explained_generation(loaded, plan, placed.text, options["max_new_tokens"], given, *how)
+    how = options["max_new_tokens"], given, options["generation"], prompt.add_special_tokens
+    done = said_after(loaded, placed.text, *how)
+    also = _with_signs(plan)
+    plans = [plan] if also is None else [plan, also]
+    found, *signed = explained_saying(loaded, plans, done, options["memory_budget"])
     tokens = with_reply(loaded.tokenizer, prompt.tokens, found.tokens, given, prompt.add_special_tokens)
     flat = _flat(found, tokens)
     return Answer(
@@ -42,7 +45,9 @@ def explained_answer(loaded: LoadedModel, plan: Plan, asked: Question) -> Answer
         sources_by=asked.sources,
         units_by=asked.units,
         rows="sum" if plan.of_model else "mean",
-        signed=_signed(loaded, plan, prompt, flat, options["memory_budget"]),
+        signed=flat.derive(values=signed[0].values, quantity=Quantity.SIGNED, provenance=signed[0].provenance)
+        if signed
+        else None,
         dependence=_dependence(loaded, prompt, tokens) if options["dependence"] else None,
     )
 
@@ -88,17 +93,11 @@ def _flat(found: TokenMap, tokens: Tokens) -> TokenMap:
     )
 
 
-def _signed(loaded: LoadedModel, plan: Plan, prompt: Prompt, flat: TokenMap, memory_budget: int) -> TokenMap | None:
-    """What each token did with its sign, by a method that leaves signs out unless it is asked: one more run."""
+def _with_signs(plan: Plan) -> Plan | None:
+    """The same method with signs, where it leaves them out unless it is asked; both share one run."""
     if not isinstance(plan.method, ModelMethod) or "signed" not in options_of(plan.method.attribute):
         return None
-    if plan.options.get("signed"):
-        return None
-    also = replace(plan, options={**plan.options, "signed": True})
-    said = (flat.tokens.ids or ())[len(prompt.tokens) :]
-    how: tuple[Any, ...] = (False, None, memory_budget, None, prompt.add_special_tokens)
-    found = explained_generation(loaded, also, prompt.placed.text, len(said), said, *how)
-    return flat.derive(values=found.values, quantity=Quantity.SIGNED, provenance=found.provenance)
+    return None if plan.options.get("signed") else replace(plan, options={**plan.options, "signed": True})
 
 
 def _told(loaded: LoadedModel, placed: Placed, asked: Question, tokens: Tokens) -> dict[str, Any]:

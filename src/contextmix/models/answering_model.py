@@ -1,4 +1,4 @@
-"""AnsweringModel: a model that can be asked which part of its prompt made an answer."""
+"""AnsweringModel: a model that can be asked what made the tokens that it says, and which part of its prompt."""
 
 from __future__ import annotations
 
@@ -7,18 +7,81 @@ from typing import Any
 
 from contextmix.models.answer import explained_answer
 from contextmix.models.answer_prompt import Question
+from contextmix.models.generate import explained_as_one, explained_saying, refuse_steps, said_after
 from contextmix.models.loaded_model import LoadedModel
 from contextmix.options.answering import METHOD_OF_ANSWERS, AnswerMethod, AnswerText, Sources, Units
+from contextmix.options.catalogue import Aggregation, Memory, MethodName, ShownLayers
 from contextmix.options.option import parted, takes
-from contextmix.options.sets import AnswerOptions
+from contextmix.options.sets import AnswerOptions, Encoding
+from contextmix.options.values import MEMORY_BUDGET
+from contextmix.options.writing import Continuation, Contrast, Generation, MaxNewTokens, Together
 from contextmix.plugins.plan import make_plan
 from contextmix.results.answer import Answer
+from contextmix.results.token_map import TokenMap
 from contextmix.tracing.inputs.sources import Source
 from contextmix.tracing.recording.modes import undisturbed
 
 
 class AnsweringModel(LoadedModel):
-    """The verb for answers; see `contextmix.TracedModel`, which has it."""
+    """The verbs for what a model says; see `contextmix.TracedModel`, which has them."""
+
+    @partial(takes, also=Encoding)
+    @undisturbed
+    def explain_generation(  # noqa: D417
+        self,
+        prompt: Source,
+        method: MethodName = None,
+        *,
+        max_new_tokens: MaxNewTokens = 10,
+        continuation: Continuation = None,
+        contrast: Contrast = False,
+        together: Together = False,
+        aggregation: Aggregation = None,
+        layers: ShownLayers = None,
+        memory_budget: Memory = MEMORY_BUDGET,
+        generation: Generation = None,
+        **options: Any,
+    ) -> TokenMap:
+        """Which tokens made each new token? One row per token with which a causal language model continues.
+
+        It writes by its own ``generate`` and settings, but samples only if ``generation`` asks for it.
+
+        A mixing map or recipe gives the row of the token that said the new one, from one run over all tokens. A method
+        of the whole model explains the new token's score, once per token. A continuation begins where the prompt ends:
+        most texts begin with a space.
+
+        Args:
+            prompt: A text, a chat (a list of messages), or ``{"input_ids": …}`` of one sequence.
+            options: Of the method and the aggregation.
+
+        Returns:
+            Dims (query, key), with a layer axis in front where several layers are shown: queries are the new tokens,
+            keys the prompt and the new tokens, exactly zero from the new token itself on. The note ``generation`` has
+            the probability of each.
+
+        Raises:
+            TooLong: If the prompt is longer than the model reads.
+            BadInput: If there is more than one prompt, or the continuation does not follow it.
+            BadOption: If so many new tokens do not fit behind it.
+            UnsupportedModel: If the model does not go on with texts, or cannot be read.
+
+        Example:
+            >>> import contextmix
+            >>> stories = contextmix.load("demo-decoder")
+            >>> found = stories.explain_generation("Once upon a time, there was a", max_new_tokens=3)
+            >>> found.query_tokens.pieces, found.shape
+            ((' little', ' g', 'ir'), (3, 12))
+        """
+        reading, own = parted(Encoding, options, "explain_generation")
+        mixing = aggregation is not None or layers is not None
+        plan = make_plan(method or self.usual_method(mixing=mixing), aggregation, own)
+        refuse_steps(plan, contrast=contrast, layers=layers)
+        how = max_new_tokens, continuation, generation, reading["add_special_tokens"]
+        done = said_after(self, prompt, *how)
+        if together:
+            return explained_as_one(self, plan, done, memory_budget, contrast=contrast, layers=layers)
+        (found,) = explained_saying(self, [plan], done, memory_budget, contrast=contrast, layers=layers)
+        return found
 
     @partial(takes, also=AnswerOptions)
     @undisturbed

@@ -17,8 +17,9 @@ from contextmix.errors import BadInput, BadOption, TraceDoesNotAddUp, Unsupporte
 from contextmix.models.attribution import until
 from contextmix.models.explain import explained, refuse_axes
 from contextmix.models.loaded_model import LoadedModel
-from contextmix.models.spans import explained_span
+from contextmix.models.spans import explained_span, explained_together, in_one
 from contextmix.options.values import Asked
+from contextmix.plugins.contracts import ModelMethod
 from contextmix.plugins.plan import Plan
 from contextmix.results.token_map import TokenMap
 from contextmix.tracing.inputs.chats import is_chat
@@ -31,33 +32,79 @@ _OF_ONE_STEP = {"target", "target_id", "foil", "foil_id", "position", "predictio
 """Notes that say what one step explains: here the labels of the rows say it."""
 
 
-def explained_generation(
+def said_after(
     loaded: LoadedModel,
-    plan: Plan,
     prompt: Source,
     max_new_tokens: int,
     continuation: Continuation | None,
-    contrast: bool,
-    layers: Any,
-    memory_budget: int,
     generation: Mapping[str, Any] | None,
     add_special_tokens: bool | None = None,
-) -> TokenMap:
-    """What a causal language model says after a prompt, explained; see `TracedModel.explain_generation`."""
+) -> Generated:
+    """A prompt and what a causal language model, or the user, says after it; see `TracedModel.explain_generation`."""
     refuse_other_models(loaded.model)
-    refuse_contrast(plan, contrast)
-    if plan.of_model:
-        refuse_axes(plan, layers=layers)
     prompts = loaded.encode(prompt, add_special_tokens=add_special_tokens)
     if len(prompts) != 1:
         raise BadInput(f"One prompt is continued at a time; {len(prompts)} were given.")
     with loaded.turn:
         added = bool(add_special_tokens) if is_chat(prompt) else add_special_tokens
         speaker = Speaker(loaded.model, loaded.tokenizer, loaded.limit, added)
-        done = speaker.goes_on(prompts[0], max_new_tokens, continuation, generation)
-    if plan.in_one_run:
-        done, (spanned,) = explained_span(loaded, [plan], done, contrast=contrast)
-        return spanned.derive(provenance=spanned.provenance.noting(**_notes(done, contrast)))
+        return speaker.goes_on(prompts[0], max_new_tokens, continuation, generation)
+
+
+def explained_saying(
+    loaded: LoadedModel,
+    plans: Sequence[Plan],
+    done: Generated,
+    memory_budget: int,
+    *,
+    contrast: bool = False,
+    layers: Any = None,
+) -> list[TokenMap]:
+    """What made each new token, by each plan: dims that end in (query, key).
+
+    Args:
+        loaded: The model.
+        plans: Those that read all new tokens in one run share it.
+        done: A prompt and what follows it.
+        memory_budget: Bytes that a method of the whole model may use for its own tensors.
+        contrast: Whether each token is explained against its runner-up.
+        layers: Blocks to show, of mixing maps.
+    """
+    for plan in plans:
+        refuse_steps(plan, contrast=contrast, layers=layers)
+    at_once = [plan for plan in plans if plan.in_one_run]
+    found: dict[int, TokenMap] = {}
+    if at_once:
+        done, spans = explained_span(loaded, at_once, done, contrast=contrast)
+        noted = [one.derive(provenance=one.provenance.noting(**_notes(done, contrast))) for one in spans]
+        found = {id(plan): one for plan, one in zip(at_once, noted, strict=True)}
+    return [
+        found[id(plan)] if plan.in_one_run else _step_by_step(loaded, plan, done, memory_budget, contrast, layers)
+        for plan in plans
+    ]
+
+
+def explained_as_one(
+    loaded: LoadedModel, plan: Plan, done: Generated, memory_budget: int, *, contrast: bool = False, layers: Any = None
+) -> TokenMap:
+    """What made all new tokens together: dims (key,), with a layer axis in front where several layers are shown.
+
+    Raises:
+        BadOption: If each token is to be contrasted with another: together they have none.
+    """
+    if contrast:
+        raise BadOption("contrast=True explains each new token against another one, and together=True all of them.")
+    if isinstance(plan.method, ModelMethod) and plan.method.together == "score":
+        refuse_axes(plan, layers=layers)
+        found = explained_together(loaded, plan, done, memory_budget)
+        return found.derive(provenance=found.provenance.noting(**_notes(done, contrast=False)))
+    (rows,) = explained_saying(loaded, [plan], done, memory_budget, layers=layers)
+    return in_one(rows, plan)
+
+
+def _step_by_step(
+    loaded: LoadedModel, plan: Plan, done: Generated, memory_budget: int, contrast: bool, layers: Any
+) -> TokenMap:
     if plan.of_model:
         asked = steps_of(done, contrast=contrast)
         steps = [loaded.attribute(read, plan, target, None, memory_budget) for read, target in asked]
@@ -78,6 +125,17 @@ def refuse_other_models(model: PreTrainedModel) -> None:
         raise UnsupportedModel(
             f"{name} does not go on with a text. Load a causal language model with its head, such as 'demo-decoder'."
         )
+
+
+def refuse_steps(plan: Plan, *, contrast: bool, layers: Any) -> None:
+    """A contrast or layers, where a method has none.
+
+    Raises:
+        BadOption: If one is asked of it.
+    """
+    refuse_contrast(plan, contrast)
+    if plan.of_model:
+        refuse_axes(plan, layers=layers)
 
 
 def refuse_contrast(plan: Plan, contrast: bool) -> None:

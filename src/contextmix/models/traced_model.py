@@ -15,14 +15,12 @@ from contextmix.maths.shapes import cut
 from contextmix.models.answering_model import AnsweringModel
 from contextmix.models.check import CheckReport, checked
 from contextmix.models.explain import explained, refuse_axes, refuse_scores
-from contextmix.models.generate import explained_generation
 from contextmix.models.one_stack import OneStack
 from contextmix.options.catalogue import (
     AddSpecialTokens,
     Aggregation,
     BatchSize,
     ExploredMethods,
-    Memory,
     MethodName,
     MethodNames,
     Position,
@@ -34,12 +32,9 @@ from contextmix.options.catalogue import (
     Truncate,
 )
 from contextmix.options.option import filled, parted, takes
-from contextmix.options.sets import Encoding, Explaining, ExploreOptions
-from contextmix.options.values import MEMORY_BUDGET
-from contextmix.options.writing import Continuation, Contrast, Generation, MaxNewTokens
+from contextmix.options.sets import Explaining, ExploreOptions
 from contextmix.plugins.plan import make_plan
 from contextmix.results.comparison import Comparison
-from contextmix.results.token_map import TokenMap
 from contextmix.traces.trace import LayerTrace, Trace
 from contextmix.tracing.inputs.encode import batches
 from contextmix.tracing.inputs.sources import Source, is_many
@@ -160,58 +155,6 @@ class TracedModel(AnsweringModel):
         refuse_scores(plan, target=target, position=position)
         results = [found for (found,) in explained(self, inputs, [plan], query, layers, how["batch_size"])]
         return results if is_many(source) else results[0]
-
-    @partial(takes, also=Encoding)
-    @undisturbed
-    def explain_generation(  # noqa: D417
-        self,
-        prompt: Source,
-        method: MethodName = None,
-        *,
-        max_new_tokens: MaxNewTokens = 10,
-        continuation: Continuation = None,
-        contrast: Contrast = False,
-        aggregation: Aggregation = None,
-        layers: ShownLayers = None,
-        memory_budget: Memory = MEMORY_BUDGET,
-        generation: Generation = None,
-        **options: Any,
-    ) -> TokenMap:
-        """Which tokens made each new token? One row per token with which a causal language model continues.
-
-        It writes by its own ``generate`` and settings, but samples only if ``generation`` asks for it.
-
-        A mixing map or recipe gives the row of the token that said the new one, from one run over all tokens. A method
-        of the whole model explains the new token's score, once per token. A continuation begins where the prompt ends:
-        most texts begin with a space.
-
-        Args:
-            prompt: A text, a chat (a list of messages), or ``{"input_ids": …}`` of one sequence.
-            options: Of the method and the aggregation.
-
-        Returns:
-            Dims (query, key), with a layer axis in front where several layers are shown: queries are the new tokens,
-            keys the prompt and the new tokens, exactly zero from the new token itself on. The note ``generation`` has
-            the probability of each.
-
-        Raises:
-            TooLong: If the prompt is longer than the model reads.
-            BadInput: If there is more than one prompt, or the continuation does not follow it.
-            BadOption: If so many new tokens do not fit behind it.
-            UnsupportedModel: If the model does not go on with texts, or cannot be read.
-
-        Example:
-            >>> import contextmix
-            >>> stories = contextmix.load("demo-decoder")
-            >>> found = stories.explain_generation("Once upon a time, there was a", max_new_tokens=3)
-            >>> found.query_tokens.pieces, found.shape
-            ((' little', ' g', 'ir'), (3, 12))
-        """
-        reading, own = parted(Encoding, options, "explain_generation")
-        mixing = aggregation is not None or layers is not None
-        plan = make_plan(method or self.usual_method(mixing=mixing), aggregation, own)
-        how = continuation, contrast, layers, memory_budget, generation
-        return explained_generation(self, plan, prompt, max_new_tokens, *how, reading["add_special_tokens"])
 
     @takes
     @undisturbed

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from contextmix.options.catalogue import MAX_NEW, METHOD
+from contextmix.options.catalogue import METHOD
 from contextmix.options.option import Option
 from contextmix.options.spelling import TEXT, TOKEN
+from contextmix.options.values import OF_NEXT_TOKEN
+from contextmix.options.writing import MAX_NEW
 
-METHOD_OF_ANSWERS = "gradient_inputs"
+METHOD_OF_ANSWERS = OF_NEXT_TOKEN
 """What explains an answer, unless told otherwise."""
 
 _CUT = Option(
@@ -26,7 +28,7 @@ Units = Annotated[
         python="Or spans [(start, stop), …] of characters.",
     ),
 ]
-AnswerMethod = Annotated[str, METHOD.but(default=METHOD_OF_ANSWERS)]
+AnswerMethod = Annotated[str, METHOD.but(default=METHOD_OF_ANSWERS, otherwise="")]
 AnswerText = Annotated[
     str | None,
     Option("Explain this answer instead of the model's own.", otherwise="the model writes it", spelling=TEXT),

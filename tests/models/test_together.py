@@ -1,0 +1,86 @@
+"""The tokens of an answer explained as one: by one backward pass, or by what explains each of them."""
+
+import numpy as np
+import pytest
+import torch
+from tests.methods.speakers import speaker
+from tests.tracing.tiny import token_ids
+from torch import Tensor
+
+import contextmix as cm
+from contextmix.errors import BadOption
+from contextmix.results.provenance import Quantity
+
+IDS = token_ids(9, seed=4)[0]
+START = 5
+
+
+def together(model, method: str, **options) -> cm.TokenMap:
+    given = {"continuation": IDS[START:].tolist(), "together": True, **options}
+    return cm.load(model).explain_generation({"input_ids": IDS[:START].tolist()}, method, **given)
+
+
+def of_the_answer(model) -> tuple[Tensor, Tensor]:
+    """Σ log p of the answer by plain autograd through the model's own embeddings, and what was embedded."""
+    embedded = model.get_input_embeddings()(IDS[None, :-1]).detach()
+    positions = torch.arange(len(IDS) - 1)
+    if hasattr(model, "transformer"):  # GPT-2 adds positions before its first block
+        embedded = embedded + model.transformer.wpe(positions)
+    leaf = embedded.clone().requires_grad_()
+    if hasattr(model, "transformer"):
+        logits = model(inputs_embeds=leaf - model.transformer.wpe(positions)).logits[0]
+    else:
+        logits = model(inputs_embeds=leaf).logits[0]
+    said = logits[START - 1 :].log_softmax(-1).gather(-1, IDS[START:, None]).sum()
+    (gradient,) = torch.autograd.grad(said, leaf)
+    return gradient[0], embedded[0]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_gradients_are_those_of_the_sum_of_log_probabilities(family: str):
+    model = speaker(family)
+    gradient, embedded = of_the_answer(model)
+    found = together(model, "gradient")
+    np.testing.assert_allclose(found.values[:-1], gradient.norm(dim=-1), rtol=1e-9)
+    assert found.values[-1] == 0, "nothing reads the last token"
+    product = together(model, "gradient_inputs", reduce="sum")
+    np.testing.assert_allclose(product.values[:-1], (gradient * embedded).sum(-1).detach(), rtol=1e-9, atol=1e-12)
+    assert (product.dims, product.quantity) == (("key",), Quantity.SIGNED)
+
+
+def test_it_takes_one_backward_pass(monkeypatch):
+    model, passes = speaker("gpt2"), []
+    grad = torch.autograd.grad
+
+    def counted(*arguments, **more):
+        passes.append(1)
+        return grad(*arguments, **more)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    together(model, "gradient")
+    assert len(passes) == 1
+
+
+def test_integrated_gradients_of_an_answer_add_up_to_its_log_probability():
+    found = together(speaker("gpt2"), "integrated_gradients", steps=300)
+    assert found.provenance.checks["completeness"] < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("method", "way"), [("evidence", "sum"), ("decompx", "sum"), ("norm", "mean"), ("alti", "mean")]
+)
+def test_other_methods_add_what_explains_each_token(method: str, way: str):
+    model = speaker("gpt2")
+    rows = cm.load(model).explain_generation(
+        {"input_ids": IDS[:START].tolist()}, method, continuation=IDS[START:].tolist()
+    )
+    found = together(model, method)
+    joined = getattr(rows.values, way)(axis=rows.dims.index("query"))
+    np.testing.assert_allclose(found.values, joined, rtol=1e-12)
+    assert "query" not in found.dims
+    assert found.provenance.notes["together"] == way
+
+
+def test_a_contrast_of_all_tokens_with_none_is_refused():
+    with pytest.raises(BadOption, match="together=True"):
+        together(speaker("gpt2"), "gradient", contrast=True)
