@@ -65,20 +65,22 @@ def random_masks(sources: int, count: int, keep: float = 0.5, seed: int = 0) -> 
 
 
 def paired_masks(sources: int, count: int, seed: int = 0) -> Masks:
-    """Random halves, each followed by its complement: (mask, source).
+    """Each source kept by chance with ½, and each mask followed by its complement: (mask, source).
 
-    In a pair, what sources do *together* (two that say the same) cancels from the difference, which is all that tells
-    one source from another; and each source is kept in half of the masks exactly.
+    In a pair, what sources do *together* (two that say the same) cancels from the difference, which is what tells one
+    source from another; and each source is kept in half of the masks exactly.
 
     Example:
-        >>> paired_masks(4, 4).sum(0)
-        array([2, 2, 2, 2])
+        >>> paired_masks(3, 4).astype(int)
+        array([[1, 1, 1],
+               [0, 0, 0],
+               [1, 0, 1],
+               [0, 1, 0]])
     """
     random = np.random.RandomState(seed)
     found = []
     for _ in range((count + 1) // 2):
-        half = np.zeros(sources, dtype=np.bool_)
-        half[random.permutation(sources)[: sources // 2 + int(sources % 2 and random.random_sample() < 0.5)]] = True
+        half = random.random_sample(sources) < 0.5
         found += [half, ~half]
     return np.array(found, dtype=np.bool_).reshape(-1, sources)[:count]
 
