@@ -1,7 +1,7 @@
 """Which method names the sources of an answer? Hits on known facts, and agreement with what ablations say.
 
     python benchmarks/answers.py MODEL [--facts 20] [--wiki 20] [--stories 0] [--masks 64] [--methods NAME …]
-        [--data FOLDER] [--out FOLDER]
+        [--data FOLDER] [--out FOLDER] [--part 1/2]
 
 Facts: eight sentences, one holds what is asked, another says the same kind of thing of something else. WikiText: 8 to
 12 sentences and 20 tokens of the model's own behind them; its files are looked for in --data, or in
@@ -15,8 +15,8 @@ keys masked and positions kept, or with text deleted; "count removed": with a st
 sources taken out of both. drop1: nats lost without the best source. Random masks of surrogates are others than those of
 LDS.
 
-Every case has a file of its own in --out, so a run that was stopped goes on, and a method that is asked for later is
-added. The table is printed and written beside them.
+Every case has a file of its own in --out, so a run that was stopped goes on, several can share the cases, and a method
+that is asked for later is added. The table is printed and written beside them.
 """
 
 from __future__ import annotations
@@ -169,6 +169,7 @@ def arguments() -> argparse.Namespace:
     shared = Path(os.environ.get("CONTEXTMIX_SHARED") or Path(__file__).parents[2] / "shared")
     parser.add_argument("--data", type=Path, default=shared / "data" / "wikitext2_valid_test")
     parser.add_argument("--out", type=Path, default=Path("build/answers"))
+    parser.add_argument("--part", default="1/1", help="only every N-th case, such as 1/2 and 2/2 in two processes")
     return parser.parse_args()
 
 
@@ -177,7 +178,8 @@ def measured(bench: Bench, asked: argparse.Namespace) -> Iterator[tuple[str, lis
     for kind in ("facts", "wiki", "stories"):
         count = getattr(asked, kind)
         found = []
-        for case in bench.cases(kind, count, asked.data) if count else ():
+        part, parts = map(int, asked.part.split("/"))
+        for case in bench.cases(kind, count, asked.data)[part - 1 :: parts] if count else ():
             start = time.perf_counter()
             found.append(bench.measure(case, asked.methods))
             print(f"{case.name} {time.perf_counter() - start:.0f} s", flush=True)

@@ -149,7 +149,7 @@ def _says(model: TracedModel, text: str, answer: list[int]) -> bool:
 
 
 def wiki(model: TracedModel, count: int, folder: Path, said: int = 20) -> Iterator[Case]:
-    """8 to 12 consecutive sentences of an article, those with short sentences first, and 20 tokens of the model's own."""
+    """8 to 12 sentences of an article in a row, short sentences first, and 20 tokens of the model's own."""
     articles = [one for path in sorted(folder.glob("wiki.*.tokens")) for one in _articles(path)]
     passages = _shortest(articles, count)
     if len(passages) < count:
