@@ -35,7 +35,8 @@ from answers_table import table
 
 import contextmix
 from contextmix.maths.ablations import one_out, random_masks
-from contextmix.models.ablations import Asked, Away, Remembered, ablations_of, score_sources
+from contextmix.models.ablations import Away, Remembered, ablations_of
+from contextmix.models.source_scores import Fitting, score_sources
 
 METHODS = [
     "evidence",
@@ -137,7 +138,7 @@ class Subject:
         )
         if "prior" in options:
             options["prior"] = np.array(self.found["scores"][options["prior"]]["sources"])
-        found = score_sources(self.asks[away], len(self.answer.sources), name, asked=Asked(**options))
+        found = score_sources(self.asks[away], len(self.answer.sources), name, fitting=Fitting(**options))
         held_out = found.held_out_lds[0] if found.held_out_lds else None
         return {"sources": found.values[0].tolist(), "token": None, "held_out": held_out}
 

@@ -12,6 +12,7 @@ from contextmix.maths.ablations import (
     SMALLEST,
     Surrogate,
     answer_log_odds,
+    balanced_masks,
     context_cite,
     held_out,
     leave_one_out,
@@ -61,6 +62,34 @@ def test_paired_masks_come_with_their_complements(sources: int, count: int, seed
 
 def test_paired_masks_do_not_all_keep_the_same_number():
     assert len(set(paired_masks(8, 16).sum(1).tolist())) > 3
+
+
+@pytest.mark.parametrize(("sources", "count"), [(1, 4), (2, 4), (3, 8), (7, 8), (8, 16), (12, 16), (15, 16), (20, 64)])
+def test_balanced_masks_are_orthogonal(sources: int, count: int):
+    """Each kept in one half, any two in a quarter; by counting."""
+    masks = balanced_masks(sources, count, seed=5).astype(int)
+    assert masks.shape == (count, sources)
+    for one in range(sources):
+        assert sum(masks[:, one]) == count / 2
+        for other in range(one):
+            assert sum(masks[:, one] * masks[:, other]) == count / 4
+    if sources <= count // 2:
+        rows = {tuple(row) for row in masks.tolist()}
+        assert rows == {tuple(1 - here for here in row) for row in rows}
+
+
+@given(st.integers(1, 20), st.integers(4, 40), st.integers(0, 99))
+def test_any_number_of_balanced_masks_can_be_had(sources: int, count: int, seed: int):
+    found = balanced_masks(sources, count, seed)
+    assert found.shape == (count, sources)
+    assert found.dtype == bool
+    assert (balanced_masks(sources, count, seed) == found).all()
+    if sources > 4:
+        assert (balanced_masks(sources, count, seed + 1) != found).any()
+
+
+def test_balanced_masks_do_not_all_keep_the_same_number():
+    assert len(set(balanced_masks(8, 16).sum(1).tolist())) > 2
 
 
 def test_one_out_leaves_out_one_at_a_time():

@@ -9,18 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.models.sourced import prompt
 
 import contextmix as cm
 from contextmix.errors import BadInput, BadOption, ServerRefused, TooLong, UnsupportedModel
-from contextmix.models.ablations import Asked, score_sources
 from contextmix.models.providers import KEY, ModelProvider, Server, ablations_by
+from contextmix.models.source_scores import Fitting, score_sources
 
-TEXTS = ["Lily had a red ball.", "Tom had a big dog.", "The dog was named Max."]
 SECRET = "sk-not-for-your-eyes"
-
-
-def prompt(kept: np.ndarray) -> str:
-    return " ".join([*(text for text, here in zip(TEXTS, kept, strict=True) if here), "They played with the"])
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +126,7 @@ def test_ablations_run_against_a_server(stories, stub, method):
     told: list[float] = []
     providers = Server(stub.url, "stories", timeout=10), ModelProvider(stories)
     by_server, by_model = (
-        score_sources(ask, 3, method, asked=Asked(masks=8))
+        score_sources(ask, 3, method, fitting=Fitting(masks=8))
         for ask in (
             ablations_by(providers[0], prompt, " dog. They", 3, progress=lambda done, what: told.append(done)),
             ablations_by(providers[1], prompt, " dog. They", 3),

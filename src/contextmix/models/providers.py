@@ -162,7 +162,7 @@ def ablations_by(
         progress: Called with the share of the masks of one call that is done.
 
     Returns:
-        An `Ask`, for `contextmix.models.ablations.score_sources`.
+        An `Ask`, for `contextmix.models.source_scores.score_sources`.
 
     Raises:
         UnsupportedModel: When it is asked, if the answer is cut into other numbers of tokens behind other prompts.
