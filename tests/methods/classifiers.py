@@ -9,7 +9,8 @@ from torch import Tensor
 
 import contextmix as cm
 from contextmix.tokens.pieces import Tokens
-from contextmix.traces.model_run import ModelRun, Target
+from contextmix.traces.model_run import ModelRun
+from contextmix.traces.target import Target
 
 TEXT = "a deep and meaningful film ."
 MASK = 4  # [MASK] in tiny.WORDS

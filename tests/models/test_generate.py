@@ -201,7 +201,7 @@ def test_models_that_do_not_go_on_with_a_text_are_refused():
 
 def test_rows_that_draw_from_later_tokens_are_refused(stories):
     inputs = stories.encode(GIRL)[0]
-    done = Generated(inputs, 12, True, (0.5, 0.5), (1, 1))
+    done = Generated(inputs, 12, True, lambda: torch.zeros(2, 512))
     tokens = inputs.tokens.part(slice(13))
     values = np.tril(np.ones((13, 13)))
     made = cm.Provenance("attention")

@@ -75,6 +75,31 @@ def frozen(vectors: Tensor, norm: Norm, inverse: Tensor) -> Tensor:
     return pushed
 
 
+def pulled_back(directions: Tensor, norm: Norm, inverse: Tensor) -> Tensor:
+    """The transpose of `frozen`: which direction in front of a norm acts like a direction behind it.
+
+        ⟨u, frozen(v)⟩ = ⟨pulled_back(u), v⟩ for every v
+
+    Args:
+        directions: u, (..., d_model).
+        norm: The norm.
+        inverse: (..., 1): the reciprocal of the `denominator` of the full rows.
+
+    Returns:
+        (..., d_model).
+
+    Example:
+        >>> norm, one = Norm("layer", torch.tensor([2.0, 1.0]), None, 0.0), torch.ones(1)
+        >>> u, v = torch.tensor([1.0, 3.0]), torch.tensor([5.0, 2.0])
+        >>> float(u @ frozen(v, norm, one)), float(pulled_back(u, norm, one) @ v)
+        (-1.5, -1.5)
+    """
+    found = directions * inverse
+    if norm.weight is not None:
+        found = found * norm.weight
+    return found - found.mean(-1, keepdim=True) if norm.kind == "layer" else found
+
+
 def denominator(total: Tensor, norm: Norm) -> Tensor:
     """The number that a norm divides each full row by.
 

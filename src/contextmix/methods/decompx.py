@@ -110,7 +110,7 @@ def _query(run: ModelRun, head: Head | None, states: Tensor) -> int:
     """The row of the last block's output that the head reads."""
     if run.position is not None:
         return run.position % len(states)
-    return 0 if head is None else int((_scores(head, states) - run.scores).abs().amax(-1).argmin())
+    return 0 if head is None else int((head.scores(states) - run.scores).abs().amax(-1).argmin())
 
 
 def _row(layers: Sequence[LayerTrace], query: int, rules: Rules, step: int) -> Tensor:
@@ -149,15 +149,6 @@ def _through_head(row: Tensor, head: Head, state: Tensor, bias: BiasRule, rule: 
         read = head.activation(before)
     decompx.push_(parts, None if head.norm_pooled is None else NormAfter(head.norm_pooled, read), bias)
     return add_bias_(parts @ head.classifier, head.classifier_bias, bias)
-
-
-def _scores(head: Head, states: Tensor) -> Tensor:
-    """What a head makes of each row of states: (position, d_model) → (position, class)."""
-    read = states if head.norm is None else normalise(states, head.norm)
-    if head.pooler is not None:
-        read = head.activation(read @ head.pooler + (0 if head.pooler_bias is None else head.pooler_bias))
-    read = read if head.norm_pooled is None else normalise(read, head.norm_pooled)
-    return read @ head.classifier + (0 if head.classifier_bias is None else head.classifier_bias)
 
 
 def _step(layer: LayerTrace, budget: int) -> int:

@@ -17,6 +17,7 @@ from contextmix.errors import BadInput, BadOption, TraceDoesNotAddUp, Unsupporte
 from contextmix.models.attribution import until
 from contextmix.models.explain import explained, refuse_axes
 from contextmix.models.loaded_model import LoadedModel
+from contextmix.models.spans import explained_span
 from contextmix.options.values import Asked
 from contextmix.plugins.plan import Plan
 from contextmix.results.token_map import TokenMap
@@ -54,6 +55,9 @@ def explained_generation(
         added = bool(add_special_tokens) if is_chat(prompt) else add_special_tokens
         speaker = Speaker(loaded.model, loaded.tokenizer, loaded.limit, added)
         done = speaker.goes_on(prompts[0], max_new_tokens, continuation, generation)
+    if plan.in_one_run:
+        done, (spanned,) = explained_span(loaded, [plan], done, contrast=contrast)
+        return spanned.derive(provenance=spanned.provenance.noting(**_notes(done, contrast)))
     if plan.of_model:
         asked = steps_of(done, contrast=contrast)
         steps = [loaded.attribute(read, plan, target, None, memory_budget) for read, target in asked]

@@ -203,9 +203,17 @@ class LoadedModel:
         """Several attributions of the same score, which share one run of the model."""
         probe = own_probe(stacked([one]))
         with self.running(probe, one.tensors):
-            if not self.proof.compared:
-                self._record(self._whole_probe(probe), lambda layer: None)
+            self.prove_parity(one.tensors if probe is None else probe)
             return list(attributed(self._subject(), one, plans, target, position, memory_budget, tick))
+
+    def prove_parity(self, tensors: Mapping[str, Tensor]) -> None:
+        """Once per model: that a recorded run gives what a plain one gives, for runs that do not record by themselves.
+
+        Args:
+            tensors: What it will read; token ids are like any other.
+        """
+        if not self.proof.compared:
+            self._record(self._whole_probe(own_probe(tensors)), lambda layer: None)
 
     def _subject(self) -> Subject:
         """What an attribution needs to know."""

@@ -112,6 +112,8 @@ class ModelMethod:
         paper: Source.
         cost: Time in words a reader can compare.
         needs: What must be there, for people, such as ``"a classification head"``.
+        steps: ``steps(run, *, options…)`` with a `SpanRun`: what made each of several neighbouring tokens, (row, key),
+            in one run of the model, with the options of ``attribute``; None where each token takes a run of its own.
     """
 
     name: str
@@ -121,6 +123,7 @@ class ModelMethod:
     paper: Paper
     cost: str
     needs: str
+    steps: Callable[..., Tensor | Measured] | None = None
 
 
 @dataclass(frozen=True)

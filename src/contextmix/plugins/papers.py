@@ -84,6 +84,13 @@ MODARRESSI_2023 = Paper(
     "ACL",
     "https://aclanthology.org/2023.acl-long.149",
 )
+FERRANDO_2023 = Paper(
+    "Ferrando et al.",
+    2023,
+    "Explaining How Transformers Use Context to Build Predictions",
+    "ACL",
+    "https://aclanthology.org/2023.acl-long.301",
+)
 SIMONYAN_2014 = Paper(
     "Simonyan et al.",
     2014,

@@ -20,6 +20,7 @@ from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.model_run import ModelRun
+from contextmix.traces.span_run import SpanRun
 from contextmix.traces.trace import LayerTrace
 
 
@@ -37,6 +38,17 @@ class Plan(Selection):
         """The attribution of the whole model, with its report."""
         assert isinstance(self.method, ModelMethod)
         return measured(self.method.attribute(run, **self.options))
+
+    @property
+    def in_one_run(self) -> bool:
+        """Whether several neighbouring tokens are explained in one run of the model."""
+        return isinstance(self.method, ModelMethod) and self.method.steps is not None
+
+    def steps(self, run: SpanRun) -> Measured:
+        """What made each of several neighbouring tokens, (row, key), with its report."""
+        assert isinstance(self.method, ModelMethod)
+        assert self.method.steps is not None  # `in_one_run` said so
+        return measured(self.method.steps(run, **self.options))
 
     def combine(self, maps: Tensor) -> Measured:
         """Maps of all layers (layer, ..., query, key) → attributions up to each layer, in float64."""

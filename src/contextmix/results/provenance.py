@@ -29,6 +29,8 @@ class Quantity(StrEnum):
     """Cosine distance (0 to 2) between a representation and the same one without the key."""
     SIGNED = "signed"
     """Contributions that add and remove, in the units that the method states. Rows may cancel out."""
+    EVIDENCE = "evidence"
+    """What a token adds to the log-odds of what is explained (nats), where it adds: at least 0. Evidence adds up."""
     GRADIENT = "gradient"
     """How strongly an output reacts to a small change of an input: length of a derivative, output per input."""
 
@@ -58,6 +60,7 @@ _MEANINGS = {
     "norm": ("length of the contributed vector", "units of the residual stream"),
     "distance": ("change when the token is left out", "cosine distance"),
     "signed": ("contribution with its sign", "the unit of the method"),
+    "evidence": ("contribution to the log-odds", "nats"),
     "gradient": ("sensitivity to the token", "output per input"),
 }
 

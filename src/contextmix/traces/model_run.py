@@ -10,10 +10,12 @@ from torch import Tensor
 from contextmix.errors import NotFinite, UnsupportedModel
 from contextmix.maths.gradients import Disconnected, score_gradients
 from contextmix.maths.kept import kept
-from contextmix.maths.norms import Norm
+from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.shapes import by_shapes
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.meaning import Meaning
+from contextmix.traces.span_run import SpanRun
+from contextmix.traces.target import Target
 from contextmix.traces.trace import LayerTrace
 
 
@@ -46,40 +48,13 @@ class Head:
     norm: Norm | None = None
     norm_pooled: Norm | None = None
 
-
-@dataclass(frozen=True)
-class Target:
-    """The explained score: that of one class or token, or by how much it is above that of another.
-
-    Attributes:
-        number: The position of the class or token among the scores.
-        name: Its name.
-        foil: The position of the one that it is contrasted with ("why this and not that"); None for no contrast.
-        foil_name: Its name.
-
-    Source:
-        Yin & Neubig (2022), "Interpreting language models with contrastive explanations", for target and foil.
-
-    Example:
-        >>> import torch
-        >>> Target(0, "Lily", 2, "Tim").of(torch.tensor([3.0, 0.5, 1.0]))
-        tensor(2.)
-    """
-
-    number: int
-    name: str
-    foil: int | None = None
-    foil_name: str | None = None
-
-    @property
-    def title(self) -> str:
-        """For sentences about it."""
-        return repr(self.name) if self.foil is None else f"{self.name!r} minus {self.foil_name!r}"
-
-    def of(self, scores: Tensor) -> Tensor:
-        """The explained score among all scores: (..., class) → (...)."""
-        own = scores[..., self.number]
-        return own if self.foil is None else own - scores[..., self.foil]
+    def scores(self, states: Tensor) -> Tensor:
+        """What it makes of each row of states: (position, d_model) → (position, class)."""
+        read = states if self.norm is None else normalise(states, self.norm)
+        if self.pooler is not None:
+            read = self.activation(read @ self.pooler + (0 if self.pooler_bias is None else self.pooler_bias))
+        read = read if self.norm_pooled is None else normalise(read, self.norm_pooled)
+        return read @ self.classifier + (0 if self.classifier_bias is None else self.classifier_bias)
 
 
 @dataclass(frozen=True)
@@ -105,6 +80,7 @@ class ModelRun:
             many are left, or a position that must not be left out. None where the scores are those of the whole input.
         meaning: What the scores are, which decides how they become probabilities, if they do.
         looks_back: Whether tokens see only what stands before them, as in decoders; found out when it is asked for.
+        span: The one row whose scores these are, for methods that read it alone; None if no single row is read.
     """
 
     __repr__ = by_shapes
@@ -125,6 +101,7 @@ class ModelRun:
     position: int | None = None
     meaning: Meaning = Meaning.ONE_OF
     looks_back: Callable[[], bool] = lambda: False
+    span: Callable[[], SpanRun | None] = lambda: None
 
     def gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The target's score and its gradient at other embeddings, in float32 at least.

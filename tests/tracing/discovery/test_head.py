@@ -9,8 +9,9 @@ from tests.tracing.tiny import ENCODERS, MARKS, build, hook_count, settings, tok
 from torch import nn
 
 import contextmix as cm
-from contextmix.traces.model_run import Head, Target
-from contextmix.tracing.discovery.head import find_head, head_scores
+from contextmix.traces.model_run import Head
+from contextmix.traces.target import Target
+from contextmix.tracing.discovery.head import find_head
 
 IDS = {"input_ids": token_ids(6, seed=2)}
 ACTIVATIONS = {"bert": "tanh", "roberta": "tanh", "electra": "gelu", "distilbert": "relu", "albert": "tanh"}
@@ -61,7 +62,7 @@ def test_its_scores_at_the_first_token_are_the_logits(family):
         logits = model(**IDS).logits[0]
     handle.remove()
     states = seen[-1][0] if isinstance(seen[-1], torch.Tensor) else seen[-1][0][0]
-    torch.testing.assert_close(head_scores(found(model), states)[0], logits)
+    torch.testing.assert_close(found(model).scores(states)[0], logits)
 
 
 def test_a_classifier_that_reads_the_block_itself_has_no_pooler():
@@ -150,7 +151,7 @@ def test_the_head_of_a_vocabulary_has_the_explained_column(family: str, target: 
     states = seen[-1][0] if isinstance(seen[-1], torch.Tensor) else seen[-1][0][0]
     head = of_tokens(model, target, position)
     assert head.classifier.shape[1] == 1
-    torch.testing.assert_close(head_scores(head, states[position][None])[0, 0], wanted)
+    torch.testing.assert_close(head.scores(states[position][None])[0, 0], wanted)
     assert (head.norm is None) == (family in {"bert", "roberta", "albert", "distilbert", "electra"})
     assert (head.norm_pooled is None) == (family in CAUSAL)
 

@@ -8,17 +8,21 @@ between two modules, so the usual ones are tried. What is found must give the mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from contextmix.maths.norms import Norm, normalise
+from contextmix.maths.norms import Norm
+from contextmix.maths.projections import Affine
 from contextmix.traces.anatomy import Anatomy, NormPlace
-from contextmix.traces.model_run import Head, Target
+from contextmix.traces.model_run import Head
+from contextmix.traces.readout import Readout
+from contextmix.traces.target import Target
 from contextmix.tracing.discovery.activations import ACTIVATIONS, Activation, identity
 from contextmix.tracing.discovery.diary import Call, Diary
 from contextmix.tracing.recording.quiet import quiet_run
@@ -40,30 +44,69 @@ def find_head(
     Args:
         model: The model.
         anatomy: Where its blocks are.
-        tensors: Model inputs with a batch axis of one, without padding.
+        tensors: Model inputs with a batch axis of one.
         explained: For a model with scores at each token, the position (-1 for the last one) and the target: the head
             then has one column, the explained score. Left out, a classifier of the whole input, with all its classes.
 
     Returns:
-        The head, in float32 at least; None if the model gives no such scores, if its head is of another kind (several
-        positions averaged, a second layer, logits that are squashed), or if what was found does not give the logits
-        again.
+        The head, in float32 at least, a soft cap replaced by the line through the origin that meets it; None if the
+        model gives no such scores, if its head is of another kind (several positions averaged, a second layer, logits
+        that are squashed), or if what was found does not give the logits again.
     """
-    diary, outputs = _diary_outside_blocks(model, anatomy, tensors, int(explained is not None and explained[0] == -1))
+    found = _found(model, anatomy, tensors, None if explained is None else explained[0])
+    if found is None:
+        return None
+    readout, states, _ = found
+    classes = range(len(readout.weight if not readout.transposed else readout.weight[0]))
+    target = None if explained is None else explained[1]
+    numbers = [*classes] if target is None else [n for n in (target.number, target.foil) if n is not None]
+    chosen = torch.tensor(numbers, device=readout.weight.device)
+    weight, bias = readout.columns(chosen)
+    slopes = readout.lines(states, chosen)
+    weight, bias = weight * slopes, None if bias is None else bias * slopes
+    if target is not None:
+        signs = slopes.new_tensor([1.0, -1.0][: len(numbers)])
+        weight = (weight * signs).sum(-1, keepdim=True)
+        bias = None if bias is None else (bias * signs).sum(-1, keepdim=True)
+    first, first_bias = (None, None) if readout.pooler is None else (readout.pooler.weight, readout.pooler.bias)
+    return Head(first, first_bias, readout.activation, weight, bias, readout.norm, readout.norm_pooled)
+
+
+def find_readout(
+    model: PreTrainedModel, anatomy: Anatomy, tensors: Mapping[str, Tensor], position: int | None = None
+) -> tuple[Readout, int] | None:
+    """The head with all its classes, without a copy of its matrix, and the row that it reads; see `find_head`.
+
+    Args:
+        model: The model.
+        anatomy: Where its blocks are.
+        tensors: Model inputs with a batch axis of one.
+        position: For a model with scores at each token, one of them (-1 for the last one).
+    """
+    found = _found(model, anatomy, tensors, position)
+    return None if found is None else (found[0], found[2])
+
+
+def _found(
+    model: PreTrainedModel, anatomy: Anatomy, tensors: Mapping[str, Tensor], position: int | None
+) -> tuple[Readout, Tensor, int] | None:
+    """The head that gives the logits again, and the row that it reads, (1, d_model), with its number."""
+    diary, outputs = _diary_outside_blocks(model, anatomy, tensors, int(position == -1))
     logits = scores_in(outputs)
     last = next((call for call in reversed(diary.calls) if call.path == anatomy.blocks[-1].path), None)
-    if last is None or logits is None or logits.ndim != (2 if explained is None else 3):
+    if last is None or logits is None or logits.ndim != (2 if position is None else 3):
         return None
     states, scores = last.wrote[0], logits[0]
-    if explained is not None:
-        position, _ = explained
+    if position is not None:
         states, scores = states[position][None], scores[position if len(scores) > 1 else 0]
-    target = None if explained is None else explained[1]
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    reader = _Reader(states, scores, tolerance(logits.dtype), target, cap)
-    found = list(reader.heads([call for call in diary.calls if call.began > last.ended]))
-    best = min(found, key=reader.error, default=None)
-    return best if best is not None and reader.error(best) <= reader.allowed else None
+    reader = _Reader(states, scores, tolerance(logits.dtype), cap)
+    errors = [(*reader.error(head), head) for head in reader.heads([c for c in diary.calls if c.began > last.ended])]
+    error, row, best = min(errors, key=lambda one: one[0], default=(torch.inf, 0, None))
+    fits = best is not None and error <= reader.allowed
+    if best is None or not fits:
+        return None
+    return best, at_least_float32(states[row][None]), row if position is None else position
 
 
 def _diary_outside_blocks(
@@ -88,80 +131,64 @@ class _Reader:
         states: (position, d_model): the rows of the last block's output that it may read.
         logits: (class,).
         allowed: The relative difference between what is the same.
-        target: The explained score, if the head is to have that column alone.
         cap: Where the model says that its logits are softly capped, or None.
     """
 
-    def __init__(
-        self, states: Tensor, logits: Tensor, allowed: float, target: Target | None, cap: float | None
-    ) -> None:
-        self.states, self.logits, self.allowed, self.target, self.cap = states, logits, allowed, target, cap
+    def __init__(self, states: Tensor, logits: Tensor, allowed: float, cap: float | None) -> None:
+        self.states, self.logits, self.allowed, self.cap = states, logits, allowed, cap
 
-    def heads(self, calls: list[Call]) -> Iterator[Head]:
+    def heads(self, calls: list[Call]) -> Iterator[Readout]:
         """Whatever leads from a row of the last block's output to the logits, to be proved."""
         linear = [(call, form) for call in calls if (form := self._form(call)) is not None]
         norms = {call: place for call in calls if (place := self._norm_place(call)) is not None}
         for classifier, form in linear:
             for read, wrote in _rows(classifier):
-                slopes = self._slopes(wrote)
-                if slopes is not None:
-                    last = self._last(classifier.module, form, slopes)
+                found = self._after(wrote)
+                if found is not None:
+                    last = partial(Readout, *_stored(classifier.module, form), factor=found[0], cap=found[1])
                     for entry in self._entries(read, norms):
-                        yield Head(None, None, identity, *last, norm=entry)
+                        yield last(identity, norm=entry)
                     for pooled, norm in [(read, None), *self._before(read, norms)]:
                         yield from self._pooled(pooled, norm, last, linear, norms, calls)
 
-    def error(self, head: Head) -> float:
-        """How far the scores of the best position are from the logits, relative to the largest one."""
-        true = self.logits if self.target is None else self.target.of(self.logits)[None]
+    def error(self, head: Readout) -> tuple[float, int]:
+        """How far the scores of the best position are from the logits, relative to the largest one; and which it is."""
         with torch.no_grad():
-            scores = head_scores(head, at_least_float32(self.states))
-        return float((scores - true).abs().amax(-1).min() / self.logits.abs().max())
+            gaps = (head.scores(at_least_float32(self.states)) - self.logits).abs().amax(-1)
+        return float(gaps.min() / self.logits.abs().max()), int(gaps.argmin())
 
     def _pooled(
         self,
         read: Tensor,
         norm: Norm | None,
-        last: tuple[Tensor, Tensor | None],
+        last: Callable[..., Readout],
         linear: list[tuple[Call, bool]],
         norms: Mapping[Call, NormPlace],
         calls: list[Call],
-    ) -> Iterator[Head]:
+    ) -> Iterator[Readout]:
         """Heads with a linear map and an activation in front of what is read, and a norm between the two."""
         for pooler, form in linear:
             entries = [entry for state, _ in _rows(pooler) for entry in self._entries(state, norms)]
             activation = self._activation(pooler, read, calls) if entries else None
             if activation is not None:
-                yield Head(*_parameters(pooler.module, form), activation, *last, norm=entries[0], norm_pooled=norm)
+                first = Affine(*_parameters(pooler.module, form))
+                yield last(activation, pooler=first, norm=entries[0], norm_pooled=norm)
 
-    def _last(self, module: nn.Module, transposed: bool, slopes: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The classifier and its bias: all classes, or the one column that is explained."""
-        if self.target is None:
-            weight, bias = _parameters(module, transposed)
-            return weight * slopes, None if bias is None else bias * slopes
-        # the columns first: in float32, a whole vocabulary may not fit beside the model
-        numbers = [number for number in (self.target.number, self.target.foil) if number is not None]
-        columns = torch.tensor(numbers, device=slopes.device)
-        weight, bias = _parameters(module, transposed, columns)
-        signs = slopes[columns] * slopes.new_tensor([1.0, -1.0][: len(numbers)])
-        bias = None if bias is None else (bias * signs).sum(-1, keepdim=True)
-        return (weight * signs).sum(-1, keepdim=True), bias
+    def _after(self, wrote: Tensor) -> tuple[float, float | None] | None:
+        """What happens to the numbers that a linear map wrote until they are the logits; None if nothing fits.
 
-    def _slopes(self, wrote: Tensor) -> Tensor | None:
-        """What each number that a linear map wrote is multiplied by to make the logit (class,); None if nothing fits.
-
-        One, one factor for all (Granite, Cohere), or the line through the origin that meets a soft cap (Gemma 2).
+        Nothing, one factor for all (Granite, Cohere), or a soft cap (Gemma 2).
         """
         if wrote.shape != self.logits.shape:
             return None
         numbers, logits = at_least_float32(wrote), at_least_float32(self.logits)
         if self._same(wrote, self.logits):
-            return torch.ones_like(numbers)
+            return 1.0, None
         factor = (numbers * logits).sum() / numbers.square().sum()
         if bool(factor) and self._same(numbers * factor, logits):
-            return factor.expand(len(numbers))
+            return float(factor), None
         if self.cap is not None and self._same(self.cap * torch.tanh(numbers / self.cap), logits):
-            return torch.where(numbers == 0, torch.ones_like(numbers), logits / numbers)
+            return 1.0, self.cap
         return None
 
     def _entries(self, read: Tensor, norms: Mapping[Call, NormPlace]) -> list[Norm | None]:
@@ -208,34 +235,22 @@ class _Reader:
         return left.shape == right.shape and bool((left - right).abs().max() <= self.allowed * right.abs().max())
 
 
-def head_scores(head: Head, states: Tensor) -> Tensor:
-    """What a head makes of each row of states: (position, d_model) → (position, class)."""
-    if head.norm is not None:
-        states = normalise(states, head.norm)
-    if head.pooler is not None:
-        pooled = states @ head.pooler
-        states = head.activation(pooled if head.pooler_bias is None else pooled + head.pooler_bias)
-    if head.norm_pooled is not None:
-        states = normalise(states, head.norm_pooled)
-    scores = states @ head.classifier
-    return scores if head.classifier_bias is None else scores + head.classifier_bias
-
-
 def _rows(call: Call) -> Iterator[tuple[Tensor, Tensor]]:
     """What a call read and wrote, vector by vector."""
     yield from zip(*(tensor.reshape(-1, tensor.shape[-1]) for tensor in (call.read, call.wrote)), strict=True)
 
 
-def _parameters(module: nn.Module, transposed: bool, columns: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    """Weight as (in, out), and bias; of some columns only, if they are named."""
+def _stored(module: nn.Module, transposed: bool) -> tuple[Tensor, bool, Tensor | None]:
+    """A classifier's weight as it is stored, how that is, and its bias."""
     weight, bias = _weight_and_bias(module)
     assert weight is not None  # it was recognised by it
-    weight = weight.detach() if transposed else weight.detach().T
-    bias = None if bias is None else bias.detach()
-    if columns is not None:
-        columns = columns.to(weight.device)
-        weight, bias = weight[:, columns], None if bias is None else bias[columns]
-    return at_least_float32(weight), None if bias is None else at_least_float32(bias)
+    return weight.detach(), transposed, None if bias is None else bias.detach()
+
+
+def _parameters(module: nn.Module, transposed: bool) -> tuple[Tensor, Tensor | None]:
+    """Weight as (in, out), and bias."""
+    weight, _, bias = _stored(module, transposed)
+    return at_least_float32(weight if transposed else weight.T), None if bias is None else at_least_float32(bias)
 
 
 def _weight_and_bias(module: nn.Module) -> tuple[Tensor | None, Tensor | None]:

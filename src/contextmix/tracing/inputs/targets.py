@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import AmbiguousTarget, BadOption, NotInVocabulary, UnknownName
 from contextmix.options.values import Asked
 from contextmix.traces.meaning import Meaning
-from contextmix.traces.model_run import Target
+from contextmix.traces.target import Target
 from contextmix.tracing.inputs.heads import answers_questions, spells
 from contextmix.tracing.inputs.heads import class_scores as class_scores
 from contextmix.tracing.inputs.heads import speaks as speaks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.maths.shapes import Bound
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy
-from contextmix.traces.trace import Checks, LayerTrace
+from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.quiet import over
 from contextmix.tracing.recording.recorder import Recorder
 from contextmix.tracing.recording.replay import ChainReplay
@@ -60,6 +60,35 @@ def layers_of(model: PreTrainedModel, anatomy: Anatomy, inputs: Mapping[str, Ten
     found: list[LayerTrace] = []
     record(model, anatomy, inputs, lambda layer: found.append(layer[0]))
     return found
+
+
+def record_rows(
+    model: PreTrainedModel,
+    anatomy: Anatomy,
+    inputs: Mapping[str, Tensor],
+    rows: slice,
+    visit: Visitor,
+    *,
+    last_logits: int = 0,
+) -> tuple[Any, Checks]:
+    """Run one sequence with the attention that the model has set, and show a visitor some rows of every block.
+
+    A fused attention makes no map, and neither does this: the model's own eager attention is asked for these rows
+    alone. They are proved like whole maps, against what the model made of the fused attention's output.
+
+    Args:
+        model: The model.
+        anatomy: Where its parts are.
+        inputs: Model inputs with a batch axis of one, without padding.
+        rows: Neighbouring positions.
+        visit: Called once per block, in order, with a `LayerTrace` without a batch axis: attention (head, row, key),
+            value (head, key, d_head), states (row, d_model). It cannot be run again.
+        last_logits: See `quiet_run`.
+
+    Returns:
+        The model's outputs, and how well the trace proved itself; raises as `record` does.
+    """
+    return _RowRecorder(model, anatomy.blocks, rows, visit).run(inputs, last_logits=last_logits)
 
 
 class _BlockRecorder(Recorder[BlockAnatomy]):
@@ -124,3 +153,32 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             f"Block {self.number} of {len(self.places)} made no attention call through the registry of transformers, "
             "so what it mixes was not recorded and an attribution would skip a layer. No number was produced."
         )
+
+
+class _RowRecorder(_BlockRecorder):
+    """Of some rows of blocks with one attention; a `tap.RowListener`.
+
+    Args:
+        rows: Neighbouring positions.
+        visit: See `record_rows`.
+    """
+
+    def __init__(self, model: PreTrainedModel, places: Sequence[BlockAnatomy], rows: slice, visit: Visitor) -> None:
+        super().__init__(model, places, lambda layer: visit(layer[0]))
+        self.rows = rows
+
+    def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
+        """The block is one step."""
+        attention, value, scores = self.attended[-1]
+        self.replays.clear()  # they hold what entered each block, all of it
+        said = {_STATES[name]: tensor[:, self.rows].clone() for name, tensor in self.said.items()}
+        said |= {"attention": attention, "value": value}
+        tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()}
+        layer = LayerTrace(
+            index=self.number,
+            block=resolve_block(self.model, place, attention.shape[1]),
+            scores=Scores(scores.query[:, :, self.rows], scores.key, scores.scaling),
+            tolerance=tolerance(ran_in),
+            **tensors,
+        )
+        return (layer,)

@@ -25,6 +25,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from contextmix.errors import UnsupportedModel
 from contextmix.traces.trace import Scores
 from contextmix.tracing.recording.quiet import configurations
+from contextmix.tracing.recording.row_attention import FUSED, rows_attended
 from contextmix.tracing.recording.turns import turn_of, undone
 from contextmix.tracing.recording.verify import close, tolerance
 
@@ -48,6 +49,16 @@ class ValueEditor(Listener, Protocol):
 
     def edited(self, module: nn.Module, query: Tensor, value: Tensor) -> Tensor:
         """Other values (batch, key-value head, key, d_head)."""
+
+
+class RowListener(Listener, Protocol):
+    """A listener that wants the weights of some rows alone; a fused attention then runs as it is set.
+
+    Attributes:
+        rows: Neighbouring queries.
+    """
+
+    rows: slice
 
 
 _listener: ContextVar[Listener | None] = ContextVar("contextmix_listener", default=None)
@@ -83,10 +94,16 @@ def tap(
         return plain
     if hasattr(listener, "edited"):  # a ValueEditor
         value = listener.edited(module, query, value)
-    attend = _as_set(own, module) if is_users(own) else own_eager(module)
+    rows: slice | None = getattr(listener, "rows", None)  # a RowListener
+    fused = rows is not None and own == FUSED
+    attend = _as_set(own, module) if fused or is_users(own) else own_eager(module)
     output, attention = attend(module, query, key, value, attention_mask, **kwargs)
     if is_users(own):
         _refuse_other_weights(own, output, attention, value)
+    if rows is not None and fused:
+        attention = rows_attended(own_eager(module), rows, module, query, key, value, attention_mask, kwargs)
+    elif rows is not None:
+        attention = attention[:, :, rows]
     scaling = kwargs.get("scaling")
     scores = Scores(query, key, query.shape[-1] ** -0.5 if scaling is None else float(scaling))
     listener.heard(module, attention, value, output, scores)
@@ -156,7 +173,9 @@ def _refuse_other_weights(own: str, output: Any, attention: Any, value: Tensor) 
 
 def _mask(own: str, *args: Any, **kwargs: Any) -> Any:
     """The mask for the attention that is called: eager where contextmix listens, else the one that belongs to it."""
-    if own == EAGER or (_listener.get() is not None and not is_users(own)):
+    listener = _listener.get()
+    as_set = listener is None or is_users(own) or (own == FUSED and hasattr(listener, "rows"))
+    if own == EAGER or not as_set:
         return eager_mask(*args, **kwargs)
     known: Any = ALL_MASK_ATTENTION_FUNCTIONS
     return known[own](*args, **kwargs) if own in known else None  # as transformers does: an unknown name has no mask

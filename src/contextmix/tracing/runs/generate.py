@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from contextmix.errors import BadInput, BadOption, NotInVocabulary
+from contextmix.maths.kept import kept
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.meaning import Meaning, probabilities
 from contextmix.tracing.inputs.encode import Inputs
@@ -32,17 +34,32 @@ class Generated:
         inputs: Both together, labelled.
         start: The position of the first new token.
         greedy: Whether the model chose the new tokens, each the likeliest one.
-        probabilities: What the model gave each new token.
-        runners_up: For each new token the most probable other one.
+        scores: Gives the logits of the rows that said the new tokens, (new token, class); asked once.
         settings: How the model was asked to choose them; nothing where they were given.
     """
 
     inputs: Inputs
     start: int
     greedy: bool
-    probabilities: tuple[float, ...]
-    runners_up: tuple[int, ...]
+    scores: Callable[[], Tensor]
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @kept
+    def _chances(self) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        scores = self.scores().double()
+        new = self.inputs.tensors["input_ids"][self.start :].to(scores.device).unsqueeze(-1)
+        own = probabilities(scores, Meaning.ONE_OF).gather(-1, new)[:, 0]
+        return tuple(own.tolist()), tuple(scores.scatter(-1, new, -torch.inf).argmax(-1).tolist())
+
+    @property
+    def probabilities(self) -> tuple[float, ...]:
+        """What the model gave each new token."""
+        return self._chances[0]
+
+    @property
+    def runners_up(self) -> tuple[int, ...]:
+        """For each new token the most probable other one."""
+        return self._chances[1]
 
     @property
     def tokens(self) -> Tokens:
@@ -109,7 +126,7 @@ class Speaker:
         labels = labelled(self.tokenizer, prompt.tokens, new)
         inputs = Inputs(labels, {"input_ids": ids}, len(ids), notes=prompt.notes)
         greedy = continuation is None and not made.get("do_sample") and made.get("num_beams") == 1
-        return Generated(inputs, start, greedy, *self._chances(ids, start), made)
+        return Generated(inputs, start, greedy, partial(self._scores, ids, len(new)), made)
 
     def _own(self, ids: Tensor, count: int, settings: Mapping[str, Any] | None) -> tuple[list[int], Mapping[str, Any]]:
         """What the model says by itself, and how it was asked to; see `own_writing`."""
@@ -162,15 +179,11 @@ class Speaker:
                 f"tokens. Take at most {room}, or a shorter prompt."
             )
 
-    def _chances(self, ids: Tensor, start: int) -> tuple[tuple[float, ...], tuple[int, ...]]:
-        """The probability of each new token, and the most probable other token."""
-        ids = ids.to(self.model.device)
-        new = ids[start:].unsqueeze(-1)
-        outputs = quiet_run(self.model, {"input_ids": ids[None, :-1]}, last_logits=len(new))
-        scores = outputs.logits[0, -len(new) :].double()
-        chances = probabilities(scores, Meaning.ONE_OF).gather(-1, new)[:, 0]
-        others = scores.scatter(-1, new, -torch.inf).argmax(-1)
-        return tuple(chances.tolist()), tuple(others.tolist())
+    def _scores(self, ids: Tensor, count: int) -> Tensor:
+        """The logits of the rows that say the last tokens, (count, class)."""
+        outputs = quiet_run(self.model, {"input_ids": ids[None, :-1].to(self.model.device)}, last_logits=count)
+        found: Tensor = outputs.logits[0, -count:]
+        return found
 
 
 def labelled(tokenizer: Any, prompt: Tokens, new: Sequence[int]) -> Tokens:

@@ -16,7 +16,10 @@ from contextmix.errors import BadInput, UnsupportedModel
 from contextmix.options.values import Asked
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Anatomy
+from contextmix.traces.meaning import Meaning
 from contextmix.traces.model_run import ModelRun
+from contextmix.traces.span_run import SpanRun
+from contextmix.traces.target import Target
 from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.discovery.head import find_head
 from contextmix.tracing.inputs.encode import token_axis
@@ -35,6 +38,7 @@ from contextmix.tracing.recording.quiet import (
 )
 from contextmix.tracing.recording.record import layers_of
 from contextmix.tracing.recording.turns import before, undone
+from contextmix.tracing.runs.span import Reading
 
 
 @dataclass(frozen=True)
@@ -265,7 +269,15 @@ def model_run(
         position=position,
         meaning=meaning,
         looks_back=looks_back,
+        span=partial(_span, again, len(embeddings), chosen, meaning),
     )
+
+
+def _span(again: Rerunner, count: int, target: Target, meaning: Meaning) -> SpanRun | None:
+    """The row whose scores are explained, by itself, of an input of so many tokens."""
+    place = again.position
+    rows = None if place is None else slice(place % count, place % count + 1)
+    return Reading(again.model, again.anatomy, again.tensors, rows, causal=place == -1).span([target], meaning)
 
 
 _UNNUMBERED = (

@@ -1,0 +1,68 @@
+"""The tokens of an answer explained together: one run of the model reads the rows that said them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from contextmix.models.attribution import until
+from contextmix.models.loaded_model import LoadedModel, own_probe
+from contextmix.plugins.contracts import Measured
+from contextmix.plugins.plan import Plan
+from contextmix.results.token_map import TokenMap
+from contextmix.traces.meaning import Meaning
+from contextmix.traces.target import Target
+from contextmix.tracing.inputs.encode import stacked
+from contextmix.tracing.inputs.targets import names_of
+from contextmix.tracing.recording.quiet import on_device
+from contextmix.tracing.runs.generate import Generated
+from contextmix.tracing.runs.span import Reading
+
+
+def explained_span(
+    loaded: LoadedModel, plans: Sequence[Plan], done: Generated, *, contrast: bool
+) -> tuple[Generated, list[TokenMap]]:
+    """What made each new token, by methods that read all of them in one run, which they share.
+
+    Args:
+        loaded: A causal language model.
+        plans: Methods of the whole model for which `Plan.in_one_run` holds.
+        done: A prompt and what follows it.
+        contrast: Whether each new token is explained against its runner-up.
+
+    Returns:
+        The same generation, whose scores are those of this run; and for each plan dims (query, key): queries are the
+        new tokens, keys all tokens, zero from the new token itself on.
+    """
+    read = until(done.inputs, done.inputs.length - 1)
+    tensors = stacked([read])
+    with loaded.running(own_probe(tensors), tensors) as anatomy:
+        loaded.prove_parity(tensors)
+        rows = slice(done.start - 1, read.length)
+        reading = Reading(loaded.model, anatomy, on_device(loaded.model, tensors), rows, causal=True)
+        run = reading.span(_targets(loaded, done, contrast), Meaning.ONE_OF)
+        assert run is not None  # its rows are known
+        found = [plan.steps(run) for plan in plans]
+        done = replace(done, scores=lambda: run.recorded[1])
+    return done, [_result(loaded, plan, done, each) for plan, each in zip(plans, found, strict=True)]
+
+
+def _targets(loaded: LoadedModel, done: Generated, contrast: bool) -> list[Target]:
+    assert done.tokens.ids is not None
+    new = done.tokens.ids[done.start :]
+    names = names_of(loaded.model, loaded.tokenizer, loaded.model.get_output_embeddings().weight.shape[0])  # type: ignore[no-untyped-call]
+    if not contrast:
+        return [Target(number, names.name(number)) for number in new]
+    pairs = zip(new, done.runners_up, strict=True)
+    return [Target(number, names.name(number), foil, names.name(foil)) for number, foil in pairs]
+
+
+def _result(loaded: LoadedModel, plan: Plan, done: Generated, found: Measured) -> TokenMap:
+    values = torch.nn.functional.pad(found.values.detach().cpu(), (0, 1))
+    checks = {name: float(error) for name, error in found.checks.items()}
+    notes: dict[str, Any] = {name: note.tolist() for name, note in found.notes.items()}
+    made = loaded.origin.provenance(checks, **plan.describe()).noting(**notes, **done.inputs.notes)
+    return TokenMap(values.numpy(), ("query", "key"), done.tokens, plan.quantity, made, query_tokens=done.new)

@@ -1,0 +1,117 @@
+"""SpanRun: some rows of one sequence and what is said there, for methods that read these rows and no others.
+
+A score of the whole input is read at one row, the tokens of an answer at one row each, next to each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from contextmix.errors import TraceDoesNotAddUp
+from contextmix.maths.kept import kept
+from contextmix.maths.shapes import by_shapes
+from contextmix.traces.anatomy import Block, BlockStates
+from contextmix.traces.meaning import Meaning
+from contextmix.traces.readout import Readout
+from contextmix.traces.target import Target
+from contextmix.traces.trace import LayerTrace
+
+
+@dataclass(frozen=True)
+class ReadRows:
+    """The rows of one block that are read, and the values of all positions.
+
+    Attributes:
+        block: The block's parameters.
+        attention: (head, row, key).
+        value: (key-value head, key, d_head): heads share them in neighbouring groups.
+        states: The block equation at these rows.
+        residual_out: (row, d_model): what the model computed there.
+        tolerance: See `LayerTrace`.
+    """
+
+    __repr__ = by_shapes
+
+    block: Block
+    attention: Tensor
+    value: Tensor
+    states: BlockStates
+    residual_out: Tensor
+    tolerance: float
+
+    @classmethod
+    def of(cls, layer: LayerTrace) -> ReadRows:
+        """Of a proved trace of these rows; the values are kept once per group of heads."""
+        groups = 1 if layer.scores is None else len(layer.value) // layer.scores.key.shape[-3]
+        value = layer.value[::groups].contiguous()
+        states = BlockStates(layer.block, layer.residual_in, layer.attention_out, layer.ffn_out)
+        return cls(layer.block, layer.attention, value, states, layer.residual_out, layer.tolerance)
+
+
+@dataclass(frozen=True)
+class SpanRun:
+    """Neighbouring rows of one sequence, and the score that is explained at each.
+
+    Attributes:
+        rows: Their positions, from 0.
+        targets: One per row.
+        record: Runs the model once, shows a proved `LayerTrace` of these rows per block, without a batch axis, and
+            gives the scores (row, class).
+        record_all: Runs the model once and gives a proved `LayerTrace` of all rows per block, and the same scores.
+        readout: Finds the head; None if it is not one of the usual kind.
+        meaning: What the scores are.
+        units: For each position the unit that it belongs to (its word, its sentence), for methods that count what
+            leaves a unit; None: each position is one.
+    """
+
+    __repr__ = by_shapes
+
+    rows: slice
+    targets: tuple[Target, ...]
+    record: Callable[[Callable[[LayerTrace], None]], Tensor]
+    record_all: Callable[[], tuple[list[LayerTrace], Tensor]]
+    readout: Callable[[], Readout | None]
+    meaning: Meaning = Meaning.ONE_OF
+    units: tuple[int, ...] | None = None
+
+    @kept
+    def recorded(self) -> tuple[list[ReadRows], Tensor]:
+        """All blocks, and the scores (row, class); the model runs once, whoever asks."""
+        found: list[ReadRows] = []
+        scores = self.record(lambda layer: found.append(ReadRows.of(layer)))
+        return found, scores
+
+    @kept
+    def recorded_all(self) -> tuple[list[LayerTrace], Tensor]:
+        """The same with all rows of every block: memory grows with the square of the length."""
+        return self.record_all()
+
+    def proved_readout(self, last: Tensor, scores: Tensor, allowed: float) -> Readout | None:
+        """The head, proved on these rows; None if it is not of the usual kind.
+
+        Args:
+            last: The last block's output at these rows, (row, d_model).
+            scores: (row, class).
+            allowed: The largest relative difference.
+
+        Raises:
+            TraceDoesNotAddUp: If it does not make the scores of these rows.
+        """
+        found = self._readout
+        if found is None:
+            return None
+        gap = float((found.scores(last) - scores).abs().max() / scores.abs().max())
+        if not gap <= allowed:
+            raise TraceDoesNotAddUp(
+                f"The head that was found gives other scores than the model: they differ by {gap:.1e} (relative; "
+                f"allowed {allowed:.0e}). Something acts between the last block and the head, so no direction in the "
+                "last block's output stands for a score. No number was produced."
+            )
+        return found
+
+    @kept
+    def _readout(self) -> Readout | None:
+        return self.readout()
