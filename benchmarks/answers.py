@@ -60,8 +60,8 @@ HELD_OUT = 100_000
 class Bench:
     """One model and its cases."""
 
-    def __init__(self, name: str, masks: int, folder: Path) -> None:
-        self.model, self.masks, self.folder = contextmix.load(name), masks, folder
+    def __init__(self, name: str, masks: int, away: Sequence[Away], folder: Path) -> None:
+        self.model, self.masks, self.away, self.folder = contextmix.load(name), masks, away, folder
         folder.mkdir(parents=True, exist_ok=True)
         self._keep("settings", {"model": Path(name).name, "masks": masks})
 
@@ -82,11 +82,16 @@ class Bench:
     def measure(self, case: Case, methods: Sequence[str]) -> dict[str, Any]:
         """What the model says of one case, and the scores of all methods; only what is missing is run."""
         path = self.folder / f"{case.name}.json"
-        found = json.loads(path.read_text("utf-8")) if path.exists() else {"case": case.document(), "scores": {}}
+        found = (
+            json.loads(path.read_text("utf-8"))
+            if path.exists()
+            else {"case": case.document(), "truth": {}, "scores": {}}
+        )
         subject = Subject(self.model, case, found)
-        if "truth" not in found:
-            found["truth"] = subject.truth(self.masks)
-            write(path, found)
+        for away in self.away:
+            if away not in found["truth"]:
+                found["truth"][away] = subject.truth(away, self.masks)
+                write(path, found)
         for method in methods:
             if method not in found["scores"]:
                 start = time.perf_counter()
@@ -102,20 +107,18 @@ class Subject:
     def __init__(self, model: contextmix.TracedModel, case: Case, found: dict[str, Any]) -> None:
         self.model, self.case, self.found = model, case, found
         self.answer = case.sourced(model)
+        found["lengths"] = [len(source) for source in self.answer.sources]
         self.asks: dict[Away, Remembered] = {away: ablations_of(model, self.answer, away) for away in (*AWAY, "zeroed")}
         for away in AWAY:  # what is known already is not run again
-            for masks, said in found.get("truth", {}).get(away, []):
+            for masks, said in found["truth"].get(away, []):
                 self.asks[away].known[np.array(masks, bool).tobytes()] = np.array(said)
 
-    def truth(self, masks: int) -> dict[str, Any]:
-        """log p of each token of the answer: with all sources, without each, and with random halves, by mask."""
+    def truth(self, away: Away, masks: int) -> list[Any]:
+        """Mask → log p of each token of the answer: with all sources, without each, and with random halves."""
         count = len(self.answer.sources)
         asked = np.concatenate([one_out(count), random_masks(count, masks, seed=HELD_OUT)])
-        found: dict[str, Any] = {"lengths": [len(source) for source in self.answer.sources]}
-        for away in AWAY:
-            said = self.asks[away](asked).round(6).tolist()
-            found[away] = list(zip(asked.astype(int).tolist(), said, strict=True))
-        return found
+        said = self.asks[away](asked).round(6).tolist()
+        return list(zip(asked.astype(int).tolist(), said, strict=True))
 
     def scores(self, method: str) -> dict[str, Any]:
         """Scores of the sources, and whether the best token is one of the answer's word where the fact is."""
@@ -191,7 +194,7 @@ def measured(bench: Bench, asked: argparse.Namespace) -> Iterator[tuple[str, lis
 def main() -> None:
     """Measure, print, write."""
     asked = arguments()
-    bench = Bench(asked.model, asked.masks, asked.out)
+    bench = Bench(asked.model, asked.masks, asked.away, asked.out)
     for kind, found in measured(bench, asked):
         told, numbers = table(kind, found, asked.methods)
         print(told)

@@ -38,13 +38,13 @@ def table(kind: str, found: Sequence[Mapping[str, Any]], methods: Sequence[str])
     columns = COLUMNS[kind] + LDS
     rows: dict[str, Values] = {}
     for number, one in enumerate(found):
-        known = baselines(one["truth"]["lengths"], seed=number)
+        known = baselines(one["lengths"], seed=number)
         given = {name: {"sources": list(scores), "token": None} for name, scores in known.items()}
         for name, scores in {**given, **{method: one["scores"][method] for method in methods}}.items():
             for column, value in judged(one, scores).items():
                 rows.setdefault(name, {}).setdefault(column, []).append(value)
-    sizes = [len(one["truth"]["lengths"]) for one in found]
-    masks = len(found[0]["truth"]["masked"]) - 1 - sizes[0]
+    sizes = [len(one["lengths"]) for one in found]
+    masks = len(next(iter(found[0]["truth"].values()))) - 1 - sizes[0]
     head = f"{kind}: {len(found)} cases, {min(sizes)} to {max(sizes)} sources, {masks} masks\n"
     lines = [head, "| method | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     lines += [f"| {name} | " + " | ".join(cell(rows[name][one]) for one in columns) + " |" for name in rows]
@@ -63,6 +63,9 @@ def judged(one: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, float
     if needle is not None:
         found["hit@1 sentence"] = needle_recall(own, np.arange(count) == needle[0], k=1).value
     for away in ("masked", "deleted"):
+        if away not in one["truth"]:
+            found |= dict.fromkeys([column for column in LDS if f" {away}" in column])
+            continue
         said = [(np.array(mask, bool), sum(tokens)) for mask, tokens in one["truth"][away]]
         masks, log_probs = np.stack([mask for mask, _ in said]), np.array([number for _, number in said])
         halves = masks[1 + count :], log_probs[1 + count :]

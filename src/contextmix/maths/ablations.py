@@ -73,10 +73,10 @@ def paired_masks(sources: int, count: int, seed: int = 0) -> Masks:
 
     Example:
         >>> paired_masks(3, 4).astype(int)
-        array([[1, 1, 1],
-               [0, 0, 0],
-               [1, 0, 1],
-               [0, 1, 0]])
+        array([[0, 0, 0],
+               [1, 1, 1],
+               [0, 1, 0],
+               [1, 0, 1]])
     """
     random = np.random.RandomState(seed)
     found = []

@@ -165,7 +165,7 @@ def zeroed_log_probs(
     heads = model.config.get_text_config().num_attention_heads
     step = min(batch_tokens // len(ids), PAIRS_AT_ONCE // (heads * len(ids) ** 2), _most(model, answer))
     parts = []
-    for rows in torch.split(kept, max(1, step)):  # type: ignore[no-untyped-call]
+    for rows in torch.split(kept, max(1, step)):
         editor = _ZeroValues(rows[:, :-1])
         with tapped(model, editor):
             parts.append(_run(model, [Variant(ids)] * len(rows), answer))
