@@ -1,7 +1,7 @@
 """Which method names the sources of an answer? Hits on known facts, and agreement with what ablations say.
 
     python benchmarks/answers.py MODEL [--facts 20] [--wiki 20] [--stories 0] [--masks 64] [--methods NAME …]
-        [--data FOLDER] [--out FOLDER] [--part 1/2]
+        [--away masked] [--data FOLDER] [--out FOLDER] [--part 1/2]
 
 Facts: eight sentences, one holds what is asked, another says the same kind of thing of something else. WikiText: 8 to
 12 sentences and 20 tokens of the model's own behind them; its files are looked for in --data, or in
@@ -167,9 +167,8 @@ def arguments() -> argparse.Namespace:
     for kind, count in (("facts", 20), ("wiki", 20), ("stories", 0)):
         parser.add_argument(f"--{kind}", type=int, default=count, metavar="N", help=f"number of cases ({count})")
     parser.add_argument("--masks", type=int, default=64, help="random halves of the sources for LDS (64)")
-    parser.add_argument(
-        "--methods", nargs="+", default=METHODS, help=f"the first one is compared ({' '.join(METHODS)})"
-    )
+    parser.add_argument("--away", nargs="+", choices=AWAY, default=AWAY, help="how sources go for LDS (both)")
+    parser.add_argument("--methods", nargs="+", default=METHODS, help="the first one is compared with the others")
     shared = Path(os.environ.get("CONTEXTMIX_SHARED") or Path(__file__).parents[2] / "shared")
     parser.add_argument("--data", type=Path, default=shared / "data" / "wikitext2_valid_test")
     parser.add_argument("--out", type=Path, default=Path("build/answers"))

@@ -43,7 +43,7 @@ class Stub:
                 status, content = stub.answer(said)
                 body = content if isinstance(content, bytes) else json.dumps(content).encode()
                 self.send_response(status)
-                if status == 307:
+                if status == 302:
                     self.send_header("Location", f"{stub.url}/elsewhere")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -153,8 +153,8 @@ def test_a_key_is_sent_and_never_shown(stories, stub, monkeypatch):
 
 
 def test_a_key_goes_to_no_other_address(stub):
-    stub.answer = lambda said: (307, {})
-    with pytest.raises(ServerRefused, match="answered 307"):
+    stub.answer = lambda said: (302, {})
+    with pytest.raises(ServerRefused, match="answered 302"):
         Server(stub.url, "stories", key=SECRET, timeout=10).log_probs("Tom had a", " dog")
     assert len(stub.asked) == 1
 
