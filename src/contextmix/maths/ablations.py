@@ -234,11 +234,11 @@ def _basis(columns: Numbers) -> Numbers:
 
 
 def _ridge(x: Numbers, y: Numbers, leverage: Numbers) -> tuple[Numbers, float]:
-    """δ and the λ with the smallest Σ_i (r_i / (1 − h_ii))², where h counts what is free too; δ = 0 is λ = ∞."""
+    """δ, and the λ with the smallest Σ_i (r_i / (1 − h_ii))², where h counts what is free too."""
     left, sizes, right = np.linalg.svd(x, full_matrices=False)
     seen = sizes > 1e-10 * max(1.0, sizes[0])
     left, sizes, right, along = left[:, seen], sizes[seen], right[seen], left[:, seen].T @ y
-    tried = [float("inf"), *(PENALTIES[::-1] * sizes[0] ** 2 if len(sizes) else ())]
+    tried = PENALTIES[::-1] * (sizes[0] ** 2 if len(sizes) else 1.0)
     errors = []
     for penalty in tried:
         kept = sizes**2 / (sizes**2 + penalty)
