@@ -36,7 +36,7 @@ types: .venv/.dev
 
 # By hand, not in CI: gigabytes, in an environment of their own that is made anew. The oldest versions that pyproject.toml
 # allows, or the newest of everything; every extra that users install; and the tests that need nothing else.
-OWN_EXTRAS := plot,image,notebook,datasets,speech,serve,ray,test
+OWN_EXTRAS := plot,image,notebook,datasets,speech,serve,ray,answers,test
 OWN_TESTS := tests src/contextmix $(addprefix --ignore=tests/,browser docs examples serve/test_page.py) \
 	--deselect=tests/serve/test_served.py::test_the_description_is_true_and_nothing_breaks_the_server
 

@@ -259,6 +259,10 @@ class NotFinite(ContextMixError):
     """NaN or infinity in weights or activations."""
 
 
+class ServerRefused(ContextMixError):
+    """A server that cannot be asked, or that answers with something else than log-probabilities."""
+
+
 # Results -------------------------------------------------------------------------------------------------------------
 
 
