@@ -94,6 +94,14 @@ def test_keys_walk_on_both_sides(opened):
     assert page.evaluate("document.activeElement.id") == "source-2"
 
 
+def test_sums_with_signs_are_told(opened):
+    page = opened(answer(signed=answer(-np.array(ROWS), "signed").token_map))
+    page.locator("#unit-0").hover()
+    assert panel(page)[0] == ["45%", "Lily had a ball. (-9.0)"]
+    page.locator("#source-0").hover()
+    assert panel(page)[0] == ["55%", "of “Yes.” (-8.0)"]
+
+
 def test_footnotes_lead_to_their_sources(opened):
     page = opened(answer())
     page.get_by_role("link", name="[1]").first.click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -15,7 +16,7 @@ def kl_divergence(scores: Tensor, others: Tensor) -> Tensor:
         others: Logits (..., class).
 
     Returns:
-        (...), in nats; 0 where both say the same, and never below.
+        (...), in nats; 0 where both say the same, and never below; infinite where q rules out what p says.
 
     Example:
         >>> import torch
@@ -23,4 +24,4 @@ def kl_divergence(scores: Tensor, others: Tensor) -> Tensor:
         tensor(0., dtype=torch.float64)
     """
     log_p, log_q = scores.double().log_softmax(-1), others.double().log_softmax(-1)
-    return (log_p.exp() * (log_p - log_q)).nan_to_num(nan=0.0).sum(-1).clamp(min=0)
+    return (log_p.exp() * (log_p - log_q)).nan_to_num(nan=0.0, posinf=torch.inf).sum(-1).clamp(min=0)

@@ -51,6 +51,14 @@ def test_signs_and_what_was_cut_are_told():
     assert "Red" not in shown(answer())
 
 
+def test_how_far_a_part_depends_on_the_texts_is_a_column():
+    lines = shown(answer(dependence=(1.0, 2.5, 0.25, 0.0, 9.0))).splitlines()
+    (row,) = [line for line in lines if line.startswith("Lily. ")]
+    assert row.split()[-1] == "2.50"
+    assert "depends (nats)" in "\n".join(lines)
+    assert "depends" not in shown(answer())
+
+
 def test_hostile_names_cannot_move_the_cursor():
     found = answer()
     assert "\x1b" not in shown(found.by(units="whole"))

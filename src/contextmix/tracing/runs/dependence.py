@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from contextmix.errors import NotFinite
 from contextmix.maths.divergence import kl_divergence
 from contextmix.tracing.recording.quiet import quiet_run
 
@@ -32,9 +33,18 @@ def dependence(
 
     Returns:
         In nats, 0 or more.
+
+    Raises:
+        NotFinite: If one has no bound.
     """
     both = (_said(model, prompt, answer) for prompt in (context, without))
-    return tuple(kl_divergence(*both).tolist())
+    found = kl_divergence(*both)
+    if not bool(found.isfinite().all()):
+        raise NotFinite(
+            f"{type(model).__name__} rules out without its context what it says with it (a logit is minus infinity), "
+            "so a divergence is infinite and says nothing of how far. Leave dependence out."
+        )
+    return tuple(found.tolist())
 
 
 def _said(model: PreTrainedModel, prompt: Sequence[int], answer: Sequence[int]) -> Tensor:

@@ -47,6 +47,8 @@ class Report:
         shares: (unit + 1, source).
         elsewhere: (unit + 1, 3), as `ELSEWHERE` names them.
         signed: Whether sources may speak against a unit.
+        sums: (unit + 1, source) with signs, where the method has them.
+        depends: For each row how far its tokens depend on the texts, in nats, the most of them; None if not measured.
         units: Label of each row, the last ``the whole answer``.
         chances: For each row how probable its tokens were, and how far they depend on the texts, in words.
         told: Sentences: what was measured, what is cited, who wrote the answer.
@@ -60,6 +62,8 @@ class Report:
     shares: Array
     elsewhere: Array
     signed: bool
+    sums: Array | None
+    depends: tuple[float, ...] | None
     units: tuple[str, ...]
     chances: tuple[str, ...]
     told: tuple[str, ...]
@@ -89,6 +93,8 @@ def reported(found: Answer) -> Report:
         elsewhere=np.concatenate([found.shares_elsewhere, whole.shares_elsewhere]),
         signed=found.token_map.quantity is Quantity.SIGNED or bool(values.min() < 0),
         units=(*(_line(one.text) for one in found.units), "the whole answer"),
+        sums=_sums(found, whole),
+        depends=None if found.dependence is None else (*_depends(found), *_depends(whole)),
         chances=(*_chances(found), *_chances(whole)),
         told=tuple(map(printable, _told(found))),
     )
@@ -125,15 +131,31 @@ def _pieces(
         yield Piece(_spaced(text[last:]))
 
 
+def _sums(found: Answer, whole: Answer) -> Array | None:
+    if found.signed_values is None or whole.signed_values is None:
+        return None
+    return np.concatenate([found.signed_values, whole.signed_values])
+
+
 def _chances(found: Answer) -> Iterator[str]:
-    """For each unit what its least probable token and its most dependent one are."""
+    """For each unit how probable its tokens were at least, and how far one of them depends on the texts at most."""
+    told = [f"Probability of its tokens: from {chance:.0%}." for chance in _of_units(found, "probability")]
+    if found.dependence is None:
+        yield from told
+        return
+    for one, nats in zip(told, _depends(found), strict=True):
+        yield f"{one} Without the texts the model would have said one of them otherwise, by {nats:.2f} nats."
+
+
+def _depends(found: Answer) -> list[float]:
+    return [-least for least in _of_units(found, "dependence", -1)]
+
+
+def _of_units(found: Answer, name: str, sign: int = 1) -> list[float]:
+    """The smallest number of the tokens of each unit, times a sign."""
     table = found.tokens()
-    for unit in found.units:
-        own = table[(table["start"] < unit.stop) & (table["stop"] > unit.start)]
-        told = f"Probability of its tokens: from {own['probability'].min():.0%}."
-        if "dependence" in own:
-            told += f" Without the texts the model would say it otherwise by up to {own['dependence'].max():.2f} nats."
-        yield told
+    within = [(table["start"] < one.stop) & (table["stop"] > one.start) for one in found.units]
+    return [float((sign * table.loc[own.fillna(False), name]).min()) for own in within]
 
 
 def _without_space(pieces: list[Piece]) -> list[Piece]:
@@ -186,5 +208,7 @@ def _told(found: Answer) -> Iterator[str]:
         yield "The answer was given, not written by the model here."
     if found.token_map.quantity is Quantity.SIGNED:
         yield "Red sources speak for a part of the answer, blue ones against it; shares are of what speaks for it."
+    elif found.signed_values is not None:
+        yield "Shares are of what speaks for a part; the sums in brackets count what speaks against it too."
     if found.cut:
         yield f"{len(found.cut)} sources did not fit into the prompt, from “{_line(found.cut[0].text)[:60]}” on."

@@ -19,6 +19,7 @@ from contextmix.results.files import refuse_place, write_atomically
 from contextmix.tokens.pieces import printable
 from contextmix.views.drawing.answer import Piece, Report, parts_of, reported
 from contextmix.views.drawing.facts import facts
+from contextmix.views.drawing.picture import number_texts
 from contextmix.views.page.fragment import painted, templates
 from contextmix.views.page.report import TITLE, embedded, policy
 
@@ -56,6 +57,7 @@ def page(found: Answer) -> str:
         "scores": drawn.scores.round(4).tolist(),
         "shares": drawn.shares.round(5).tolist(),
         "elsewhere": drawn.elsewhere.round(5).tolist(),
+        "sums": None if drawn.sums is None else [list(number_texts(row)) for row in drawn.sums],
     }
     return (
         templates()

@@ -75,6 +75,7 @@ def _parts(drawn: Report) -> Table:
     rows = rows if len(rows) <= UNITS + 1 else [*rows[:UNITS], rows[-1]]
     rows = rows[1:] if len(rows) == 2 else rows  # one part is the whole answer
     names = [name for name, _ in parts_of(drawn.shares[0], drawn.elsewhere[0])]
+    names += [] if drawn.depends is None else ["depends (nats)"]
     table = Table("\npart of the answer", *("\n" + name for name in names), box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -82,6 +83,7 @@ def _parts(drawn: Report) -> Table:
         cells = []
         for _, share in parts_of(drawn.shares[row], drawn.elsewhere[row]):
             cells.append(Text(f" {share:.0%} ", coloured(share, False)))
+        cells += [] if drawn.depends is None else [Text(f"{drawn.depends[row]:.2f}")]
         table.add_row(Text(kept_apart(cut(drawn.units[row], _LABEL))), *cells)
     if len(drawn.units) > UNITS + 1:
         table.add_row(Text(f"{len(drawn.units) - 1 - UNITS} more: answer.to_pandas()", "dim"))

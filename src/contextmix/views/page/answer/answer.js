@@ -15,7 +15,7 @@ function paint(element, score) {
   if (step > 0) element.classList.add((score < 0 ? "n" : "p") + step);
 }
 
-function row(label, share, kind, source) {
+function row(label, share, kind, source, sum) {
   const line = document.createElement("tr");
   if (kind) line.className = kind;
   const [number, bar, name] = ["share", "bar", "label"].map((part) => {
@@ -32,6 +32,7 @@ function row(label, share, kind, source) {
     link.href = `#source-${source}`;
     link.textContent = label;
   }
+  if (sum) name.append(` (${sum})`);
   return line;
 }
 
@@ -53,7 +54,7 @@ function showUnit(number) {
   const shares = data.shares[number];
   const order = shares.map((_, place) => place).filter((place) => shares[place] > 0);
   order.sort((a, b) => shares[b] - shares[a] || a - b);
-  const top = order.slice(0, 5).map((place) => row(short(sources[place]), shares[place], "", place));
+  const top = order.slice(0, 5).map((place) => row(short(sources[place]), shares[place], "", place, data.sums?.[number][place]));
   const others = order.slice(5).reduce((sum, place) => sum + shares[place], 0);
   if (others > 0) top.push(row(`${order.length - 5} other sources`, others, "else"));
   const rest = data.elsewhere[number].map((share, place) => row(data.names[place], share, "else"));
@@ -71,7 +72,7 @@ function showSource(number) {
   const order = shares.map((_, place) => place).sort((a, b) => shares[b] - shares[a] || a - b);
   fill(
     `What “${short(sources[number])}” did`,
-    order.slice(0, 8).map((place) => row(`of “${short(units[place])}”`, shares[place])),
+    order.slice(0, 8).map((place) => row(`of “${short(units[place])}”`, shares[place], "", undefined, data.sums?.[place][number])),
     "",
   );
 }
