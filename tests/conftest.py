@@ -29,6 +29,7 @@ LONG = (
     "serve/test_page.py",
     "datasets/running/test_run_scores.py",
     "experiments/test_globenc.py",
+    "robustness/test_public_verbs.py",
     "plugins/test_every_metric.py",
     "datasets/running/test_run_resume.py",
     "docs/test_pages.py",

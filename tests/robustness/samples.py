@@ -26,6 +26,14 @@ FILM = "a good film"
 ROWS = [{"text": f"a {word} film", "label": number % 2} for number, word in enumerate(("good", "bad", "dull", "warm"))]
 
 
+_KEPT = tempfile.TemporaryDirectory(prefix="contextmix-robustness-")
+
+
+def new_folder() -> Path:
+    """A folder that goes when the process ends."""
+    return Path(tempfile.mkdtemp(dir=_KEPT.name))
+
+
 @dataclass(frozen=True)
 class In:
     """A path in a folder of the test, made when the call is: nothing is written elsewhere."""
@@ -52,7 +60,7 @@ def figure(kind: str) -> Any:
 @cache
 def run(maps: bool = True) -> cm.Run:
     """A finished run of four rows, the last of which failed."""
-    folder = Path(tempfile.mkdtemp(prefix="contextmix-robustness-"))
+    folder = new_folder()
     rows = [*ROWS, {"text": " ", "label": 0}]
     asked: dict[str, Any] = {"methods": ["globenc", "occlusion"], "shard_size": 2, "progress": False, "maps": maps}
     return cm.run(rows, folder / "run", metrics=["aopc"], **asked)
@@ -61,14 +69,14 @@ def run(maps: bool = True) -> cm.Run:
 @cache
 def stored(name: str) -> Path:
     """A map in a file."""
-    path = Path(tempfile.mkdtemp(prefix="contextmix-robustness-")) / name
+    path = new_folder() / name
     samples(cm.TokenMap)[0].save(path)
     return path
 
 
 def damaged(how: str) -> cm.Run:
     """A run whose folder was changed after it was opened."""
-    folder = Path(tempfile.mkdtemp(prefix="contextmix-robustness-")) / "run"
+    folder = new_folder() / "run"
     shutil.copytree(run().folder.path, folder)
     found = cm.open_run(folder)
     first = found.folder.shards()[0]

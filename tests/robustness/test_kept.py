@@ -85,6 +85,16 @@ KINDS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "neither a text nor a list",
     ),
     "methods without a list": (lambda: demo().explore(FILM, torch.tensor(True)), BadOption, "list of different names"),
+    "a batch of nothing": (
+        lambda: demo().check({"input_ids": torch.zeros(0, 2, dtype=torch.long)}),
+        BadInput,
+        "hold no sequence",
+    ),
+    "a batch of nothing for two stacks": (
+        lambda: bart().check({"input_ids": torch.zeros(0, 2, dtype=torch.long)}),
+        BadInput,
+        "hold no sequence",
+    ),
     # Loading
     "a device that is no device": (lambda: cm.load("demo", device={}), BadOption, "cannot be put on the device"),
     "a device beyond all numbers": (lambda: cm.load("demo", device=2**70), BadOption, "cannot be put on the device"),

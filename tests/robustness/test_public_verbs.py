@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from tests.models.two_stacks.conftest import _one_thread  # noqa: F401
+from matplotlib import pyplot
 from tests.robustness.samples import FILM, model, samples
 from tests.robustness.verbs import ALWAYS, asked, calls, good_call, owners, placed, required, verbs
+from tests.tracing.tiny import one_thread
 
 import contextmix as cm
 
@@ -32,9 +33,8 @@ NEVER = {"TracedEncoderDecoder.attribute", "TracedEncoderDecoder.attribute_all"}
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the tests are, as texts are taken for names of files, too."""
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    from matplotlib import pyplot
-
+    with one_thread():
+        yield tmp_path
     pyplot.close("all")
 
 

@@ -94,6 +94,8 @@ def split(
     elif "position_ids" in tensors and tensors["position_ids"].ndim == 3:
         tensors["position_ids"] = tensors["position_ids"].movedim(1, 0)  # models read (axis, batch, token)
     shape = (leading.shape[0], leading.shape[1])
+    if shape[0] == 0:
+        raise BadInput("The model inputs hold no sequence, so there is nothing to explain. Give one at least.")
     mask = _mask(tensors, shape)
     if "position_ids" in tensors:
         tensors["position_ids"] = _positions(tensors["position_ids"], shape)
