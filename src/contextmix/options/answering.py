@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from contextmix.options.catalogue import METHOD
 from contextmix.options.option import Option
@@ -54,3 +54,25 @@ Dependence = Annotated[
         default=False,
     ),
 ]
+
+# What an answer loses without a source -------------------------------------------------------------------------------
+
+AblationMethod = Annotated[
+    str,
+    Option(
+        "source_occlusion (without each source alone), source_value_zeroing (its values zero in all layers), "
+        "context_cite (LASSO on random masks, as published) or source_surrogate (ridge, from the answer's own scores).",
+        default="source_occlusion",
+        lenient=True,
+    ),
+]
+AwayBy = Annotated[
+    Literal["masked", "deleted", "zeroed"] | None,
+    Option(
+        "How a source is taken away: its keys masked and positions kept, or its text deleted.",
+        otherwise="masked; deleted for context_cite",
+        lenient=True,
+    ),
+]
+MaskCount = Annotated[int, Option("Random masks that a surrogate is fitted on.", default=64, lenient=True)]
+MaskSeed = Annotated[int, Option("Random seed of the masks.", default=0)]

@@ -106,7 +106,7 @@ def test_an_id_of_padding_is_read_like_any_other():
         ({"languag": "en"}, "does not write with these settings .*languag"),
         (["en"], "are a mapping"),
     ],
-    ids=str,
+    ids=lambda value: str(value).split(" at 0x")[0],
 )
 def test_settings_that_cannot_be_followed_are_refused(settings, said):
     with pytest.raises(BadOption, match=said):
