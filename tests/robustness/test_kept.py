@@ -151,6 +151,11 @@ KINDS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "a note without a number": (lambda: cm.Provenance("x").noting(rank=EMPTY), BadInput, "must be JSON values"),
     "a method that is no text": (lambda: cm.Provenance(3), TypeError, "method must be str"),
+    "a mapping where entries are read": (
+        lambda: cm.Anatomy({"a": samples(cm.BlockAnatomy)[0]}),
+        TypeError,
+        "must be tuple",
+    ),
     "so many tokens": (lambda: row().top(ARRAY), TypeError, "top: k must be a whole number"),
     "a comparison of nothing": (lambda: cm.Comparison({}), BadOption, "no method"),
     "other lengths": (

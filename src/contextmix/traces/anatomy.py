@@ -201,8 +201,7 @@ class Anatomy:
 
 
 def _row_of(blocks: Sequence[BlockAnatomy]) -> str:
-    places = dict.fromkeys([block.path for block in (*blocks[:1], *blocks[-1:])])
-    return f"{len(blocks)} blocks, {' … '.join(places)}"
+    return f"{len(blocks)} blocks, {' … '.join(dict.fromkeys(one.path for one in (*blocks[:1], *blocks[-1:])))}"
 
 
 @dataclass(frozen=True)
