@@ -88,16 +88,23 @@ def refuse_kinds(one: object, **fields: type | tuple[type, ...]) -> None:
 
 
 def refuse_entries(what: str, values: object, *kinds: type) -> None:
-    """The same of the entries of a list or tuple, or of the values of a mapping.
+    """The same of the entries of a list or tuple.
 
     Example:
         >>> refuse_entries("Anatomy: blocks", [1, "a"], int)
         Traceback (most recent call last):
         TypeError: An entry of Anatomy: blocks must be int; got str.
     """
-    refuse_kind(what, values, list, tuple, Mapping)
-    for value in values.values() if isinstance(values, Mapping) else values:  # type: ignore[attr-defined]
+    refuse_kind(what, values, list, tuple)
+    for value in values:  # type: ignore[attr-defined]
         refuse_kind(f"An entry of {what}", value, *kinds)
+
+
+def refuse_named(what: str, values: object, *kinds: type) -> None:
+    """The same of the values of a mapping."""
+    refuse_kind(what, values, Mapping)
+    for value in values.values():  # type: ignore[attr-defined]
+        refuse_kind(f"A value of {what}", value, *kinds)
 
 
 # Names ---------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from contextmix.errors import (
     BadInput,
     BadOption,
     ModelNotFound,
+    OutputUnwritable,
     UnknownName,
     UnknownPosition,
     UnknownToken,
@@ -151,6 +152,11 @@ KINDS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "a note without a number": (lambda: cm.Provenance("x").noting(rank=EMPTY), BadInput, "must be JSON values"),
     "a method that is no text": (lambda: cm.Provenance(3), TypeError, "method must be str"),
+    "a mapping where entries are read": (
+        lambda: cm.Anatomy({"a": samples(cm.BlockAnatomy)[0]}),
+        TypeError,
+        "must be tuple",
+    ),
     "so many tokens": (lambda: row().top(ARRAY), TypeError, "top: k must be a whole number"),
     "a comparison of nothing": (lambda: cm.Comparison({}), BadOption, "no method"),
     "other lengths": (
@@ -185,6 +191,7 @@ KINDS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a name too long for a file": (lambda: cm.run("a" * 3000, "out"), BadFile, "too long"),
     "a name that is no text of a file": (lambda: cm.run(("\ud800", "\ud800"), "out"), BadFile, "cannot be looked for"),
     "a method that is an array": (lambda: cm.run(ROWS, "out", methods=[ARRAY]), BadOption, "named by a text"),
+    "a folder too long for a name": (lambda: cm.run(ROWS, "a" * 3000, progress=False), OutputUnwritable, "too long"),
     "a study that is a number": (lambda: cm.reproduce(3, "out"), UnknownName, "no study 3"),
     "no experiment": (lambda: cm.reproduce("globenc", "out", only=[]), BadOption, "names no experiment"),
     "a run at nobody's home": (lambda: cm.open_run("~nobody-here/x"), BadFile, "is not the folder of a run"),

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from tests.robustness.samples import GOOD, OF_VERB, ROWS, In, samples
+from tests.robustness.arguments import GOOD, OF_VERB
+from tests.robustness.samples import ROWS, In, samples
 from tests.robustness.values import anything, rows, sources
 
 import contextmix as cm

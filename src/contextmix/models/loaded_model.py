@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from contextmix.errors import BadInput, BadOption, UnknownPosition, refuse_entries, refuse_kind
+from contextmix.errors import BadInput, BadOption, UnknownPosition, refuse_entries, refuse_kind, refuse_named
 from contextmix.maths.kept import kept
 from contextmix.maths.whole import index_of
 from contextmix.models.attribution import Subject, attributed, masks, said
@@ -276,8 +276,7 @@ def refuse_tensors(what: str, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         BadInput: If it is empty.
     """
-    refuse_kind(what, tensors, Mapping)
-    refuse_entries(what, tensors, Tensor)
+    refuse_named(what, tensors, Tensor)
     if not tensors:
         raise BadInput("The model inputs are empty, so there is nothing to run. Give what LoadedModel.encode gives.")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from contextmix.errors import BadOption, WrongShape, refuse_entries, refuse_kinds
+from contextmix.errors import BadOption, WrongShape, refuse_named
 from contextmix.maths.bounds import within
 from contextmix.maths.shapes import cut
 from contextmix.results.attached import attached
@@ -28,8 +28,7 @@ class Comparison:
     rows: Mapping[str, TokenMap]
 
     def __post_init__(self) -> None:
-        refuse_kinds(self, rows=Mapping)
-        refuse_entries("Comparison: rows", self.rows, TokenMap)
+        refuse_named("Comparison: rows", self.rows, TokenMap)
         if not self.rows:
             raise BadOption("A comparison of no method was asked for. Give one row at least.")
         shapes = {str(name): (row.dims, row.shape) for name, row in self.rows.items()}

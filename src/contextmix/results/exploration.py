@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from contextmix.errors import BadOption, UnknownName, WrongShape, refuse_entries, refuse_kind, refuse_kinds
+from contextmix.errors import BadOption, UnknownName, WrongShape, refuse_kind, refuse_kinds, refuse_named
 from contextmix.maths.shapes import cut
 from contextmix.results.attached import attached
 from contextmix.results.comparison import Comparison
@@ -49,8 +49,8 @@ class Exploration:
     over: Any = None
 
     def __post_init__(self) -> None:
-        refuse_kinds(self, maps=Mapping, query=(int, type(None)), about=Mapping)
-        refuse_entries("Exploration: maps", self.maps, TokenMap)
+        refuse_kinds(self, query=(int, type(None)), about=Mapping)
+        refuse_named("Exploration: maps", self.maps, TokenMap)
         if not self.maps:
             raise BadOption("An exploration of no map was asked for. Give one at least.")
 

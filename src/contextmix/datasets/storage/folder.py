@@ -191,7 +191,11 @@ class RunFolder:
 
     def _refuse_others(self) -> None:
         """Without a manifest, whatever is there is not known to be ours."""
-        if not self.path.is_dir() or (self.path / MANIFEST).exists():
+        try:
+            ours = not self.path.is_dir() or (self.path / MANIFEST).exists()
+        except OSError as reason:  # too long for a name
+            raise OutputUnwritable(self.path, reason.strerror or str(reason)) from reason
+        if ours:
             return
         inside = [entry for name in _FOLDERS for entry in (self.path / name).glob("*")]
         others = [entry for entry in self.path.iterdir() if entry.name not in _OURS]

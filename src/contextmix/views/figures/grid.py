@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from contextmix.errors import BadOption, WrongShape, refuse_entries, refuse_kind
+from contextmix.errors import BadOption, WrongShape, refuse_kind, refuse_named
 from contextmix.results.token_map import TokenMap
 from contextmix.views.drawing.colours import Array, scaled
 from contextmix.views.drawing.picture import Picture, picture, whole
@@ -55,7 +55,7 @@ def grid(
         raise BadOption(f"scale={scale!r} is not known. Known: 'same', 'each'.")
     refuse_kind("grid: maps", maps, TokenMap, Mapping)
     named = _parts(maps) if isinstance(maps, TokenMap) else dict(maps)
-    refuse_entries("grid: maps", named, TokenMap)
+    refuse_named("grid: maps", named, TokenMap)
     drawn = {name: _picture(one, query) for name, one in named.items()}
     _refuse_others(drawn)
     same = isinstance(maps, TokenMap) if scale is None else scale == "same"
