@@ -8,7 +8,7 @@ A sentence ends
   on behind (「行こう！」と言った。);
 - at a line break, unless the next line goes on with a small letter (a wrapped line).
 
-A full stop is no end behind an abbreviation (``Mr.``, ``e.g.``), initials (``J. Smith``, ``U.S. Army``) or a number that
+A full stop is no end behind abbreviations (``Mr.``, ``e.g.``), initials (``J. Smith``, ``U.S. Army``) or a number that
 begins a line of a list (``2. Stir``); nor, as after ``…`` and closing quotes, where the next word begins with a small
 letter. A text in small letters alone (a lowercased corpus) has no such sign, so there every full stop with a space
 behind it ends a sentence. What this rule cannot know: ``am 3. Mai`` in German, and whether an abbreviation that people
@@ -47,7 +47,7 @@ NEVER_END = frozenset(_NEVER.split())
 SELDOM_END = frozenset(_SELDOM.split())
 """Abbreviations that may also end a sentence: they do where the next word begins with a capital letter."""
 STARTERS = frozenset(_STARTERS.split())
-"""Words that begin a sentence and no name. Behind initials nothing else tells: ``in the U.S. He``, ``the U.S. Army``."""
+"""Words that begin a sentence and no name: behind initials (``in the U.S. He``, ``the U.S. Army``) only they tell."""
 
 
 def sentence_ends(text: str) -> list[int]:
