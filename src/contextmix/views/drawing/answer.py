@@ -199,7 +199,7 @@ def _told(found: Answer) -> Iterator[str]:
     yield f"{made.title} · {quantity}: {quantity.meaning} · {joined} · {model_name(made.model)}"
     yield (
         f"Cited: a source with at least {THRESHOLD:.0%} of the evidence of the strongest one and {LEAST:.0%} of all "
-        f"evidence, up to {MOST} for each part of the answer. Only what speaks for a part is cited."
+        f"evidence, up to {MOST} for each part of the answer. What on balance speaks against a part is not."
     )
     note = made.notes.get("answer", {})
     if note.get("by") == "the model":
