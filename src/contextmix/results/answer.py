@@ -12,18 +12,26 @@ import pandas as pd
 
 from contextmix.errors import BadInput, OutputUnwritable
 from contextmix.maths.shapes import cut
-from contextmix.results import answer_files, documents, grouping
+from contextmix.results import answer_files, documents
 from contextmix.results.attached import attached
 from contextmix.results.citations import LEAST, MOST, THRESHOLD, Citations, Support, cited, footnoted, strongest
 from contextmix.results.files import PAGES
 from contextmix.results.grouping import ELSEWHERE as ELSEWHERE
-from contextmix.results.grouping import Numbers
+from contextmix.results.grouping import (
+    Numbers,
+    positive_shares,
+    source_columns,
+    summed,
+    table_lines,
+    unit_position,
+    unit_rows,
+)
 from contextmix.results.labels import encodable
 from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.ordinals import ordinal
 from contextmix.tokens.passages import Passage, cut_passages
-from contextmix.tokens.sections import By, Section, Span, moved, plain_cut
+from contextmix.tokens.sections import By, Section, Span, cut_text, moved, plain_cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +122,13 @@ class Answer:
     @cached_property
     def units(self) -> tuple[Section, ...]:
         """The sections of the answer: ``text == answer.text[start:stop]``."""
-        return grouping.units_of(self.text, self.units_by, self._spoken)
+        found = cut_text(self.text, self.units_by, self._spoken)
+        if not found:
+            raise BadInput(
+                "The answer holds no token of text, so there is nothing to explain: the model ended at once, or said "
+                "nothing but white space. Give answer='…', or another question."
+            )
+        return found
 
     @property
     def values(self) -> Numbers:
@@ -172,28 +186,25 @@ class Answer:
         asked = ordinal(unit) if isinstance(unit, str) else None
         if unit is None or (asked is not None and asked[1] != self.units_by):
             return self.by(units="whole" if asked is None else asked[1]).top(0 if asked is None else asked[0], k)
-        row = grouping.unit_position(self.units, asked[0] if asked is not None else unit)
+        row = unit_position(self.units, asked[0] if asked is not None else unit)
         return strongest(self.sources, self.values[row], self.shares[row], k)
 
     def citations(self, threshold: float = THRESHOLD, least: float = LEAST, most: int = MOST) -> Citations:
         """Which sources are cited, by the rule that `cite` tells."""
-        speaking_for = 1.0 if self.signed_values is None else self.signed_values > 0
-        return cited(self.shares * speaking_for, threshold, least, most)
+        return cited(self.shares, threshold, least, most, balance=self.signed_values)
 
     def cite(self, threshold: float = THRESHOLD, least: float = LEAST, most: int = MOST) -> str:
         """The answer with footnotes, and the sources that they name.
 
-        Only what speaks for a unit is cited: a source with at least half of the evidence of the strongest one, and 5 %
-        of all evidence of that unit, up to three; none that on balance speaks against it, where the method has signs. A
-        unit that no source stands out for has no footnote.
+        Only what speaks for a unit, on balance too, is cited: a source with at least half of the evidence of the
+        strongest one, and 5 % of all evidence of that unit, up to three. A unit of which none stands out has none.
 
         Args:
             threshold: Least part of the strongest source's evidence.
             least: Least share of all evidence, that of question, template and the answer so far included.
             most: Most footnotes of a unit.
 
-        Raises:
-            BadOption: If a number is not allowed.
+        Raises `BadOption` if a number is not allowed.
         """
         found = self.citations(threshold, least, most)
         return footnoted(self.text, self.units, self.sources, found, names=len(self.passages) > 1)
@@ -202,7 +213,7 @@ class Answer:
         """A long table: one line per unit and source, and three more per unit for what no source gave."""
         tables = {"value": self._table, "share": self._shares}
         tables |= {} if self._signed_table is None else {"signed": self._signed_table}
-        return pd.DataFrame(grouping.table_lines(self.units, self.sources, tables))
+        return pd.DataFrame(table_lines(self.units, self.sources, tables))
 
     to_pandas = to_dataframe
 
@@ -227,7 +238,9 @@ class Answer:
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write a ``.json`` file, which keeps every bit, or an ``.html`` page to look at; the ending chooses.
 
-        Raises `OutputExists`, or `OutputUnwritable` also for any other ending.
+        Raises:
+            OutputExists: If the file exists and may not be replaced.
+            OutputUnwritable: If it cannot be written, or has another ending.
         """
         suffix = Path(path).suffix.lower()
         if suffix in PAGES:
@@ -280,15 +293,15 @@ class Answer:
 
     @cached_property
     def _shares(self) -> Numbers:
-        return grouping.positive_shares(self._table)
+        return positive_shares(self._table)
 
     def _joined(self, token_map: TokenMap) -> Numbers:
         """(unit, source and elsewhere): rows of tokens joined to units, and their columns summed to sources."""
         tokens = token_map.tokens
         assert tokens.text is not None
-        rows = grouping.unit_rows(self._spoken, self.units, self.text, mean=self.rows == "mean")
+        rows = unit_rows(self._spoken, self.units, self.text, mean=self.rows == "mean")
         places = [self.passages[one.document].place(one.span) for one in self.sources]
         whole = [one.place((0, one.length)) for one in self.passages if one.offset is not None]
         count = len(tokens) - len(token_map.query_tokens)
-        columns = grouping.source_columns(tokens.spans or (), count, tokens.text, places, whole, self.question)
-        return grouping.summed(rows @ token_map.values.astype(float), columns, len(places) + len(ELSEWHERE))
+        columns = source_columns(tokens.spans or (), count, tokens.text, places, whole, self.question)
+        return summed(rows @ token_map.values.astype(float), columns, len(places) + len(ELSEWHERE))

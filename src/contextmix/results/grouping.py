@@ -11,33 +11,13 @@ from numpy.typing import NDArray
 from contextmix.errors import AmbiguousToken, BadInput, UnknownToken
 from contextmix.results.labels import encodable
 from contextmix.tokens.belonging import owners
-from contextmix.tokens.sections import By, Section, Span, cut_text
+from contextmix.tokens.sections import Section, Span
 
 Numbers = NDArray[np.float64]
 
 ELSEWHERE = ("question", "template", "answer so far")
 """What else is before a token of an answer: the question, the rest of the prompt (template, start token), and what the
 answer had said until then."""
-
-
-def units_of(answer: str, by: By, spoken: Sequence[Span | None]) -> tuple[Section, ...]:
-    """The sections of an answer.
-
-    Args:
-        answer: Its text.
-        by: How it is cut.
-        spoken: Where its tokens stand in it.
-
-    Raises:
-        BadInput: If it has none.
-    """
-    found = cut_text(answer, by, spoken)
-    if not found:
-        raise BadInput(
-            "The answer holds no token of text, so there is nothing to explain: the model ended at once, or said "
-            "nothing but white space. Give answer='…', or another question."
-        )
-    return found
 
 
 def unit_rows(spoken: Sequence[Span | None], units: Sequence[Section], text: str, *, mean: bool = False) -> Numbers:
