@@ -19,14 +19,15 @@ from contextmix.results.files import PAGES
 from contextmix.results.grouping import ELSEWHERE as ELSEWHERE
 from contextmix.results.grouping import (
     Numbers,
+    Positions,
     positive_shares,
     source_columns,
     summed,
     table_lines,
+    token_lines,
     unit_position,
     unit_rows,
 )
-from contextmix.results.labels import encodable
 from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.ordinals import ordinal
@@ -51,8 +52,7 @@ class Answer:
         rows: How the rows of a unit's tokens are joined: ``"sum"`` for methods that explain a score, ``"mean"`` for
             mixing maps.
         signed: What each token did with its sign, where the method says it beside the map.
-        dependence: For each token of the answer how much of it depends on the passages: the KL divergence, in nats, of
-            what the model says with them from what it says without.
+        dependence: For each token the KL divergence, in nats, of what is said with the passages from what is without.
 
     Example:
         >>> import contextmix
@@ -163,9 +163,7 @@ class Answer:
                 tokens, or spans ``[(start, stop), …]`` of the only passage, ``[(passage, start, stop), …]`` of several.
             units: The same of the answer, where ``"whole"`` is all of it.
 
-        Raises:
-            BadOption: If there is no such way to cut.
-            BadInput: If spans do not fit.
+        Raises `BadOption` if there is no such way to cut, `BadInput` if spans do not fit.
         """
         sources = self.sources_by if sources is None else sources
         return replace(self, sources_by=sources, units_by=self.units_by if units is None else units)
@@ -178,10 +176,7 @@ class Answer:
                 second sentence"``, which may be of another kind than `units`. Left out, the whole answer.
             k: How many.
 
-        Raises:
-            UnknownToken: If there is no such unit.
-            AmbiguousToken: If several units hold the text.
-            BadOption: If ``k`` is less than 1.
+        Raises `UnknownToken` if there is no such unit, `AmbiguousToken` if several hold it, `BadOption` for k < 1.
         """
         asked = ordinal(unit) if isinstance(unit, str) else None
         if unit is None or (asked is not None and asked[1] != self.units_by):
@@ -219,11 +214,8 @@ class Answer:
 
     def tokens(self) -> pd.DataFrame:
         """The tokens of the answer: their places in it, probabilities, and how far they depend on the passages."""
-        found: dict[str, Any] = {"token": list(map(encodable, self.token_map.query_tokens.pieces))}
-        for place, name in enumerate(("start", "stop")):
-            found[name] = pd.array([None if span is None else span[place] for span in self._spoken], dtype="Int64")
-        found["probability"] = list(self.probabilities)
-        return pd.DataFrame(found if self.dependence is None else {**found, "dependence": list(self.dependence)})
+        pieces, spans = self.token_map.query_tokens.pieces, self._spoken
+        return pd.DataFrame(token_lines(pieces, spans, self.probabilities, self.dependence))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON values."""
@@ -238,9 +230,7 @@ class Answer:
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write a ``.json`` file, which keeps every bit, or an ``.html`` page to look at; the ending chooses.
 
-        Raises:
-            OutputExists: If the file exists and may not be replaced.
-            OutputUnwritable: If it cannot be written, or has another ending.
+        Raises `OutputExists`, or `OutputUnwritable` also for another ending.
         """
         suffix = Path(path).suffix.lower()
         if suffix in PAGES:
@@ -295,13 +285,16 @@ class Answer:
     def _shares(self) -> Numbers:
         return positive_shares(self._table)
 
-    def _joined(self, token_map: TokenMap) -> Numbers:
-        """(unit, source and elsewhere): rows of tokens joined to units, and their columns summed to sources."""
-        tokens = token_map.tokens
-        assert tokens.text is not None
-        rows = unit_rows(self._spoken, self.units, self.text, mean=self.rows == "mean")
+    @cached_property
+    def columns(self) -> Positions:
+        """(token,): which source each token of prompt and answer is part of; behind the sources one of `ELSEWHERE`."""
+        tokens = self.token_map.tokens
         places = [self.passages[one.document].place(one.span) for one in self.sources]
         whole = [one.place((0, one.length)) for one in self.passages if one.offset is not None]
-        count = len(tokens) - len(token_map.query_tokens)
-        columns = source_columns(tokens.spans or (), count, tokens.text, places, whole, self.question)
-        return summed(rows @ token_map.values.astype(float), columns, len(places) + len(ELSEWHERE))
+        count = len(tokens) - len(self.token_map.query_tokens)
+        return source_columns(tokens.spans or (), count, str(tokens.text), places, whole, self.question)
+
+    def _joined(self, token_map: TokenMap) -> Numbers:
+        """(unit, source and elsewhere): rows of tokens joined to units, and their columns summed to sources."""
+        rows = unit_rows(self._spoken, self.units, self.text, mean=self.rows == "mean")
+        return summed(rows @ token_map.values.astype(float), self.columns, len(self.sources) + len(ELSEWHERE))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from contextmix.errors import AmbiguousToken, BadInput, UnknownToken
@@ -14,6 +15,7 @@ from contextmix.tokens.belonging import owners
 from contextmix.tokens.sections import Section, Span
 
 Numbers = NDArray[np.float64]
+Positions = NDArray[np.int_]
 
 ELSEWHERE = ("question", "template", "answer so far")
 """What else is before a token of an answer: the question, the rest of the prompt (template, start token), and what the
@@ -139,3 +141,17 @@ def table_lines(
                 "source_stop": one.stop,
                 **{name: float(each[row, column]) for name, each in tables.items()},
             }
+
+
+def token_lines(
+    pieces: Sequence[str],
+    spans: Sequence[Span | None],
+    probabilities: Sequence[float],
+    dependence: Sequence[float] | None,
+) -> dict[str, Any]:
+    """A column per fact about the tokens of an answer, for `pandas.DataFrame`."""
+    found: dict[str, Any] = {"token": list(map(encodable, pieces))}
+    for place, name in enumerate(("start", "stop")):
+        found[name] = pd.array([None if span is None else span[place] for span in spans], dtype="Int64")
+    found["probability"] = list(probabilities)
+    return found if dependence is None else {**found, "dependence": list(dependence)}
