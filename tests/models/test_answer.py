@@ -201,6 +201,18 @@ def test_an_answer_says_what_ended_it():
     assert ended.provenance.notes["answer"]["stopped"] == "its end token"
 
 
+def test_special_tokens_of_an_answer_count_as_written():
+    model = chatting()
+    ids = model.explain_answer(
+        "Who?", ["Tom."], max_new_tokens=4, method="attention", units="token"
+    ).token_map.tokens.ids
+    mark = next(number for number in ids[-4:] if ids[-4:].count(number) < 4)
+    model.tokenizer.add_special_tokens({"additional_special_tokens": [model.tokenizer.convert_ids_to_tokens(mark)]})
+    found = model.explain_answer("Who?", ["Tom."], max_new_tokens=4, method="attention", units="token")
+    assert found.tokens()["start"].isna().any()
+    assert found.provenance.notes["answer"]["stopped"] == "max_new_tokens"
+
+
 def test_settings_of_the_generation_are_the_models_own(stories):
     found = stories.explain_answer(
         QUESTION, TEXTS, max_new_tokens=4, method="attention", generation={"repetition_penalty": 1.5}

@@ -90,6 +90,8 @@ def test_what_speaks_against_is_never_cited():
     assert found.citations().of_units == ((1,), (1,))
     assert answer().signed_values is None
     beside = answer(signed=found.token_map)
+    assert beside.citations().notes == (0,)  # the ball has most evidence for "Lily.", and more against it
+    assert answer().citations().notes == (2, 0)
     assert beside.signed_values.tolist() == found.values.tolist()
     assert beside.values.tolist() == answer().values.tolist()
     assert beside.to_pandas()["signed"].tolist()[:4] == [1.0, 0.5, -3.0, 2.0]

@@ -23,6 +23,7 @@ from contextmix.tokens.sections import cut_text
         ["the plot is thin .", "the acting is superb .", "never dull"],
         ["He was born in 1990.", "In 2001 he moved to St. Louis.", "See Fig. 3 and cf. Sec. 2."],
         ["How are you 😀?", "Fine 👍🏽!", "Good."],
+        ["He was a U.S. President and the U.N. Security Council's guest.", "He left the U.S.", "The U.K. came next."],
         ["Yes!!!", "No??", "Maybe."],
         ["Dr. A. B. Cde et al. wrote it.", "Vitamin C. was not in it."],
     ],

@@ -38,7 +38,7 @@ def explained_answer(loaded: LoadedModel, plan: Plan, asked: Question) -> Answer
     tokens = with_reply(loaded.tokenizer, prompt.tokens, found.tokens, given, prompt.add_special_tokens)
     flat = _flat(found, tokens)
     return Answer(
-        token_map=flat.derive(provenance=flat.provenance.noting(answer=_told(loaded, placed, asked, tokens))),
+        token_map=flat.derive(provenance=flat.provenance.noting(answer=_told(loaded, prompt, asked, tokens))),
         begins=len(placed.text) + (0 if given is None else len(given) - len(asked.answer or "")),
         passages=placed.passages,
         question=placed.question,
@@ -100,17 +100,16 @@ def _with_signs(plan: Plan) -> Plan | None:
     return None if plan.options.get("signed") else replace(plan, options={**plan.options, "signed": True})
 
 
-def _told(loaded: LoadedModel, placed: Placed, asked: Question, tokens: Tokens) -> dict[str, Any]:
+def _told(loaded: LoadedModel, prompt: Prompt, asked: Question, tokens: Tokens) -> dict[str, Any]:
     """Who wrote the answer, what ended it, and what placed the texts."""
     if asked.answer is not None:
-        return {"by": "given", "template": placed.template}
+        return {"by": "given", "template": prompt.placed.template}
     assert tokens.ids is not None
     ends = getattr(loaded.model.generation_config, "eos_token_id", None)
-    count = len(tokens) - sum(span is None or span[0] < len(placed.text) for span in tokens.spans or ())
-    full = count >= asked.options["max_new_tokens"]
+    full = len(tokens) - len(prompt.tokens) >= asked.options["max_new_tokens"]
     at_end = tokens.ids[-1] in (ends if isinstance(ends, list) else [ends])
     stopped = "its end token" if at_end else "max_new_tokens" if full else "another rule of its generation"
-    return {"by": "the model", "stopped": stopped, "template": placed.template}
+    return {"by": "the model", "stopped": stopped, "template": prompt.placed.template}
 
 
 def _dependence(loaded: LoadedModel, prompt: Prompt, tokens: Tokens) -> tuple[float, ...]:

@@ -186,13 +186,13 @@ class Answer:
 
     def citations(self, threshold: float = THRESHOLD, least: float = LEAST, most: int = MOST) -> Citations:
         """Which sources are cited, by the rule that `cite` tells."""
-        return cited(self.shares, threshold, least, most)
+        return cited(self.shares, threshold, least, most, balance=self.signed_values)
 
     def cite(self, threshold: float = THRESHOLD, least: float = LEAST, most: int = MOST) -> str:
         """The answer with footnotes, and the sources that they name.
 
-        Only what speaks for a unit is cited: a source with at least half of the evidence of the strongest one, and 5 %
-        of all evidence of that unit, up to three. A unit that no source stands out for has no footnote.
+        Only what speaks for a unit, on balance too, is cited: a source with at least half of the evidence of the
+        strongest one, and 5 % of all evidence of that unit, up to three. A unit of which none stands out has none.
 
         Args:
             threshold: Least part of the strongest source's evidence.

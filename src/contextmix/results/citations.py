@@ -46,7 +46,13 @@ class Citations:
     of_units: tuple[tuple[int, ...], ...]
 
 
-def cited(shares: NDArray[Any], threshold: float = THRESHOLD, least: float = LEAST, most: int = MOST) -> Citations:
+def cited(
+    shares: NDArray[Any],
+    threshold: float = THRESHOLD,
+    least: float = LEAST,
+    most: int = MOST,
+    balance: NDArray[Any] | None = None,
+) -> Citations:
     """The sources that stand out. What speaks against an answer is never cited for it.
 
     Args:
@@ -54,6 +60,8 @@ def cited(shares: NDArray[Any], threshold: float = THRESHOLD, least: float = LEA
         threshold: Least part of the strongest source's evidence, above 0 and up to 1.
         least: Least share.
         most: Most sources of a unit.
+        balance: (unit, source), sums with signs, where a method has them: a source whose sum is not above zero has more
+            evidence against the unit than for it, and is not cited.
 
     Raises:
         BadOption: If a number is not allowed.
@@ -69,7 +77,7 @@ def cited(shares: NDArray[Any], threshold: float = THRESHOLD, least: float = LEA
         )
     notes: dict[int, int] = {}
     units = []
-    for row in np.asarray(shares, dtype=np.float64):
+    for row in np.asarray(shares, dtype=np.float64) * (1 if balance is None else balance > 0):
         order = np.argsort(-row, kind="stable")[:most].tolist()
         chosen = [source for source in order if row[source] > 0 and row[source] >= max(least, threshold * row.max())]
         units.append(tuple(sorted(notes.setdefault(source, len(notes) + 1) for source in chosen)))

@@ -8,10 +8,11 @@ A sentence ends
   on behind (「行こう！」と言った。);
 - at a line break, unless the next line goes on with a small letter (a wrapped line).
 
-A full stop is no end behind an abbreviation (``Mr.``, ``e.g.``), an initial (``J. Smith``) or a number that begins a
-line of a list (``2. Stir``); nor, as after ``…`` and closing quotes, where the next word begins with a small letter. A
-text in small letters alone (a lowercased corpus) has no such sign, so there every full stop with a space behind it ends
-a sentence. What this rule cannot know: whether an abbreviation ends a sentence too, and ``am 3. Mai`` in German.
+A full stop is no end behind abbreviations (``Mr.``, ``e.g.``), initials (``J. Smith``, ``U.S. Army``) or a number that
+begins a line of a list (``2. Stir``); nor, as after ``…`` and closing quotes, where the next word begins with a small
+letter. A text in small letters alone (a lowercased corpus) has no such sign, so there every full stop with a space
+behind it ends a sentence. What this rule cannot know: ``am 3. Mai`` in German, and whether an abbreviation that people
+seldom end a sentence with does so here.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _END = re.compile(
 )
 _FAR = 40
 """Characters that are looked at around a full stop: more would take long where a text has nothing else."""
-_NEXT = re.compile(rf"[\s\W_]{{0,{_FAR}}}(\w)")
+_NEXT = re.compile(rf"[\s\W_]{{0,{_FAR}}}(\w{{1,{_FAR}}})")
 _LAST_WORD = re.compile(r"(?:^|[\s(\[{\"'“‘«—–/-])([^\s(\[{\"'“‘«—–/-]+)$")
 _INITIALS = re.compile(r"[^\W\d_](?:\.[^\W\d_])*")
 _NUMBER_ALONE = re.compile(r"\s*[(\[]?(?:\d{1,3}|[ivx]{1,4}|[a-z])\s*", re.IGNORECASE)
@@ -36,11 +37,17 @@ _NEVER = """
 mr mrs ms dr prof st mt gen col sgt capt lt rev hon pres gov sen rep vs cf e.g i.e eg ie ca approx fig figs eq eqs sec
 ch vol no nos p pp ed eds viz resp dept mme mlle m hr fr bzw z.b d.h u.a sr sra ud
 """
-_SELDOM = "etc inc ltd co corp jr bros al a.m p.m u.s u.k u.n e.u ph.d usw jan feb aug sept oct nov dec"
+_SELDOM = "etc inc ltd co corp jr bros al a.m p.m ph.d usw abs jan feb aug sept oct nov dec"
+_STARTERS = """
+a an the this that these those there here it he she they we you his her its their our my in on at by for from to with as
+and but or so yet if when while after before since then however although because what who why where how no yes not
+"""
 NEVER_END = frozenset(_NEVER.split())
 """Abbreviations that something follows, without their last full stop."""
 SELDOM_END = frozenset(_SELDOM.split())
 """Abbreviations that may also end a sentence: they do where the next word begins with a capital letter."""
+STARTERS = frozenset(_STARTERS.split())
+"""Words that begin a sentence and no name: behind initials (``in the U.S. He``, ``the U.S. Army``) only they tell."""
 
 
 def sentence_ends(text: str) -> list[int]:
@@ -66,7 +73,7 @@ def _ends(text: str, cased: bool) -> Iterator[int]:
     start = 0
     for found in _END.finditer(text):
         following = _NEXT.match(text, found.end())
-        small = cased and following is not None and following[1].islower()
+        small = cased and following is not None and following[1][0].islower()
         if found["line"] is not None:
             ends = not small
         elif found["western"] is None:
@@ -93,5 +100,7 @@ def _goes_on(before: str, sign: str, following: re.Match[str] | None) -> bool:
     if word.lower() in NEVER_END:
         return True
     if word.lower() in SELDOM_END:
-        return not following[1].isupper()
-    return _INITIALS.fullmatch(word) is not None and word[0].isupper() and word != "I"
+        return not following[1][0].isupper()
+    if _INITIALS.fullmatch(word) is None or not word[0].isupper() or word == "I":
+        return False
+    return "." not in word or following[1].lower() not in STARTERS

@@ -135,10 +135,8 @@ def test_sums_with_signs_stand_beside_shares():
     found = answer(signed=answer(-np.array(ROWS), "signed").token_map, dependence=(1.0, 2.5, 0.25, 0.0, 9.0))
     numbers = json.loads(Seen(page(found)).scripts[0][1])
     assert numbers["sums"][0] == ["-1.0", "-0.5", "-9.0"]
-    assert numbers["chances"][0].endswith(
-        "from 25%. Without the texts the model would have said one of them otherwise, by 2.50 nats."
-    )
-    assert "the sums in brackets" in Text(page(found)).all
+    assert numbers["chances"][0].endswith("from 25%. Dependence of one of them on the texts: up to 2.50 nats.")
+    assert "The sums in brackets" in Text(page(found)).all
     assert json.loads(Seen(page(answer())).scripts[0][1])["sums"] is None
 
 

@@ -144,7 +144,7 @@ def _chances(found: Answer) -> Iterator[str]:
         yield from told
         return
     for one, nats in zip(told, _depends(found), strict=True):
-        yield f"{one} Without the texts the model would have said one of them otherwise, by {nats:.2f} nats."
+        yield f"{one} Dependence of one of them on the texts: up to {nats:.2f} nats."
 
 
 def _depends(found: Answer) -> list[float]:
@@ -199,7 +199,7 @@ def _told(found: Answer) -> Iterator[str]:
     yield f"{made.title} · {quantity}: {quantity.meaning} · {joined} · {model_name(made.model)}"
     yield (
         f"Cited: a source with at least {THRESHOLD:.0%} of the evidence of the strongest one and {LEAST:.0%} of all "
-        f"evidence, up to {MOST} for each part of the answer. Only what speaks for a part is cited."
+        f"evidence, up to {MOST} for each part of the answer. What on balance speaks against a part is not."
     )
     note = made.notes.get("answer", {})
     if note.get("by") == "the model":
@@ -208,7 +208,5 @@ def _told(found: Answer) -> Iterator[str]:
         yield "The answer was given, not written by the model here."
     if found.token_map.quantity is Quantity.SIGNED:
         yield "Red sources speak for a part of the answer, blue ones against it; shares are of what speaks for it."
-    elif found.signed_values is not None:
-        yield "Shares are of what speaks for a part; the sums in brackets count what speaks against it too."
     if found.cut:
         yield f"{len(found.cut)} sources did not fit into the prompt, from “{_line(found.cut[0].text)[:60]}” on."

@@ -18,6 +18,7 @@ from contextmix.results.answer import ELSEWHERE, Answer
 from contextmix.results.files import refuse_place, write_atomically
 from contextmix.tokens.pieces import printable
 from contextmix.views.drawing.answer import Piece, Report, parts_of, reported
+from contextmix.views.drawing.colours import Array
 from contextmix.views.drawing.facts import facts
 from contextmix.views.drawing.picture import number_texts
 from contextmix.views.page.fragment import painted, templates
@@ -57,7 +58,7 @@ def page(found: Answer) -> str:
         "scores": drawn.scores.round(4).tolist(),
         "shares": drawn.shares.round(5).tolist(),
         "elsewhere": drawn.elsewhere.round(5).tolist(),
-        "sums": None if drawn.sums is None else [list(number_texts(row)) for row in drawn.sums],
+        "sums": None if drawn.sums is None else list(map(_with_sign, drawn.sums)),
     }
     return (
         templates()
@@ -69,6 +70,7 @@ def page(found: Answer) -> str:
             script=Markup(script),
             numbers=embedded(numbers),
             drawn=drawn,
+            has_sums=drawn.sums is not None and not drawn.signed,
             steps=[_step(score) for score in drawn.scores[-1].tolist()],
             labels=_labels(drawn),
             whole=list(parts_of(drawn.shares[-1], drawn.elsewhere[-1])),
@@ -103,6 +105,11 @@ def _labels(drawn: Report) -> list[str]:
     pieces: list[Piece] = [piece for _, list_ in drawn.documents for piece in list_ if piece.number is not None]
     lines = (" ".join(piece.text.split()) for piece in pieces)
     return [line if len(line) <= LABEL else f"{line[: LABEL - 1]}…" for line in lines]
+
+
+def _with_sign(sums: Array) -> list[str]:
+    """The sums of a unit, those that speak for it with a plus."""
+    return [text if text.startswith("-") else f"+{text}" for text in number_texts(sums)]
 
 
 def _step(score: float) -> str:
