@@ -26,6 +26,7 @@ NAMED = [
     cm.TracedModel.explain,
     cm.TracedModel.explain_generation,
     cm.TracedModel.explain_answer,
+    cm.TracedModel.ablate,
     cm.TracedModel.compare,
     cm.TracedEncoderDecoder.trace,
     cm.TracedEncoderDecoder.explain,
