@@ -166,7 +166,7 @@ def test_the_next_token_of_a_story_is_explained(stories, method):
     assert 0.9 < notes["prediction"]["probability"] < 0.95
     assert found.dims == ("key",)
     if method != "random":  # the baseline without an idea: its order changes with the text alone
-        assert found.top(1)[0][0] in {" named", " a"}
+        assert found.top(1)[0][0] in {" named", " a", "l"}  # the last piece of "girl"
 
 
 @pytest.mark.parametrize("target", ["Lily", " Lily", "▁Lily", 317, "317"])
@@ -224,7 +224,7 @@ def test_a_text_needs_a_tokenizer_and_an_id_does_not():
 @pytest.mark.parametrize("option", ["position", "target"])
 def test_what_explains_no_score_takes_no_position_and_no_target(stories, option):
     with pytest.raises(BadOption, match=f"globenc explains what a token's .* so {option}=2 means nothing"):
-        stories.explain(GIRL, **{option: 2})
+        stories.explain(GIRL, "globenc", **{option: 2})
 
 
 def test_a_classifier_has_no_positions():
