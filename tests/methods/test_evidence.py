@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from tests.methods.longhand_evidence import log_odds_weights, normed, to_the_end
 from tests.methods.speakers import CAUSAL, MASKED, speaker
 from tests.tracing.tiny import ENCODERS, MARKS, SIZES, build, in_float64, token_ids, vivid
 from torch import Tensor
@@ -22,28 +23,6 @@ IDS = token_ids(6, seed=2)
 EXACT = {"rtol": 0, "atol": 1e-9}
 
 
-def normed(vector: Tensor, norm: Any, full: Tensor) -> Tensor:
-    """A part of a row through a norm, by the definition: the full row's denominator, no bias."""
-    if norm is None:
-        return vector
-    weight = torch.ones_like(full) if norm.weight is None else norm.weight
-    if norm.kind == "rms":
-        return vector * weight / (sum(x * x for x in full) / len(full) + norm.eps).sqrt()
-    mean = sum(full) / len(full)
-    variance = sum((x - mean) ** 2 for x in full) / len(full)
-    return (vector - sum(vector) / len(vector)) * weight / (variance + norm.eps).sqrt()
-
-
-def to_the_end(part: Tensor, row: int, layers: list[LayerTrace], number: int, *, of_attention: bool) -> Tensor:
-    """What is left of something added in a block when the last block has passed it on: through every norm after it."""
-    for later in layers[number:]:
-        states, block = later.states, later.block
-        if of_attention or later is not layers[number]:
-            part = normed(part, block.attention.norm_after, states.attention_sum[row])
-        part = normed(part, block.ffn.norm_after, states.ffn_sum[row])
-    return part
-
-
 def longhand(layers: list[LayerTrace], row: int, direction: Tensor) -> Tensor:
     """(layer, key): ⟨u, T_tj⟩, the vectors T built one by one."""
     found = torch.zeros(len(layers), layers[0].attention.shape[-1], dtype=direction.dtype)
@@ -56,14 +35,6 @@ def longhand(layers: list[LayerTrace], row: int, direction: Tensor) -> Tensor:
             part = normed(part, block.attention.norm_out, layer.attention_out[row]) * block.attention.scale
             found[number, j] = direction @ to_the_end(part, row, layers, number, of_attention=True)
     return found
-
-
-def log_odds_weights(logits: Tensor, token: int) -> Tensor:
-    """Derivative of log(p / (1 − p)) with every logit, by autograd."""
-    logits = logits.detach().clone().requires_grad_()
-    chance = logits.softmax(-1)[token]
-    (chance.log() - (1 - chance).log()).backward()
-    return logits.grad
 
 
 def plain_logits(model: Any, ids: Tensor = IDS) -> Tensor:

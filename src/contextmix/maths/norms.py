@@ -9,7 +9,7 @@ of its pushed parts. This is exact, not an approximation: the denominator is a p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -35,6 +35,19 @@ class Norm:
     weight: Tensor | None
     bias: Tensor | None
     eps: float
+
+
+def times(norm: Norm, factor: float) -> Norm:
+    """The norm with a factor behind it.
+
+    Example:
+        >>> times(Norm("rms", torch.tensor([1.0, 2.0]), None, 0.0), 0.5).weight
+        tensor([0.5000, 1.0000])
+    """
+    if factor == 1:
+        return norm
+    weight = torch.full((), factor) if norm.weight is None else norm.weight * factor
+    return replace(norm, weight=weight, bias=None if norm.bias is None else norm.bias * factor)
 
 
 def linear(vectors: Tensor, norm: Norm) -> Tensor:

@@ -142,14 +142,14 @@ def read_down(layers: list[ReadRows], direction: Tensor) -> tuple[Tensor, Tensor
     """Everything that was added to the rows, along a direction in the last block's output.
 
     Args:
-        layers: All blocks, from the first to the last.
+        layers: All blocks, or all steps of blocks with two attentions, from the first to the last.
         direction: (row, d_model).
 
     Returns:
         Per position the sum over layers of the positive parts and of all parts, (row, key); what is no position's,
         (row,); and the sum of the sizes of all of these, (row,).
     """
-    shape = layers[0].attention.shape[1:]
+    shape = layers[0].attention.shape[1], max(layer.columns.stop for layer in layers)
     positive, total = direction.new_zeros(shape), direction.new_zeros(shape)
     elsewhere, size = direction.new_zeros(shape[0]), direction.new_zeros(shape[0])
     for layer in reversed(layers):
@@ -161,8 +161,8 @@ def read_down(layers: list[ReadRows], direction: Tensor) -> tuple[Tensor, Tensor
         bias = layer.block.output_bias
         fifth = torch.zeros_like(elsewhere) if bias is None else inner @ bias.to(inner.dtype)
         found = spoken_for(layer.attention, layer.value, layer.block.output_weight, inner)
-        positive += found.clamp(min=0)
-        total += found
+        positive[:, layer.columns] += found.clamp(min=0)
+        total[:, layer.columns] += found
         for part in (first, second, third, fourth, fifth):
             elsewhere += part
             size += part.abs()

@@ -15,7 +15,7 @@ from contextmix.maths.bounds import within
 from contextmix.maths.joint import joint_rollout, side_by_side, through_residual
 from contextmix.maths.shares import row_shares
 from contextmix.plugins.contracts import Measured, Method, options_of
-from contextmix.plugins.plan import METHODS, Plan, layer_notes, layer_numbers, measured
+from contextmix.plugins.plan import METHODS, Plan, layer_notes, layer_numbers, make_plan, measured
 from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
@@ -126,6 +126,8 @@ def refuse_joint(plan: Plan) -> None:
         BadOption: With the reason, and what can be.
     """
     method = plan.method
+    if plan.in_one_run:
+        return
     if not isinstance(method, Method) or method.decoder in (None, "attention"):
         why = (
             "explains a score of the whole model, which an encoder–decoder with its many outputs does not have"
@@ -136,6 +138,7 @@ def refuse_joint(plan: Plan) -> None:
             "what the decoder had read; measure(trace, …, stream='cross') gives its maps"
         )
         possible = [name for name, one in METHODS.items() if isinstance(one, Method) and one.decoder in _JOINED]
+        possible += [name for name in METHODS if make_plan(name).in_one_run]
         raise BadOption(f"{plan.name} {why}. Can be joined: {', '.join(possible)}, and recipes that roll them out.")
     if plan.aggregation is not None and plan.aggregation.name != "rollout":
         raise BadOption(

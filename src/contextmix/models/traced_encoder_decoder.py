@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 
 from contextmix.errors import BadInput, BadOption, refuse_kind
 from contextmix.models.check import CheckReport, checked
+from contextmix.models.explain import refuse_axes
 from contextmix.models.joint import refuse_joint
 from contextmix.models.traced_model import TracedModel
 from contextmix.models.two_stacks import TwoStacks
@@ -147,6 +148,8 @@ class TracedEncoderDecoder(TracedModel):
         how, own = parted(Writing, options, "explain")
         plan = make_plan(method or self.usual_method(), aggregation, own)
         refuse_joint(plan)
+        if plan.of_model:
+            refuse_axes(plan, layers=layers)
         if target is not None:
             raise BadOption(f"target={target!r} names a class, and this model writes tokens: choose one with query=….")
         own = {name: how[name] for name in ("max_new_tokens", "generation", "add_special_tokens")}

@@ -15,11 +15,13 @@ from torch import Tensor
 from contextmix.errors import BadInput, BadOption
 from contextmix.models.explore import USUAL_JOINT, Request, Steps
 from contextmix.models.joint import JointMaps, refuse_joint
+from contextmix.models.joint_span import JointSpan, readout_of
 from contextmix.models.loaded_model import own_probe
 from contextmix.models.stacks import Stacks
 from contextmix.options.values import MAX_NEW_TOKENS
 from contextmix.plugins.plan import Plan
 from contextmix.results.exploration import Exploration
+from contextmix.results.provenance import Provenance
 from contextmix.results.token_map import TokenMap
 from contextmix.traces.encoder_decoder import EncoderDecoderAnatomy, EncoderDecoderTrace, Target
 from contextmix.traces.trace import Checks, LayerTrace, Trace
@@ -156,7 +158,8 @@ class TwoStacks(Stacks[Pair]):
         self, pair: Pair, plans: Sequence[Plan], query: int | str | None, layers: Any, steps: Steps | None = None
     ) -> dict[str, TokenMap]:
         """The joint map of each plan, by its name; one run of both stacks serves them all."""
-        joints = [JointMaps(plan) for plan in plans]
+        joints = [JointMaps(plan) for plan in plans if not plan.in_one_run]
+        spans = [JointSpan(plan) for plan in plans if plan.in_one_run]
 
         def see_encoder(layer: LayerTrace) -> None:
             for joint in joints:
@@ -169,13 +172,29 @@ class TwoStacks(Stacks[Pair]):
                 if steps is not None:
                     steps.layer(joint.plan, cross.index)
                 joint.see_decoder(own, cross)
+            for span in spans:
+                if steps is not None:
+                    steps.layer(span.plan, cross.index)
+                span.see(own, cross)
 
-        _, checks, count = self._run_pair(pair, see_encoder, see_decoder)
+        outputs, checks, count = self._run_pair(pair, see_encoder, see_decoder)
         one, target = pair
-        source = self.loaded.labels(one, count)
-        made = [self.loaded.origin.provenance(checks, **plan.describe()).noting(**one.notes) for plan in plans]
-        found = [joint.result(source, target, each, query, layers) for joint, each in zip(joints, made, strict=True)]
-        return {plan.name: each for plan, each in zip(plans, found, strict=True)}
+        source, found = self.loaded.labels(one, count), dict[str, TokenMap]()
+
+        def made(plan: Plan) -> Provenance:
+            return self.loaded.origin.provenance(checks, **plan.describe()).noting(**one.notes)
+
+        for joint in joints:
+            found[joint.plan.name] = joint.result(source, target, made(joint.plan), query, layers)
+        for span in spans:
+            head = readout_of(self.loaded.model, self._anatomy(), self._whole(one, target))
+            found[span.plan.name] = span.result((source, target), outputs.logits[0], head, made(span.plan), query)
+        return {plan.name: found[plan.name] for plan in plans}
+
+    def _whole(self, one: Inputs, target: Target) -> dict[str, Tensor]:
+        """All that the whole model reads of a pair."""
+        inputs = encoder_inputs(self.loaded.model, one.tensors)
+        return on_device(self.loaded.model, {**inputs, "decoder_input_ids": torch.tensor([target.read.ids])})
 
     def rows(self, one: Pair, plans: Sequence[Plan], query: int | str | None, target: Any) -> Mapping[str, TokenMap]:
         """See `Stacks`."""

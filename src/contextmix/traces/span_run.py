@@ -31,6 +31,7 @@ class ReadRows:
         states: The block equation at these rows.
         residual_out: (row, d_model): what the model computed there.
         tolerance: See `LayerTrace`.
+        first: The column of its first key, where steps of a run have keys of different sequences side by side.
     """
 
     __repr__ = by_shapes
@@ -41,14 +42,20 @@ class ReadRows:
     states: BlockStates
     residual_out: Tensor
     tolerance: float
+    first: int = 0
+
+    @property
+    def columns(self) -> slice:
+        """The columns of its keys."""
+        return slice(self.first, self.first + self.attention.shape[-1])
 
     @classmethod
-    def of(cls, layer: LayerTrace) -> ReadRows:
+    def of(cls, layer: LayerTrace, first: int = 0) -> ReadRows:
         """Of a proved trace of these rows; the values are kept once per group of heads."""
         groups = 1 if layer.scores is None else len(layer.value) // layer.scores.key.shape[-3]
         value = layer.value[::groups].contiguous()
         states = BlockStates(layer.block, layer.residual_in, layer.attention_out, layer.ffn_out)
-        return cls(layer.block, layer.attention, value, states, layer.residual_out, layer.tolerance)
+        return cls(layer.block, layer.attention, value, states, layer.residual_out, layer.tolerance, first)
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,7 @@ class SpanRun:
     Attributes:
         rows: Their positions, from 0.
         targets: One per row.
-        record: Runs the model once, shows a proved `LayerTrace` of these rows per block, without a batch axis, and
-            gives the scores (row, class).
+        record: Runs the model once, shows what was read at these rows in each block, and gives the scores (row, class).
         record_all: Runs the model once and gives a proved `LayerTrace` of all rows per block, and the same scores.
         readout: Finds the head; None if it is not one of the usual kind.
         meaning: What the scores are.
@@ -71,7 +77,7 @@ class SpanRun:
 
     rows: slice
     targets: tuple[Target, ...]
-    record: Callable[[Callable[[LayerTrace], None]], Tensor]
+    record: Callable[[Callable[[ReadRows], None]], Tensor]
     record_all: Callable[[], tuple[list[LayerTrace], Tensor]]
     readout: Callable[[], Readout | None]
     meaning: Meaning = Meaning.ONE_OF
@@ -81,7 +87,7 @@ class SpanRun:
     def recorded(self) -> tuple[list[ReadRows], Tensor]:
         """All blocks, and the scores (row, class); the model runs once, whoever asks."""
         found: list[ReadRows] = []
-        scores = self.record(lambda layer: found.append(ReadRows.of(layer)))
+        scores = self.record(found.append)
         return found, scores
 
     @kept

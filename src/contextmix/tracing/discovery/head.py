@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from contextmix.maths.norms import Norm
+from contextmix.maths.norms import Norm, times
 from contextmix.maths.projections import Affine
 from contextmix.traces.anatomy import Anatomy, NormPlace
 from contextmix.traces.model_run import Head
@@ -197,13 +197,22 @@ class _Reader:
         return own + [norm for state, norm in self._before(read, norms) if self._is_state(state)]
 
     def _before(self, read: Tensor, norms: Mapping[Call, NormPlace]) -> list[tuple[Tensor, Norm]]:
-        """What a norm made a vector of, with the norm."""
+        """What a norm made a vector of, with the norm; a factor behind it (T5) is part of its weight."""
         return [
-            (state, parameters(call.module, place))
+            (state, times(parameters(call.module, place), factor))
             for call, place in norms.items()
             for state, wrote in _rows(call)
-            if self._same(wrote, read)
+            if (factor := self._factor(wrote, read)) is not None
         ]
+
+    def _factor(self, wrote: Tensor, read: Tensor) -> float | None:
+        """The number that makes one vector the other; 1 for the same, None if none does."""
+        if self._same(wrote, read):
+            return 1.0
+        if wrote.shape != read.shape or not bool(wrote.any()):
+            return None
+        found = float((at_least_float32(wrote) @ at_least_float32(read)) / at_least_float32(wrote).square().sum())
+        return found if found and self._same(wrote * found, read) else None
 
     def _norm_place(self, call: Call) -> NormPlace | None:
         return recognise_norm(call.path, call.module, call.read, call.wrote, self.allowed)

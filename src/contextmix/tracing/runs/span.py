@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.meaning import Meaning
 from contextmix.traces.readout import Readout
-from contextmix.traces.span_run import SpanRun
+from contextmix.traces.span_run import ReadRows, SpanRun
 from contextmix.traces.target import Target
 from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.discovery.head import find_readout
@@ -51,9 +51,10 @@ class Reading:
                 return None
             rows, readout = slice(found[1], found[1] + 1), lambda: found[0]
 
-        def record_span(visit: Callable[[LayerTrace], None]) -> Tensor:
+        def record_span(visit: Callable[[ReadRows], None]) -> Tensor:
             last = self._wanted(rows)
-            outputs, _ = record_rows(self.model, self.anatomy, self.tensors, rows, visit, last_logits=last)
+            seen = lambda layer: visit(ReadRows.of(layer))  # noqa: E731
+            outputs, _ = record_rows(self.model, self.anatomy, self.tensors, rows, seen, last_logits=last)
             return self._scores(rows, outputs)
 
         def record_all() -> tuple[list[LayerTrace], Tensor]:
