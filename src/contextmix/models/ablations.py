@@ -95,11 +95,17 @@ def ablations_of(
 
     Raises:
         UnsupportedModel: If the model says no next token, or sources cannot be taken away so.
+        BadInput: If prompt and answer do not fit into the model's context.
         BadOption: If texts are to be deleted and nobody says what is left.
     """
     refuse_other_models(loaded.model)
     if away not in ("masked", "deleted", "zeroed"):
         raise UnknownName("way to take a source away", str(away), ["masked", "deleted", "zeroed"])
+    if loaded.limit is not None and len(answer.ids) - 1 > loaded.limit:  # the last token is not read
+        raise BadInput(
+            f"Prompt and answer have {len(answer.ids)} tokens, and {type(loaded.model).__name__} reads {loaded.limit}. "
+            "Cutting them silently would ask about another answer. Give fewer sources, or a shorter answer."
+        )
     if away == "deleted" and answer.prompt is None:
         raise BadOption(
             'away="deleted" needs the text that is left: give SourcedAnswer a prompt function, or take away="masked".'
