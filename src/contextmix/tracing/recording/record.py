@@ -165,13 +165,25 @@ class _RowRecorder(_BlockRecorder):
 
     def __init__(self, model: PreTrainedModel, places: Sequence[BlockAnatomy], rows: slice, visit: Visitor) -> None:
         super().__init__(model, places, lambda layer: visit(layer[0]))
-        self.rows = rows
+        self.rows, self.tokens = rows, torch.Size()
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Of what enters a block these rows are kept, and nothing to run it again with."""
+        if listening(self):
+            Recorder.enter(self, module, args, kwargs)
+            self.replays.clear()
+            entered = self.said["entered"]
+            self.tokens = entered.shape[:-1]
+            self.said["entered"] = self.shaped(entered)
+
+    def shaped(self, states: Tensor) -> Tensor:
+        """These rows alone, at once: all rows of the states of a block are a good part of what a run takes."""
+        return over(states, self.tokens)[:, self.rows].clone()
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
         attention, value, scores = self.attended[-1]
-        self.replays.clear()  # they hold what entered each block, all of it
-        said = {_STATES[name]: tensor[:, self.rows].clone() for name, tensor in self.said.items()}
+        said = {_STATES[name]: tensor for name, tensor in self.said.items()}
         said |= {"attention": attention, "value": value}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()}
         layer = LayerTrace(
