@@ -14,6 +14,7 @@ from contextmix.errors import BadOption
 from contextmix.maths.bounds import within
 from contextmix.maths.joint import joint_rollout, side_by_side, through_residual
 from contextmix.maths.shares import row_shares
+from contextmix.models.spans import in_one
 from contextmix.plugins.contracts import Measured, Method, options_of
 from contextmix.plugins.plan import METHODS, Plan, layer_notes, layer_numbers, measured
 from contextmix.results.provenance import Provenance, Quantity
@@ -106,6 +107,20 @@ class JointMaps:
         """The reports of the maps, by stream."""
         streams = {"encoder": self.encoder, "decoder": self.own, "cross": self.cross}
         return {name: notes for name, maps in streams.items() if (notes := layer_notes(maps))}
+
+
+def joined_rows(rows: TokenMap) -> TokenMap:
+    """The mean row of a joint map, with its own source share.
+
+    Args:
+        rows: From `JointMaps.result`, dims that end in (query, key).
+    """
+    found = in_one(rows, of_model=False)
+    notes = rows.provenance.notes
+    if "source_share" not in notes:
+        return found
+    share = source_share(found.values, notes["source_tokens"]).tolist()
+    return found.derive(provenance=found.provenance.noting(source_share=share))
 
 
 def source_share(shares: NDArray[np.float64], count: int) -> NDArray[np.float64]:

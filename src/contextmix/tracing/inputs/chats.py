@@ -37,7 +37,8 @@ def chat_text(model: PreTrainedModel, tokenizer: Any, messages: Sequence[Mapping
             f"A list of {len(messages)} chat messages was given, and {lacking}, so nobody knows which text they make. "
             "Give the text that the model is to read, or set tokenizer.chat_template."
         )
-    answers = messages[-1]["role"] != "assistant" and model.get_output_embeddings() is not None  # type: ignore[no-untyped-call]
+    role = messages[-1]["role"]
+    answers = not (isinstance(role, str) and role == "assistant") and model.get_output_embeddings() is not None  # type: ignore[no-untyped-call]
     try:
         found = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=answers)
     except Exception as reason:  # a template is a programme of the model's makers
