@@ -121,7 +121,7 @@ def refuse_other_models(model: PreTrainedModel) -> None:
         UnsupportedModel: With the reason.
     """
     name = type(model).__name__
-    if model.config.is_encoder_decoder:
+    if getattr(model.config, "is_encoder_decoder", False):
         raise UnsupportedModel(
             f"{name} is an encoder–decoder: it reads in one part and writes in another, so no prompt holds both. Ask "
             "explain_generation(source, output) which tokens made each that it wrote."
