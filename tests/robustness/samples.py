@@ -18,6 +18,7 @@ from tests.tracing.tiny import word_pieces
 import contextmix as cm
 from contextmix.evidence.report import Report
 from contextmix.models.source_scores import SourceScores
+from contextmix.tokens.passages import Passage
 from contextmix.tokens.places import Frames, Patches
 
 FILM = "a good film"
@@ -130,7 +131,8 @@ def _answers() -> list[Any]:
     stories = model("demo-decoder")
     said = stories.explain_answer("Who ran?", TEXTS, max_new_tokens=3, dependence=True)
     given = stories.explain_answer("Who ran?", TEXTS[0], " Tom ran. He did.", method="attention", sources=[(0, 3)])
-    return [said, given, said.by(sources=2, units="token"), answer_by_hand(), answer_by_hand(quantity="signed")]
+    signed = answer_by_hand(quantity="signed", passages=(Passage("Tom had a dog. It", 3, 14), Passage("No.", None)))
+    return [said, given, said.by(sources=2, units="token"), answer_by_hand(), signed]
 
 
 def _tokens() -> list[Any]:

@@ -159,7 +159,7 @@ class Answer:
                 tokens, or spans ``[(start, stop), …]`` of the only passage, ``[(passage, start, stop), …]`` of several.
             units: The same of the answer, where ``"whole"`` is all of it.
 
-        Raises `BadOption` if there is no such way to cut, `BadInput` if spans do not fit.
+        Raises `BadOption` if there is no such way to cut, `BadInput` if spans do not fit or no source is whole.
         """
         sources = self.sources_by if sources is None else sources
         return replace(self, sources_by=sources, units_by=self.units_by if units is None else units)
