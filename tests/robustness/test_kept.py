@@ -184,6 +184,7 @@ KINDS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a trace of nothing": (lambda: cm.Trace(1, 2, 3, 4), TypeError, "tokens must be Tokens"),
     "a table by an array": (lambda: cm.models(status=ARRAY), UnknownName, "no status"),
     "a table by a number": (lambda: cm.models(7), UnknownName, "no model type 7"),
+    "a question that is an array": (lambda: told().usual_method(mixing=ARRAY), TypeError, "mixing must be bool"),
     # Answers
     "an answer of a text": (lambda: told().ablate("a film"), TypeError, "answer must be Answer"),
     "an answer of two stacks": (lambda: bart().ablate(answer()), UnsupportedModel, "is an encoder–decoder"),
