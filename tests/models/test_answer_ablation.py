@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.models.two_stacks.models import build as two_stacks
 
 import contextmix as cm
-from contextmix.errors import BadInput, UnknownName
+from contextmix.errors import BadInput, BadOption, NotInVocabulary, UnknownName, UnsupportedModel
 from contextmix.models.answer_ablation import sourced_answer, units_of
 
 QUESTION = "Lily wanted to play with her"
@@ -82,6 +83,39 @@ def test_the_source_that_holds_the_ball_is_found(stories, answer, method):
     assert found.values[0].argmax() == 2
     if method in ("context_cite", "source_surrogate"):
         assert found.held_out_lds[0] > 0.5
+
+
+def test_other_models_and_other_answers_are_refused(stories, answer):
+    with pytest.raises(TypeError, match="ablate: answer must be Answer; got str"):
+        stories.ablate(answer.text)
+    with pytest.raises(UnsupportedModel, match="does not go on with a text"):
+        cm.load("demo").ablate(answer)
+    with pytest.raises(UnsupportedModel, match="is an encoder–decoder"):
+        cm.load(two_stacks("bart"), stories.tokenizer).ablate(answer)
+    tokens = answer.token_map.tokens
+    ids = (*tokens.ids[:-1], 10**6)
+    new = replace(answer.token_map.query_tokens, ids=ids[-6:])
+    other = answer.token_map.derive(tokens=replace(tokens, ids=ids), query_tokens=new)
+    with pytest.raises(NotInVocabulary, match="no token with the id 1000000"):
+        stories.ablate(replace(answer, token_map=other))
+
+
+def test_an_answer_longer_than_the_model_reads_is_refused(answer):
+    short = cm.load("demo-decoder")
+    short.limit = len(answer.token_map.tokens) - 1  # the last token is not read
+    assert short.ablate(answer).passes == 5
+    short.limit -= 1
+    with pytest.raises(BadInput, match="the model reads at most"):
+        short.ablate(answer)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"masks": 4097}, {"masks": 0}, {"masks": "many"}, {"seed": -1}, {"seed": 2**70}, {"away": 3}, {"method": None}],
+)
+def test_numbers_of_masks_are_numbers(stories, answer, wrong):
+    with pytest.raises(BadOption, match=next(iter(wrong))):
+        stories.ablate(answer, **{"method": "source_surrogate", **wrong})
 
 
 def test_what_cannot_be_taken_away_is_refused(stories, answer):

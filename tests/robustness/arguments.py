@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from tests.robustness.samples import (
+    CHAT,
     FILM,
     ROWS,
+    TEXTS,
     In,
     encoded,
     figure,
@@ -98,6 +100,20 @@ GOOD: Mapping[str, Callable[[], Sequence[Any]]] = {
     "plans": lambda: [[make_plan("globenc")]],
     "plan": lambda: [make_plan("gradient_inputs")],
     "batch_size": lambda: [2],
+    "question": lambda: ["Who ran?", CHAT],
+    "context": lambda: [TEXTS, TEXTS[1], [(0, 3)], None],
+    "answer": lambda: [" Lily ran.", None],
+    "sources": lambda: ["sentence", "word", 2, [(0, 0, 3)], [(0, 3)]],
+    "units": lambda: ["whole", "token", "sentence", 2, [(0, 2)]],
+    "unit": lambda: [None, 0, -1, "the last word", "ball"],
+    "together": lambda: [True, False],
+    "away": lambda: ["masked", "deleted", "zeroed", None],
+    "template": lambda: [None, "plain", "question", "{context} {question}"],
+    "max_new_tokens": lambda: [2],
+    "masks": lambda: [8],
+    "threshold": lambda: [0.5],
+    "least": lambda: [0.05],
+    "most": lambda: [3],
 }
 """Argument → good values, the most usual one first."""
 
@@ -105,6 +121,11 @@ OF_VERB: Mapping[str, Callable[[], Sequence[Any]]] = {
     "TracedModel.explain.method": lambda: ["globenc", "gradient_inputs", "attention", "random", "occlusion", "decompx"],
     "measure.method": lambda: ["norm", "attention", "alti", "effective_attention"],
     "mixing_ratio.method": lambda: ["norm_residual", "norm_encoder"],
+    "TracedModel.explain_answer.method": lambda: ["evidence", "attention", "gradient_inputs", "norm+rollout"],
+    "TracedModel.ablate.answer": first_of(cm.Answer),
+    "TracedModel.ablate.method": lambda: ["source_occlusion", "source_value_zeroing", "source_surrogate"],
+    "Answer.from_dict.document": lambda: [one.to_dict() for one in samples(cm.Answer)],
+    "Answer.load.path": lambda: [stored("answer.json"), stored("x.json"), In("x.json")],
     "aggregate.token_map": lambda: [samples(cm.TokenMap)[0]],
     "models.model_type": lambda: ["bert"],
     "models.status": lambda: ["verified"],

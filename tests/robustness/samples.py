@@ -12,15 +12,21 @@ from typing import Any
 
 import torch
 from tests.models.two_stacks import models as two_stacks
+from tests.results.answers import answer as answer_by_hand
 from tests.tracing.tiny import word_pieces
 
 import contextmix as cm
 from contextmix.evidence.report import Report
+from contextmix.models.source_scores import SourceScores
+from contextmix.tokens.passages import Passage
 from contextmix.tokens.places import Frames, Patches
 
 FILM = "a good film"
+CHAT = [{"role": "system", "content": "Tom had a big dog."}, {"role": "user", "content": "Who ran?"}]
+TEXTS = ["Tom had a big dog.", "Lily had a red ball. She ran."]
 ROWS = [{"text": f"a {word} film", "label": number % 2} for number, word in enumerate(("good", "bad", "dull", "warm"))]
 
+_CHAT = "{% for one in messages %}{{ one['role'] }}: {{ one['content'] }}\n{% endfor %}"
 
 _KEPT = tempfile.TemporaryDirectory(prefix="contextmix-robustness-")
 
@@ -40,6 +46,10 @@ class In:
 @cache
 def model(name: str) -> Any:
     """A loaded model: built in, or a tiny one of two stacks."""
+    if name == "chatty":
+        found = cm.load("demo-decoder")
+        found.tokenizer.chat_template = _CHAT
+        return found
     if name in ("t5", "bart"):
         return cm.load(two_stacks.build(name), word_pieces())
     return cm.load(name)
@@ -64,9 +74,9 @@ def run(maps: bool = True) -> cm.Run:
 
 @cache
 def stored(name: str) -> Path:
-    """A map in a file."""
+    """A map in a file, or an answer."""
     path = new_folder() / name
-    samples(cm.TokenMap)[0].save(path)
+    samples(cm.Answer if name.startswith("answer") else cm.TokenMap)[0].save(path)
     return path
 
 
@@ -117,6 +127,14 @@ def _sound() -> Any:
     return cm.TokenMap([0.1, -0.2], ("key",), cm.Tokens(("a", "b"), places=places), "signed", cm.Provenance("x"))
 
 
+def _answers() -> list[Any]:
+    stories = model("demo-decoder")
+    said = stories.explain_answer("Who ran?", TEXTS, max_new_tokens=3, dependence=True)
+    given = stories.explain_answer("Who ran?", TEXTS[0], " Tom ran. He did.", method="attention", sources=[(0, 3)])
+    signed = answer_by_hand(quantity="signed", passages=(Passage("Tom had a dog. It", 3, 14), Passage("No.", None)))
+    return [said, given, said.by(sources=2, units="token"), answer_by_hand(), signed]
+
+
 def _tokens() -> list[Any]:
     return [
         cm.Tokens(("[CLS]", "un", "##s"), (1, 2, 3), (True, False, False), (None, 0, 0), (None, (0, 2), (2, 3)), "uns"),
@@ -144,6 +162,7 @@ def _anatomies() -> list[Any]:
 
 _SAMPLES: Mapping[type, Callable[[], Sequence[Any]]] = {
     cm.Anatomy: _anatomies,
+    cm.Answer: _answers,
     cm.BlockAnatomy: lambda: [one.blocks[0] for one in _anatomies()],
     cm.CheckReport: lambda: [model("demo").check(), model("bart").check()],
     cm.Comparison: lambda: [
@@ -167,8 +186,9 @@ _SAMPLES: Mapping[type, Callable[[], Sequence[Any]]] = {
     cm.TokenMap: _maps,
     cm.Tokens: _tokens,
     cm.Trace: lambda: [*_traces(), samples(cm.EncoderDecoderTrace)[0].cross],
-    cm.TracedModel: lambda: [model("demo"), model("demo-decoder")],
+    cm.TracedModel: lambda: [model("demo"), model("demo-decoder"), model("chatty")],
     cm.TracedEncoderDecoder: lambda: [model("bart"), model("t5")],
+    SourceScores: lambda: [model("demo-decoder").ablate(samples(cm.Answer)[0])],
     Report: lambda: [Report("name", "Title", ["A sentence."])],
 }
 

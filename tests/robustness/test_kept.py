@@ -21,6 +21,7 @@ from contextmix.errors import (
     UnknownName,
     UnknownPosition,
     UnknownToken,
+    UnsupportedModel,
     WrongShape,
 )
 
@@ -34,6 +35,14 @@ def demo() -> Any:
 
 def bart() -> Any:
     return model("bart")
+
+
+def told() -> Any:
+    return model("chatty")
+
+
+def answer() -> Any:
+    return samples(cm.Answer)[0]
 
 
 def attention() -> Any:
@@ -175,6 +184,23 @@ KINDS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a trace of nothing": (lambda: cm.Trace(1, 2, 3, 4), TypeError, "tokens must be Tokens"),
     "a table by an array": (lambda: cm.models(status=ARRAY), UnknownName, "no status"),
     "a table by a number": (lambda: cm.models(7), UnknownName, "no model type 7"),
+    "a question that is an array": (lambda: told().usual_method(mixing=ARRAY), TypeError, "mixing must be bool"),
+    # Answers
+    "an answer of a text": (lambda: told().ablate("a film"), TypeError, "answer must be Answer"),
+    "an answer of two stacks": (lambda: bart().ablate(answer()), UnsupportedModel, "is an encoder–decoder"),
+    "masks without end": (lambda: told().ablate(answer(), masks=10**9), BadOption, "from 1 to 4096"),
+    "a context that is a mapping": (lambda: told().explain_answer(FILM, {"a": 1}), BadInput, "A context is a text"),
+    "a context that is an array": (lambda: told().explain_answer(FILM, ARRAY), BadInput, "A span is a pair"),
+    "a role that is an array": (lambda: told().explain([{"role": ARRAY, "content": "a"}]), BadInput, "role of a chat"),
+    "a cut by an array": (lambda: answer().by(EMPTY), BadOption, "A text is not cut by"),
+    "a text by an array": (lambda: answer().by([(ARRAY, 0, 3)]), BadInput, "does not say which"),
+    "a unit that is an array": (lambda: answer().top(ARRAY), TypeError, "must be a whole number"),
+    "a threshold that is an array": (lambda: answer().cite(ARRAY), TypeError, "threshold must be int or float"),
+    "no texts in an answer": (
+        lambda: cm.Answer.from_dict({**answer().to_dict(), "passages": [], "sources_by": [[0, 0, 3]]}),
+        BadFile,
+        "hold no section",
+    ),
     # Figures
     "axes that are none": (lambda: cm.plots.bars(row(), ax=[]), TypeError, "ax must be Axes"),
     "a figure of a text": (lambda: cm.plots.layers("a"), TypeError, "token_map must be TokenMap"),

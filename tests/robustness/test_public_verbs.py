@@ -25,7 +25,7 @@ HUNTING = "CONTEXTMIX_DRAWS" in os.environ
 DRAWS = int(os.environ.get("CONTEXTMIX_DRAWS", "3"))
 MANY = int(os.environ.get("CONTEXTMIX_DRAWS", "40"))
 VERBS = verbs()
-NEVER = {"TracedEncoderDecoder.attribute", "TracedEncoderDecoder.attribute_all"}
+NEVER = {f"TracedEncoderDecoder.{name}" for name in ("ablate", "attribute", "attribute_all", "explain_answer")}
 """Verbs that one kind of model refuses whatever it is asked."""
 
 

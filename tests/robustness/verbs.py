@@ -24,12 +24,13 @@ from tests.robustness.values import anything, rows, sources
 
 import contextmix as cm
 from contextmix.evidence.report import Report
+from contextmix.models.source_scores import SourceScores
 
-BESIDE = {"Report": Report}
+BESIDE = {"Report": Report, "SourceScores": SourceScores}
 """What public verbs give that has no public name."""
 SHOWN = {"__repr__", "__str__", "__len__", "__getitem__", "__eq__", "_repr_html_", "_repr_mimebundle_"}
 """What Python and notebooks call."""
-SOURCES = {"source", "prompt", "over"}
+SOURCES = {"source", "prompt", "over", "question"}
 HARMLESS = {"workers": (1, 0, -1, True, 0.5, "a", None), "engine": ("local", "x", 3, None)}
 """Arguments whose broken values start processes by the thousand, or a cluster: only these are given."""
 FEW = {"methods": ["globenc", "attention"], "metrics": ["aopc"], "sanity": 1, "progress": False, "workers": 1}

@@ -23,6 +23,21 @@ def test_what_the_prompt_does_not_hold_was_left_out():
     assert [(one.text, one.document) for one in lost] == [("Two.", 0), ("Three.", 1)]
 
 
+def test_a_prompt_without_a_whole_section_is_refused():
+    for cut in (Passage("One two.", 3, kept=5), Passage("One.", None)):
+        with pytest.raises(BadInput, match="holds none of the 1 sources"):
+            cut_passages([cut], "sentence")
+    with pytest.raises(BadInput, match="hold no section"):
+        cut_passages([], [(0, 3)])
+
+
+def test_a_passage_says_what_it_is_made_of():
+    with pytest.raises(TypeError, match="Passage: offset must be int or None"):
+        Passage("One.", "3")
+    with pytest.raises(BadInput, match="9 characters of a text of 4"):
+        Passage("One.", 0, kept=9)
+
+
 def test_tokens_of_the_prompt_are_cut_at_the_edges_of_a_passage():
     spans = [None, (0, 4), (4, 8), (8, 12), (12, 16), (16, 20)]
     assert [one.text for one in cut_passages(BOTH[:1], "token", spans)[0]] == ["O", "ne.", "Two."]

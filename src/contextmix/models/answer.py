@@ -6,7 +6,7 @@ import unicodedata
 from dataclasses import replace
 from typing import Any
 
-from contextmix.errors import BadInput, UnsupportedModel
+from contextmix.errors import BadInput
 from contextmix.models.answer_prompt import Prompt, Question, fitting, tokens_of
 from contextmix.models.generate import explained_saying, refuse_other_models, said_after
 from contextmix.models.loaded_model import LoadedModel
@@ -56,11 +56,6 @@ def _refuse(loaded: LoadedModel, asked: Question) -> None:
     """What is wrong with a question, before any work."""
     for by in (asked.sources, asked.units):
         plain_cut(by)
-    if loaded.model.config.is_encoder_decoder:
-        raise UnsupportedModel(
-            f"{type(loaded.model).__name__} is an encoder–decoder: it reads in one part and writes in another, so no "
-            "prompt holds both. Ask explain_generation(source, output) which tokens made each that it wrote."
-        )
     refuse_other_models(loaded.model)
     if loaded.tokenizer is None:
         raise BadInput(

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from contextmix.errors import BadInput
+from contextmix.errors import BadInput, NotInVocabulary, refuse_kind
 from contextmix.models.ablations import Away, Masks, SourcedAnswer
+from contextmix.models.generate import refuse_other_models
 from contextmix.models.loaded_model import LoadedModel
 from contextmix.models.source_scores import Fitting, SourceScores, explain_sources
 from contextmix.options.values import Progress
@@ -28,6 +29,8 @@ def ablated(
     progress: Progress | None = None,
 ) -> SourceScores:
     """See `TracedModel.ablate`."""
+    refuse_kind("ablate: answer", answer, Answer)
+    refuse_other_models(loaded.model)
     sourced = sourced_answer(loaded, answer)
     prior = answer.values if method == PRIOR_BY and answer.token_map.quantity is Quantity.EVIDENCE else None
     asked = Fitting(fitting.masks, prior, fitting.penalty, fitting.seed)
@@ -38,11 +41,14 @@ def sourced_answer(loaded: LoadedModel, answer: Answer) -> SourcedAnswer:
     """The tokens of an answer's sources, and its prompt without some of them.
 
     Raises:
-        BadInput: If a source holds no token of its own, or the answer was loaded without ids.
+        BadInput: If a source holds no token of its own, the answer was loaded without ids, or is longer than what the
+            model reads.
+        NotInVocabulary: If the model cannot say one of its tokens.
     """
     ids = answer.token_map.tokens.ids
     if ids is None:
         raise BadInput("The tokens of this answer have no ids, so the model cannot read them again.")
+    _refuse_unreadable(loaded, ids)
     places = tuple(tuple(np.flatnonzero(answer.columns == one).tolist()) for one in range(len(answer.sources)))
     for source, tokens in zip(answer.sources, places, strict=True):
         if not tokens:
@@ -53,6 +59,19 @@ def sourced_answer(loaded: LoadedModel, answer: Answer) -> SourcedAnswer:
     start = len(ids) - len(answer.token_map.query_tokens)
     read = _reader(loaded, answer.prompt, ids[:start])
     return SourcedAnswer(ids, start, places, lambda kept: read(_without(answer, kept)))
+
+
+def _refuse_unreadable(loaded: LoadedModel, ids: Sequence[int]) -> None:
+    """An answer of another model: tokens that this one does not know, or too many of them."""
+    known = loaded.model.get_output_embeddings().weight.shape[0]  # type: ignore[no-untyped-call]
+    for number in ids:
+        if not 0 <= number < known:
+            raise NotInVocabulary(number, known)
+    if loaded.limit is not None and len(ids) - 1 > loaded.limit:  # the last token need not be read
+        raise BadInput(
+            f"Prompt and answer have {len(ids)} tokens, and the model reads at most {loaded.limit}. Was the answer "
+            "made by another model?"
+        )
 
 
 def _reader(loaded: LoadedModel, prompt: str, ids: Sequence[int]) -> Callable[[str], Sequence[int]]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from contextmix.errors import SourcesDoNotFit
+from contextmix.errors import BadInput, SourcesDoNotFit
+from contextmix.maths.whole import plain
 from contextmix.models.loaded_model import LoadedModel
 from contextmix.tokens.passages import cut_passages
 from contextmix.tokens.pieces import Tokens
@@ -37,6 +38,9 @@ class Question:
     units: By
     options: Mapping[str, Any]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "context", _plain_context(self.context))
+
     @property
     def can_be_cut(self) -> bool:
         """Whether the context is texts of which the last ones can be left out."""
@@ -57,6 +61,19 @@ class Prompt:
     placed: Placed
     tokens: Tokens
     add_special_tokens: bool | None
+
+
+def _plain_context(context: Any) -> Any:
+    """A context as a text, a list, or None."""
+    found = plain(context)
+    if found is None or isinstance(found, str):
+        return found
+    if isinstance(found, Sequence) and not isinstance(found, bytes | bytearray):
+        return list(found)
+    raise BadInput(
+        "A context is a text, a list of texts, or spans [(first character, one past the last), …] of the prompt; this "
+        f"is {type(context).__name__}."
+    )
 
 
 def fitting(loaded: LoadedModel, placer: Placer, asked: Question) -> Prompt:

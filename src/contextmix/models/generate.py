@@ -99,7 +99,7 @@ def explained_as_one(
         found = explained_together(loaded, plan, done, memory_budget)
         return found.derive(provenance=found.provenance.noting(**_notes(done, contrast=False)))
     (rows,) = explained_saying(loaded, [plan], done, memory_budget, layers=layers)
-    return in_one(rows, plan)
+    return in_one(rows, of_model=plan.of_model)
 
 
 def _step_by_step(
@@ -121,6 +121,11 @@ def refuse_other_models(model: PreTrainedModel) -> None:
         UnsupportedModel: With the reason.
     """
     name = type(model).__name__
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise UnsupportedModel(
+            f"{name} is an encoder–decoder: it reads in one part and writes in another, so no prompt holds both. Ask "
+            "explain_generation(source, output) which tokens made each that it wrote."
+        )
     if not speaks(model) or not model.can_generate():  # type: ignore[no-untyped-call, unused-ignore]
         raise UnsupportedModel(
             f"{name} does not go on with a text. Load a causal language model with its head, such as 'demo-decoder'."

@@ -14,6 +14,7 @@ from contextmix.errors import BadOption
 from contextmix.maths.bounds import within
 from contextmix.maths.joint import joint_rollout, side_by_side, through_residual
 from contextmix.maths.shares import row_shares
+from contextmix.models.spans import in_one
 from contextmix.plugins.contracts import Measured, Method, options_of
 from contextmix.plugins.plan import METHODS, Plan, layer_notes, layer_numbers, make_plan, measured
 from contextmix.results.provenance import Provenance, Quantity
@@ -106,6 +107,25 @@ class JointMaps:
         """The reports of the maps, by stream."""
         streams = {"encoder": self.encoder, "decoder": self.own, "cross": self.cross}
         return {name: notes for name, maps in streams.items() if (notes := layer_notes(maps))}
+
+
+TINY = 1e-30
+"""Rows of nothing at all have no share of the source, and are not divided by zero."""
+
+
+def joined_rows(rows: TokenMap) -> TokenMap:
+    """The mean row of a joint map, or the sum of rows of evidence, with its own source share.
+
+    Args:
+        rows: From `JointMaps.result`, dims that end in (query, key).
+    """
+    found = in_one(rows, of_model=rows.quantity in (Quantity.EVIDENCE, Quantity.SIGNED))
+    notes = rows.provenance.notes
+    if "source_share" not in notes:
+        return found
+    whole = found.values.sum(-1, keepdims=True) if found.quantity is Quantity.EVIDENCE else 1.0
+    share = source_share(found.values / np.maximum(whole, TINY), notes["source_tokens"]).tolist()
+    return found.derive(provenance=found.provenance.noting(source_share=share))
 
 
 def source_share(shares: NDArray[np.float64], count: int) -> NDArray[np.float64]:

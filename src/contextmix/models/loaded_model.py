@@ -95,6 +95,7 @@ class LoadedModel:
         Args:
             mixing: Whether the question is about a representation: a row, layers, or a way to combine them.
         """
+        refuse_kind("usual_method: mixing", mixing, bool)
         says = speaks(self.model) and self.is_causal and not mixing
         return OF_NEXT_TOKEN if says else OF_REPRESENTATION
 

@@ -33,7 +33,7 @@ from contextmix.options.values import BATCH_TOKENS, Progress
 from contextmix.plugins.sources import lds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SourceScores:
     """What each source is worth to each unit of an answer.
 

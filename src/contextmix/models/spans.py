@@ -78,15 +78,15 @@ def explained_together(loaded: LoadedModel, plan: Plan, done: Generated, memory_
     return TokenMap(values.numpy(), ("key",), done.tokens, plan.quantity, made)
 
 
-def in_one(rows: TokenMap, plan: Plan) -> TokenMap:
+def in_one(rows: TokenMap, *, of_model: bool) -> TokenMap:
     """The rows of new tokens as one: their sum, or of a mixing map their mean.
 
     Args:
         rows: Dims that end in (query, key).
-        plan: What measured them.
+        of_model: Whether a method of the whole model explained them.
     """
-    axis, way = rows.dims.index("query"), "sum" if plan.of_model else "mean"
-    values = rows.values.sum(axis) if plan.of_model else rows.values.mean(axis)
+    axis, way = rows.dims.index("query"), "sum" if of_model else "mean"
+    values = rows.values.sum(axis) if of_model else rows.values.mean(axis)
     dims = tuple(name for name in rows.dims if name != "query")
     made = rows.provenance.noting(together=way, target="".join(rows.query_tokens.pieces))
     return rows.derive(values=values, dims=dims, query_tokens=None, provenance=made)

@@ -15,7 +15,7 @@ from typing_extensions import Unpack
 from contextmix.errors import BadInput, BadOption, refuse_kind
 from contextmix.models.check import CheckReport, checked
 from contextmix.models.explain import refuse_axes
-from contextmix.models.joint import refuse_joint
+from contextmix.models.joint import joined_rows, refuse_joint
 from contextmix.models.traced_model import TracedModel
 from contextmix.models.two_stacks import TwoStacks
 from contextmix.options.catalogue import (
@@ -36,7 +36,7 @@ from contextmix.options.catalogue import (
 from contextmix.options.option import filled, parted, takes
 from contextmix.options.sets import Encoding, ExploreWrittenOptions, Writing
 from contextmix.options.values import MAX_NEW_TOKENS, MEMORY_BUDGET
-from contextmix.options.writing import Continuation, Contrast, Generation, MaxNewTokens, MaxWritten, Output
+from contextmix.options.writing import Continuation, Contrast, Generation, MaxNewTokens, MaxWritten, Output, Together
 from contextmix.plugins.plan import Plan, make_plan
 from contextmix.results.comparison import Comparison
 from contextmix.results.token_map import TokenMap
@@ -57,7 +57,8 @@ class TracedEncoderDecoder(TracedModel):
     """An encoder–decoder; made by `contextmix.load`.
 
     A decoder position that has read the start and t tokens writes token t + 1. Rows of `explain` bear the name of the
-    token that the position *wrote*; keys are the source tokens, and the tokens that the decoder had *read*.
+    token that the position *wrote*; keys are the source tokens, and the tokens that the decoder had *read*. No prompt
+    holds both, so `explain_answer` and `ablate` are refused with `UnsupportedModel`.
     """
 
     def anatomy(self, probe: Mapping[str, Tensor] | None = None) -> EncoderDecoderAnatomy:
@@ -168,6 +169,7 @@ class TracedEncoderDecoder(TracedModel):
         max_new_tokens: MaxNewTokens = 10,
         continuation: Continuation = None,
         contrast: Contrast = False,
+        together: Together = False,
         aggregation: Aggregation = None,
         layers: ShownLayers = None,
         memory_budget: Memory = MEMORY_BUDGET,
@@ -176,7 +178,8 @@ class TracedEncoderDecoder(TracedModel):
     ) -> TokenMap:
         """One row per new token, as for a model of one stack: `explain` by another name.
 
-        The continuation is what the decoder is to have written. A contrast is refused: these models explain no score.
+        The continuation is what the decoder is to have written; together, its tokens have the mean of their rows. A
+        contrast is refused: these models explain no score.
 
         Args:
             prompt: The source: a text, or model inputs of one sequence.
@@ -196,7 +199,7 @@ class TracedEncoderDecoder(TracedModel):
         how: dict[str, Any] = {"output": continuation, "max_new_tokens": max_new_tokens, "layers": layers, **options}
         how["generation"] = generation
         found: TokenMap = self.explain(prompt, method, aggregation=aggregation, **how)
-        return found
+        return joined_rows(found) if together else found
 
     @takes
     @undisturbed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from contextmix.options.catalogue import METHOD
-from contextmix.options.option import Option
+from contextmix.options.option import Option, between
 from contextmix.options.spelling import TEXT, TOKEN
 from contextmix.options.values import OF_NEXT_TOKEN
 from contextmix.options.writing import MAX_NEW
@@ -63,7 +63,6 @@ AblationMethod = Annotated[
         "source_occlusion (without each source alone), source_value_zeroing (its values zero in all layers), "
         "context_cite (LASSO on random masks, as published) or source_surrogate (ridge, from the answer's own scores).",
         default="source_occlusion",
-        lenient=True,
     ),
 ]
 AwayBy = Annotated[
@@ -71,8 +70,16 @@ AwayBy = Annotated[
     Option(
         "How a source is taken away: its keys masked and positions kept, or its text deleted.",
         otherwise="masked; deleted for context_cite",
-        lenient=True,
     ),
 ]
-MaskCount = Annotated[int, Option("Random masks that a surrogate is fitted on.", default=64, lenient=True)]
-MaskSeed = Annotated[int, Option("Random seed of the masks.", default=0)]
+MOST_MASKS = 4096
+"""Each is a run of the model, and the check on unseen masks takes memory with the square of their number."""
+MaskCount = Annotated[
+    int,
+    Option(
+        "Random masks that a surrogate is fitted on.", default=64, check=between(1, MOST_MASKS, "a number of masks")
+    ),
+]
+MaskSeed = Annotated[
+    int, Option("Random seed of the masks.", default=0, check=between(0, 2**31 - 1, "a seed of random numbers"))
+]

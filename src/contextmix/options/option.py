@@ -16,6 +16,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, cast, get_args, get_orig
 from typing_extensions import Unpack, is_typeddict
 
 from contextmix.errors import BadOption, did_you_mean, near_misses
+from contextmix.maths.whole import whole_number
 from contextmix.options.fitting import fitted
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -101,6 +102,28 @@ def at_least(lowest: int, what: str) -> Check:
     def check(name: str, value: Any) -> None:
         if value is not None and (not isinstance(value, int) or value < lowest):
             raise BadOption(f"{name}={value!r} is {what}, at least {lowest}.")
+
+    return check
+
+
+def between(lowest: int, highest: int, what: str) -> Check:
+    """A whole number that is neither too small nor too large; what is none is refused for its type.
+
+    Args:
+        lowest: The smallest that makes sense.
+        highest: The largest.
+        what: What it is.
+
+    Example:
+        >>> between(1, 9, "a number of rows")("limit", 10)
+        Traceback (most recent call last):
+        contextmix.errors.BadOption: limit=10 is a number of rows, from 1 to 9.
+    """
+
+    def check(name: str, value: Any) -> None:
+        number = whole_number(value)
+        if number is not None and not lowest <= number <= highest:
+            raise BadOption(f"{name}={number} is {what}, from {lowest} to {highest}.")
 
     return check
 

@@ -13,6 +13,7 @@ import pandas as pd
 from contextmix.errors import BadInput, OutputUnwritable
 from contextmix.maths.shapes import cut
 from contextmix.results import answer_files, documents
+from contextmix.results.answer_checks import checked
 from contextmix.results.attached import attached
 from contextmix.results.citations import LEAST, MOST, THRESHOLD, Citations, Support, cited, footnoted, strongest
 from contextmix.results.files import PAGES
@@ -32,7 +33,7 @@ from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.ordinals import ordinal
 from contextmix.tokens.passages import Passage, cut_passages
-from contextmix.tokens.sections import By, Section, Span, cut_text, moved, plain_cut
+from contextmix.tokens.sections import By, Section, Span, cut_text, moved
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +75,9 @@ class Answer:
     dependence: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.token_map.dims != ("query", "key") or self.token_map.tokens.text is None:
-            raise BadInput("An answer is made of a map over query and key, whose tokens know their text.")
-        said = self.provenance.notes.get("generation", {}).get("probabilities", [])
-        if len(said) != len(self.token_map.query_tokens) or len(self.dependence or said) != len(said):
-            raise BadInput("An answer has a probability for each of its tokens, and as many dependences or none.")
-        for name in ("sources_by", "units_by"):
-            object.__setattr__(self, name, plain_cut(getattr(self, name)))
-        _ = self.sources, self.units  # what cannot be cut is refused here, not when it is first looked at
+        for name, value in checked(self._arguments()).items():
+            object.__setattr__(self, name, value)
+        _ = self.sources, self._rows  # what cannot be cut is refused here, not when it is first looked at
 
     def __repr__(self) -> str:
         made = self.provenance
@@ -163,7 +159,7 @@ class Answer:
                 tokens, or spans ``[(start, stop), …]`` of the only passage, ``[(passage, start, stop), …]`` of several.
             units: The same of the answer, where ``"whole"`` is all of it.
 
-        Raises `BadOption` if there is no such way to cut, `BadInput` if spans do not fit.
+        Raises `BadOption` if there is no such way to cut, `BadInput` if spans do not fit or no source is whole.
         """
         sources = self.sources_by if sources is None else sources
         return replace(self, sources_by=sources, units_by=self.units_by if units is None else units)
@@ -268,6 +264,10 @@ class Answer:
         return moved(self.token_map.query_tokens.spans or (), -self.begins)
 
     @cached_property
+    def _rows(self) -> Numbers:
+        return unit_rows(self._spoken, self.units, self.text, mean=self.rows == "mean")
+
+    @cached_property
     def _cut_passages(self) -> tuple[tuple[Section, ...], tuple[Section, ...]]:
         return cut_passages(self.passages, self.sources_by, self.token_map.tokens.spans or ())
 
@@ -296,5 +296,5 @@ class Answer:
 
     def _joined(self, token_map: TokenMap) -> Numbers:
         """(unit, source and elsewhere): rows of tokens joined to units, and their columns summed to sources."""
-        rows = unit_rows(self._spoken, self.units, self.text, mean=self.rows == "mean")
-        return summed(rows @ token_map.values.astype(float), self.columns, len(self.sources) + len(ELSEWHERE))
+        values = self._rows @ token_map.values.astype(float)
+        return summed(values, self.columns, len(self.sources) + len(ELSEWHERE))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from contextmix.errors import BadFile, ContextMixError
+from contextmix.maths.whole import whole_number
 from contextmix.results.files import write_atomically
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.passages import Passage
@@ -55,9 +56,9 @@ def built(document: Mapping[str, Any], build: Callable[..., Any]) -> Any:
         document: What `as_document` gave, also after a trip through JSON.
         build: The constructor, which gets the arguments.
     """
-    if not isinstance(document, Mapping) or document.get("format") != FORMAT:
+    if not isinstance(document, Mapping) or not _is_text(document.get("format"), FORMAT):
         raise BadFile(f"It does not say that its format is {FORMAT!r}.")
-    if document.get("schema") != SCHEMA:
+    if whole_number(document.get("schema")) != SCHEMA:
         raise BadFile(
             f"Its schema is {document.get('schema')!r:.40} and this version of contextmix reads up to {SCHEMA}."
         )
@@ -66,7 +67,7 @@ def built(document: Mapping[str, Any], build: Callable[..., Any]) -> Any:
             raise BadFile(f"The field {name!r} is missing or of the wrong type: {document.get(name)!r:.60}.")
     try:
         return build(**_arguments(document))
-    except (ContextMixError, ValueError, TypeError) as reason:
+    except (ContextMixError, ValueError, TypeError, OverflowError) as reason:
         raise BadFile(f"Its fields do not fit each other. {reason}") from reason
 
 
@@ -84,6 +85,10 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
+def _is_text(value: Any, *texts: str) -> bool:
+    return isinstance(value, str) and value in texts
+
+
 def _numbers(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(one, int | float) for one in value)
 
@@ -94,7 +99,7 @@ def _is_cut(value: Any) -> bool:
 
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "begins": lambda value: isinstance(value, int),
-    "rows": lambda value: value in ("sum", "mean"),
+    "rows": lambda value: _is_text(value, "sum", "mean"),
     "sources_by": _is_cut,
     "units_by": _is_cut,
     "question": lambda value: value is None or (_numbers(value) and len(value) == 2),

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from contextmix.errors import BadOption
+from contextmix.errors import BadOption, refuse_kind
+from contextmix.maths.whole import index_of, plain
 from contextmix.tokens.sections import Section
 
 THRESHOLD = 0.5
@@ -65,11 +66,15 @@ def cited(
 
     Raises:
         BadOption: If a number is not allowed.
+        TypeError: If it is none.
 
     Example:
         >>> cited(np.array([[0.1, 0.6, 0.3], [0.0, 0.0, 0.04]]))
         Citations(notes=(1, 2), of_units=((1, 2), ()))
     """
+    for name, part in (("threshold", threshold), ("least", least)):
+        refuse_kind(f"cite: {name}", plain(part), int, float)
+    most = index_of("cite: most", most)
     if not 0 < threshold <= 1 or not 0 <= least <= 1 or most < 1:
         raise BadOption(
             f"threshold={threshold!r}, least={least!r}, most={most!r}: a source is cited if it has a part of the "
@@ -118,6 +123,7 @@ def strongest(sources: Sequence[Section], values: NDArray[Any], shares: NDArray[
     Raises:
         BadOption: If it is less than 1.
     """
+    k = index_of("top: k", k)
     if k < 1:
         raise BadOption(f"k={k} sources were asked for, which would list nothing. Ask for at least 1.")
     order = np.argsort(-values, kind="stable")[:k].tolist()

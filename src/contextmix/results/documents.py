@@ -93,7 +93,8 @@ def built(document: Mapping[str, Any], build: Callable[..., Any]) -> Any:
         document: What `as_document` gave, also after a trip through JSON.
         build: The constructor, which gets the arguments.
     """
-    if not isinstance(document, Mapping) or document.get("format") != FORMAT:
+    kind = document.get("format") if isinstance(document, Mapping) else None
+    if not isinstance(kind, str) or kind != FORMAT:
         raise BadFile(f"It does not say that its format is {FORMAT!r}.")
     if whole_number(document.get("schema")) not in range(1, SCHEMA + 1):
         raise BadFile(

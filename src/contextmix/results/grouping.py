@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from contextmix.errors import AmbiguousToken, BadInput, UnknownToken
+from contextmix.maths.whole import index_of
 from contextmix.results.labels import encodable
 from contextmix.tokens.belonging import owners
 from contextmix.tokens.sections import Section, Span
@@ -100,9 +101,10 @@ def unit_position(units: Sequence[Section], asked: int | str) -> int:
     """
     texts = [one.text for one in units]
     if not isinstance(asked, str):
-        if not -len(texts) <= asked < len(texts):
-            raise UnknownToken(asked, texts)
-        return asked % len(texts)
+        place = index_of("top: unit", asked)
+        if not -len(texts) <= place < len(texts):
+            raise UnknownToken(place, texts)
+        return place % len(texts)
     wanted = asked.strip()
     for found in (
         [n for n, text in enumerate(texts) if text == wanted],

@@ -7,7 +7,7 @@ import re
 from contextmix.tokens.sections import KINDS
 
 _WORDS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
-_ASKED = re.compile(rf"(?:the )?(?:(\d+)(?:st|nd|rd|th)|({'|'.join(_WORDS)})|(last)) ({'|'.join(KINDS)})")
+_ASKED = re.compile(rf"(?:the )?(?:(\d{{1,9}})(?:st|nd|rd|th)|({'|'.join(_WORDS)})|(last)) ({'|'.join(KINDS)})")
 
 
 def ordinal(asked: str) -> tuple[int, str] | None:

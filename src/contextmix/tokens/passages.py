@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contextmix.errors import BadFile, BadInput
+from contextmix.errors import BadFile, BadInput, refuse_kinds
+from contextmix.maths.whole import whole_number
 from contextmix.tokens.sections import By, Section, Span, cut_text, plain_cut
 
 
@@ -30,6 +31,11 @@ class Passage:
     offset: int | None
     kept: int | None = None
     name: str = ""
+
+    def __post_init__(self) -> None:
+        refuse_kinds(self, text=str, offset=(int, type(None)), kept=(int, type(None)), name=str)
+        if self.kept is not None and not 0 <= self.kept <= len(self.text):
+            raise BadInput(f"{self.kept} characters of a text of {len(self.text)} cannot be kept.")
 
     @property
     def length(self) -> int:
@@ -76,7 +82,7 @@ def cut_passages(
         pieces: Where each token of the prompt stands in it.
 
     Raises:
-        BadInput: If spans do not fit the texts.
+        BadInput: If spans do not fit the texts, or the prompt holds no section to its end.
         BadOption: If there is no such way to cut.
 
     Example:
@@ -92,6 +98,11 @@ def cut_passages(
     if not found:
         raise BadInput("The texts hold no section, so there is no source. Give a text, or another way to cut it.")
     kept = tuple(each for each in found if passages[each.document].holds(each))
+    if not kept:
+        raise BadInput(
+            f"The prompt holds none of the {len(found)} sources to the end, since the texts were cut to fit it. Cut "
+            "them into shorter sources, such as sentences."
+        )
     return kept, tuple(each for each in found if not passages[each.document].holds(each))
 
 
@@ -109,8 +120,8 @@ def _inside(one: Passage, pieces: Sequence[Span | None]) -> list[Span | None]:
 def _by_text(spans: Sequence[Any], passages: Sequence[Passage]) -> list[list[Any]]:
     """Spans under the text that each is of."""
     found: list[list[Any]] = [[] for _ in passages]
-    for one in spans:
-        several = isinstance(one, Sequence) and len(one) == 3 and one[0] in range(len(passages))
+    for one in spans if passages else ():
+        several = isinstance(one, Sequence) and len(one) == 3 and whole_number(one[0]) in range(len(passages))
         if not several and len(passages) > 1:
             raise BadInput(
                 f"There are {len(passages)} texts, and the source {one!r:.60} does not say which it is a span of. Give "

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from contextmix.errors import BadInput, BadOption
-from contextmix.maths.whole import whole_number
+from contextmix.maths.whole import plain, whole_number
 from contextmix.tokens.sentences import sentence_ends
 
 Span = tuple[int, int]
@@ -107,9 +107,9 @@ def plain_cut(by: Any) -> By:
         return by
     if number is not None and number > 0:
         return number
-    found = by.tolist() if hasattr(by, "tolist") and number is None else by
-    if isinstance(found, Sequence) and not isinstance(found, str):
-        return [list(one) if isinstance(one, tuple) else one for one in found]
+    found = plain(by)
+    if _is_list(found):
+        return [_plain_span(one) for one in found]
     raise BadOption(
         f"A text is not cut by {by!r:.60}. Say {', '.join(KINDS)}, a number of tokens (at least 1), or spans "
         "[(start, stop), …] of characters."
@@ -162,8 +162,17 @@ def moved(spans: Iterable[Span | None], by: int) -> list[Span | None]:
     return [None if span is None else (max(span[0] + by, 0), max(span[1] + by, 0)) for span in spans]
 
 
+def _plain_span(one: Any) -> Any:
+    """A span with Python's numbers; anything else as it is, for whoever checks it."""
+    return [each if (number := whole_number(each)) is None else number for each in one] if _is_list(one) else one
+
+
+def _is_list(one: Any) -> bool:
+    return isinstance(one, Sequence) and not isinstance(one, str | bytes | bytearray)
+
+
 def _pair(one: Any) -> Span:
-    numbers = [whole_number(each) for each in one] if isinstance(one, Sequence) and not isinstance(one, str) else []
+    numbers = [whole_number(each) for each in one] if _is_list(one) else []
     if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
         raise BadInput(f"A span is a pair of whole numbers, (first character, one past the last); got {one!r:.60}.")
     return numbers[0], numbers[1]

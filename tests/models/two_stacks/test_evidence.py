@@ -83,6 +83,15 @@ def test_it_stands_beside_joint_maps_and_says_the_share_of_the_source():
     np.testing.assert_allclose(found.provenance.notes["source_share"], shares[:, :first].sum(-1), atol=1e-9)
 
 
+def test_all_written_tokens_together_add_their_evidence():
+    loaded = cm.load(build("bart"))
+    rows = loaded.explain(source("bart"), "evidence", output=WRITTEN)
+    found = loaded.explain_generation(source("bart"), "evidence", continuation=WRITTEN, together=True)
+    np.testing.assert_allclose(found.values, rows.values.sum(0), rtol=1e-12)
+    first = rows.provenance.notes["source_tokens"]
+    assert found.provenance.notes["source_share"] == pytest.approx(found.values[:first].sum() / found.values.sum())
+
+
 def test_all_paths_and_layers_are_refused():
     loaded = cm.load(build("bart"))
     with pytest.raises(BadOption, match="an encoder–decoder has two"):

@@ -115,6 +115,18 @@ def test_one_row_and_its_halves(case):
     assert len(target.top(2)) == 2
 
 
+@pytest.mark.parametrize("options", [{"aggregation": "rollout"}, {}])
+def test_written_tokens_together_are_the_mean_of_their_rows(case, options):
+    given = {"continuation": WRITTEN, **options}
+    rows = case.traced.explain_generation(case.flat, "alti", **given)
+    found = case.traced.explain_generation(case.flat, "alti", together=True, **given)
+    assert found.dims == tuple(name for name in rows.dims if name != "query")
+    np.testing.assert_allclose(found.values, sum(np.moveaxis(rows.values, -2, 0)) / rows.shape[-2], rtol=1e-6)
+    sources, targets = cm.source_and_target(found)
+    np.testing.assert_allclose(found.provenance.notes["source_share"], sources.values.sum(-1), rtol=1e-6)
+    assert (found.provenance.notes["together"], len(targets.tokens)) == ("mean", len(WRITTEN))
+
+
 def test_all_layers_and_single_ones(case):
     whole = case.traced.explain(case.flat, "alti_rollout", output=WRITTEN, layers="all")
     last = case.traced.explain(case.flat, "alti_rollout", output=WRITTEN)

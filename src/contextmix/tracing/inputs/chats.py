@@ -29,7 +29,7 @@ def chat_text(model: PreTrainedModel, tokenizer: Any, messages: Sequence[Mapping
         messages: In order.
 
     Raises:
-        BadInput: If the tokenizer has no template for chats, or its template refuses these.
+        BadInput: If the tokenizer has no template for chats, its template refuses these, or a role is no text.
     """
     if getattr(tokenizer, "chat_template", None) is None:
         lacking = "the model was loaded without a tokenizer" if tokenizer is None else "its tokenizer has no template"
@@ -37,6 +37,9 @@ def chat_text(model: PreTrainedModel, tokenizer: Any, messages: Sequence[Mapping
             f"A list of {len(messages)} chat messages was given, and {lacking}, so nobody knows which text they make. "
             "Give the text that the model is to read, or set tokenizer.chat_template."
         )
+    for one in messages:
+        if not isinstance(one["role"], str):
+            raise BadInput(f"The role of a chat message is a text such as 'user'; got {type(one['role']).__name__}.")
     answers = messages[-1]["role"] != "assistant" and model.get_output_embeddings() is not None  # type: ignore[no-untyped-call]
     try:
         found = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=answers)

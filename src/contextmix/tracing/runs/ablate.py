@@ -129,7 +129,7 @@ def drops(model: PreTrainedModel, ids: Tensor, kept: Tensor, answer: int) -> boo
         raise UnsupportedModel(
             f"{type(model).__name__} says something else without tokens than when attention passes over them (by "
             f"{float((short - whole).abs().max()):.2g} nats): something other than attention carries them on, so "
-            'masking them does not take them away. Use removal="deleted".'
+            'masking them does not take them away. Use away="deleted".'
         )
     return True
 
@@ -172,7 +172,7 @@ def zeroed_log_probs(
         if not editor.calls:
             raise UnsupportedModel(
                 f"{type(model).__name__} called no attention of transformers' registry, so there are no values to set "
-                'to zero. Use source_occlusion with removal="deleted".'
+                'to zero. Use source_occlusion with away="deleted".'
             )
         if tick is not None:
             tick(len(rows))
@@ -270,5 +270,5 @@ def _refuse_unplaced(model: PreTrainedModel) -> None:
     if not _placed(model):
         raise UnsupportedModel(
             f"{type(model).__name__} cannot be told the positions of its tokens, so none can be passed over with the "
-            'others where they were. Use removal="deleted".'
+            'others where they were. Use away="deleted".'
         )
