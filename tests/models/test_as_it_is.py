@@ -13,6 +13,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tests.tracing.tiny import build, one_thread, token_ids
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 from transformers.models.bert import modeling_bert
@@ -148,6 +149,25 @@ def test_a_hook_that_changes_a_part_counts_also_if_it_comes_later(method: str, p
             weight.mul_(2)
     wanted = values(other, method)
     assert np.abs(traced.explain(SOURCE, method).values - wanted).max() < 1e-4 * np.abs(wanted).max()
+    assert np.abs(values(classifier(), method) - wanted).max() > 1e-2 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("method", ["value_zeroing", "hta"])
+@pytest.mark.parametrize("late", [False, True])
+def test_so_does_a_hook_on_all_modules(method: str, late: bool):
+    model, other = classifier(), classifier()
+    traced, part = cm.load(model), model.bert.encoder.layer[0].intermediate.dense
+    if late:
+        traced.explain(SOURCE, method)
+    with torch.no_grad():
+        for weight in other.bert.encoder.layer[0].intermediate.dense.parameters():
+            weight.mul_(2)
+    wanted = values(other, method)
+    handle = register_module_forward_hook(lambda module, args, output: output * 2 if module is part else None)
+    try:
+        assert np.abs(traced.explain(SOURCE, method).values - wanted).max() < 1e-4 * np.abs(wanted).max()
+    finally:
+        handle.remove()
     assert np.abs(values(classifier(), method) - wanted).max() > 1e-2 * np.abs(wanted).max()
 
 

@@ -57,7 +57,7 @@ def read_all(out):
 
 @pytest.mark.parametrize("name", ["settings", "data", "model", "versions", "columns", "format", "schema"])
 def test_a_part_that_is_missing_or_of_another_type(out, name):
-    for value in (..., None, [], "all", 3):
+    for value in (..., None, [], "all", 3, True):
         change(out, (name,), value)
         with pytest.raises(BadFile, match=name):
             read_all(out)
