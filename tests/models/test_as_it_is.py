@@ -13,7 +13,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tests.tracing.tiny import build, one_thread, token_ids
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 from transformers.models.bert import modeling_bert
@@ -190,6 +190,32 @@ def test_a_hook_that_wakes_up_only_on_this_text_is_refused():
     awake.append(True)
     with pytest.raises(UnsupportedModel, match=f"Hooks that you put on {path} change what flows there"):
         traced.explain(SOURCE, "value_zeroing")
+
+
+@pytest.mark.parametrize("part", ["intermediate.dense", "output.dense"])
+@pytest.mark.parametrize("reads", [False, True])
+def test_so_is_a_hook_on_all_modules(part: str, reads: bool):
+    """Torch calls these before a module's own hooks; nobody's own hook sees what was there before them."""
+    model, awake = classifier(), []
+    module = model.bert.encoder.layer[0].get_submodule(part)
+
+    def write(one: nn.Module, args: Any, output: Any) -> Any:
+        return output * 2 if awake and one is module else None
+
+    def read(one: nn.Module, args: Any) -> Any:
+        return (args[0] * 2,) if awake and one is module else None
+
+    handle = register_module_forward_pre_hook(read) if reads else register_module_forward_hook(write)
+    try:
+        traced = cm.load(model)
+        plain = traced.explain(SOURCE, "value_zeroing").values
+        assert np.array_equal(plain, values(classifier(), "value_zeroing"))
+        awake.append(True)
+        with pytest.raises(UnsupportedModel, match=rf"put on bert\.encoder\.layer\.0\.{part} change what flows there"):
+            traced.explain(SOURCE, "value_zeroing")
+    finally:
+        handle.remove()
+    assert np.array_equal(traced.explain(SOURCE, "value_zeroing").values, plain)
 
 
 def test_a_hook_that_breaks_a_block_is_named():
