@@ -379,6 +379,18 @@ def test_a_head_that_neither_adapter_nor_base_has_is_refused(tmp_path: Path):
 
 
 @OLD_NAME
+def test_an_adapter_that_lacks_a_weight_of_its_own_is_refused(tmp_path: Path):
+    """Peft fills it with the number it starts with, and only warns."""
+    _, _, adapter = folders(tmp_path)
+    place = Path(adapter) / "adapter_model.safetensors"
+    kept = {name: one for name, one in load_file(place).items() if "layer.1" not in name}
+    assert 0 < len(kept) < len(load_file(place))
+    save_file(kept, place)
+    with pytest.raises(ModelNotFound, match=r"cannot be put into the model that it names.*missing adapter keys"):
+        cm.load(adapter)
+
+
+@OLD_NAME
 def test_an_adapter_without_its_model_says_so(tmp_path: Path):
     _, _, adapter = folders(tmp_path)
     place = Path(adapter) / "adapter_config.json"
