@@ -4,8 +4,8 @@
 
 Half of the threads run the model as any program would and compare labels and logits with those of the model alone. The
 others explain texts of different lengths by every method, one after another, and compare each map with the one that a
-single thread finds. Printed: answers, wrong labels, logits that differ by more than rounding, maps, wrong maps, and
-whatever was raised. Exits with 1 if anything is wrong.
+single thread finds. Printed: answers, wrong labels, logits that differ by more than rounding, maps, wrong maps, how
+many maps each method made, and whatever was raised. Exits with 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Everyone:
             with suppress(UnsupportedModel):  # some methods are not defined for a decoder
                 self.maps |= {(method, at): self.traced.explain(one, method).values for at, one in enumerate(TEXTS)}
         self.found: Counter[str] = Counter()
+        self.made = Counter({method: 0 for method, _ in self.maps})
         self.raised: Counter[str] = Counter()
         self.over = threading.Event()
 
@@ -77,6 +78,7 @@ class Everyone:
             traced = cm.load(self.model, self.traced.tokenizer) if self.fresh else self.traced
             found, wanted = traced.explain(TEXTS[number], method).values, self.maps[method, number]
             self.found["maps"] += 1
+            self.made[method] += 1
             self.found["wrong maps"] += int(not np.allclose(found, wanted, rtol=0, atol=ROUNDING * abs(wanted).max()))
 
     def go(self, seconds: float, threads: int) -> None:
@@ -120,6 +122,7 @@ def main() -> int:
         kinds = ("answers", "wrong labels", "wrong logits", "maps", "wrong maps")
         counted = ", ".join(f"{everyone.found[kind]} {kind}" for kind in kinds)
         print(f"{name}, {'loaded anew' if fresh else 'known'}, {asked.seconds:g} s, {asked.threads} threads: {counted}")
+        print("  maps: " + ", ".join(f"{times} {method}" for method, times in everyone.made.items()), flush=True)
         for error, times in everyone.raised.items():
             print(f"  {times} × {error}")
         wrong += everyone.wrong

@@ -356,6 +356,29 @@ def test_what_acts_between_last_block_and_head_is_noticed():
     handle.remove()
 
 
+class Between(torch.nn.ModuleList):
+    """Blocks with something between them that is no module, and that acts on long texts alone."""
+
+    def __iter__(self):
+        first, second = super().__iter__()
+        yield first
+        yield lambda states, *told, **more: second(self.change(states), *told, **more)
+
+    @staticmethod
+    def change(states: Tensor) -> Tensor:
+        return states * torch.linspace(0.5, 2, states.shape[-1]) if states.shape[1] > 8 else states
+
+
+@pytest.mark.parametrize("reach", ["direct", "all"])
+def test_what_acts_between_two_blocks_is_noticed(reach: str):
+    model = speaker("llama")
+    model.model.layers = Between(model.model.layers)
+    loaded = cm.load(model)
+    assert loaded.explain({"input_ids": IDS[0]}, "evidence", reach=reach).provenance.checks["completeness"] < 1e-6
+    with pytest.raises(TraceDoesNotAddUp, match=r"miss the score by .*Something acts between the blocks"):
+        loaded.explain({"input_ids": token_ids(12, seed=4)[0]}, "evidence", reach=reach)
+
+
 def test_options_are_checked_and_those_of_one_step_are_those_of_several():
     with pytest.raises(BadOption):
         cm.load("demo").explain("a good film", "evidence", reach="far")

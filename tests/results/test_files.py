@@ -2,6 +2,7 @@
 
 import os
 import stat
+import struct
 import threading
 
 import pytest
@@ -24,6 +25,21 @@ def test_a_file_that_is_replaced_keeps_its_mode(tmp_path, mode):
     path.chmod(mode)
     write_atomically(path, b"new", overwrite=True)
     assert (path.read_bytes(), mode_of(path)) == (b"new", mode)
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="access lists of Linux")
+def test_a_file_that_is_replaced_keeps_its_access_list(tmp_path):
+    path, name, nobody = tmp_path / "map.json", "system.posix_acl_access", 0xFFFFFFFF
+    path.write_bytes(b"old")
+    # Tag, rights and number of: the owner, user 1234, the group, the most that these two may, and all others.
+    entries = [(0x01, 6, nobody), (0x02, 4, 1234), (0x04, 4, nobody), (0x10, 4, nobody), (0x20, 0, nobody)]
+    granted = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(path, name, granted)
+    except OSError as reason:
+        pytest.skip(f"this file system has no access lists: {reason}")
+    write_atomically(path, b"new", overwrite=True)
+    assert (path.read_bytes(), os.getxattr(path, name)) == (b"new", granted)
 
 
 @posix

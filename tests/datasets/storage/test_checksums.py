@@ -74,6 +74,17 @@ def test_a_flipped_bit_is_told_and_repaired(demo, out, whole, calls, name, at):
     assert len(list((out / "maps").iterdir())) == 5
 
 
+@pytest.mark.parametrize("name", ["shards/00001.parquet", "maps/00001-000.safetensors"])
+def test_a_file_that_changes_after_it_was_read_is_looked_at_again(out, whole, name):
+    found = cm.open_run(out)
+    read = found.to_pandas if name.startswith("shards") else lambda: found.map(9, "norm")
+    read()
+    flip(out / name)
+    os.utime(out / name, (1, 1))
+    with pytest.raises(BadFile, match=Path(name).name):
+        read()
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_swapped_shards_are_told_and_repaired(demo, out, whole, calls, kept):
     """Of one run: also where a version before wrote no checksums, by their rows."""

@@ -57,7 +57,7 @@ def read_all(out):
 
 @pytest.mark.parametrize("name", ["settings", "data", "model", "versions", "columns", "format", "schema"])
 def test_a_part_that_is_missing_or_of_another_type(out, name):
-    for value in (..., None, [], "all", 3):
+    for value in (..., None, [], "all", 3, True):
         change(out, (name,), value)
         with pytest.raises(BadFile, match=name):
             read_all(out)
@@ -83,6 +83,7 @@ def test_a_summary_of_another_type(out, value):
         (("settings", "shard_size"), 0),
         (("settings", "shard_size"), "1024"),
         (("settings", "shard_size"), True),
+        (("settings", "shard_size"), 2**63),
         (("settings", "words"), "no"),
         (("settings", "layers"), {"a": 1}),
         (("settings", "target"), [1, 2, 3]),
@@ -91,6 +92,7 @@ def test_a_summary_of_another_type(out, value):
         (("data", "rows"), ...),
         (("data", "rows"), -1),
         (("data", "rows"), "4"),
+        (("data", "rows"), 2**63),
         (("data", "rows"), 1e400),
         (("columns", "globenc"), ...),
         (("columns", "globenc", "dims"), ["query"]),

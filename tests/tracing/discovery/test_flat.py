@@ -15,6 +15,7 @@ import contextmix as cm
 from contextmix.errors import ContextMixError, UnsupportedModel
 from contextmix.plugins.plan import METHODS
 from contextmix.tracing.discovery.diary import keep_diary
+from contextmix.tracing.discovery.flat import is_flat
 from contextmix.tracing.discovery.reader import BlockReader, NotABlock
 
 HOW = {"zero": 0.0, "denormal": 1e-40, "constant": 0.5}
@@ -74,13 +75,35 @@ def test_weights_in_half_precision_change_nothing():
     assert cm.load(flattened(build("gpt2"), 0.0).bfloat16()).anatomy() == known
 
 
-def test_what_wrote_the_same_zeros_before_attention_is_no_output_projection():
-    model = flattened(untrained("gpt2"), 0.0)
+@each_family
+def test_numbers_without_digits_are_none_also_where_they_differ(family: str):
+    """Where every bias is zero, what the first block makes of such embeddings differs as they do."""
+    model = untrained(family)
+    known = cm.load(untrained(family)).anatomy()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Embedding):
+                module.weight.mul_(1e-36)
     diary = keep_diary(model, {"input_ids": IDS[None]})
+    assert len(diary.attended[0].value[0].unique(dim=0)) == len(IDS)
+    assert is_flat(diary)
+    assert cm.load(model).anatomy() == known
+
+
+PROJECTIONS = {"gpt2": "transformer.h.0.attn.c_proj", "llama": "model.layers.0.self_attn.o_proj"}
+
+
+@pytest.mark.parametrize("family", PROJECTIONS)
+def test_what_wrote_the_same_zeros_before_attention_is_no_output_projection(family: str):
+    """Llama's queries are made by a linear module that reads zeros and writes zeros, as the output projection does."""
+    diary = keep_diary(flattened(untrained(family), 0.0), {"input_ids": IDS[None]})
     moment = diary.attended[0]
-    block = next(call for call in diary.around(moment) if call.path == "transformer.h.0")
+    path = PROJECTIONS[family].rsplit(".", 2)[0]
+    block = next(call for call in diary.around(moment) if call.path == path)
+    reader = BlockReader(diary, block, moment)
+    assert reader._projection()[0].path == PROJECTIONS[family]
     with pytest.raises(NotABlock):
-        BlockReader(diary, block, moment).block(model)
+        reader.block(untrained(family))
 
 
 class IdsOnly(transformers.BertModel):

@@ -11,6 +11,7 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLTextModel
 
 import contextmix as cm
 from contextmix.errors import BadInput
+from contextmix.tracing.inputs.beside import used
 
 IDS = token_ids(7)
 PACKED = torch.tensor([[0, 1, 2, 3, 0, 1, 2]])
@@ -121,11 +122,12 @@ def test_gradients_of_rotated_positions_are_those_of_the_models_own_call(positio
 @pytest.mark.parametrize(
     ("beside", "sentence"),
     [
-        ({"head_mask": torch.ones(2, 2)}, "does not read head_mask"),
-        ({"past_key_values": ((torch.ones(1),),)}, "does not read past_key_values"),
-        ({"labels": torch.tensor([1])}, "does not read labels"),
-        ({"use_cache": True}, "does not read use_cache"),
+        ({"head_mask": torch.ones(2, 2)}, "contextmix does not read head_mask"),
+        ({"past_key_values": ((torch.ones(1),),)}, "contextmix does not read past_key_values"),
+        ({"labels": torch.tensor([1])}, "contextmix does not read labels"),
+        ({"use_cache": True}, "contextmix does not read use_cache"),
         ({"nonsense": torch.ones(1, 7)}, "does not read nonsense: it would pass over it in silence"),
+        ({"nonsense": torch.zeros(1, 7)}, "does not read nonsense: it would pass over it in silence"),
         ({"attention_mask": torch.ones(1, 7, 7)}, r"attention_mask has 3 axes, \(1, 7, 7\)"),
         ({"attention_mask": torch.ones(1, 1, 7, 7)}, "attention_mask has 4 axes"),
         ({"attention_mask": torch.tensor([[0.0] * 6 + [-1e9]])}, "other numbers than 0 and 1"),
@@ -134,6 +136,7 @@ def test_gradients_of_rotated_positions_are_those_of_the_models_own_call(positio
         ({"position_ids": torch.zeros(1, 7)}, "Give whole numbers"),
         ({"position_ids": torch.full((1, 7), 999)}, r"does not read these .*position_ids \(1, 7\)"),
         ({"token_type_ids": torch.full((1, 7), 9)}, "token_type_ids hold numbers from 9 to 9"),
+        ({"token_type_ids": torch.tensor([[0, 1, -1, 0, 0, 1, 1]])}, "token_type_ids hold numbers from -1 to 1"),
         ({"inputs_embeds": torch.zeros(1, 7, 16)}, "input_ids and inputs_embeds"),
     ],
 )
@@ -142,6 +145,26 @@ def test_what_cannot_be_used_is_refused_by_name(verb: str, beside: dict[str, Any
     traced = cm.load(build("bert"))
     with pytest.raises(BadInput, match=sentence):
         getattr(traced, verb)({"input_ids": IDS, **beside})
+
+
+REASONS = {
+    "setting of the run": "output_attentions output_hidden_states return_dict use_cache output_router_logits "
+    "logits_to_keep num_logits_to_keep cache_position",
+    "only makes a loss": "labels start_positions end_positions next_sentence_label sentence_order_label "
+    "num_items_in_batch return_loss",
+    "changes what heads give": "head_mask decoder_head_mask cross_attn_head_mask",
+    "what the model has read before": "past_key_values past_key_value mems",
+    "what an encoder made": "encoder_hidden_states encoder_attention_mask encoder_outputs",
+}
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+@pytest.mark.parametrize(("reason", "names"), REASONS.items())
+def test_what_contextmix_does_not_read_is_refused_with_the_reason(reason: str, names: str, family: str):
+    """Whether the model would take it or not; some of these are in the signature of most models."""
+    for name in names.split():
+        with pytest.raises(BadInput, match=rf"contextmix does not read {name}\. It .*{reason}.* Leave {name} out"):
+            used(build(family), {"input_ids": IDS, name: torch.ones(1, 7)})
 
 
 def test_what_is_none_and_token_types_that_say_nothing_may_stand_there():

@@ -101,9 +101,17 @@ def test_a_tokenizer_may_be_named(tmp_path: Path):
         cm.load(build("bert"), "none/such")
 
 
-@pytest.mark.parametrize("given", [word_pieces()._tokenizer, 5, len])
-def test_what_is_no_tokenizer_is_refused(given: Any):
-    with pytest.raises(BadOption, match="The tokenizer is a"):
+@pytest.mark.parametrize(
+    ("given", "way"),
+    [
+        (word_pieces()._tokenizer, "a bare one .*Wrap it: transformers.PreTrainedTokenizerFast"),
+        (5, "a builtins.int. Give a tokenizer of transformers"),
+        (len, "a builtins.builtin_function_or_method. Give a tokenizer of transformers"),
+        (transformers.BertTokenizerFast, r"a builtins.type\. Give a tokenizer of transformers"),
+    ],
+)
+def test_what_is_no_tokenizer_is_refused(given: Any, way: str):
+    with pytest.raises(BadOption, match=f"The tokenizer is {way}"):
         cm.load(build("bert"), given)
 
 

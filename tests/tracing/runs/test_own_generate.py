@@ -14,8 +14,9 @@ from tests.models.two_stacks.models import (
     build,
     source,
 )
+from transformers import LlamaForCausalLM
 
-from contextmix.errors import BadOption
+from contextmix.errors import BadInput, BadOption
 from contextmix.tracing.runs.own_generate import own_writing
 
 
@@ -111,6 +112,43 @@ def test_an_id_of_padding_is_read_like_any_other():
 def test_settings_that_cannot_be_followed_are_refused(settings, said):
     with pytest.raises(BadOption, match=said):
         own_writing(build("bart"), source("bart"), 3, settings)
+
+
+def window(*ids: int) -> dict:
+    """A part of a sound, with what was written of the window that it lies in, as Whisper gives it."""
+    return {"result": {"sequences": torch.tensor(ids)}}
+
+
+def writing(gives) -> LlamaForCausalLM:
+    """A model whose class has a generation of its own."""
+
+    class Own(LlamaForCausalLM):
+        def generate(self, generation_config=None, **inputs):
+            return gives
+
+    return Own(speaker("llama").config)
+
+
+@pytest.mark.parametrize(
+    ("gives", "why"),
+    [
+        (torch.rand(1, 4), " with these"),  # a sound
+        (torch.ones(1, 2, 4, dtype=torch.long), " with these"),  # several rows of one input
+        ({"sequences": [[1, 2]]}, " with these"),
+        ({"segments": [[window(1, 2), window(1, 3)]]}, r".*\(it read the sound in several windows\)"),
+        ({"segments": [[]]}, r".*\(it read the sound in several windows\)"),
+    ],
+)
+def test_what_is_no_single_sequence_of_tokens_is_refused(gives, why):
+    with pytest.raises(BadInput, match=f"Own writes no single sequence of tokens{why}"):
+        written(writing(gives), {"input_ids": IDS[None]}, 4)
+
+
+@pytest.mark.parametrize(
+    "gives", [torch.tensor([[1, 2]]), {"sequences": torch.tensor([[1, 2]])}, {"segments": [[window(1, 2)] * 2]}]
+)
+def test_one_sequence_is_found_in_whatever_a_class_gives(gives):
+    assert written(writing(gives), {"input_ids": IDS[None]}, 4) == [1, 2]
 
 
 # Whisper -------------------------------------------------------------------------------------------------------------

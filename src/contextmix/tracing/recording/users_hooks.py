@@ -7,7 +7,7 @@ hook that changes something only now would be passed over in silence, so it is l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ from contextmix.tracing.recording.turns import before, is_ours, of_this_thread, 
 
 def state_of(model: Any, blocks: Iterable[str]) -> tuple[Any, ...]:
     """What of a model's blocks may be changed between two runs, weights apart: modules, their hooks, the attention."""
-    kept: list[Any] = [list(hooks_of_all._global_forward_hooks), list(hooks_of_all._global_forward_pre_hooks)]
+    kept: list[Any] = [[number for number, hook in list(hooks.items()) if not is_ours(hook)] for hooks in _of_all()]
     for _, module in _inside(model, blocks):
         kept.append(type(module))
         own = module.__dict__
@@ -39,8 +39,16 @@ def _theirs(module: nn.Module) -> Iterator[int]:
 
 
 def hooked(model: nn.Module, blocks: Iterable[str]) -> list[str]:
-    """The modules in these blocks (or the blocks themselves) with hooks of the user, by path."""
-    return [path for path, module in _inside(model, blocks) if any(True for _ in _theirs(module))]
+    """The modules in these blocks (or the blocks themselves) with hooks of the user, by path.
+
+    Hooks that torch calls for every module there is are hooks of each.
+    """
+    of_all = any(not is_ours(hook) for hooks in _of_all() for hook in list(hooks.values()))
+    return [path for path, module in _inside(model, blocks) if of_all or any(True for _ in _theirs(module))]
+
+
+def _of_all() -> tuple[Any, Any]:
+    return hooks_of_all._global_forward_pre_hooks, hooks_of_all._global_forward_hooks
 
 
 def _inside(model: nn.Module, blocks: Iterable[str]) -> Iterator[tuple[str, nn.Module]]:
@@ -54,35 +62,68 @@ def watched(model: nn.Module, paths: Iterable[str]) -> Iterator[set[str]]:
     """The modules among these whose hooks change what they read or write, filled while this thread runs the model."""
     changing: set[str] = set()
     with ExitStack() as stack:
-        for path in paths:
-            for handle in _watch(model.get_submodule(path), path, changing):
+        found = {model.get_submodule(path): path for path in paths}
+        for module, path in found.items():
+            for handle in _watch(module, _Look(path, changing)):
+                stack.enter_context(undone(handle.remove))
+        if any(_of_all()):
+            for handle in _watch_all({module: _Look(path, changing) for module, path in found.items()}):
                 stack.enter_context(undone(handle.remove))
         yield changing
 
 
-def _watch(module: nn.Module, path: str, changing: set[str]) -> Iterator[Any]:
-    """A look before the hooks of a module and one after them, at what it reads and at what it writes."""
-    kept: list[Tensor | None] = []
+class _Look:
+    """At what a module reads or writes, before some hooks and after them."""
 
-    def look(*told: Any) -> None:
-        states = first_states(*told[1:])
-        kept.append(None if states is None else states.clone())
+    def __init__(self, path: str, changing: set[str]) -> None:
+        self.path, self.changing = path, changing
+        self.kept: list[Tensor | None] = []
 
-    def look_again(*told: Any) -> None:
-        was, now = kept.pop(), first_states(*told[1:])
+    def reads(self, module: nn.Module, *told: Any) -> None:
+        states = first_states(*told)
+        self.kept.append(None if states is None else states.clone())
+
+    def reads_now(self, module: nn.Module, *told: Any) -> None:
+        was, now = self.kept.pop(), first_states(*told)
         if was is not None and (now is None or now.shape != was.shape or not torch.equal(now, was)):
-            changing.add(path)
+            self.changing.add(self.path)
 
-    def look_out(module: nn.Module, args: Any, output: Any) -> None:
-        look(module, output)
+    def writes(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.reads(module, output)
 
-    def look_out_again(module: nn.Module, args: Any, output: Any) -> None:
-        look_again(module, output)
+    def writes_now(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.reads_now(module, output)
 
-    yield module.register_forward_pre_hook(of_this_thread(look), with_kwargs=True, prepend=True)
-    yield before(module, look_again)
-    yield module.register_forward_hook(of_this_thread(look_out), prepend=True)
-    yield module.register_forward_hook(of_this_thread(look_out_again))
+
+def _watch(module: nn.Module, look: _Look) -> Iterator[Any]:
+    """A look before the hooks of a module and one after them, at what it reads and at what it writes."""
+    yield module.register_forward_pre_hook(of_this_thread(look.reads), with_kwargs=True, prepend=True)
+    yield before(module, look.reads_now)
+    yield module.register_forward_hook(of_this_thread(look.writes), prepend=True)
+    yield module.register_forward_hook(of_this_thread(look.writes_now))
+
+
+def _watch_all(looks: Mapping[nn.Module, _Look]) -> Iterator[Any]:
+    """The same around the hooks of all modules, which torch calls before a module's own and without its keywords."""
+
+    def reads(module: nn.Module, *told: Any) -> None:
+        if module in looks:
+            looks[module].reads(module, *told)
+
+    def writes(module: nn.Module, *told: Any) -> None:
+        if module in looks:
+            looks[module].writes(module, *told)
+
+    for module, look in looks.items():
+        yield module.register_forward_pre_hook(of_this_thread(look.reads_now), prepend=True)
+        yield module.register_forward_hook(of_this_thread(look.writes_now), prepend=True)
+    first = (
+        hooks_of_all.register_module_forward_pre_hook(of_this_thread(reads)),
+        hooks_of_all.register_module_forward_hook(of_this_thread(writes)),
+    )
+    for handle, hooks in zip(first, _of_all(), strict=True):
+        hooks.move_to_end(handle.id, last=False)
+        yield handle
 
 
 class Hooks:
