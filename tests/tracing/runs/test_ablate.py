@@ -109,7 +109,7 @@ def test_a_model_that_counts_positions_itself_is_run_in_equal_lengths_and_not_ma
 
 def test_a_convolution_carries_tokens_on_that_nobody_attends_to():
     model = build("lfm2", "ForCausalLM", layer_types=["conv", "full_attention"])
-    with pytest.raises(UnsupportedModel, match=r"something other than attention.*removal=\"deleted\""):
+    with pytest.raises(UnsupportedModel, match=r"something other than attention.*away=\"deleted\""):
         drops(model, IDS, KEPT[1], SAID)
 
 
