@@ -56,6 +56,9 @@ def test_no_foreign_exception_leaves_a_verb(name: str, folder: Path):
     tried(name, DRAWS, folder)
 
 
+# Rows are read by generators. One that a caught exception holds in a cycle is closed by the collector, which may come
+# upon its file first and warn of it; a file that nothing closes would be seen by the draws of `make test`.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.campaign
 @pytest.mark.parametrize("name", VERBS)
 def test_no_foreign_exception_leaves_a_verb_in_many_draws(name: str, folder: Path):

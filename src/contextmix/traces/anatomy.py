@@ -150,7 +150,7 @@ class BlockAnatomy:
     """Where the values alone come from (one head per group of queries); None if they are no linear map of its input."""
 
     def __post_init__(self) -> None:
-        refuse_kinds(self, path=str, attention=Sublayer, ffn=Sublayer)
+        refuse_kinds(self, path=str, attention=Sublayer, ffn=Sublayer, parallel=bool, transposed=bool)
 
     def __repr__(self) -> str:
         parts = f"attention {self.attention.output}, feed-forward {self.ffn.output or 'none'}"

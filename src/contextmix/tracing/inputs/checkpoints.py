@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from contextmix.errors import BadOption, ModelNotFound, NotFinite, UnsupportedModel
+from contextmix.errors import BadOption, ModelNotFound, NotFinite, UnsupportedModel, refuse_kind
 from contextmix.options.values import precision
 from contextmix.results.files import at_home
 from contextmix.tracing.inputs.adapters import base_of, is_adapter, load_adapter
@@ -193,6 +193,7 @@ def _model_class(config: PreTrainedConfig, place: str) -> Any:
 
 
 def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
+    refuse_kind("load: dtype", dtype, str, torch.dtype)
     if isinstance(dtype, torch.dtype) or dtype == "auto":
         return dtype
     precision("dtype", dtype)

@@ -64,6 +64,12 @@ def both_inputs(inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor
     """
     if "decoder_input_ids" not in inputs:
         raise BadInput("A run of both stacks needs decoder_input_ids too, (sequence, token): what the decoder reads.")
+    for name in ("input_ids", "decoder_input_ids"):
+        ids = inputs.get(name, torch.zeros(1, 1, dtype=torch.long))
+        if ids.dtype not in (torch.int64, torch.int32) or ids.ndim != 2 or not ids.numel():
+            raise BadInput(
+                f"{name} are whole numbers (sequence, token), one at least; got {ids.dtype} {tuple(ids.shape)}."
+            )
     source = {name: value for name, value in inputs.items() if name != "decoder_input_ids"}
     return source, inputs["decoder_input_ids"]
 
