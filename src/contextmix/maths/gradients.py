@@ -11,6 +11,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from contextmix.maths.precision import at_least_float32
+
 Scores = Callable[[Tensor], Tensor]
 """Points (batch, key, d_model) → scores (batch, target); each row depends on its own point alone."""
 
@@ -57,7 +59,7 @@ def score_gradients(scores_from: Scores, points: Tensor, target: int) -> tuple[T
         (found,) = torch.autograd.grad(scores.sum(), leaves, allow_unused=True)
     if found is None:
         raise Disconnected("The scores do not depend on the points.")
-    return _at_least_float32(scores.detach()), _at_least_float32(found)
+    return at_least_float32(scores.detach()), at_least_float32(found)
 
 
 def token_lengths(vectors: Tensor) -> Tensor:
@@ -97,7 +99,7 @@ def path_gradient(
     Raises:
         NoRoom: If one point needs more than that.
     """
-    base, way = _at_least_float32(start), _at_least_float32(end) - _at_least_float32(start)
+    base, way = at_least_float32(start), at_least_float32(end) - at_least_float32(start)
     nodes = ((torch.arange(steps, dtype=torch.float64) + 0.5) / steps).to(base)[:, None, None]
     with kept_bytes() as kept:
         total = gradients_at(base + nodes[:1] * way)[0]
@@ -124,7 +126,3 @@ def kept_bytes() -> Iterator[dict[int, int]]:
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         yield found
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()

@@ -87,11 +87,11 @@ class AnsweringModel(LoadedModel):
         reading, own = parted(Encoding, options, "explain_generation")
         mixing = aggregation is not None or layers is not None
         plan = make_plan(method or self.usual_method(mixing=mixing), aggregation, own)
-        refuse_steps(plan, contrast=contrast, layers=layers)
+        refuse_steps(plan, contrast=contrast, layers=layers, together=together)
         how = max_new_tokens, continuation, generation, reading["add_special_tokens"]
         done = said_after(self, prompt, *how)
         if together:
-            return explained_as_one(self, plan, done, memory_budget, contrast=contrast, layers=layers)
+            return explained_as_one(self, plan, done, memory_budget, layers=layers)
         (found,) = explained_saying(self, [plan], done, memory_budget, contrast=contrast, layers=layers)
         return found
 

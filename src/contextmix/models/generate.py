@@ -72,30 +72,21 @@ def explained_saying(
     """
     for plan in plans:
         refuse_steps(plan, contrast=contrast, layers=layers)
-    at_once = [plan for plan in plans if plan.in_one_run]
-    found: dict[int, TokenMap] = {}
+    at_once, spans = [plan for plan in plans if plan.in_one_run], iter(list[TokenMap]())
     if at_once:
-        done, spans = explained_span(loaded, at_once, done, contrast=contrast)
-        noted = [one.derive(provenance=one.provenance.noting(**_notes(done, contrast))) for one in spans]
-        found = {id(plan): one for plan, one in zip(at_once, noted, strict=True)}
+        done, found = explained_span(loaded, at_once, done, contrast=contrast)
+        spans = iter([one.derive(provenance=one.provenance.noting(**_notes(done, contrast))) for one in found])
     return [
-        found[id(plan)] if plan.in_one_run else _step_by_step(loaded, plan, done, memory_budget, contrast, layers)
+        next(spans) if plan.in_one_run else _step_by_step(loaded, plan, done, memory_budget, contrast, layers)
         for plan in plans
     ]
 
 
 def explained_as_one(
-    loaded: LoadedModel, plan: Plan, done: Generated, memory_budget: int, *, contrast: bool = False, layers: Any = None
+    loaded: LoadedModel, plan: Plan, done: Generated, memory_budget: int, *, layers: Any = None
 ) -> TokenMap:
-    """What made all new tokens together: dims (key,), with a layer axis in front where several layers are shown.
-
-    Raises:
-        BadOption: If each token is to be contrasted with another: together they have none.
-    """
-    if contrast:
-        raise BadOption("contrast=True explains each new token against another one, and together=True all of them.")
+    """What made all new tokens together: dims (key,), with a layer axis in front where several layers are shown."""
     if isinstance(plan.method, ModelMethod) and plan.method.together == "score":
-        refuse_axes(plan, layers=layers)
         found = explained_together(loaded, plan, done, memory_budget)
         return found.derive(provenance=found.provenance.noting(**_notes(done, contrast=False)))
     (rows,) = explained_saying(loaded, [plan], done, memory_budget, layers=layers)
@@ -132,13 +123,15 @@ def refuse_other_models(model: PreTrainedModel) -> None:
         )
 
 
-def refuse_steps(plan: Plan, *, contrast: bool, layers: Any) -> None:
-    """A contrast or layers, where a method has none.
+def refuse_steps(plan: Plan, *, contrast: bool, layers: Any, together: bool = False) -> None:
+    """A contrast or layers, where a method has none; or a contrast of all tokens together, which have none.
 
     Raises:
         BadOption: If one is asked of it.
     """
     refuse_contrast(plan, contrast)
+    if together and contrast:
+        raise BadOption("contrast=True explains each new token against another one, and together=True all of them.")
     if plan.of_model:
         refuse_axes(plan, layers=layers)
 

@@ -109,10 +109,6 @@ class JointMaps:
         return {name: notes for name, maps in streams.items() if (notes := layer_notes(maps))}
 
 
-TINY = 1e-30
-"""Rows of nothing at all have no share of the source, and are not divided by zero."""
-
-
 def joined_rows(rows: TokenMap) -> TokenMap:
     """The mean row of a joint map, or the sum of rows of evidence, with its own source share.
 
@@ -123,9 +119,15 @@ def joined_rows(rows: TokenMap) -> TokenMap:
     notes = rows.provenance.notes
     if "source_share" not in notes:
         return found
-    whole = found.values.sum(-1, keepdims=True) if found.quantity is Quantity.EVIDENCE else 1.0
-    share = source_share(found.values / np.maximum(whole, TINY), notes["source_tokens"]).tolist()
+    own = parts_of_rows(found.values) if found.quantity is Quantity.EVIDENCE else found.values
+    share = source_share(own, notes["source_tokens"]).tolist()
     return found.derive(provenance=found.provenance.noting(source_share=share))
+
+
+def parts_of_rows(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows ≥ 0 divided by their sums, of the same shape; rows of nothing at all stay zero."""
+    parts: NDArray[np.float64] = values / values.sum(-1, keepdims=True).clip(min=1e-30)
+    return parts
 
 
 def source_share(shares: NDArray[np.float64], count: int) -> NDArray[np.float64]:

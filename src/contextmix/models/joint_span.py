@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from contextmix.errors import BadOption
-from contextmix.models.joint import TINY, source_share
+from contextmix.models.joint import parts_of_rows, source_share
 from contextmix.plugins.plan import Plan
 from contextmix.results.provenance import Provenance
 from contextmix.results.token_map import TokenMap
@@ -71,8 +71,7 @@ class JointSpan:
         notes |= {"generation": target.generation} if target.generated else {}
         values = found.values.cpu().numpy()
         if values.min(initial=0) >= 0:
-            sums = values.sum(-1, keepdims=True)
-            notes["source_share"] = source_share(values / sums.clip(min=TINY), len(source)).tolist()
+            notes["source_share"] = source_share(parts_of_rows(values), len(source)).tolist()
         checks = {name: float(error) for name, error in found.checks.items()}
         made = made.derive(checks={**made.checks, **checks}).noting(**notes)
         tokens = joined(source, target.read)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from contextmix.maths.derivatives import slopes
 from contextmix.maths.norms import Norm, denominator, normalise, pulled_back
+from contextmix.maths.precision import at_least_float32
 from contextmix.maths.projections import Affine
 from contextmix.maths.shapes import by_shapes
 
@@ -95,8 +96,8 @@ class Readout:
     def columns(self, classes: Tensor) -> tuple[Tensor, Tensor | None]:
         """The classifier's columns (d_read, k) and bias (k,) of some classes (k,), times the factor, in float32."""
         weight = self.weight[:, classes] if self.transposed else self.weight[classes].mT
-        weight = _at_least_float32(weight) * self.factor
-        return weight, None if self.bias is None else _at_least_float32(self.bias[classes]) * self.factor
+        weight = at_least_float32(weight) * self.factor
+        return weight, None if self.bias is None else at_least_float32(self.bias[classes]) * self.factor
 
     def lines(self, state: Tensor, classes: Tensor) -> Tensor:
         """The slopes (k,) of the lines through the origin that meet the soft cap at some classes of one row."""
@@ -119,7 +120,3 @@ class Readout:
         step = len(matrix) if matrix.dtype == like.dtype else _CLASSES
         for start in range(0, len(matrix), step):
             yield slice(start, start + step), matrix[start : start + step].to(like.dtype)
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()

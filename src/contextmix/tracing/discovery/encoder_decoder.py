@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from contextmix.errors import NotFinite, UnsupportedModel
+from contextmix.maths.precision import at_least_float32
 from contextmix.traces.anatomy import BlockAnatomy, Sublayer
 from contextmix.traces.block import BlockStates
 from contextmix.traces.encoder_decoder import (
@@ -31,7 +32,7 @@ from contextmix.tracing.discovery.flat import telling
 from contextmix.tracing.discovery.locality import Suspect, refuse_hidden_mixing
 from contextmix.tracing.discovery.reader import BlockReader, NotABlock
 from contextmix.tracing.recording.quiet import first_states, quiet_run
-from contextmix.tracing.recording.resolve import at_least_float32, linear_form, recognise_norm, resolve_block
+from contextmix.tracing.recording.resolve import linear_form, recognise_norm, resolve_block
 from contextmix.tracing.recording.upcast import in_float32
 from contextmix.tracing.recording.verify import close, relative_error, tolerance
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.maths.norms import Norm, times
+from contextmix.maths.precision import at_least_float32
 from contextmix.maths.projections import Affine
 from contextmix.traces.anatomy import Anatomy, NormPlace
 from contextmix.traces.model_run import Head
@@ -26,7 +27,7 @@ from contextmix.traces.target import Target
 from contextmix.tracing.discovery.activations import ACTIVATIONS, Activation, identity
 from contextmix.tracing.discovery.diary import Call, Diary
 from contextmix.tracing.recording.quiet import quiet_run
-from contextmix.tracing.recording.resolve import at_least_float32, linear_form, parameters, recognise_norm
+from contextmix.tracing.recording.resolve import linear_form, parameters, recognise_norm
 from contextmix.tracing.recording.scores import scores_in
 from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import turn_of

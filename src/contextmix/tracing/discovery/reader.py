@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from contextmix.maths.precision import at_least_float32
 from contextmix.traces.anatomy import BlockAnatomy, LinearPlace, Matrices, NormPlace, ProjectionPlaces, Sublayer
 from contextmix.traces.block import BlockStates
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
 from contextmix.tracing.discovery.linear import gated_places, linear_place
-from contextmix.tracing.recording.resolve import at_least_float32, linear_form, recognise_norm, resolve_block
+from contextmix.tracing.recording.resolve import linear_form, recognise_norm, resolve_block
 from contextmix.tracing.recording.verify import close, relative_error, tolerance
 
 

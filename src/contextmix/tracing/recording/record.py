@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import TapSilent, TraceDoesNotAddUp
+from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import Bound
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.quiet import over
 from contextmix.tracing.recording.recorder import Recorder
 from contextmix.tracing.recording.replay import ChainReplay
-from contextmix.tracing.recording.resolve import at_least_float32, part, resolve_block
+from contextmix.tracing.recording.resolve import part, resolve_block
 from contextmix.tracing.recording.tap import listening
 from contextmix.tracing.recording.turns import after
 from contextmix.tracing.recording.verify import tolerance

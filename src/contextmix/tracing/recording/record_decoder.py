@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import TapSilent, TraceDoesNotAddUp
+from contextmix.maths.precision import at_least_float32
 from contextmix.maths.projections import Affine
 from contextmix.maths.shapes import Bound
 from contextmix.traces.block import Block
@@ -18,7 +19,7 @@ from contextmix.traces.encoder_decoder import DecoderBlockAnatomy
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.recorder import Attended, Recorder
 from contextmix.tracing.recording.replay import BlockReplay
-from contextmix.tracing.recording.resolve import affine, at_least_float32, part, resolve_block
+from contextmix.tracing.recording.resolve import affine, part, resolve_block
 from contextmix.tracing.recording.turns import after, before
 from contextmix.tracing.recording.verify import tolerance
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import UnsupportedModel
+from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import by_shapes
 from contextmix.traces.trace import Scores
 from contextmix.tracing.recording.differentiable import refuse_gradientless, replaced_input
 from contextmix.tracing.recording.quiet import evaluating, first_states
-from contextmix.tracing.recording.resolve import at_least_float32
 from contextmix.tracing.recording.tap import Listener, tapped
 from contextmix.tracing.recording.turns import is_ours
 

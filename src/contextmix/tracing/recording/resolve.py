@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from contextmix.errors import UnsupportedModel
 from contextmix.maths.feedforward import FeedForward, GatedFeedForward
 from contextmix.maths.norms import Norm, normalise
+from contextmix.maths.precision import at_least_float32
 from contextmix.maths.projections import Affine, Projections
 from contextmix.maths.shapes import Bound
 from contextmix.traces.anatomy import BlockAnatomy, GatedPlaces, LinearPlace, NormPlace, ProjectionPlaces, Sublayer
@@ -22,11 +23,6 @@ from contextmix.tracing.recording.quiet import evaluating, first_states
 from contextmix.tracing.recording.verify import is_quantised, tolerance
 
 _EPS_NAMES = ("eps", "variance_epsilon", "epsilon", "norm_eps")
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """Half precision is for the model; the maths runs in float32 or, for a float64 model, in float64."""
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
 def part(root: nn.Module, path: str) -> nn.Module:

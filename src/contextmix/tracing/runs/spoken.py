@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from contextmix.maths.precision import at_least_float32
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.meaning import Meaning
@@ -35,8 +35,7 @@ class Spoken(Rerunner):
 
     def _scores(self, outputs: Any, places: Tensor | None = None) -> Tensor:
         """Σ_t log p(y_t), (batch, 1), in float32 at least."""
-        logits = outputs.logits[:, -len(self.answer) :]
-        logits = logits if logits.dtype == torch.float64 else logits.float()
+        logits = at_least_float32(outputs.logits[:, -len(self.answer) :])
         said = logits.log_softmax(-1).gather(-1, self.answer.expand(len(logits), -1).unsqueeze(-1))
         total: Tensor = said.sum(1)
         return total
