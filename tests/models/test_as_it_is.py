@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tests.tracing.tiny import build, one_thread, token_ids
+from tests.tracing.as_it_is import METHODS, SOURCE, classifier, values
+from tests.tracing.tiny import build, one_thread
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -19,22 +20,11 @@ import contextmix as cm
 from contextmix.errors import TraceDoesNotAddUp, UnsupportedModel
 from contextmix.tracing.inputs.unwrap import unwrapped
 
-SOURCE = {"input_ids": token_ids(7)[0]}
-METHODS = ("globenc", "value_zeroing", "hta_inputs", "decompx", "gradient_inputs", "integrated_gradients", "occlusion")
-
 
 @pytest.fixture(autouse=True)
 def _one_thread():
     with one_thread():
         yield
-
-
-def classifier(**changes: Any) -> Any:
-    return build("bert", "ForSequenceClassification", **changes)
-
-
-def values(model: Any, method: str = "globenc") -> np.ndarray:
-    return cm.load(model).explain(SOURCE, method).values
 
 
 # Attention that the user registered ----------------------------------------------------------------------------------

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.tracing.tiny import build, one_thread, token_ids
+from tests.tracing.as_it_is import METHODS, classifier, values
+from tests.tracing.tiny import one_thread
 
 import contextmix as cm
 from contextmix.errors import ModelNotFound, UnsupportedModel
 
 peft = pytest.importorskip("peft", reason="needs peft")
-SOURCE = {"input_ids": token_ids(7)[0]}
-METHODS = ("globenc", "value_zeroing", "hta_inputs", "decompx", "gradient_inputs", "integrated_gradients", "occlusion")
 OLD_NAME = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft asks it
 
 
@@ -24,14 +23,6 @@ OLD_NAME = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is dep
 def _one_thread():
     with one_thread():
         yield
-
-
-def classifier(**changes: Any) -> Any:
-    return build("bert", "ForSequenceClassification", **changes)
-
-
-def values(model: Any, method: str = "globenc") -> np.ndarray:
-    return cm.load(model).explain(SOURCE, method).values
 
 
 def adapted(model: Any, **changes: Any) -> Any:
