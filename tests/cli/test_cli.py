@@ -52,6 +52,31 @@ def numbers(output: str) -> list[tuple[str, float]]:
     return [(token, float(number)) for token, number in found]
 
 
+@pytest.mark.parametrize("place", ["auto", '{"": "disk"}'])
+def test_a_model_may_wait_on_disk(run: Run, folder: Path, tmp_path: Path, place: str):
+    pytest.importorskip("accelerate", reason="needs accelerate")
+    for name, more in (("memory", ()), ("disk", ("--device-map", place))):
+        result = run(
+            "explain",
+            "a deep film .",
+            "--json",
+            tmp_path / f"{name}.json",
+            "--model",
+            folder,
+            *more,
+            "--method",
+            "globenc",
+        )
+        assert result.exit_code == 0, result.stderr
+    found, wanted = (cm.TokenMap.load(tmp_path / f"{name}.json").values for name in ("disk", "memory"))
+    assert np.allclose(found, wanted, rtol=1e-5)
+
+
+def test_a_table_of_places_that_cannot_be_read(run: Run, folder: Path):
+    result = run("explain", "a film .", "--model", folder, "--device-map", '{"": disk}')
+    assert "--device-map takes auto" in refusal(result)
+
+
 @pytest.mark.parametrize(
     ("flag", "count"), [((), 5), (("--add-special-tokens",), 7), (("--no-add-special-tokens",), 3)]
 )

@@ -24,7 +24,7 @@ from contextmix.options.catalogue import (
     Truncate,
     Words,
 )
-from contextmix.options.option import Option
+from contextmix.options.option import Option, declared
 from contextmix.options.sets import Contrasting, Encoding, Loading, Precision
 from contextmix.options.spelling import options_by_owner
 from contextmix.options.values import precision
@@ -224,7 +224,7 @@ def load_model(asked: Mapping[str, Any]) -> TracedModel:
     refuse_models(asked["model"])
     hide_loading()
     with Console(stderr=True).status(f"Loading {asked['model']} …"):
-        return contextmix.load(asked["model"], dtype=asked["dtype"], device=asked["device"])
+        return contextmix.load(asked["model"], **{name: asked[name] for name in declared(Precision)})
 
 
 def resolved(given: Mapping[str, Any], methods: Sequence[str], metrics: Sequence[str] = ()) -> dict[str, Any]:

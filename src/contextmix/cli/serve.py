@@ -71,5 +71,5 @@ def serve(
             workers=workers,
             limits=limits,
             ready=shown,
-            **own,
+            loading=own,
         )

@@ -11,6 +11,7 @@ from typing import Any
 from contextmix.datasets.running.measure import Measurer, Ready
 from contextmix.datasets.storage.settings import Settings
 from contextmix.models.traced_model import TracedModel
+from contextmix.tracing.recording.offload import device_of
 from contextmix.tracing.recording.quiet import quiet_run
 
 TEXTS = 3
@@ -58,7 +59,9 @@ def measured_costs(model: TracedModel, settings: Settings, texts: Sequence[Ready
     taken: dict[tuple[str, int], list[float]] = {}
     for _ in range(REPEATS):
         for place, text in enumerate(texts):
-            inputs = {name: value.unsqueeze(0).to(model.model.device) for name, value in text.inputs.tensors.items()}
+            inputs = {
+                name: value.unsqueeze(0).to(device_of(model.model)) for name, value in text.inputs.tensors.items()
+            }
             taken.setdefault(("", place), []).append(_seconds(lambda inputs=inputs: _plain(model, inputs)))
             for name, one in measurers.items():
                 if name not in refused:

@@ -14,6 +14,8 @@ from contextmix.errors import BadOption
 from contextmix.evidence.report import Report
 from contextmix.models.traced_model import TracedModel
 from contextmix.models.verbs import load
+from contextmix.options.option import declared
+from contextmix.options.sets import Precision
 from contextmix.plugins.papers import Paper
 from contextmix.plugins.registry import Registry
 
@@ -65,7 +67,7 @@ class Setup:
     def _loaded(self, model: Any) -> TracedModel:
         if isinstance(model, TracedModel):
             return model
-        return load(model, device=self.reading.get("device"), dtype=self.reading.get("dtype", "float32"))
+        return load(model, **{name: self.reading[name] for name in declared(Precision) if name in self.reading})
 
     def measured(self, name: str, *, data: Any = None, **settings: Any) -> Run:
         """A run over the data, in the folder ``runs/NAME``; one that is there is gone on with.

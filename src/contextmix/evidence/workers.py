@@ -8,6 +8,7 @@ import torch
 
 from contextmix.datasets.reading.source import Source
 from contextmix.evidence.experiment import Setup
+from contextmix.tracing.recording.offload import device_of, is_offloaded
 
 MOST = 4
 """More processes cost more memory than time is left to win; the threads of torch are divided among them."""
@@ -26,8 +27,9 @@ def usual_workers(setup: Setup, source: Source, shard_rows: int) -> int:
         source: The rows.
         shard_rows: Rows that one process takes at a time.
     """
-    named = isinstance(setup.model, str | Path) and setup.traced.model.device.type == "cpu"
+    model = setup.traced.model
+    named = isinstance(setup.model, str | Path) and device_of(model).type == "cpu" and not is_offloaded(model)
     if not named or not source.portable:
         return 1
-    room = MODEL_BYTES // sum(weight.nbytes for weight in setup.traced.model.parameters())
+    room = MODEL_BYTES // sum(weight.nbytes for weight in model.parameters())
     return max(1, min(torch.get_num_threads(), MOST, room, -(-source.count // shard_rows)))

@@ -30,6 +30,7 @@ from contextmix.tracing.inputs.encode import Inputs, numbered, token_axis
 from contextmix.tracing.inputs.heads import answers_questions, scores_tokens, speaks
 from contextmix.tracing.inputs.meaning import meaning_of
 from contextmix.tracing.inputs.targets import names_of
+from contextmix.tracing.recording.offload import device_of
 from contextmix.tracing.runs.rerun import Rerunner, model_run
 
 
@@ -200,7 +201,7 @@ def _labels(subject: Subject, one: Inputs) -> Tokens | None:
 
 
 def _batched(subject: Subject, one: Inputs) -> dict[str, Tensor]:
-    return {name: value.unsqueeze(0).to(subject.model.device) for name, value in one.tensors.items()}
+    return {name: value.unsqueeze(0).to(device_of(subject.model)) for name, value in one.tensors.items()}
 
 
 def scored_position(subject: Subject, tokens: Tokens | None, position: int | str | None) -> int | None:

@@ -26,6 +26,7 @@ from contextmix.tracing.inputs.heads import speaks
 from contextmix.tracing.inputs.meaning import meaning_of
 from contextmix.tracing.inputs.targets import names_of
 from contextmix.tracing.recording.modes import undisturbed
+from contextmix.tracing.recording.offload import device_of
 from contextmix.tracing.runs.rerun import Rerunner
 
 BATCH_TOKENS = 4096
@@ -99,7 +100,7 @@ def predictor(
     if targets is not None and not speaker:
         raise BadOption("targets chooses tokens that a language model may say, and this model has classes: leave out.")
     with model.turn:
-        tensors = {name: value.unsqueeze(0).to(model.model.device) for name, value in inputs.tensors.items()}
+        tensors = {name: value.unsqueeze(0).to(device_of(model.model)) for name, value in inputs.tensors.items()}
         again = Rerunner(model.model, model.anatomy(), tensors, -1 if speaker else None)
         scores = again.scores_of(tensors["input_ids"])
         found = _Predictor(model, again, removal, batch_tokens, _reading(model, scores, targets))

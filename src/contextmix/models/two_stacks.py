@@ -29,6 +29,7 @@ from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.media import refusals
 from contextmix.tracing.inputs.probe import LENGTH
 from contextmix.tracing.inputs.sources import is_list
+from contextmix.tracing.recording.offload import device_of
 from contextmix.tracing.recording.quiet import on_device
 from contextmix.tracing.recording.record_decoder import Visitor
 from contextmix.tracing.runs.two_stacks import encoder_inputs, probe_target, record_both, whole_probe
@@ -121,7 +122,7 @@ class TwoStacks(Stacks[Pair]):
         self, inputs: Mapping[str, Tensor], ids: Tensor, see_encoder: Callable[[LayerTrace], None], see_decoder: Visitor
     ) -> tuple[Any, Checks, int]:
         """See `record_both`."""
-        model, ids = self.loaded.model, ids.to(self.loaded.model.device)
+        model, ids = self.loaded.model, ids.to(device_of(self.loaded.model))
         own, beside = on_device(model, inputs), {"decoder_input_ids": ids}
         with self.loaded.running(own_probe(inputs), inputs):
             found = record_both(model, self._anatomy(), own, ids, see_encoder, see_decoder)

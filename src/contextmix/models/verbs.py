@@ -17,6 +17,7 @@ from contextmix.models.traced_model import TracedModel
 from contextmix.options.catalogue import (
     AddSpecialTokens,
     AggregationName,
+    DeviceMap,
     MapName,
     MethodNames,
     NewHead,
@@ -47,6 +48,7 @@ from contextmix.traces.encoder_decoder import EncoderDecoderTrace, with_residual
 from contextmix.traces.trace import LayerTrace, Trace
 from contextmix.tracing.discovery.blocks import has_two_stacks
 from contextmix.tracing.inputs.checkpoints import load_pretrained, move, refuse_unusable
+from contextmix.tracing.inputs.placement import refuse_loaded, refuse_placement
 from contextmix.tracing.inputs.readers import given_readers
 from contextmix.tracing.inputs.sources import Source
 from contextmix.tracing.inputs.unwrap import unwrapped
@@ -65,6 +67,8 @@ def load(  # noqa: D417
     trust_remote_code: bool = False,
     anatomy: Anatomy | None = None,
     new_head: NewHead = False,
+    device_map: DeviceMap = None,
+    **loading: Any,
 ) -> TracedModel:
     """Make a model ready to be traced.
 
@@ -78,12 +82,14 @@ def load(  # noqa: D417
         revision: Version on the hub.
         trust_remote_code: Whether code that comes with a hub model may run.
         anatomy: A hand-written anatomy for a model whose blocks cannot be found by looking.
+        loading: Of ``from_pretrained``: ``max_memory``, ``offload_folder``, ``offload_buffers``,
+            ``quantization_config``, ``attn_implementation``, ``variant``, ``use_safetensors``.
 
     Raises:
         ModelNotFound: If there is no such model, or its checkpoint lacks weights.
         UnsupportedModel: If it is not a transformers model.
         NotFinite: If a weight is NaN or infinite.
-        BadOption: If there is no such precision or device.
+        BadOption: If there is no such precision or device, or a loaded model is to be loaded in another way.
 
     Example:
         >>> load("demo").explain("a deep and meaningful film .").row("[CLS]").top(1)[0][0]
@@ -91,9 +97,12 @@ def load(  # noqa: D417
     """
     if isinstance(model, str | Path):
         options = {"dtype": dtype, "revision": revision, "trust_remote_code": trust_remote_code, "new_head": new_head}
-        loaded, *beside = load_pretrained(model, **options)  # type: ignore[arg-type]
+        where = {**loading, **({} if device_map is None else {"device_map": device_map})}
+        refuse_placement(where, device)
+        loaded, *beside = load_pretrained(model, where=where, **options)  # type: ignore[arg-type]
         name = str(model)
     else:
+        refuse_loaded(model, [*loading, *([] if device_map is None else ["device_map"])])
         beside, model = [None, None], unwrapped(model)
         loaded, name = model, getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
     refuse_unusable(loaded)

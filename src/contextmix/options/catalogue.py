@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from contextmix.options.option import Option, at_least, one_of
-from contextmix.options.spelling import ALL_OR_NAMES, LAYERS, MIB, NAMES, PAIRS, TEXT, TEXTS, TOKEN
+from contextmix.options.spelling import ALL_OR_NAMES, LAYERS, MIB, NAMES, PAIRS, PLACES, TEXT, TEXTS, TOKEN
 from contextmix.options.values import (
     BATCH_TOKENS,
     MEMORY_BUDGET,
@@ -37,6 +37,16 @@ Dtype = Annotated[
     str, Option("Precision to load a named model in; 'auto' keeps the stored one.", default="float32", check=precision)
 ]
 Device = Annotated[str | None, Option("Where to run, such as cuda.", otherwise="where the model is")]
+DeviceMap = Annotated[
+    str | Mapping[str, Any] | None,
+    Option(
+        "Which parts of a named model go where, for models larger than the memory of one device: auto, or a table of "
+        "modules and places (a device, cpu or disk).",
+        python="As for ``from_pretrained``; needs accelerate.",
+        otherwise="all on one device",
+        spelling=PLACES,
+    ),
+]
 NewHead = Annotated[
     bool,
     Option(

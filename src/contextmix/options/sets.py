@@ -14,6 +14,7 @@ from contextmix.options.catalogue import (
     BatchSize,
     BatchTokens,
     Device,
+    DeviceMap,
     Dtype,
     Engine,
     FirstQuery,
@@ -67,6 +68,7 @@ class Precision(TypedDict, total=False):
 
     dtype: Dtype
     device: Device
+    device_map: DeviceMap
 
 
 class Loading(TypedDict, total=False):
@@ -75,6 +77,7 @@ class Loading(TypedDict, total=False):
     model: Model
     dtype: Dtype
     device: Device
+    device_map: DeviceMap
 
 
 class Reading(TypedDict, total=False):

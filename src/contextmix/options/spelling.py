@@ -85,12 +85,32 @@ def options_by_owner(texts: Sequence[str], names: Sequence[str], flag: str = "--
     return found
 
 
+def places_of(text: str, flag: str = "--device-map") -> Any:
+    """One word for the whole model, or a table of modules and places in JSON.
+
+    Example:
+        >>> places_of("auto"), places_of('{"model": "cpu", "lm_head": "disk"}')
+        ('auto', {'model': 'cpu', 'lm_head': 'disk'})
+    """
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        found: Any = json.loads(text)
+    except ValueError as reason:
+        raise BadOption(
+            f"{flag} takes auto, balanced, sequential, a device, or a table in JSON such as "
+            f'{{"model.layers.0": 0, "lm_head": "disk"}}; this one cannot be read: {reason}.'
+        ) from None
+    return found
+
+
 NAMES = Spelling(str, names_of, "Several with commas.")
 ALL_OR_NAMES = Spelling(
     str, lambda text, flag: "all" if names_of(text) == ["all"] else names_of(text), "Several with commas."
 )
 TOKEN = Spelling(str, token_of)
 LAYERS = Spelling(str, layers_of)
+PLACES = Spelling(str, places_of)
 PAIRS = Spelling(list[str], options_of, "Repeatable.")
 TEXT = Spelling(str, lambda text, flag: text)
 TEXTS = Spelling(list[str], lambda texts, flag: texts, "Repeatable.")

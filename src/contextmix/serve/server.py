@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import uvicorn
@@ -49,8 +49,7 @@ def serve(
     port: int,
     workers: int,
     limits: Limits,
-    dtype: str = "float32",
-    device: str | None = None,
+    loading: Mapping[str, Any] | None = None,
     ready: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve until a signal says stop.
@@ -60,8 +59,7 @@ def serve(
         port: Where to listen; 0 for any that is free.
         workers: Processes that compute.
         limits: What the server takes and keeps.
-        dtype: Precision to load the models in.
-        device: Where to put them.
+        loading: What `contextmix.load` is told beside the names.
         ready: Called with the address once the server answers.
 
     Raises:
@@ -72,7 +70,7 @@ def serve(
     places = display_names(models)
     listener = listen(port)  # before the models: what can be refused at once is
     port = listener.getsockname()[1]
-    pool = Pool(functools.partial(contextmix.load, dtype=dtype, device=device), places, workers, limits)
+    pool = Pool(functools.partial(contextmix.load, **(loading or {})), places, workers, limits)
     try:
         facts = pool.start()
         asking = Asking(facts, {name: _tokenizer(name, place) for name, place in places.items()}, limits)

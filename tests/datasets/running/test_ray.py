@@ -46,7 +46,7 @@ def expected(data, tmp_path_factory) -> tuple[int, str]:
 def begun(data: Path, out: Path, shard_size: int = 8) -> tuple:
     """A job whose folder is there, and what `on_ray` wants to know of it."""
     settings = Settings(("globenc",), shard_size=shard_size)
-    job = Job("demo", "float32", None, settings, open_source(data), out, 64, MEMORY_BUDGET)
+    job = Job("demo", "float32", None, None, settings, open_source(data), out, 64, MEMORY_BUDGET)
     work = job.work()
     work.folder.open(described(work))
     return job, work, model_identity(work.measurer.model)

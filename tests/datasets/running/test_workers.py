@@ -38,7 +38,8 @@ def expected(data, tmp_path_factory) -> tuple[int, str]:
 
 
 def job_of(data: Path, out: Path) -> Job:
-    return Job("demo", "float32", None, Settings(("globenc",), shard_size=8), open_source(data), out, 64, MEMORY_BUDGET)
+    settings = Settings(("globenc",), shard_size=8)
+    return Job("demo", "float32", None, None, settings, open_source(data), out, 64, MEMORY_BUDGET)
 
 
 def begun(data: Path, out: Path) -> tuple:

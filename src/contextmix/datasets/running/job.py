@@ -16,6 +16,8 @@ from contextmix.datasets.storage.settings import Settings
 from contextmix.errors import OtherRun
 from contextmix.models.traced_model import TracedModel
 from contextmix.models.verbs import load
+from contextmix.options.option import declared
+from contextmix.options.sets import Precision
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Job:
         model: What `load` takes; a loaded model only in the process that has it.
         dtype: Precision in which it is loaded.
         device: Where it runs.
+        device_map: Which of its parts go where.
         settings: What is measured.
         source: The rows.
         out: The folder.
@@ -38,6 +41,7 @@ class Job:
     model: Any
     dtype: str
     device: str | None
+    device_map: str | Mapping[str, Any] | None
     settings: Settings
     source: Source
     out: Path
@@ -56,7 +60,8 @@ class Job:
             OtherRun: If the model is another one here.
         """
         loaded = isinstance(self.model, TracedModel)
-        model = self.model if loaded else load(self.model, dtype=self.dtype, device=self.device)
+        how = {name: getattr(self, name) for name in declared(Precision)}
+        model = self.model if loaded else load(self.model, **how)
         found = [] if identity is None else differences(model_identity(model), identity)
         if found:
             raise OtherRun(

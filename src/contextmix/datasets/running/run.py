@@ -25,7 +25,7 @@ from contextmix.datasets.storage.results import Run
 from contextmix.datasets.storage.settings import GOLD, RANDOMISED, Settings
 from contextmix.errors import BadOption, Interrupted, OutputUnwritable
 from contextmix.options.option import declared, filled, takes
-from contextmix.options.sets import Reading, RunOptions
+from contextmix.options.sets import Loading, Reading, RunOptions
 from contextmix.plugins.scoring import METRICS
 from contextmix.plugins.selection import spelled
 
@@ -68,8 +68,8 @@ def run(data: Any, out: Path | str, **options: Unpack[RunOptions]) -> Run:
     asked = filled(RunOptions, options, "run")
     settings = _settings(asked)
     source = _source(data, asked, settings)
-    reading = [asked[name] for name in ("batch_tokens", "memory_budget", "strict", "retry_failed")]
-    job = Job(asked["model"], asked["dtype"], asked["device"], settings, source, Path(out), *reading)
+    named = {name: asked[name] for name in (*declared(Loading), "batch_tokens", "memory_budget", "strict")}
+    job = Job(settings=settings, source=source, out=Path(out), retry=asked["retry_failed"], **named)
     engine = _engine(job, asked["engine"], asked["workers"], asked["address"])
     work = job.work()
     if asked["query_field"] is not None:

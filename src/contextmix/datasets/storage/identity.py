@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from contextmix.models.traced_model import TracedModel
+from contextmix.tracing.recording.offload import stored
 
 
 def model_identity(model: TracedModel) -> dict[str, Any]:
@@ -34,10 +35,18 @@ def model_identity(model: TracedModel) -> dict[str, Any]:
 
 def weights_hash(model: nn.Module) -> str:
     """SHA-256 over the hashes of all weights and buffers, each with its name, type and shape."""
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tied = getattr(model, "all_tied_weights_keys", None) or {}  # twins, which no longer share a tensor when offloaded
+    names = sorted({name for name, _ in (*model.named_parameters(), *model.named_buffers())} - set(tied))
+
+    def hashed(name: str) -> str:
+        path, _, own = name.rpartition(".")
+        tensor = stored(model.get_submodule(path), own)  # one at a time: offloaded weights may not fit together
+        assert tensor is not None
+        return _tensor_hash(tensor)
+
     with ThreadPoolExecutor() as threads:  # hashing lets other threads run
-        hashes = threads.map(_tensor_hash, tensors.values())
-        return _hash("".join(f"{name} {one}\n" for name, one in sorted(zip(tensors, hashes, strict=True))).encode())
+        hashes = threads.map(hashed, names)
+        return _hash("".join(f"{name} {one}\n" for name, one in zip(names, hashes, strict=True)).encode())
 
 
 def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any], path: str = "") -> list[str]:

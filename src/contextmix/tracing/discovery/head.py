@@ -26,6 +26,7 @@ from contextmix.traces.readout import Readout
 from contextmix.traces.target import Target
 from contextmix.tracing.discovery.activations import ACTIVATIONS, Activation, identity
 from contextmix.tracing.discovery.diary import Call, Diary
+from contextmix.tracing.recording.offload import stored
 from contextmix.tracing.recording.quiet import quiet_run
 from contextmix.tracing.recording.resolve import linear_form, parameters, recognise_norm
 from contextmix.tracing.recording.scores import scores_in
@@ -264,4 +265,4 @@ def _parameters(module: nn.Module, transposed: bool) -> tuple[Tensor, Tensor | N
 
 
 def _weight_and_bias(module: nn.Module) -> tuple[Tensor | None, Tensor | None]:
-    return getattr(module, "weight", None), getattr(module, "bias", None)
+    return stored(module, "weight"), stored(module, "bias")

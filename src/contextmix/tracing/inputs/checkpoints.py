@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from contextmix.tracing.inputs.heads import refuse_choices
 from contextmix.tracing.inputs.hub import first_line, hub_options, place_of
 from contextmix.tracing.inputs.media import kind_of
 from contextmix.tracing.inputs.names import BUILT_IN, near_misses, refuse_absent
+from contextmix.tracing.inputs.placement import PASSED, refuse_asked, refuse_scattered, refuse_spread_adapter
 from contextmix.tracing.inputs.readers import load_processor, load_tokenizer
+from contextmix.tracing.recording.offload import is_offloaded
 
 
 def load_pretrained(
@@ -34,6 +36,7 @@ def load_pretrained(
     revision: str | None,
     trust_remote_code: bool,
     new_head: bool = False,
+    where: Mapping[str, Any] | None = None,
 ) -> tuple[PreTrainedModel, Any | None, Any | None]:
     """A model with the head that it was saved with, its tokenizer, and its image processor or feature extractor.
 
@@ -45,6 +48,7 @@ def load_pretrained(
         revision: Commit, tag or branch on the hub.
         trust_remote_code: Whether code that comes with the model may run.
         new_head: Whether a head that was not saved may begin with random weights.
+        where: Which parts go where, and in how many bits; see `contextmix.tracing.inputs.placement`.
 
     Raises:
         ModelNotFound: If there is no such model, it cannot be read, or weights of it are missing.
@@ -53,17 +57,21 @@ def load_pretrained(
     refuse_absent(str(name))
     loaded_in, place = _dtype(dtype), place_of(str(name))
     if is_adapter(place):
+        refuse_spread_adapter(place, where or {})
         adapted = load_adapter(place, dtype=loaded_in, trust_remote_code=trust_remote_code)
         return adapted, load_tokenizer(name) or load_tokenizer(base_of(place)), None
     options = {"revision": revision, "trust_remote_code": trust_remote_code, **hub_options(place)}
     try:
         config = AutoConfig.from_pretrained(place, **options)
         kind = _model_class(config, place)
+        options |= where or {}
         model, found = kind.from_pretrained(place, dtype=loaded_in, output_loading_info=True, **options)
     except Exception as reason:  # every library beneath has errors of its own for a damaged file
+        refuse_asked(str(name), where or {}, reason)
         raise ModelNotFound(_not_found(str(name), reason)) from reason
     refuse_missing(model, str(name), found["missing_keys"], new_head=new_head)
-    return model, load_tokenizer(name, **options), load_processor(kind_of(model), place, options)
+    reading = {name: value for name, value in options.items() if name not in PASSED}
+    return model, load_tokenizer(name, **reading), load_processor(kind_of(model), place, reading)
 
 
 def refuse_missing(model: PreTrainedModel, name: str, missing: Iterable[str], *, new_head: bool = False) -> None:
@@ -123,21 +131,9 @@ def refuse_unusable(model: Any) -> None:
         )
     refuse_choices(model)
     _refuse_packed(model)
-    mapped = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
-    found = {str(weight.device) for weight in model.parameters() if not weight.is_meta}
-    places = sorted(mapped if len(mapped) > len(found) else found)
-    if len(places) > 1:
-        raise UnsupportedModel(
-            f"The model is spread over several devices ({', '.join(places)}), and the maps of its layers are put "
-            "together on one. Load it on a single device; in bfloat16 or 8 bits it needs half or a quarter of the "
-            "memory."
-        )
+    refuse_scattered(model)
     for path, weight in model.named_parameters():
-        if weight.is_meta:
-            raise UnsupportedModel(
-                f"The weight {path} is on the meta device, so the model cannot run. Load it into memory first."
-            )
-        if weight.is_floating_point() and not _finite(weight):
+        if not weight.is_meta and weight.is_floating_point() and not _finite(weight):
             raise NotFinite(
                 f"The weight {path} holds NaN or infinity, so every number that follows would be wrong. The "
                 "checkpoint is damaged or its training diverged; load another one."
@@ -166,8 +162,13 @@ def move(model: PreTrainedModel, device: str | torch.device) -> None:
     """Put a model on a device.
 
     Raises:
-        BadOption: If there is no such device here.
+        BadOption: If there is no such device here, or the model is spread already.
     """
+    if is_offloaded(model):
+        raise BadOption(
+            f"The model was loaded with a device_map, which says where its parts are, so it cannot be put on "
+            f"{str(device)!r} as a whole. Leave device out."
+        )
     try:
         model.to(device)  # type: ignore[arg-type, unused-ignore]
     except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as reason:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from contextmix.tracing.recording.offload import device_of
 from contextmix.tracing.recording.turns import before, undone
 from contextmix.tracing.recording.uncompiled import uncompiled
 
@@ -76,7 +77,7 @@ def as_called(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def on_device(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Model inputs where the model is."""
-    own = {name: value.to(model.device) for name, value in tensors.items()}
+    own = {name: value.to(device_of(model)) for name, value in tensors.items()}
     return {name: value.clone() if value.is_inference() else value for name, value in own.items()}  # for gradients
 
 

@@ -19,6 +19,7 @@ from contextmix.maths.projections import Affine, Projections
 from contextmix.maths.shapes import Bound
 from contextmix.traces.anatomy import BlockAnatomy, GatedPlaces, LinearPlace, NormPlace, ProjectionPlaces, Sublayer
 from contextmix.traces.block import Block, SublayerNorms
+from contextmix.tracing.recording.offload import execution_device, stored
 from contextmix.tracing.recording.quiet import evaluating, first_states
 from contextmix.tracing.recording.verify import is_quantised, tolerance
 
@@ -118,7 +119,7 @@ def linear_weight(module: nn.Module, transposed: bool) -> Tensor | None:
         stored = _tensor(module, "weight")
         return None if stored is None or stored.ndim != 2 else stored if transposed else stored.T
     bias = _tensor(module, "bias")
-    device, dtype = next((own.device, own.dtype) for own in (*module.parameters(), torch.empty(0)))
+    device, dtype = execution_device(module), next(own.dtype for own in (*module.parameters(), torch.empty(0)))
     with torch.no_grad(), evaluating(module):
         found = module(torch.eye(width, device=device, dtype=dtype if dtype.is_floating_point else None))
     if not isinstance(found, Tensor):  # a router of experts says several things
@@ -163,8 +164,8 @@ def parameters(module: nn.Module, place: NormPlace) -> Norm:
 
 
 def _tensor(module: nn.Module, name: str) -> Tensor | None:
-    found = getattr(module, name, None)
-    return at_least_float32(found.detach()) if isinstance(found, Tensor) else None
+    found = stored(module, name)
+    return None if found is None else at_least_float32(found.detach())
 
 
 def recognise_norm(path: str, module: nn.Module, read: Tensor, wrote: Tensor, close: float) -> NormPlace | None:

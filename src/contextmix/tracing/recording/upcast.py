@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from contextmix.tracing.recording.offload import is_offloaded_itself, stored
 from contextmix.tracing.recording.turns import undone
 from contextmix.tracing.recording.verify import is_quantised
 
@@ -73,7 +74,8 @@ def _upcast(module: nn.Module) -> Callable[..., Any] | None:
     own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
     if not any(tensor.dtype in _HALF for tensor in own):
         return None
-    run = module.__dict__.get("forward")  # someone else's: it knows the module, and would not run a twin
+    # Someone else's knows the module, and would not run a twin; one that only fetches weights has nothing to add.
+    run = None if is_offloaded_itself(module) else module.__dict__.get("forward")
 
     def call(*args: Any, **kwargs: Any) -> Any:
         args, kwargs = (_cast(one, _HALF, torch.float32) for one in (args, kwargs))
@@ -99,7 +101,7 @@ def _twin(module: nn.Module) -> Any:
 
     for name, value in vars(module).items():
         if name in ("_parameters", "_buffers"):
-            value = {one: cast(tensor) for one, tensor in value.items()}
+            value = {one: cast(stored(module, one)) for one in value}
         elif type(value) is list:  # recurrent layers keep a list of their weights
             value = [cast(one) for one in value]
         found.__dict__[name] = value

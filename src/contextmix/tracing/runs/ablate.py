@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import BadInput, NotFinite, UnsupportedModel
 from contextmix.options.values import BATCH_TOKENS
 from contextmix.traces.trace import Scores
+from contextmix.tracing.recording.offload import device_of
 from contextmix.tracing.recording.quiet import quiet_run
 from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import turn_of
@@ -212,7 +213,7 @@ def _run(model: PreTrainedModel, variants: Sequence[Variant], answer: int) -> Te
         tensors |= {"position_ids": places, "attention_mask": seen}
     elif any(one.places is not None or one.seen is not None for one in variants):
         _refuse_unplaced(model)
-    here = {name: value.to(model.device) for name, value in tensors.items()}
+    here = {name: value.to(device_of(model)) for name, value in tensors.items()}
     logits = quiet_run(model, here, last_logits=answer).logits[:, -answer:]
     return torch.stack([_log_probs(scores, one.ids[-answer:]) for scores, one in zip(logits, variants, strict=True)])
 

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import NotFinite
 from contextmix.maths.divergence import kl_divergence
+from contextmix.tracing.recording.offload import device_of
 from contextmix.tracing.recording.quiet import quiet_run
 
 
@@ -49,6 +50,6 @@ def dependence(
 
 def _said(model: PreTrainedModel, prompt: Sequence[int], answer: Sequence[int]) -> Tensor:
     """The logits at the rows that say the answer."""
-    ids = torch.tensor([[*prompt, *answer[:-1]]], device=model.device)
+    ids = torch.tensor([[*prompt, *answer[:-1]]], device=device_of(model))
     found: Tensor = quiet_run(model, {"input_ids": ids}, last_logits=len(answer)).logits[0, -len(answer) :]
     return found

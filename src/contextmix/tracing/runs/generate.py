@@ -20,6 +20,7 @@ from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.targets import texts_of
 from contextmix.tracing.inputs.texts import encode
+from contextmix.tracing.recording.offload import device_of
 from contextmix.tracing.recording.quiet import quiet_run
 from contextmix.tracing.runs.own_generate import Written, own_writing
 
@@ -135,7 +136,7 @@ class Speaker:
 
     def _own(self, ids: Tensor, count: int, settings: Mapping[str, Any] | None) -> Written:
         """What the model says by itself after the prompt, and how it was asked to; see `own_writing`."""
-        found = own_writing(self.model, {"input_ids": ids.unsqueeze(0).to(self.model.device)}, count, settings)
+        found = own_writing(self.model, {"input_ids": ids.unsqueeze(0).to(device_of(self.model))}, count, settings)
         if found.ids[: len(ids)] != ids.tolist() or len(found.ids) == len(ids):
             raise BadInput(
                 f"{type(self.model).__name__} gave no tokens that follow the prompt. Say with continuation=… what it "
@@ -186,7 +187,7 @@ class Speaker:
 
     def _scores(self, ids: Tensor, count: int) -> Tensor:
         """The logits of the rows that say the last tokens, (count, class)."""
-        outputs = quiet_run(self.model, {"input_ids": ids[None, :-1].to(self.model.device)}, last_logits=count)
+        outputs = quiet_run(self.model, {"input_ids": ids[None, :-1].to(device_of(self.model))}, last_logits=count)
         found: Tensor = outputs.logits[0, -count:]
         return found
 

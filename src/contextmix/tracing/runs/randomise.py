@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import BadOption, UnsupportedModel
 from contextmix.traces.anatomy import Anatomy
 from contextmix.tracing.inputs.probe import default_probe
+from contextmix.tracing.recording.offload import is_offloaded
 from contextmix.tracing.recording.quiet import on_device, quiet_run
 from contextmix.tracing.recording.turns import turn_of
 from contextmix.tracing.recording.verify import is_quantised
@@ -62,6 +63,11 @@ def randomised(model: PreTrainedModel, anatomy: Anatomy, *, seed: int, from_top:
                 f"{type(model).__name__} is quantised ({path}), and random weights cannot be drawn in a form that is "
                 "made from trained ones. Load it without quantisation."
             )
+    if is_offloaded(model):
+        raise UnsupportedModel(
+            f"{type(model).__name__} keeps weights on disk or beside its device, and a copy with random weights needs "
+            "all of them in memory. Load it without a device_map."
+        )
     with turn_of(model):  # or the copy would keep what a recording in another thread has put on it
         fresh = copy.deepcopy(model)
     kept = set() if from_top is None else _kept_modules(fresh, anatomy, from_top)

@@ -15,6 +15,7 @@ from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.meaning import Meaning
 from contextmix.traces.model_run import ModelRun
 from contextmix.traces.target import Target
+from contextmix.tracing.recording.offload import device_of
 from contextmix.tracing.runs.rerun import Rerunner
 
 
@@ -59,7 +60,7 @@ def spoken_run(
         answer: The ids of the answer's tokens, and its text.
         memory_budget: Bytes that a method may use for its own tensors.
     """
-    again = Spoken(model, anatomy, tensors, -1, answer=answer[0].to(model.device))
+    again = Spoken(model, anatomy, tensors, -1, answer=answer[0].to(device_of(model)))
     embeddings, scores = again.clean()
     return ModelRun(
         tokens=tokens,

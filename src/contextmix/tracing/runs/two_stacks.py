@@ -17,6 +17,7 @@ from contextmix.traces.trace import Checks
 from contextmix.tracing.discovery.blocks import has_two_stacks
 from contextmix.tracing.inputs.probe import LENGTH, default_probe, source_probe
 from contextmix.tracing.recording import record_decoder as decoder
+from contextmix.tracing.recording.offload import device_of
 from contextmix.tracing.recording.quiet import first_states
 from contextmix.tracing.recording.record import Visitor, record
 from contextmix.tracing.runs.written import target_vocabulary
@@ -107,4 +108,4 @@ def whole_probe(
 def probe_target(model: PreTrainedModel, length: int, seed: int = 0) -> Tensor:
     """Some decoder input ids, (1, length)."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(target_vocabulary(model), (1, length), generator=generator).to(model.device)
+    return torch.randint(target_vocabulary(model), (1, length), generator=generator).to(device_of(model))

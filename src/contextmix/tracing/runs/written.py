@@ -14,6 +14,7 @@ from contextmix.tokens.pieces import Tokens
 from contextmix.traces.encoder_decoder import Target, joined, part_of
 from contextmix.tracing.inputs.encode import as_tensor, length_limit, split
 from contextmix.tracing.inputs.texts import encode
+from contextmix.tracing.recording.offload import device_of
 from contextmix.tracing.recording.quiet import quiet_run
 from contextmix.tracing.runs.own_generate import own_writing
 
@@ -75,7 +76,7 @@ def read(model: PreTrainedModel, tokenizer: Any, inputs: Mapping[str, Tensor], d
         TooLong: If there are too many.
     """
     tokens = _labelled(model, tokenizer, decoder_ids, target_limit(model, tokenizer))
-    ids = torch.tensor([tokens.ids], device=model.device)
+    ids = torch.tensor([tokens.ids], device=device_of(model))
     logits = getattr(quiet_run(model, {**inputs, "decoder_input_ids": ids}), "logits", None)
     if logits is None:
         raise BadInput(
@@ -137,7 +138,7 @@ def start_id(model: PreTrainedModel, written: Tokens) -> int:
     """
     prepare = getattr(model, "prepare_decoder_input_ids_from_labels", None)
     if prepare is not None:  # mBART begins with the last token of what is written, its language
-        return int(prepare(labels=torch.tensor([written.ids], device=model.device))[0, 0])
+        return int(prepare(labels=torch.tensor([written.ids], device=device_of(model)))[0, 0])
     text = model.config.get_text_config(decoder=True)
     places = [getattr(model, "generation_config", None), model.config, text]
     known = [getattr(place, "decoder_start_token_id", None) for place in places] + [getattr(text, "bos_token_id", None)]
