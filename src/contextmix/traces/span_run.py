@@ -31,7 +31,7 @@ class ReadRows:
         states: The block equation at these rows.
         residual_out: (row, d_model): what the model computed there.
         tolerance: See `LayerTrace`.
-        first: The column of its first key: rows do not see what is before their window, and steps of a run may have keys
+        first: The column of its first key: rows see nothing in front of their window, and steps of a run may have keys
             of different sequences side by side.
     """
 
