@@ -5,7 +5,7 @@
 Beside them one forward and one backward pass of the plain model on the same score, the sum of the log-probabilities of
 the answer, with gradients of the embeddings alone and with those of all weights (what training computes). The model
 that is made where none is named is that of `benchmarks/evidence.py`. All take turns in one process; processor time,
-medians. `gradient_inputs`, one token at a time, is what it was before tokens were explained together.
+medians. The whole call, `explain_generation`, also runs the model once for the probabilities of the answer's tokens.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ def runs(folder: str | None, tokens: int, answer: int) -> dict[str, Callable[[],
     traced, prompt, new = _made(folder, tokens, answer)
     speaker = Speaker(traced.model, traced.tokenizer, traced.limit)
     done = speaker.goes_on(traced.encode({"input_ids": prompt})[0], answer, new)
-    one = speaker.goes_on(traced.encode({"input_ids": prompt})[0], 1, new[:1])
     ids, model = torch.tensor([*prompt, *new]), traced.model
 
     def forward() -> None:
@@ -53,7 +52,9 @@ def runs(folder: str | None, tokens: int, answer: int) -> dict[str, Callable[[],
         "forward and backward": lambda: plain(model, ids, answer, weights=False),
         "with gradients of weights": lambda: plain(model, ids, answer, weights=True),
         "gradient_inputs, together": lambda: explained_together(traced, gradient, done, 1 << 30),
-        "gradient_inputs, one token": lambda: explained_together(traced, gradient, one, 1 << 30),
+        "the whole call": lambda: traced.explain_generation(
+            {"input_ids": prompt}, "gradient_inputs", continuation=new, together=True
+        ),
         "evidence": lambda: explained_span(traced, [make_plan("evidence")], done, contrast=False),
         "evidence, reach all": lambda: explained_span(traced, [everywhere], done, contrast=False),
     }
@@ -74,8 +75,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     chosen = parser.parse_args()
     measured = runs(chosen.model, chosen.tokens, chosen.answer)
-    for run in measured.values():
-        run()  # fills caches, and proves the model
+    for run in measured.values():  # fills caches, and proves the model
+        run()
     found: dict[str, list[float]] = {name: [] for name in measured}
     for _ in range(chosen.repeats):
         for name, run in measured.items():

@@ -132,9 +132,12 @@ def _cut(cache: DynamicCache, length: int) -> DynamicCache:
     """The first keys and values of a cache, in one of their own."""
     if length == 0:
         return DynamicCache()
-    if any(type(layer) is not DynamicLayer for layer in cache.layers):
-        raise TypeError("keys and values of a layer are not kept as they are, so they cannot be cut")
-    return DynamicCache([(layer.keys[:, :, :length], layer.values[:, :, :length]) for layer in cache.layers])
+    pairs = []
+    for layer in cache.layers:
+        if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
+            raise TypeError("keys and values of a layer are not kept as they are, so they cannot be cut")
+        pairs.append((layer.keys[:, :, :length], layer.values[:, :, :length]))
+    return DynamicCache(pairs)
 
 
 def walked(

@@ -53,7 +53,7 @@ def zeroed_log_probs(
     """
     heads = model.config.get_text_config().num_attention_heads
     step = min(batch_tokens // len(ids), PAIRS_AT_ONCE // (heads * len(ids) ** 2), most_at_once(model, answer))
-    batches = list(torch.arange(len(kept)).split(max(1, step)))
+    batches = list(torch.split(torch.arange(len(kept)), max(1, step)))
     found = torch.empty(len(kept), answer, dtype=torch.float64)
     walk = _zeroed_walk(model, ids, kept, answer, batches) if placed(model) else None
     for rows, said in walk or ((rows.tolist(), _zeroed(model, ids, kept[rows], answer)) for rows in batches):
