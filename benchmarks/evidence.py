@@ -4,7 +4,12 @@
 
 Left out, the model is a Llama shape (d 512, 8 layers, 8 heads that share 2, a vocabulary of 32,000) with random
 weights. Each length runs in a process of its own; plain and evidence take turns, three times, and the least processor
-time of each counts (first runs, which fill caches, do not). Memory is the peak of a process above the loaded model.
+time of each counts (first runs, which fill caches, do not). The plain pass gives logits of the answer's rows alone, as
+evidence does, and keeps no cache.
+
+Memory, in MiB: *tensors*, the most that all tensors of a run take at once, counted by torch's profiler; *process*, the
+peak of the whole process with the model, and how far that is above the loaded model, which the allocator's gaps are
+part of. A pass that is to be gone on from keeps keys and values besides (*with cache*, tensors alone).
 """
 
 from __future__ import annotations
@@ -13,10 +18,12 @@ import argparse
 import multiprocessing
 import time
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import contextmix
@@ -35,25 +42,27 @@ SHAPE = {
 }
 
 
-def measured(folder: str | None, tokens: int, answer: int, which: str) -> tuple[float, float]:
-    """Seconds of processor time and MiB above the loaded model: of a plain pass, or of the evidence of an answer."""
+def measured(folder: str | None, tokens: int, answer: int, which: str) -> tuple[float, ...]:
+    """Seconds of processor time, and MiB of tensors, of the process above the loaded model and of the process."""
     traced, prompt, new = _made(folder, tokens, answer)
     speaker = Speaker(traced.model, traced.tokenizer, traced.limit)
     done = speaker.goes_on(traced.encode({"input_ids": prompt})[0], answer, new)
     ids = torch.tensor([[*prompt, *new[:-1]]])
 
-    def plain() -> None:
+    def plain(cache: bool = False) -> None:
         with torch.no_grad():
-            traced.model(input_ids=ids, logits_to_keep=answer, use_cache=False)
+            traced.model(input_ids=ids, logits_to_keep=answer, use_cache=cache)
 
     def evidence() -> None:
         explained_span(traced, [make_plan("evidence")], done, contrast=False)
 
     short = speaker.goes_on(traced.encode({"input_ids": prompt[:8]})[0], 2, new[:2])
     explained_span(traced, [make_plan("evidence")], short, contrast=False)  # proves the model, once
-    run = plain if which == "plain" else evidence
-    mib = _mib(run)
-    return min(_seconds(run), _seconds(run)), mib
+    run = {"plain": plain, "cache": lambda: plain(cache=True), "evidence": evidence}[which]
+    if which == "cache":
+        return (_tensors(run),)
+    above, process = _mib(run)
+    return min(_seconds(run), _seconds(run)), _tensors(run), above, process
 
 
 def _seconds(run: Callable[[], None]) -> float:
@@ -62,11 +71,20 @@ def _seconds(run: Callable[[], None]) -> float:
     return time.process_time() - begun
 
 
-def _mib(run: Callable[[], None]) -> float:
+def _tensors(run: Callable[[], None]) -> float:
+    """The most MiB that tensors made in a run take at once."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        run()
+    taken = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    sizes = [event.nbytes() for event in sorted(taken, key=lambda event: event.start_ns())]
+    return max(accumulate(sizes, initial=0)) / 2**20
+
+
+def _mib(run: Callable[[], None]) -> tuple[float, float]:
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is in memory now
     before = _kib("VmRSS")
     run()
-    return (_kib("VmHWM") - before) / 2**10
+    return (_kib("VmHWM") - before) / 2**10, _kib("VmHWM") / 2**10
 
 
 def _kib(field: str) -> int:
@@ -92,15 +110,30 @@ def main() -> None:
     parser.add_argument("--answer", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
     chosen = parser.parse_args()
-    print("tokens  plain s  evidence s  ratio  plain MiB  evidence MiB", flush=True)
+    print(
+        f"{'tokens':>6}  {'run':8}  {'s':>6}  {'tensors':>7}  {'above':>6}  {'process':>7}  (MiB; × plain)", flush=True
+    )
     for tokens in map(int, chosen.tokens.split(",")):
-        found: dict[str, list[tuple[float, float]]] = {"plain": [], "evidence": []}
+        found: dict[str, list[tuple[float, ...]]] = {"plain": [], "evidence": []}
         for _ in range(chosen.repeats):
             for which, runs in found.items():
-                with multiprocessing.get_context("spawn").Pool(1) as pool:
-                    runs.append(pool.apply(measured, (chosen.model, tokens, chosen.answer, which)))
-        (plain, low), (ours, high) = (map(min, zip(*runs, strict=True)) for runs in found.values())
-        print(f"{tokens:6}  {plain:7.2f}  {ours:10.2f}  {ours / plain:5.2f}  {low:9.0f}  {high:12.0f}", flush=True)
+                runs.append(_apart(chosen.model, tokens, chosen.answer, which))
+        plain, ours = (tuple(map(min, zip(*runs, strict=True))) for runs in found.values())
+        (cache,) = _apart(chosen.model, tokens, chosen.answer, "cache")
+        print(f"{tokens:6}  {'plain':8}  {_row(plain)}  (with cache: tensors {cache:.0f})", flush=True)
+        times = (f"{one / other:.2f}" for one, other in zip(ours, plain, strict=True))
+        print(f"{tokens:6}  evidence  {_row(ours)}  (× {', '.join(times)})", flush=True)
+
+
+def _apart(*told: Any) -> tuple[float, ...]:
+    """Measured in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measured, told)
+
+
+def _row(numbers: tuple[float, ...]) -> str:
+    seconds, tensors, above, process = numbers
+    return f"{seconds:6.2f}  {tensors:7.0f}  {above:6.0f}  {process:7.0f}"
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def function_run(scores_from: Callable[[Tensor], Tensor], n: int = 3, target: in
         "embeddings": table[list(ids)],
         "target": Target(target, f"class {target}"),
         "targets": tuple(f"class {number}" for number in range(len(scores))),
-        "scores": scores,
+        "clean": lambda: scores,
         "scores_from": scores_from,
         "scores_of": lambda other, kept=None: scores_from(table[other]),
         "embeddings_of": lambda other: table[other],

@@ -65,7 +65,7 @@ def run(**changes) -> ModelRun:
         scores = model(IDS[None]).logits[0]
     traced = cm.load(model)
     parts = {
-        "scores": scores,
+        "clean": lambda: scores,
         "layers": lambda: traced.trace({"input_ids": IDS}).layers,
         "head": lambda: find_head(model, traced.anatomy(), {"input_ids": IDS[None]}),
     }
@@ -392,7 +392,7 @@ def test_a_budget_for_one_row_at_a_time_gives_the_same_numbers(options):
 def test_scores_that_are_not_the_models_are_refused():
     attribute(run())
     with pytest.raises(TraceDoesNotAddUp, match="miss what the model computed by"):
-        attribute(run(scores=run().scores + 1e-6))
+        attribute(run(clean=lambda: run().scores + 1e-6))
 
 
 def test_without_a_head_only_the_vectors_before_it_can_be_split():

@@ -82,7 +82,7 @@ def test_a_token_that_supports_the_class_is_positive():
     run = function_run(
         lambda points: torch.einsum("bkd,kdc->bc", points, weights),
         scores_of=lambda ids, kept: torch.einsum("bkd,kdc->bc", (ids != 9).double()[..., None] * embeddings, weights),
-        scores=torch.zeros(2, dtype=torch.float64),
+        clean=lambda: torch.zeros(2, dtype=torch.float64),
         embeddings=embeddings,
     )
     found = METHODS["occlusion"].attribute(run, score="logit")

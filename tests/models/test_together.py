@@ -82,3 +82,20 @@ def test_other_methods_add_what_explains_each_token(method: str, way: str):
 def test_a_contrast_of_all_tokens_with_none_is_refused():
     with pytest.raises(BadOption, match="together=True"):
         together(speaker("gpt2"), "gradient", contrast=True)
+
+
+def test_a_gradient_of_the_whole_answer_runs_the_model_once_beside_the_probabilities_of_its_tokens():
+    """What enters the first block is looked up without the blocks behind it."""
+    stories = cm.load("demo-decoder")
+    ask = lambda: stories.explain_generation("Lily had a", "gradient_inputs", continuation=" red ball", together=True)  # noqa: E731
+    blocks = [part for part in stories.model.modules() if type(part).__name__.endswith("DecoderLayer")]
+    ran: list[int] = []
+    hooks = [part.register_forward_hook(lambda *_: ran.append(1)) for part in blocks]
+    try:
+        ask()  # proves the model
+        ran.clear()
+        ask()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert len(ran) == 2 * len(blocks) > 0

@@ -21,7 +21,7 @@ def spoken_for(attention: Tensor, value: Tensor, weight: Tensor, direction: Tens
     """What each source position brings along a direction, heads summed.
 
     Args:
-        attention: α, (head, row, key).
+        attention: α, (head, row, key); like the values in the precision of the direction, or in a lower one.
         value: v with its bias, (key-value head, key, d_head); heads share them in neighbouring groups.
         weight: W, the output projection cut by head, (head, d_head, d_model).
         direction: u, (row, d_model).
@@ -37,7 +37,7 @@ def spoken_for(attention: Tensor, value: Tensor, weight: Tensor, direction: Tens
     at_heads = torch.einsum("hcd,td->htc", weight, direction)
     groups, found = len(at_heads) // len(value), direction.new_zeros(attention.shape[1:])
     for head, (rows, weights) in enumerate(zip(at_heads, attention, strict=True)):
-        found.addcmul_(weights, rows @ value[head // groups].mT)
+        found.addcmul_(weights.to(found.dtype), rows @ value[head // groups].to(found.dtype).mT)
     return found
 
 

@@ -21,7 +21,8 @@ from contextmix.models.generate import refuse_other_models
 from contextmix.models.loaded_model import LoadedModel
 from contextmix.options.values import BATCH_TOKENS, Progress
 from contextmix.tracing.recording.modes import undisturbed
-from contextmix.tracing.runs.ablate import Variant, answer_log_probs, drops, masked, zeroed_log_probs
+from contextmix.tracing.runs.ablate import Variant, answer_log_probs, drops, masked
+from contextmix.tracing.runs.zeroed import zeroed_log_probs
 
 Masks = NDArray[np.bool_]
 Numbers = NDArray[np.float64]

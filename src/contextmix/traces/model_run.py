@@ -66,7 +66,7 @@ class ModelRun:
         embeddings: (key, d_model): what enters the first block (GlobEnc's e⁰, the embedding layer's *output*).
         target: The explained score: of a class, or of a token of the vocabulary.
         targets: Names of all classes; empty where the scores are those of a vocabulary.
-        scores: (class,): the logits of the clean run, at the explained position.
+        clean: Gives `scores`, which may take a run of the model.
         scores_from: Embeddings (batch, key, d_model) → logits (batch, class); gradients flow.
         scores_of: Token ids (batch, n), any n, all true tokens → logits (batch, class); no gradients. Where tokens were
             left out, a second argument (batch, n) says the position of each one in the input.
@@ -89,7 +89,7 @@ class ModelRun:
     embeddings: Tensor
     target: Target
     targets: tuple[str, ...]
-    scores: Tensor
+    clean: Callable[[], Tensor]
     scores_from: Callable[[Tensor], Tensor]
     scores_of: Callable[..., Tensor]
     embeddings_of: Callable[[Tensor], Tensor]
@@ -102,6 +102,11 @@ class ModelRun:
     meaning: Meaning = Meaning.ONE_OF
     looks_back: Callable[[], bool] = lambda: False
     span: Callable[[], SpanRun | None] = lambda: None
+
+    @kept
+    def scores(self) -> Tensor:
+        """The logits of the clean run at the explained position, (class,)."""
+        return self.clean()
 
     def gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The target's score and its gradient at other embeddings, in float32 at least.

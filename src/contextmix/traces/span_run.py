@@ -26,12 +26,13 @@ class ReadRows:
 
     Attributes:
         block: The block's parameters.
-        attention: (head, row, key).
-        value: (key-value head, key, d_head): heads share them in neighbouring groups.
+        attention: (head, row, key), in the precision in which it was recorded.
+        value: (key-value head, key, d_head): heads share them in neighbouring groups; the same.
         states: The block equation at these rows.
         residual_out: (row, d_model): what the model computed there.
         tolerance: See `LayerTrace`.
-        first: The column of its first key, where steps of a run have keys of different sequences side by side.
+        first: The column of its first key: rows see nothing in front of their window, and steps of a run may have keys
+            of different sequences side by side.
     """
 
     __repr__ = by_shapes
@@ -50,12 +51,26 @@ class ReadRows:
         return slice(self.first, self.first + self.attention.shape[-1])
 
     @classmethod
-    def of(cls, layer: LayerTrace, first: int = 0) -> ReadRows:
-        """Of a proved trace of these rows; the values are kept once per group of heads."""
-        groups = 1 if layer.scores is None else len(layer.value) // layer.scores.key.shape[-3]
-        value = layer.value[::groups].contiguous()
+    def of(cls, layer: LayerTrace, first: int = 0, heard: tuple[Tensor, Tensor] | None = None) -> ReadRows:
+        """Of a proved trace of these rows.
+
+        Args:
+            layer: The trace, without a batch axis.
+            first: See above.
+            heard: Weights and values as attention read them, in the model's precision; left out, those of the trace.
+        """
+        weights, value = (layer.attention, _once_per_group(layer)) if heard is None else heard
+        seen = weights.ne(0).any(1).any(0).int()
+        start = int(seen.argmax()) if bool(seen.any()) else 0
+        if start:  # a window: no row looks further back, and what is not seen need not be kept
+            weights, value = weights[..., start:].clone(), value[:, start:].clone()
         states = BlockStates(layer.block, layer.residual_in, layer.attention_out, layer.ffn_out)
-        return cls(layer.block, layer.attention, value, states, layer.residual_out, layer.tolerance, first)
+        return cls(layer.block, weights, value, states, layer.residual_out, layer.tolerance, first + start)
+
+
+def _once_per_group(layer: LayerTrace) -> Tensor:
+    groups = 1 if layer.scores is None else len(layer.value) // layer.scores.key.shape[-3]
+    return layer.value[::groups].contiguous()
 
 
 @dataclass(frozen=True)

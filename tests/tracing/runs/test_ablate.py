@@ -4,11 +4,12 @@ import pytest
 import torch
 from tests.methods.speakers import CAUSAL, speaker
 from tests.tracing.tiny import SIZES, build, hook_count, settings, token_ids
-from torch import Tensor, nn
+from torch import Tensor
 
 import contextmix.tracing.runs.ablate as ablate
 from contextmix.errors import BadInput, NotFinite, UnsupportedModel
-from contextmix.tracing.runs.ablate import Variant, answer_log_probs, drops, masked, zeroed_log_probs
+from contextmix.tracing.runs.ablate import Variant, answer_log_probs, drops, masked
+from contextmix.tracing.runs.zeroed import zeroed_log_probs
 
 IDS = token_ids(12, seed=5)[0]
 SAID = 3
@@ -120,44 +121,6 @@ def test_a_window_is_counted_over_the_tokens_that_are_there():
     assert (dropped - passed_over).abs().max() > 1e-4
     assert not drops(model, IDS, KEPT[1], SAID)
     assert drops(speaker("gemma2", sliding_window=64), IDS, KEPT[1], SAID)
-
-
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "gpt_neox"])
-def test_zero_values_are_zero_in_every_layer(family: str, monkeypatch):
-    """Against a model whose projections of values are cut open, with the tokens of one variant set to zero."""
-    model = speaker(family)
-    found = zeroed_log_probs(model, IDS, KEPT, SAID)
-    torch.testing.assert_close(found[0], by_hand(model, IDS), rtol=1e-9, atol=1e-9)
-    for kept, own in zip(KEPT[1:], found[1:], strict=True):
-        handles = [part.register_forward_hook(without_values(model, kept)) for part in values_of(model)]
-        assert len(handles) == SIZES["num_hidden_layers"]
-        torch.testing.assert_close(own, by_hand(model, IDS), rtol=1e-9, atol=1e-9)
-        for handle in handles:
-            handle.remove()
-    assert (found[1:] - found[0]).abs().amax(-1).min() > 1e-3
-    monkeypatch.setattr(ablate, "PAIRS_AT_ONCE", 1)
-    torch.testing.assert_close(zeroed_log_probs(model, IDS, KEPT, SAID), found, rtol=1e-9, atol=1e-9)
-
-
-def values_of(model) -> list[nn.Module]:
-    ends = ("v_proj", "c_attn", "query_key_value")
-    return [part for name, part in model.named_modules() if name.endswith(ends)]
-
-
-def without_values(model, kept: Tensor):
-    """A hook that zeroes the values in what a projection gives: all of it, its last third, or a third of each head."""
-
-    def hook(module: nn.Module, read, written: Tensor) -> Tensor:
-        gone, written = ~kept[: written.shape[1]], written.clone()
-        if "GPTNeoX" in type(model).__name__:
-            heads = written.view(*written.shape[:2], SIZES["num_attention_heads"], 3, -1)
-            heads[:, gone, :, 2] = 0
-        else:
-            third = 2 * SIZES["hidden_size"] if "GPT2" in type(model).__name__ else 0
-            written[:, gone, third:] = 0
-        return written
-
-    return hook
 
 
 def test_the_model_is_left_as_it_was():

@@ -48,17 +48,21 @@ def keep_freed_memory() -> None:
     torch.empty((32 << 20) - (64 << 10), dtype=torch.uint8)
 
 
-def quiet_run(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, last_logits: int = 0) -> Any:
-    """The model's outputs in evaluation mode, without gradients and without a key-value cache.
+def quiet_run(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, last_logits: int = 0, past: Any = None) -> Any:
+    """The model's outputs in evaluation mode, without gradients, and without a key-value cache unless one is given.
 
     Args:
         model: The model.
         inputs: Model inputs with a batch axis.
         last_logits: Only the logits of so many last tokens are wanted; 0 for all. A language model that can leave the
             others out does so: n rows of a vocabulary would be the largest tensor of the run.
+        past: A key-value cache of the tokens before these, which the model adds to.
     """
+    options = run_options(model, last_logits)
+    if past is not None:
+        options |= {str(cache_name(model)): past, "use_cache": True}
     with evaluating(model), plain_outputs(model), torch.no_grad():
-        return model(**as_called(inputs), **run_options(model, last_logits))
+        return model(**as_called(inputs), **options)
 
 
 def as_called(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,6 +93,11 @@ def run_options(model: PreTrainedModel, last_logits: int) -> dict[str, Any]:
     more = any(one.kind is one.VAR_KEYWORD for one in own) or hasattr(model.forward, "__wrapped__")
     named = {"return_dict": True} if more or "return_dict" in accepted else {}
     return {name: value for name, value in wanted.items() if name in accepted} | named
+
+
+def cache_name(model: PreTrainedModel) -> str | None:
+    """What a model calls its key-value cache (versions of transformers differ); None if it takes none."""
+    return next((name for name in ("cache", "past_key_values") if name in _accepted(model)), None)
 
 
 @contextmanager

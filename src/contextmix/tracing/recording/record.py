@@ -13,11 +13,13 @@ from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import Bound
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy
+from contextmix.traces.span_run import ReadRows
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.quiet import over
-from contextmix.tracing.recording.recorder import Recorder
+from contextmix.tracing.recording.recorder import Attended, Recorder, of_every_head
 from contextmix.tracing.recording.replay import ChainReplay
 from contextmix.tracing.recording.resolve import part, resolve_block
+from contextmix.tracing.recording.row_attention import by_itself
 from contextmix.tracing.recording.tap import listening
 from contextmix.tracing.recording.turns import after
 from contextmix.tracing.recording.verify import tolerance
@@ -68,7 +70,7 @@ def record_rows(
     anatomy: Anatomy,
     inputs: Mapping[str, Tensor],
     rows: slice,
-    visit: Visitor,
+    visit: Callable[[ReadRows], None],
     *,
     last_logits: int = 0,
 ) -> tuple[Any, Checks]:
@@ -82,8 +84,8 @@ def record_rows(
         anatomy: Where its parts are.
         inputs: Model inputs with a batch axis of one, without padding.
         rows: Neighbouring positions.
-        visit: Called once per block, in order, with a `LayerTrace` without a batch axis: attention (head, row, key),
-            value (head, key, d_head), states (row, d_model). It cannot be run again.
+        visit: Called once per block, in order, without a batch axis. What it is shown holds the weights of these rows
+            and the values, in the model's precision, and nothing else of the size of the sequence.
         last_logits: See `quiet_run`.
 
     Returns:
@@ -159,14 +161,24 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
 class _RowRecorder(_BlockRecorder):
     """Of some rows of blocks with one attention; a `tap.RowListener`.
 
+    A run without a trace needs most memory in its feed-forward parts. So nothing of the size of the sequence may lie
+    about while these run but what is kept for good: weights of these rows, and values as the model made them.
+
     Args:
         rows: Neighbouring positions.
         visit: See `record_rows`.
     """
 
-    def __init__(self, model: PreTrainedModel, places: Sequence[BlockAnatomy], rows: slice, visit: Visitor) -> None:
-        super().__init__(model, places, lambda layer: visit(layer[0]))
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        places: Sequence[BlockAnatomy],
+        rows: slice,
+        visit: Callable[[ReadRows], None],
+    ) -> None:
+        super().__init__(model, places, visit)
         self.rows, self.tokens = rows, torch.Size()
+        self.weighed: tuple[Tensor, Tensor] | None = None
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Of what enters a block these rows are kept, and nothing to run it again with."""
@@ -181,17 +193,23 @@ class _RowRecorder(_BlockRecorder):
         """These rows alone, at once: all rows of the states of a block are a good part of what a run takes."""
         return over(states, self.tokens)[:, self.rows].clone()
 
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+        """Weights and values, which heads share as in the model; neither queries nor keys."""
+        self.refuse_call(type(module).__name__)
+        nothing = Scores(scores.query[:, :, :0].clone(), scores.key[:, :, :0].clone(), scores.scaling)
+        self.attended.append(Attended(by_itself(attention), by_itself(value), nothing))
+
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
-        attention, value, scores = self.attended[-1]
+        attention, value, _ = self.attended[-1]
+        self.weighed = attention.detach()[0], value.detach()[0]
         said = {_STATES[name]: tensor for name, tensor in self.said.items()}
-        said |= {"attention": attention, "value": value}
+        said |= {"attention": attention, "value": of_every_head(value, attention.shape[1])}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()}
-        layer = LayerTrace(
-            index=self.number,
-            block=resolve_block(self.model, place, attention.shape[1]),
-            scores=Scores(scores.query[:, :, self.rows], scores.key, scores.scaling),
-            tolerance=tolerance(ran_in),
-            **tensors,
-        )
-        return (layer,)
+        block = resolve_block(self.model, place, attention.shape[1])
+        return (LayerTrace(index=self.number, block=block, tolerance=tolerance(ran_in), **tensors),)
+
+    def show(self, *steps: LayerTrace) -> None:
+        """What is kept of the block, without a batch axis."""
+        self.visit(ReadRows.of(steps[0][0], heard=self.weighed))
+        self.weighed = None

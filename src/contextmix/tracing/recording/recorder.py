@@ -45,6 +45,12 @@ class Attended(NamedTuple):
     scores: Scores
 
 
+def of_every_head(value: Tensor, heads: int) -> Tensor:
+    """The values (batch, head, key, d_head) where neighbouring heads share them."""
+    groups = heads // value.shape[1]
+    return value if groups == 1 else value.repeat_interleave(groups, dim=1)
+
+
 class Recorder(ABC, Generic[Place]):
     """Collects what one block says, and turns it into `LayerTrace`s when the block ends.
 
@@ -122,9 +128,7 @@ class Recorder(ABC, Generic[Place]):
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
         """See `tap.Listener`."""
         self.refuse_call(type(module).__name__)
-        groups = attention.shape[1] // value.shape[1]
-        value = value if groups == 1 else value.repeat_interleave(groups, dim=1)
-        self.attended.append(Attended(attention, value, scores))
+        self.attended.append(Attended(attention, of_every_head(value, attention.shape[1]), scores))
 
     def note(self, name: str) -> Callable[..., None]:
         """A forward hook that keeps a module's output; it returns None, or it would replace that output."""
@@ -166,13 +170,17 @@ class Recorder(ABC, Generic[Place]):
         self.inside, self.said, self.attended = False, {}, []
         with torch.no_grad():
             self._prove(steps, ran_in)
-            self.visit(*steps)
+            self.show(*steps)
 
     def _prove(self, steps: Iterable[LayerTrace], ran_in: torch.dtype) -> None:
         checks = Checks()
         for step in steps:
             checks = checks.merged(prove(step, ran_in))
         self.checks = self.checks.merged(replace(checks, layers=1))
+
+    def show(self, *steps: LayerTrace) -> None:
+        """A proved block, to the visitor."""
+        self.visit(*steps)
 
     def strays(self, names: Iterable[str]) -> list[str]:
         """Those of these states that a block did not leave in the shape of what entered it."""

@@ -65,3 +65,9 @@ def _looking_back(rows: slice, query: Tensor, key: Tensor) -> Tensor:
     places = torch.arange(query.shape[2], device=query.device)[rows, None]
     seen = torch.arange(key.shape[2], device=query.device) <= places
     return _added(seen[None, None], query.dtype)
+
+
+def by_itself(tensor: Tensor) -> Tensor:
+    """The same numbers in memory of their own: a view keeps alive what it was cut from (a whole map, queries)."""
+    cut = tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size()
+    return tensor.clone(memory_format=torch.contiguous_format) if cut else tensor

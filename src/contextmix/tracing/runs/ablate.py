@@ -3,8 +3,10 @@
 *Masked*: nobody sees the removed tokens, in no layer, and the others keep their positions. Dropping these tokens and
 giving the others their old positions is the same and takes half the time, since a token that nobody reads says nothing;
 so that is done, after one run of either kind has shown that they agree for this model. *Deleted*: other token ids,
-whose positions are counted anew. *Zeroed*: all tokens are read, but the values of the removed ones are zero in every
-layer.
+whose positions are counted anew. *Zeroed*: see `contextmix.tracing.runs.zeroed`.
+
+What stands before the first change says the same in all of them. Where that saves time it is read once, and kept as
+keys and values; see `contextmix.tracing.runs.prefixes`.
 """
 
 from __future__ import annotations
@@ -19,18 +21,14 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import BadInput, NotFinite, UnsupportedModel
 from contextmix.options.values import BATCH_TOKENS
-from contextmix.traces.trace import Scores
 from contextmix.tracing.recording.offload import device_of
 from contextmix.tracing.recording.quiet import quiet_run
-from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import turn_of
 from contextmix.tracing.recording.verify import tolerance
+from contextmix.tracing.runs.prefixes import Steps, beyond_window, pays, walked
 
 LOGITS_AT_ONCE = 2**26
 """Numbers of logits in one batch, 256 MiB in float32: of a large vocabulary they are the largest tensor."""
-PAIRS_AT_ONCE = 2**26
-"""Attention weights of one layer in one batch, where all of them are made."""
-_WINDOWS = ("sliding_window", "attention_chunk_size")
 
 Tick = Callable[[int], None]
 """Told how many more sequences were run."""
@@ -52,6 +50,13 @@ class Variant:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def marks(self) -> Tensor:
+        """Of each token but the last, which is not read: id, position, whether it is seen, (n − 1, 3)."""
+        places = torch.arange(len(self.ids)) if self.places is None else self.places.cpu()
+        seen = torch.ones(len(self.ids)) if self.seen is None else self.seen.cpu()
+        return torch.stack([self.ids.cpu(), places, seen.long()], -1)[:-1]
 
 
 def answer_log_probs(
@@ -85,11 +90,30 @@ def answer_log_probs(
         raise BadInput("A prompt with nothing left before the answer cannot be run: keep a start token or a question.")
     found = torch.empty(len(variants), answer, dtype=torch.float64)
     with turn_of(model):
-        for rows in _batches(variants, batch_tokens, _most(model, answer), _pads(model)):
-            found[rows] = _run(model, [variants[row] for row in rows], answer)
+        batches = list(_batches(variants, batch_tokens, most_at_once(model, answer), _pads(model)))
+        walk = _walked(model, variants, answer, batches) if placed(model) else None
+        for rows, said in walk or (
+            ([*rows], run_together(model, [variants[row] for row in rows], answer)) for rows in batches
+        ):
+            found[rows] = said
             if tick is not None:
                 tick(len(rows))
-    return _finite(found)
+    return finite(found)
+
+
+def _walked(
+    model: PreTrainedModel, variants: Sequence[Variant], answer: int, batches: Sequence[Sequence[int]]
+) -> Iterator[tuple[list[int], Tensor]] | None:
+    """One variant after another, without what each shares with the last; None where batches are faster."""
+    tokens = [one.marks for one in variants]
+    if not pays(tokens, batches, answer, device_of(model)):
+        return None
+    steps = Steps(
+        said=lambda number, logits: log_probs(logits, variants[number].ids[-answer:]),
+        plain=lambda number: run_together(model, [variants[number]], answer)[0],
+    )
+    found = walked(model, tokens, steps, answer)
+    return None if found is None else (([number], one[None]) for number, one in found)
 
 
 def masked(ids: Tensor, kept: Tensor, *, drop: bool) -> list[Variant]:
@@ -121,8 +145,7 @@ def drops(model: PreTrainedModel, ids: Tensor, kept: Tensor, answer: int) -> boo
             more than attention carries what a token says (a convolution, a state).
     """
     _refuse_unplaced(model)
-    windows = (getattr(model.config.get_text_config(), name, None) for name in _WINDOWS)
-    if any(isinstance(window, int) and len(ids) > window for window in windows):
+    if beyond_window(model, len(ids)):
         return False  # windows are counted over the tokens that are there
     short, whole = (answer_log_probs(model, masked(ids, kept[None], drop=drop), answer)[0] for drop in (True, False))
     allowed = 10 * tolerance(model.dtype) * max(1.0, float(whole.abs().max()))
@@ -135,71 +158,7 @@ def drops(model: PreTrainedModel, ids: Tensor, kept: Tensor, answer: int) -> boo
     return True
 
 
-def zeroed_log_probs(
-    model: PreTrainedModel,
-    ids: Tensor,
-    kept: Tensor,
-    answer: int,
-    *,
-    batch_tokens: int = BATCH_TOKENS,
-    tick: Tick | None = None,
-) -> Tensor:
-    """log p of each token of the answer with the values of some tokens zero, in all layers at once.
-
-    Attention goes where it goes, and what it brings from these tokens is nothing: no key is masked, no weight is
-    distributed anew.
-
-    Args:
-        model: A causal language model.
-        ids: (n,): prompt and answer.
-        kept: (variant, n), False for tokens whose values are zero.
-        answer: How many tokens at the end are the answer.
-        batch_tokens: As for `answer_log_probs`; attention weights bound a batch too.
-        tick: Told of each batch.
-
-    Returns:
-        (variant, answer token), float64, on the CPU.
-
-    Raises:
-        UnsupportedModel: If attention does not pass through transformers' registry.
-    """
-    heads = model.config.get_text_config().num_attention_heads
-    step = min(batch_tokens // len(ids), PAIRS_AT_ONCE // (heads * len(ids) ** 2), _most(model, answer))
-    parts = []
-    for rows in torch.split(kept, max(1, step)):
-        editor = _ZeroValues(rows[:, :-1])
-        with tapped(model, editor):
-            parts.append(_run(model, [Variant(ids)] * len(rows), answer))
-        if not editor.calls:
-            raise UnsupportedModel(
-                f"{type(model).__name__} called no attention of transformers' registry, so there are no values to set "
-                'to zero. Use source_occlusion with away="deleted".'
-            )
-        if tick is not None:
-            tick(len(rows))
-    return _finite(torch.cat(parts))
-
-
-class _ZeroValues:
-    """Sets the values of tokens to zero, other ones in each row of the batch; see `tap.ValueEditor`."""
-
-    def __init__(self, kept: Tensor) -> None:
-        self.kept, self.calls = kept, 0
-
-    def edited(self, module: nn.Module, query: Tensor, value: Tensor) -> Tensor:
-        self.calls += 1
-        if value.shape[0] != len(self.kept) or value.shape[2] != self.kept.shape[1]:
-            raise UnsupportedModel(
-                f"{type(module).__name__} reads values of the shape {tuple(value.shape)}, and (batch, head, token, "
-                f"d_head) with {tuple(self.kept.shape)} of batch and token was expected: they cannot be zeroed."
-            )
-        return value * self.kept[:, None, :, None].to(value.device, value.dtype)
-
-    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
-        """Nothing is kept."""
-
-
-def _run(model: PreTrainedModel, variants: Sequence[Variant], answer: int) -> Tensor:
+def run_together(model: PreTrainedModel, variants: Sequence[Variant], answer: int) -> Tensor:
     """One batch. The last token of the answer need not be read: it says nothing about itself."""
     longest = max(map(len, variants)) - 1
     ids, places, seen = (torch.zeros(len(variants), longest, dtype=torch.long) for _ in range(3))
@@ -209,16 +168,16 @@ def _run(model: PreTrainedModel, variants: Sequence[Variant], answer: int) -> Te
         places[row, own] = torch.arange(len(one) - 1) if one.places is None else one.places[:-1].cpu()
         seen[row, own] = 1 if one.seen is None else one.seen[:-1].long().cpu()
     tensors = {"input_ids": ids}
-    if _placed(model):  # a mask also where nothing is masked: without one, gaps of positions are new documents
+    if placed(model):  # a mask also where nothing is masked: without one, gaps of positions are new documents
         tensors |= {"position_ids": places, "attention_mask": seen}
     elif any(one.places is not None or one.seen is not None for one in variants):
         _refuse_unplaced(model)
     here = {name: value.to(device_of(model)) for name, value in tensors.items()}
     logits = quiet_run(model, here, last_logits=answer).logits[:, -answer:]
-    return torch.stack([_log_probs(scores, one.ids[-answer:]) for scores, one in zip(logits, variants, strict=True)])
+    return torch.stack([log_probs(scores, one.ids[-answer:]) for scores, one in zip(logits, variants, strict=True)])
 
 
-def _log_probs(logits: Tensor, said: Tensor) -> Tensor:
+def log_probs(logits: Tensor, said: Tensor) -> Tensor:
     """log σ(z_y − log Σ_{w≠y} exp z_w), of logits (token, vocabulary): exact where p rounds to 1."""
     said = said.to(logits.device)[:, None]
     scores = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
@@ -227,13 +186,14 @@ def _log_probs(logits: Tensor, said: Tensor) -> Tensor:
     return nn.functional.logsigmoid((own - others).double()).cpu()
 
 
-def _most(model: PreTrainedModel, answer: int) -> int:
+def most_at_once(model: PreTrainedModel, answer: int) -> int:
     """How many variants run together at most, so that their logits stay small."""
     size: int = model.get_output_embeddings().weight.shape[0]  # type: ignore[no-untyped-call]
     return max(1, LOGITS_AT_ONCE // (answer * size))
 
 
-def _finite(found: Tensor) -> Tensor:
+def finite(found: Tensor) -> Tensor:
+    """Log-probabilities of answers, if none is NaN or infinite."""
     if not bool(found.isfinite().all()):
         raise NotFinite(
             "A log-probability of the answer is NaN or infinite, so every number made of it would be wrong. Half "
@@ -257,10 +217,10 @@ def _batches(variants: Sequence[Variant], batch_tokens: int, most: int, pads: bo
 
 def _pads(model: PreTrainedModel) -> bool:
     """Whether shorter ones may be padded: in float64 a row of padding is NaN, as eager softmax is taken in float32."""
-    return _placed(model) and model.dtype != torch.float64
+    return placed(model) and model.dtype != torch.float64
 
 
-def _placed(model: PreTrainedModel) -> bool:
+def placed(model: PreTrainedModel) -> bool:
     """Whether a model is told positions and what to pass over, and counts distances by the positions it is told."""
     accepted = inspect.signature(model.forward).parameters
     by_distance = getattr(model.config.get_text_config(), "alibi", False)
@@ -268,7 +228,7 @@ def _placed(model: PreTrainedModel) -> bool:
 
 
 def _refuse_unplaced(model: PreTrainedModel) -> None:
-    if not _placed(model):
+    if not placed(model):
         raise UnsupportedModel(
             f"{type(model).__name__} cannot be told the positions of its tokens, so none can be passed over with the "
             'others where they were. Use away="deleted".'

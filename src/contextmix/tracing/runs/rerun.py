@@ -259,7 +259,7 @@ def model_run(
         embeddings=embeddings,
         target=chosen,
         targets=names.names if isinstance(names, Classes) else (),
-        scores=scores.detach(),
+        clean=scores.detach,
         scores_from=again.scores_from,
         scores_of=again.scores_of,
         embeddings_of=again.embeddings_of,

@@ -53,8 +53,7 @@ class Reading:
 
         def record_span(visit: Callable[[ReadRows], None]) -> Tensor:
             last = self._wanted(rows)
-            seen = lambda layer: visit(ReadRows.of(layer))  # noqa: E731
-            outputs, _ = record_rows(self.model, self.anatomy, self.tensors, rows, seen, last_logits=last)
+            outputs, _ = record_rows(self.model, self.anatomy, self.tensors, rows, visit, last_logits=last)
             return self._scores(rows, outputs)
 
         def record_all() -> tuple[list[LayerTrace], Tensor]:

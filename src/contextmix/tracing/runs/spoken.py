@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.maths.precision import at_least_float32
@@ -16,7 +16,13 @@ from contextmix.traces.meaning import Meaning
 from contextmix.traces.model_run import ModelRun
 from contextmix.traces.target import Target
 from contextmix.tracing.recording.offload import device_of
+from contextmix.tracing.recording.quiet import first_states, quiet_run
+from contextmix.tracing.recording.turns import before, undone
 from contextmix.tracing.runs.rerun import Rerunner
+
+
+class _Entered(Exception):
+    """The first block was reached, with these states; not an error."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,20 @@ class Spoken(Rerunner):
     def last_logits(self) -> int:
         """One for each token of the answer."""
         return len(self.answer)
+
+    def entered(self) -> Tensor:
+        """What enters the first block (key, d_model); nothing behind it runs."""
+
+        def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            raise _Entered(first_states(args, kwargs))
+
+        try:
+            with undone(before(self.first_block, stop).remove):
+                quiet_run(self.model, self.tensors, last_logits=self.last_logits)
+        except _Entered as found:
+            states: Tensor = found.args[0]
+            return states.detach()[0]
+        return self.clean()[0]  # it caught what was to stop it
 
     def _scores(self, outputs: Any, places: Tensor | None = None) -> Tensor:
         """Σ_t log p(y_t), (batch, 1), in float32 at least."""
@@ -61,13 +81,12 @@ def spoken_run(
         memory_budget: Bytes that a method may use for its own tensors.
     """
     again = Spoken(model, anatomy, tensors, -1, answer=answer[0].to(device_of(model)))
-    embeddings, scores = again.clean()
     return ModelRun(
         tokens=tokens,
-        embeddings=embeddings,
+        embeddings=again.entered(),
         target=Target(0, answer[1]),
         targets=(),
-        scores=scores.detach(),
+        clean=lambda: again.clean()[1].detach(),
         scores_from=again.scores_from,
         scores_of=again.scores_of,
         embeddings_of=again.embeddings_of,
