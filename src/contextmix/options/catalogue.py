@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from contextmix.options.option import Option, at_least, one_of
 from contextmix.options.spelling import ALL_OR_NAMES, LAYERS, MIB, NAMES, PAIRS, TEXT, TEXTS, TOKEN
 from contextmix.options.values import (
+    ANSWERS_SIZE,
     BATCH_TOKENS,
     MEMORY_BUDGET,
     OF_NEXT_TOKEN,
@@ -271,8 +272,12 @@ Task = Annotated[
 ]
 Maps = Annotated[bool, Option("Keep the whole token × token maps too.", default=False)]
 ShardSize = Annotated[
-    int,
-    Option("Rows that are sorted and written together.", default=SHARD_SIZE, check=at_least(1, "a number of rows")),
+    int | None,
+    Option(
+        "Rows that are sorted and written together.",
+        otherwise=f"{SHARD_SIZE}; of answers {ANSWERS_SIZE}",
+        check=at_least(1, "a number of rows"),
+    ),
 ]
 BatchTokens = Annotated[
     int,

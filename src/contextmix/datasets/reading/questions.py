@@ -78,7 +78,9 @@ def _question(found: Mapping[str, object], fields: Fields) -> str | list[Message
 def _chat(value: list[Any], name: str) -> list[Message] | Problem:
     """A chat; tables give every message all columns, and those without a value are no part of it."""
     whole = bool(value) and all(isinstance(one, Mapping) for one in value)
-    messages = [{key: part for key, part in one.items() if part is not None} for one in value] if whole else []
+    messages: list[Message] = (
+        [{key: part for key, part in one.items() if part is not None} for one in value] if whole else []
+    )
     if not messages or not all({"role", "content"} <= one.keys() for one in messages):
         said = f"The chat {name!r} is {short(value)}. Write a list of messages, each with a role and a content."
         return Problem("wrong_chat", said)
