@@ -19,8 +19,9 @@ from contextmix.datasets.running.stopping import stoppable
 from contextmix.datasets.running.work import Advance, Report, Work
 from contextmix.datasets.running.workers import in_processes
 from contextmix.datasets.storage.checksums import Record, Shape, checksums_of, number_of, trusted
+from contextmix.datasets.storage.folder import RunFolder
 from contextmix.datasets.storage.results import Run
-from contextmix.errors import BadOption, Interrupted, OutputUnwritable
+from contextmix.errors import BadOption, ContextMixError, Interrupted, OutputUnwritable
 from contextmix.options.option import filled, takes
 from contextmix.options.sets import RunOptions
 
@@ -80,18 +81,30 @@ def _done(work: Work, engine: Engine, progress: bool) -> Run:
     manifest = described(work)
     folder = work.folder
     with folder.locked(), reporter(work.source.count, show=progress) as told, stoppable() as stopped:
-        folder.open(manifest)
+        begun = folder.open(manifest)
         there = folder.manifest()
         shards, known = _open_shards(work, told, checksums_of(there))
         summary = {name: there[name] for name in ("summary",) if isinstance(there.get(name), Mapping)}
         record = Record(folder, {**manifest, **summary}, known)
-        _try(work, shards)
+        with _forgotten(folder, begun):
+            _try(work, shards)
         with _resumable(work), _recorded(record):
             for number in engine(work, manifest["model"], shards, told, stopped):
                 record.add(number)
             record.keep(**({} if summary and not shards else {"summary": told.summary()}))
         folder.tidy()
     return Run(folder.path)
+
+
+@contextmanager
+def _forgotten(folder: RunFolder, begun: bool) -> Iterator[None]:
+    """A run that is refused before its first row leaves nothing that other settings would differ from."""
+    try:
+        yield
+    except ContextMixError:
+        if begun:
+            folder.forget()
+        raise
 
 
 @contextmanager
