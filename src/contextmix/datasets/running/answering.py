@@ -29,6 +29,7 @@ from contextmix.options.sets import Asking, Reading, Scoring, Working
 from contextmix.options.values import ANSWERS_SIZE, OF_NEXT_TOKEN
 from contextmix.plugins.selection import spelled
 from contextmix.results.answer import Answer
+from contextmix.tracing.inputs.placing import refuse_template
 
 OF_ROWS = (BadInput, SourcesDoNotFit, NotFinite)
 """Refusals that are the fault of a row: the next one may be answered."""
@@ -44,9 +45,13 @@ class Answerer:
         settings: How they are answered.
         batch_tokens: Has no use here: one row is answered at a time.
         memory_budget: Bytes that a method of the whole model may use.
+
+    Raises:
+        BadOption: If the template lacks a place.
     """
 
     def __init__(self, model: TracedModel, settings: AnswerSettings, batch_tokens: int, memory_budget: int) -> None:
+        refuse_template(settings.template)
         self.model, self.settings, self.memory_budget = model, settings, memory_budget
 
     @property
