@@ -178,7 +178,7 @@ def test_questions_are_answered_and_counted(ask, tmp_path):
     assert re.search(r"^answered +5 of 6 rows", first.stdout, re.MULTILINE)
     assert re.search(r"^context cut +1 of them", first.stdout, re.MULTILINE)
     assert re.search(r"^refused +1 *\nfailed: missing_question +1", first.stdout, re.MULTILINE)
-    assert re.search(r"last process +6 answers in \d+ s: [\d.]+ answers/s", first.stdout)
+    assert re.search(r"last process +6 rows in \d+ s: [\d.]+ rows/s", first.stdout)
     assert ask("--truncate").stdout == first.stdout
     found = cm.open_run(tmp_path / "out")
     assert found.manifest["model"]["name"] == "demo-decoder"

@@ -36,9 +36,9 @@ def _print_summary(found: Run) -> None:
     """What came out, and where it lies."""
     told, console = found.summary(), Console()
     table = Table("", "", box=None, pad_edge=False, show_header=False)
-    answers, what = "cut" in told, "texts"
+    answers = "cut" in told
+    what = "rows" if answers else "texts"
     if answers:
-        what = "answers"
         table.add_row("answered", f"{told['results']:,} of {told['rows']:,} rows")
         table.add_row("context cut", f"{told['cut']:,} of them")
         table.add_row("refused", f"{told['failed']:,}")

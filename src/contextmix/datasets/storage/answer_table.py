@@ -163,8 +163,8 @@ def _of_answer(answer: Answer | None) -> dict[str, Any]:
 def _lines(answer: Answer) -> list[dict[str, Any]]:
     """The table of an answer without its texts, which stand once in columns of their own."""
     frame = answer.to_pandas()
-    found: list[dict[str, Any]] = frame[[one.name for one in _LINE if one.name in frame]].to_dict("records")
-    return found
+    columns = {one.name: frame[one.name].tolist() for one in _LINE if one.name in frame}
+    return [dict(zip(columns, line, strict=True)) for line in zip(*columns.values(), strict=True)]
 
 
 def _rest(answer: Answer) -> str:
