@@ -152,6 +152,12 @@ def test_what_is_drawn_at_random_comes_out_the_same(stories, tmp_path):
     assert len(set(one.to_pandas().answer)) > 1
 
 
+def test_how_the_model_writes_means_nothing_to_an_answer_that_is_given(stories, tmp_path):
+    found = answered(GOOD[:2], tmp_path, model=stories, generation={"num_beams": 2})
+    assert_same(found.answer("given"), asked_of(stories, GOOD[0]))
+    assert_same(found.answer("written"), asked_of(stories, GOOD[1], generation={"num_beams": 2}))
+
+
 # Ends ----------------------------------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ from contextmix.datasets.running.task import Outcome, Task, Waiting
 from contextmix.datasets.storage.answer_settings import AnswerSettings
 from contextmix.datasets.storage.answer_table import SCHEMA, Answered, as_table, maps_of
 from contextmix.datasets.storage.identity import model_identity
-from contextmix.errors import BadInput, BadOption, ContextMixError, NotFinite, SourcesDoNotFit
+from contextmix.errors import BadOption, ContextMixError, UnknownName, UnsupportedModel
 from contextmix.models.traced_model import TracedModel
 from contextmix.options.option import declared
 from contextmix.options.sets import Asking, Reading, Scoring, Working
@@ -31,8 +31,8 @@ from contextmix.plugins.selection import spelled
 from contextmix.results.answer import Answer
 from contextmix.tracing.inputs.placing import refuse_template
 
-OF_ROWS = (BadInput, SourcesDoNotFit, NotFinite)
-"""Refusals that are the fault of a row: the next one may be answered."""
+OF_SETTINGS = (BadOption, UnknownName, UnsupportedModel)
+"""Refusals that are no fault of a row: the next one would be refused too."""
 _SHARED = ("label_field", "id_field", "split", "limit")
 """What is read of questions as of texts."""
 
@@ -86,34 +86,26 @@ class Answerer:
         return [self._outcome(one.row) for one in batch]
 
     def try_rows(self, rows: Sequence[Row]) -> None:
-        """Answer the first question that can be.
+        """Answer the first question that can be, one whose answer the model writes where there is one.
 
         Raises:
-            ContextMixError: If none can be answered, and not for what is wrong with each: what the first one said.
+            ContextMixError: If one of `OF_SETTINGS` comes before.
         """
-        first: ContextMixError | None = None
-        for row in rows:
-            try:
-                if row.problem is None:
-                    self._answer(row)
-                    return
-            except OF_ROWS:
-                continue
-            except ContextMixError as refusal:
-                first = first or refusal
-            except (MemoryError, RuntimeError) as failure:
-                if problem_of(failure) is None:
-                    raise
-        if first is not None:
-            raise first
+        good = [row for row in rows if row.problem is None]
+        for row in sorted(good, key=lambda row: row.asked is not None and row.asked.answer is not None):
+            if self._outcome(row, passed=OF_SETTINGS).result.problem is None:
+                return
 
     def table(self, results: Sequence[Answered]) -> pa.Table:
         """Results as rows of the table."""
         return as_table(results)
 
-    def _outcome(self, row: Row) -> Outcome:
+    def _outcome(self, row: Row, passed: tuple[type[ContextMixError], ...] = ()) -> Outcome:
+        """A row answered or refused; errors that are passed end the run."""
         try:
             found = self._answer(row)
+        except passed:
+            raise
         except (ContextMixError, MemoryError, RuntimeError) as failure:
             problem = problem_of(failure)
             if problem is None:
@@ -131,6 +123,8 @@ class Answerer:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(row.number)
             more = {"answer": asked.answer, "memory_budget": self.memory_budget, **self.settings.asked}
+            if asked.answer is not None:
+                more["generation"] = None  # nothing is written
             return self.model.explain_answer(asked.question, asked.context, **more)
 
 
