@@ -5,6 +5,7 @@ import re
 
 import pytest
 from tests.datasets.broken import write_broken
+from tests.datasets.questions import GOOD
 
 import contextmix as cm
 
@@ -156,3 +157,73 @@ def test_a_second_ctrl_c_ends_at_once_and_says_that_it_goes_on(measure, monkeypa
     result = measure()
     assert result.exit_code == 75
     assert "Run the same command again to go on" in result.stderr
+
+
+# Questions -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ask(run, tmp_path):
+    """``run`` of questions, of which one is refused and one context does not fit, into the folder out."""
+    rows = [*GOOD, {"id": "none"}, {"id": "long", "question": "Who ran?", "context": ["Tom ran. " * 100] * 2}]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    fixed = ("--task", "answer", "--max-new-tokens", "3", "--out", tmp_path / "out")
+    return lambda *more: run("run", path, *fixed, *more)
+
+
+def test_questions_are_answered_and_counted(ask, tmp_path):
+    first = ask("--truncate")
+    assert first.exit_code == 0, first.stderr
+    assert re.search(r"^answered +5 of 6 rows", first.stdout, re.MULTILINE)
+    assert re.search(r"^context cut +1 of them", first.stdout, re.MULTILINE)
+    assert re.search(r"^refused +1 *\nfailed: missing_question +1", first.stdout, re.MULTILINE)
+    assert re.search(r"last process +6 rows in \d+ s: [\d.]+ rows/s", first.stdout)
+    assert ask("--truncate").stdout == first.stdout
+    found = cm.open_run(tmp_path / "out")
+    assert found.manifest["model"]["name"] == "demo-decoder"
+    expected = cm.load("demo-decoder").explain_answer(GOOD[1]["question"], GOOD[1]["context"], max_new_tokens=3)
+    assert found.answer("written").to_dict() == expected.to_dict()
+
+
+def test_every_option_of_an_answer_reaches_the_run(ask, tmp_path):
+    result = ask(
+        *("--method", "integrated-gradients", "--option", "steps=2", "--sources", "document", "--units", "2"),
+        *("--template", "question", "--dependence", "--truncate", "--generation", "num_beams=2", "--limit", "2"),
+        *("--shard-size", "1024", "--no-add-special-tokens", "--context-field", "context", "--answer-field", "answer"),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert cm.open_run(tmp_path / "out").manifest["settings"] == {
+        "task": "answer",
+        "methods": {"integrated_gradients": {"steps": 2}},
+        "sources": "document",
+        "units": 2,
+        "max_new_tokens": 3,
+        "generation": {"num_beams": 2},
+        "template": "question",
+        "truncate": True,
+        "dependence": True,
+        "add_special_tokens": False,
+        "shard_size": 1024,
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("--task", "anser"), "task='anser' is none of explain, answer"),
+        (("--method", "evidence,norm"), "An answer is explained by one method, and 2 were named"),
+        (("--query", "1"), "query=1 means nothing to a run with task='answer'"),
+        (("--question-field", "q"), "rows.jsonl has no column 'q'"),
+        (("--template", "x"), "template='x' is none of chat, plain, question"),
+        (("--sources", "chapter"), "A text is not cut by 'chapter'"),
+        (("--model", "demo"), "demo"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_questions_is_one_sentence(ask, tmp_path, asked, said):
+    result = ask(*asked)
+    assert result.exit_code == 1
+    assert "Traceback" not in result.stderr
+    assert said in result.stderr
+    assert not (tmp_path / "out" / "manifest.json").exists()

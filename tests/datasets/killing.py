@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import torch
@@ -46,17 +47,17 @@ def start(data: Path, out: Path, workers: int) -> subprocess.Popen:
     return subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-def begin(data: Path, out: Path, part_seconds: float) -> BaseProcess:
+def begin(data: Path, out: Path, part_seconds: float, **options: Any) -> BaseProcess:
     """The same in a process that is there at once: forked from the server of `contextmix.processes`."""
-    process = context(MODULES).Process(target=_run, args=(data, out, part_seconds), daemon=True)
+    process = context(MODULES).Process(target=_run, args=(data, out, part_seconds, options), daemon=True)
     process.start()
     return process
 
 
-def _run(data: Path, out: Path, part_seconds: float) -> None:
+def _run(data: Path, out: Path, part_seconds: float, options: dict[str, Any]) -> None:
     work.PART_SECONDS = part_seconds
     torch.set_num_threads(1)
-    cm.run(data, out, shard_size=8, batch_tokens=64, progress=False)
+    cm.run(data, out, **(options or {"batch_tokens": 64}), shard_size=8, progress=False)
 
 
 def content(out: Path) -> tuple[int, str]:

@@ -80,10 +80,19 @@ def stored(name: str) -> Path:
     return path
 
 
-def damaged(how: str) -> cm.Run:
+@cache
+def answers() -> cm.Run:
+    """A finished run of three questions, the last of which was refused."""
+    rows = [{"id": "a", "question": "Who ran?", "context": TEXTS}, {"question": "Who ran?", "context": TEXTS, "id": 1}]
+    rows.append({"id": "c", "question": "Who ran?", "context": []})
+    asked: dict[str, Any] = {"model": model("demo-decoder"), "max_new_tokens": 2, "progress": False}
+    return cm.run(rows, new_folder() / "run", task="answer", **asked)
+
+
+def damaged(how: str, whole: Callable[[], cm.Run] = run) -> cm.Run:
     """A run whose folder was changed after it was opened."""
     folder = new_folder() / "run"
-    shutil.copytree(run().folder.path, folder)
+    shutil.copytree(whole().folder.path, folder)
     found = cm.open_run(folder)
     first = found.folder.shards()[0]
     if how == "cut":
@@ -181,7 +190,11 @@ _SAMPLES: Mapping[type, Callable[[], Sequence[Any]]] = {
     cm.NormPlace: lambda: [cm.NormPlace("norm", "layer")],
     cm.Provenance: lambda: [cm.Provenance("attention"), samples(cm.TokenMap)[1].provenance],
     cm.Quantity: lambda: list(cm.Quantity),
-    cm.Run: lambda: [run(), *map(damaged, ("cut", "folder", "gone", "maps"))],
+    cm.Run: lambda: [
+        run(),
+        answers(),
+        *(damaged(how, whole) for whole in (run, answers) for how in ("cut", "folder", "gone", "maps")),
+    ],
     cm.Sublayer: lambda: [one.blocks[0].attention for one in _anatomies()],
     cm.TokenMap: _maps,
     cm.Tokens: _tokens,

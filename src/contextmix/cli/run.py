@@ -13,6 +13,7 @@ from contextmix.cli import arguments as given
 from contextmix.cli.app import command
 from contextmix.errors import BadInput
 from contextmix.options.sets import RunOptions
+from contextmix.options.values import OF_NEXT_TOKEN, OF_REPRESENTATION
 
 if TYPE_CHECKING:
     from contextmix import Run
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 @command
 def run(data: given.DataArgument, out: given.OutOption, **asked: Unpack[RunOptions]) -> None:
-    """Measure every text of a data set into a folder; the same command resumes a run that was killed."""
-    names = asked.get("methods", ["globenc"])
+    """Explain every text, or answer every question, of a data set; the same command resumes a run that was killed."""
+    answers = asked.get("task") == "answer"
+    names = asked.get("methods") or [OF_NEXT_TOKEN if answers else OF_REPRESENTATION]
     options = given.resolved(asked, names, asked.get("metrics", ()))
     given.refuse_names({**options, "methods": names})
     given.hide_loading()
@@ -34,16 +36,24 @@ def _print_summary(found: Run) -> None:
     """What came out, and where it lies."""
     told, console = found.summary(), Console()
     table = Table("", "", box=None, pad_edge=False, show_header=False)
-    table.add_row("results", f"{told['results']:,} of {told['rows']:,} rows")
+    answers = "cut" in told
+    what = "rows" if answers else "texts"
+    if answers:
+        table.add_row("answered", f"{told['results']:,} of {told['rows']:,} rows")
+        table.add_row("context cut", f"{told['cut']:,} of them")
+        table.add_row("refused", f"{told['failed']:,}")
+    else:
+        table.add_row("results", f"{told['results']:,} of {told['rows']:,} rows")
     for problem, count in told["problems"].items():
         table.add_row(Text(f"failed: {problem}"), f"{count:,}")
     if told["texts"]:
-        speed = f"{told['texts_per_second']:,.1f} texts/s, {told['tokens_per_second']:,.0f} tokens/s"
-        table.add_row("last process", f"{told['texts']:,} texts in {told['seconds']:,.0f} s: {speed}")
+        speed = f"{told['texts_per_second']:,.1f} {what}/s, {told['tokens_per_second']:,.0f} tokens/s"
+        table.add_row("last process", f"{told['texts']:,} {what} in {told['seconds']:,.0f} s: {speed}")
     table.add_row("written to", Text(str(found.folder.path)))
     console.print(table)
     if told["failed"] and not told["results"]:
         first = found.failures()["reason"].iloc[0]
-        raise BadInput(f"None of the {told['rows']:,} rows could be measured. The first one: {first}")
+        done = "answered" if answers else "measured"
+        raise BadInput(f"None of the {told['rows']:,} rows could be {done}. The first one: {first}")
     if told["failed"]:
         console.print(Text(f"\nReasons: contextmix.open_run({str(found.folder.path)!r}).failures()", "dim"))

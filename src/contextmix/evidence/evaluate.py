@@ -11,7 +11,7 @@ from typing import Any
 from typing_extensions import Unpack
 
 from contextmix.datasets.storage.results import Run
-from contextmix.datasets.storage.settings import RANDOMISED
+from contextmix.datasets.storage.settings import RANDOMISED, Settings
 from contextmix.evidence.choices import by_construction
 from contextmix.evidence.contest import Contest, contest
 from contextmix.evidence.experiment import Setup, setup_of
@@ -99,6 +99,7 @@ def measured(setup: Setup, plan: Plan, sanity: int) -> tuple[Run, list[Contest]]
 
 def _compared(run: Run, plan: Plan) -> list[Contest]:
     outcomes, asked, found = run.outcomes(), plan.settings, []
+    assert isinstance(run.settings, Settings)  # of scores, not of answers
     checked = [run.settings.is_randomised(row) for row in run.to_pandas([]).index]
     for name in sorted(asked.metrics, key=lambda name: name == RANDOMISED):
         kept = checked if name == RANDOMISED else [True] * len(checked)

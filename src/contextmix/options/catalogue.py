@@ -11,8 +11,11 @@ from typing import Annotated, Any, Literal, get_args
 from contextmix.options.option import Option, at_least, one_of
 from contextmix.options.spelling import ALL_OR_NAMES, LAYERS, MIB, NAMES, PAIRS, PLACES, TEXT, TEXTS, TOKEN
 from contextmix.options.values import (
+    ANSWERS_SIZE,
     BATCH_TOKENS,
     MEMORY_BUDGET,
+    OF_NEXT_TOKEN,
+    OF_REPRESENTATION,
     REFERENCE,
     SANITY_ROWS,
     SHARD_SIZE,
@@ -33,6 +36,7 @@ MODEL = Option(
     spelling=TEXT,
 )
 Model = Annotated[Any, MODEL]
+RowsModel = Annotated[Any, MODEL.but(default=None, otherwise="demo; for answers demo-decoder")]
 Dtype = Annotated[
     str, Option("Precision to load a named model in; 'auto' keeps the stored one.", default="float32", check=precision)
 ]
@@ -64,7 +68,10 @@ METHOD = Option(
 )
 MethodName = Annotated[str | None, METHOD]
 METHODS = Option("Names from 'contextmix methods'; one run of the model serves all mixing maps.", spelling=NAMES)
-Methods = Annotated[str | Sequence[str], METHODS.but(default="globenc", flag="--method")]
+Methods = Annotated[
+    str | Sequence[str] | None,
+    METHODS.but(otherwise=f"{OF_REPRESENTATION}; of answers {OF_NEXT_TOKEN}", flag="--method"),
+]
 AllMethods = Annotated[
     str | Sequence[str],
     METHODS.but(
@@ -152,7 +159,15 @@ OwnOptions = Annotated[
 ]
 Heads = Annotated[bool, Option("Keep heads apart, for methods that have heads.", default=False)]
 Words = Annotated[bool, Option("Merge sub-words into words.", default=False)]
-Truncate = Annotated[bool, Option("Cut an input that is too long instead of refusing it.", default=False)]
+TRUNCATE = Option("Cut an input that is too long instead of refusing it.", default=False)
+Truncate = Annotated[bool, TRUNCATE]
+TruncateRow = Annotated[
+    bool,
+    TRUNCATE.but(
+        help="Cut a text that is too long instead of refusing it; of a context that is too long leave out the last "
+        "sources."
+    ),
+]
 AddSpecialTokens = Annotated[
     bool | None,
     Option(
@@ -184,6 +199,18 @@ IdField = Annotated[str | None, _column("the ids")]
 QueryField = Annotated[str | None, _column("each row's own token to explain, by text or position")]
 RationaleField = Annotated[
     str | None, _column("what people marked: 0 or 1 per word, [start, end) of characters, or lists of several people")
+]
+QuestionField = Annotated[
+    str | None,
+    Option("Column of the questions, or of chats.", otherwise="question or messages, whichever the row has"),
+]
+ContextField = Annotated[
+    str | None,
+    _column("the context of each question: a text, or a list of texts").but(otherwise="context, if there is one"),
+]
+AnswerField = Annotated[
+    str | None,
+    _column("answers to explain; where one is missing, the model writes it").but(otherwise="answer, if there is one"),
 ]
 TagsField = Annotated[str | None, _column("one part of speech per word, for experiments that need them")]
 Split = Annotated[str | None, Option("Split of a data set by name, such as validation.")]
@@ -244,10 +271,23 @@ Sanity = Annotated[
 
 # How the work is done ------------------------------------------------------------------------------------------------
 
+Task = Annotated[
+    Literal["explain", "answer"],
+    Option(
+        "What is done with each row, by the name of its verb: explain (scores of a text) or answer (a question, and "
+        "which sources made its answer).",
+        default="explain",
+        check=one_of("explain", "answer"),
+    ),
+]
 Maps = Annotated[bool, Option("Keep the whole token × token maps too.", default=False)]
 ShardSize = Annotated[
-    int,
-    Option("Rows that are sorted and written together.", default=SHARD_SIZE, check=at_least(1, "a number of rows")),
+    int | None,
+    Option(
+        "Rows that are sorted and written together.",
+        otherwise=f"{SHARD_SIZE}; of answers {ANSWERS_SIZE}",
+        check=at_least(1, "a number of rows"),
+    ),
 ]
 BatchTokens = Annotated[
     int,

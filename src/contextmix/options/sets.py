@@ -2,7 +2,7 @@
 
 from typing_extensions import TypedDict
 
-from contextmix.options.answering import AnswerLength, Dependence, LeaveOut, Template
+from contextmix.options.answering import AnswerLength, Dependence, LeaveOut, Sources, Template, Units
 from contextmix.options.catalogue import (
     Address,
     AddSpecialTokens,
@@ -10,9 +10,11 @@ from contextmix.options.catalogue import (
     AllLayers,
     AllMethods,
     AllMetrics,
+    AnswerField,
     BatchMemory,
     BatchSize,
     BatchTokens,
+    ContextField,
     Device,
     DeviceMap,
     Dtype,
@@ -36,11 +38,13 @@ from contextmix.options.catalogue import (
     PairField,
     Query,
     QueryField,
+    QuestionField,
     RandomisedRows,
     RationaleField,
     Reference,
     RemovalChoice,
     RetryFailed,
+    RowsModel,
     SamplingRate,
     Sanity,
     Seed,
@@ -51,9 +55,11 @@ from contextmix.options.catalogue import (
     Tagger,
     TagsField,
     Target,
+    Task,
     TextField,
     Told,
     Truncate,
+    TruncateRow,
     UsualRemoval,
     UsualWorkers,
     WeightsSeed,
@@ -93,6 +99,14 @@ class Reading(TypedDict, total=False):
     limit: Limit
 
 
+class Asking(TypedDict, total=False):
+    """Which columns of a data set hold questions, and what belongs to them."""
+
+    question_field: QuestionField
+    context_field: ContextField
+    answer_field: AnswerField
+
+
 class Encoding(TypedDict, total=False):
     """How a text is read."""
 
@@ -100,22 +114,44 @@ class Encoding(TypedDict, total=False):
 
 
 class Measuring(Encoding, total=False):
-    """What is measured of each text."""
+    """What is done with each row, whatever it holds."""
 
+    task: Task
     methods: Methods
     options: MethodOptions
+    truncate: TruncateRow
+
+
+class Scoring(TypedDict, total=False):
+    """What is measured of each text."""
+
     query: Query
     target: GoldTarget
     layers: KeptLayers
     words: Words
     maps: Maps
-    truncate: Truncate
     metrics: Metrics
     metric_options: MetricOptions
     reference: Reference
     removal: RemovalChoice
     seed: WeightsSeed
     randomised_rows: RandomisedRows
+
+
+class Replying(TypedDict, total=False):
+    """How a question is placed and answered."""
+
+    max_new_tokens: AnswerLength
+    generation: Generation
+    template: Template
+    dependence: Dependence
+
+
+class Answering(Replying, total=False):
+    """How questions of a data set are answered, and what answers and their contexts are cut into."""
+
+    sources: Sources
+    units: Units
 
 
 class Comparing(Encoding, total=False):
@@ -158,9 +194,10 @@ class Working(TypedDict, total=False):
     progress: ShowProgress
 
 
-class RunOptions(Loading, Measuring, Reading, Working, total=False):
+class RunOptions(Precision, Measuring, Scoring, Answering, Asking, Reading, Working, total=False):
     """What `contextmix.run` takes."""
 
+    model: RowsModel
     workers: Workers
 
 
@@ -223,12 +260,8 @@ class ExploreWrittenOptions(ExploreOptions, total=False):
     generation: Generation
 
 
-class AnswerOptions(Encoding, total=False):
+class AnswerOptions(Encoding, Replying, total=False):
     """What `TracedModel.explain_answer` takes beside what it names and the options of the method."""
 
-    max_new_tokens: AnswerLength
-    generation: Generation
-    template: Template
     truncate: LeaveOut
-    dependence: Dependence
     memory_budget: Memory

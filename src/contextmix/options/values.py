@@ -19,6 +19,8 @@ Progress: TypeAlias = Callable[[float, str], None]
 
 SHARD_SIZE = 1024
 """Rows per shard, unless told otherwise."""
+ANSWERS_SIZE = 64
+"""The same of answers, each of which takes longer: workers share a data set by its shards."""
 BATCH_TOKENS = 1024
 """Tokens that run together in a run over a data set, unless told otherwise."""
 MEMORY_BUDGET = 2**30

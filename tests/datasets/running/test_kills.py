@@ -1,14 +1,19 @@
 """Killed at random moments and taken up again each time, a run ends as if nothing had happened."""
 
+import json
 import os
 import random
 import signal
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.datasets.killing import begin, content, eventually, rest, write_texts
+from tests.datasets.questions import SETTINGS, assert_same_answers, many
+
+import contextmix as cm
 
 pytestmark = pytest.mark.campaign
 
@@ -27,9 +32,9 @@ def works(process: BaseProcess, out: Path, before: set[str]) -> bool:
     return eventually(lambda: files(out) != before or not process.is_alive()) and process.is_alive()
 
 
-def whole(data: Path, out: Path) -> float:
+def whole(data: Path, out: Path, **options: Any) -> float:
     """Run to the end; the seconds from its first results on."""
-    process, before = begin(data, out, PART_SECONDS), files(out)
+    process, before = begin(data, out, PART_SECONDS, **options), files(out)
     works(process, out, before)
     begun = time.monotonic()
     process.join()
@@ -46,16 +51,21 @@ def stage(out: Path) -> str:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_run_that_is_killed_again_and_again_gives_the_same(tmp_path):
-    data = write_texts(tmp_path / "texts.jsonl", ROWS)
-    seconds = whole(data, tmp_path / "whole")
+@pytest.mark.parametrize("options", [{}, SETTINGS], ids=["texts", "questions"])
+def test_a_run_that_is_killed_again_and_again_gives_the_same(tmp_path, options):
+    data = tmp_path / "rows.jsonl"
+    if options:
+        data.write_text("".join(json.dumps(row) + "\n" for row in many(ROWS)), encoding="utf-8")
+    else:
+        write_texts(data, ROWS)
+    seconds = whole(data, tmp_path / "whole", **options)
     expected = content(tmp_path / "whole")
     assert expected[0] == ROWS
     draw, killed, attempt = random.Random(11), [], 0
     while len(killed) < KILLS:
         out = tmp_path / f"killed-{attempt}"
         before = files(out)
-        process = begin(data, out, PART_SECONDS)
+        process = begin(data, out, PART_SECONDS, **options)
         if len(killed) % 4 == 1:
             time.sleep(draw.uniform(0, 1))  # while it starts, or just after
         elif works(process, out, before):
@@ -68,6 +78,10 @@ def test_a_run_that_is_killed_again_and_again_gives_the_same(tmp_path):
             attempt += 1
         process.join()
     print("Killed at:", *killed, sep="\n  ")
-    whole(data, out)
+    whole(data, out, **options)
     assert content(out) == expected
-    assert rest(out) == []
+    assert [name for name in rest(out) if not name.startswith("maps/")] == []
+    if options:
+        assert_same_answers(cm.open_run(out), cm.open_run(tmp_path / "whole"))
+    else:
+        assert rest(out) == []

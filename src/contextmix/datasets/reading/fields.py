@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from contextmix.datasets.reading.rows import Fields
 from contextmix.datasets.reading.tables import HEAD, Table
@@ -15,17 +16,20 @@ PAIRED = {"sentence1": "sentence2", "premise": "hypothesis", "sentence": "questi
 """Columns beside which a text is half of a pair, so that reading it alone must be meant."""
 
 
-def resolve(tables: Sequence[Table], asked: Fields) -> Fields:
+QUESTION, MESSAGES, CONTEXT, ANSWER = "question", "messages", "context", "answer"
+"""The columns of what is asked, where none are named."""
+
+Choice = Callable[[Table, Fields], Fields]
+"""A table, what the user named → the columns to read."""
+
+
+def resolve(tables: Sequence[Table], asked: Fields, choose: Choice) -> Fields:
     """The columns to read, the same in every table.
 
     Args:
         tables: In order, opened and not yet scanned.
         asked: What the user named.
-
-    Returns:
-        The names: as asked; otherwise for the text the first of `TEXTS` that exists and is no second text, or the only
-        column there is beside label and id, if it holds texts and columns have types (a header of CSV that is missing
-        would be read as one); ``label`` and ``id`` where they exist. A second text is never guessed.
+        choose: `of_texts` or `of_questions`.
 
     Raises:
         BadOption: If a column that was asked for does not exist, or the column of texts is not clear.
@@ -41,7 +45,11 @@ def resolve(tables: Sequence[Table], asked: Fields) -> Fields:
     filled = [table for table in tables if table.columns]
     if not filled:
         raise BadInput("The data hold no rows: there is nothing to explain.")
-    first, fields = filled[0], _resolved(filled[0], asked)
+    for name in asked.names:
+        if name not in filled[0].columns:
+            hint = suggestion(name, filled[0].columns)
+            raise BadOption(f"{filled[0].name} has no column {name!r}.{hint}{_header(filled[0])}")
+    first, fields = filled[0], choose(filled[0], asked)
     for table in filled[1:]:
         missing = sorted(set(first.columns) ^ set(table.columns)) if first.declared and table.declared else []
         missing = missing or [name for name in fields.names if name not in table.columns]
@@ -55,14 +63,49 @@ def resolve(tables: Sequence[Table], asked: Fields) -> Fields:
     return fields
 
 
-def _resolved(table: Table, asked: Fields) -> Fields:
-    for name in asked.names:
-        if name not in table.columns:
-            raise BadOption(f"{table.name} has no column {name!r}.{suggestion(name, table.columns)}{_header(table)}")
-    label = asked.label or ("label" if "label" in table.columns else None)
-    identity = asked.id or ("id" if "id" in table.columns else None)
+def of_texts(table: Table, asked: Fields) -> Fields:
+    """The columns of texts that are explained.
+
+    Returns:
+        The names: as asked; otherwise for the text the first of `TEXTS` that exists and is no second text, or the only
+        column there is beside label and id, if it holds texts and columns have types (a header of CSV that is missing
+        would be read as one); ``label`` and ``id`` where they exist. A second text is never guessed.
+    """
+    label, identity = _there(table, asked.label, "label"), _there(table, asked.id, "id")
     known = (label, identity, asked.query, asked.rationale)
     return Fields(asked.text or _text(table, asked.pair, known), asked.pair, *known)
+
+
+def of_questions(table: Table, asked: Fields) -> Fields:
+    """The columns of questions that are answered.
+
+    Returns:
+        The names: as asked; otherwise ``question`` and ``messages`` (a chat), of which each row has one, ``context``,
+        ``answer``, ``label`` and ``id``, where they exist.
+    """
+    question, messages = asked.question, None
+    if question is None:
+        question, messages = _there(table, None, QUESTION), _there(table, None, MESSAGES)
+    if question is None and messages is None:
+        listed = ", ".join(map(repr, table.columns))
+        raise BadOption(
+            f"It is not clear which column of {table.name} holds the questions or chats: it has {listed}. Say so with "
+            f"question_field (--question-field in a terminal).{_header(table)}"
+        )
+    return replace(
+        asked,
+        question=question,
+        messages=messages,
+        context=_there(table, asked.context, CONTEXT),
+        answer=_there(table, asked.answer, ANSWER),
+        label=_there(table, asked.label, "label"),
+        id=_there(table, asked.id, "id"),
+    )
+
+
+def _there(table: Table, asked: str | None, usual: str) -> str | None:
+    """A column that was asked for, or the usual one if it exists."""
+    return asked or (usual if usual in table.columns else None)
 
 
 def _text(table: Table, pair: str | None, known: Collection[str | None]) -> str:

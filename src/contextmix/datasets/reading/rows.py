@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,9 @@ class Problem:
             ``missing_field``, ``missing_text``, ``wrong_type``, ``empty_text``, ``oversized_text``,
             ``lone_surrogate``, ``wrong_label``,
             ``missing_id``, ``wrong_id``, ``duplicate_id``,
-            ``missing_query``, ``wrong_query``, ``wrong_rationale``.
+            ``missing_query``, ``wrong_query``, ``wrong_rationale``; of questions also
+            ``missing_question``, ``two_questions``, ``wrong_chat``, ``missing_context``, ``empty_context``,
+            ``empty_answer``.
         reason: What was found and what to do.
     """
 
@@ -51,12 +54,34 @@ class Fields:
     id: str | None = None
     query: str | None = None
     rationale: str | None = None
+    question: str | None = None
+    messages: str | None = None
+    context: str | None = None
+    answer: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every column that is read, each once."""
-        own = (self.text, self.pair, self.label, self.id, self.query, self.rationale)
-        return tuple(dict.fromkeys(name for name in own if name is not None))
+        return tuple(dict.fromkeys(name for name in astuple(self) if name is not None))
+
+
+Message = Mapping[str, Any]
+"""One of a chat."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a row asks, as `explain_answer` takes it.
+
+    Attributes:
+        question: A text, or a chat.
+        context: Texts, spans of the question, or None.
+        answer: The text to explain; None where the model is to write it.
+    """
+
+    question: str | list[Message]
+    context: str | list[Any] | None
+    answer: str | None
 
 
 @dataclass(frozen=True)
@@ -68,12 +93,13 @@ class Row:
         id: Its id field as text; its number where there is no such field or the field cannot be read.
         where: ``train.tsv:17`` is line 17 of a file of lines; ``data.parquet:17`` is row 17, from 0; ``item 17`` is
             the same in memory.
-        text: A text or a pair of texts; None when there is a problem.
+        text: A text or a pair of texts; None when there is a problem, or the row asks something.
         label: As given; None where there is none. True and false are 1 and 0, and digits are a number in files that
             know only texts.
         problem: Why it cannot be explained, or None.
         query: The token whose row is kept, by text or position; None where there is no such field.
         rationale: What people marked in the text, as [start, end) of characters; None where nobody was asked.
+        asked: The question and what belongs to it; None where the row holds none.
     """
 
     number: int
@@ -84,6 +110,7 @@ class Row:
     problem: Problem | None = None
     query: str | int | None = None
     rationale: Spans | None = None
+    asked: Asked | None = field(default=None, repr=False)
 
 
 def judged(
@@ -119,12 +146,11 @@ def judged(
     if isinstance(found, Problem):
         return Row(number, str(number), where, None, None, found)
     text, pair = _text(found, fields.text), _text(found, fields.pair)
-    label, name = _label(found, fields.label, typed), identity(found, fields.id)
+    label, name = label_of(found, fields.label, typed), identity(found, fields.id)
     query = _query(found, fields.query, typed)
     marks = None if fields.rationale is None or not isinstance(text, str) else _rationale(found, fields.rationale, text)
     if first is not None:
-        repeated = f"Row {first} (counted from 0) has the id {_short(name)} already. Give every row its own id."
-        problem: Problem | None = Problem("duplicate_id", repeated)
+        problem: Problem | None = repeated(first, name)
     else:
         problem = next((value for value in (text, pair, label, name, query, marks) if isinstance(value, Problem)), None)
     known = str(number) if name is None or isinstance(name, Problem) else name
@@ -136,30 +162,45 @@ def judged(
     return Row(number, known, where, text if pair is None else (text, pair), said, query=asked, rationale=spans)
 
 
+def repeated(first: int, name: object) -> Problem:
+    """What is wrong with a row that comes too late."""
+    said = f"Row {first} (counted from 0) has the id {short(name)} already. Give every row its own id."
+    return Problem("duplicate_id", said)
+
+
 def identity(found: Mapping[str, object], field: str | None) -> str | Problem | None:
     """The id of a row as text, what is wrong with it, or None where no field is asked for."""
     if field is None:
         return None
-    value = _plain(found.get(field))
+    value = plain_value(found.get(field))
     if value is None or value == "":
         return Problem("missing_id", f"The row has no id in {field!r}. Give every row its own id.")
     if isinstance(value, bool) or not isinstance(value, str | int):
-        return Problem("wrong_id", f"The id {field!r} is {_type(value)}. An id is a text or a whole number.")
+        return Problem("wrong_id", f"The id {field!r} is {type_of(value)}. An id is a text or a whole number.")
     if isinstance(value, str) and _has_lone_surrogate(value):
-        return Problem("wrong_id", f"The id {field!r} holds half a character ({_short(value)}). Write another id.")
+        return Problem("wrong_id", f"The id {field!r} holds half a character ({short(value)}). Write another id.")
     return str(value)
 
 
 def _text(found: Mapping[str, object], field: str | None) -> str | Problem | None:
-    if field is None:
-        return None
+    return None if field is None else text_of(found, field)
+
+
+def text_of(found: Mapping[str, object], field: str, *, words: bool = True) -> str | Problem:
+    """The text of a field, or what is wrong with it.
+
+    Args:
+        found: The values by column.
+        field: The column.
+        words: Whether a list of words is a text.
+    """
     if field not in found:
         return Problem("missing_field", f"The row has no field {field!r}. {MISSING}")
-    value = _joined(_plain(found[field]))
+    value = _joined(plain_value(found[field])) if words else plain_value(found[field])
     if value is None:
         return Problem("missing_text", f"The field {field!r} holds no text but null. {MISSING}")
     if not isinstance(value, str):
-        said = f"The field {field!r} is {_type(value)}, {_short(value)}. Write a text into it."
+        said = f"The field {field!r} is {type_of(value)}, {short(value)}. Write a text into it."
         return Problem("wrong_type", said)
     if len(value) > LARGEST_TEXT:
         said = f"The field {field!r} holds {len(value):,} characters, and at most {LARGEST_TEXT:,} are tokenised."
@@ -180,10 +221,11 @@ def _joined(value: object) -> object:
     return words
 
 
-def _label(found: Mapping[str, object], field: str | None, typed: bool) -> str | int | Problem | None:
+def label_of(found: Mapping[str, object], field: str | None, typed: bool) -> str | int | Problem | None:
+    """The label of a row, or what is wrong with it."""
     if field is None:
         return None
-    value = _plain(found.get(field))
+    value = plain_value(found.get(field))
     if isinstance(value, float) and value.is_integer():  # a whole number after pandas met an empty cell in its column
         value = int(value)
     if isinstance(value, str) and not _has_lone_surrogate(value):
@@ -192,7 +234,7 @@ def _label(found: Mapping[str, object], field: str | None, typed: bool) -> str |
         return int(value) if _WHOLE_NUMBER.fullmatch(value) else value or None
     if value is None or (isinstance(value, int) and -(2**63) <= value < 2**63):
         return None if value is None else int(value)
-    said = f"The label {field!r} is {_type(value)}, {_short(value)}. A label is a name or a whole number, or null."
+    said = f"The label {field!r} is {type_of(value)}, {short(value)}. A label is a name or a whole number, or null."
     return Problem("wrong_label", said)
 
 
@@ -200,22 +242,22 @@ def _query(found: Mapping[str, object], field: str | None, typed: bool) -> str |
     """The token whose row is kept: a position or a piece, read as labels are."""
     if field is None:
         return None
-    value = _label(found, field, typed)
+    value = label_of(found, field, typed)
     if value is None or value == "":
         return Problem("missing_query", f"The row names no token in {field!r}. Give its position or its text.")
     if isinstance(value, Problem):
-        return Problem("wrong_query", f"The query {field!r} is {_short(found.get(field))}. Give a position or a text.")
+        return Problem("wrong_query", f"The query {field!r} is {short(found.get(field))}. Give a position or a text.")
     return value
 
 
 def _rationale(found: Mapping[str, object], field: str, text: str) -> Spans | Problem | None:
     try:
-        return spans_of(_plain(found.get(field)), text)
+        return spans_of(plain_value(found.get(field)), text)
     except ValueError as reason:
         return Problem("wrong_rationale", f"The rationale {field!r} {reason}")
 
 
-def _plain(value: object) -> object:
+def plain_value(value: object) -> object:
     """NumPy's numbers and arrays as Python's own; None for NaN, which is how tables say that a cell is empty."""
     value = value.item() if isinstance(value, np.generic) else value
     value = value.tolist() if isinstance(value, np.ndarray) else value
@@ -232,11 +274,13 @@ def _has_lone_surrogate(text: str) -> bool:
     return False
 
 
-def _type(value: object) -> str:
+def type_of(value: object) -> str:
+    """The type of a value, for a message."""
     names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
     return names.get(type(value), f"of the type {type(value).__name__}")
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A value in a message, cut where it is long."""
     shown = ascii(value)
     return shown if len(shown) <= 40 else shown[:39] + "…"

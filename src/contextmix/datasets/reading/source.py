@@ -5,8 +5,8 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ import pandas as pd
 
 from contextmix.datasets.reading.by_name import dataset_table, is_dataset, load_table
 from contextmix.datasets.reading.duplicates import Duplicates
-from contextmix.datasets.reading.fields import resolve
+from contextmix.datasets.reading.fields import Choice, of_questions, of_texts, resolve
 from contextmix.datasets.reading.formats import FORMATS
 from contextmix.datasets.reading.lines import LineFile
 from contextmix.datasets.reading.parquet import ParquetFile
+from contextmix.datasets.reading.questions import judged_question
 from contextmix.datasets.reading.rows import Fields, Row, judged
 from contextmix.datasets.reading.tables import Table, frame_table, items_table
 from contextmix.errors import BadFile, BadInput, BadOption
@@ -38,6 +39,7 @@ class Source:
         count: Rows, at most as many as the limit.
         portable: Whether another process can read it: files and data sets by name, but nothing in memory.
         duplicates: Rows that have the id of an earlier one.
+        judge: What makes a row of its values: `judged` or `judged_question`.
     """
 
     tables: tuple[Table, ...]
@@ -45,6 +47,7 @@ class Source:
     count: int
     portable: bool
     duplicates: Duplicates
+    judge: Callable[..., Row] = field(default=judged, repr=False)
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
@@ -68,7 +71,7 @@ class Source:
             if low < high:
                 for number, (where, found) in enumerate(table.records(low, high, self.fields.names), begin + low):
                     first = self.duplicates.first_of(number)
-                    yield judged(number, where, found, self.fields, typed=table.typed, first=first)
+                    yield self.judge(number, where, found, self.fields, typed=table.typed, first=first)
             begin += table.count
 
 
@@ -116,6 +119,46 @@ def open_source(
         item 0 'Good.' 1 None
         item 1 None None empty_text
     """
+    asked = Fields(text_field, pair_field, label_field, id_field, query_field, rationale_field)
+    return _scanned(data, asked, of_texts, split, limit)
+
+
+def open_questions(
+    data: Any,
+    *,
+    question_field: str | None = None,
+    context_field: str | None = None,
+    answer_field: str | None = None,
+    label_field: str | None = None,
+    id_field: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+) -> Source:
+    """Open a data set of questions, otherwise as `open_source` does.
+
+    Args:
+        data: As for `open_source`.
+        question_field: The column of questions, each a text or a chat (a list of messages). Left out: question and
+            messages, of which each row has one.
+        context_field: The column of what answers may draw from: a text, or a list of texts. Left out: context, if it
+            exists.
+        answer_field: The column of answers to explain; where one is missing, the model writes it. Left out: answer, if
+            it exists.
+        label_field: As for `open_source`.
+        id_field: As for `open_source`.
+        split: As for `open_source`.
+        limit: As for `open_source`.
+
+    Example:
+        >>> source = open_questions([{"question": "Who ran?", "context": ["Tom ran."]}, {"question": "Who?"}])
+        >>> [row.problem and row.problem.kind for row in source.rows()]
+        [None, 'missing_context']
+    """
+    fields = Fields(label=label_field, id=id_field, question=question_field, context=context_field, answer=answer_field)
+    return _scanned(data, fields, of_questions, split, limit)
+
+
+def _scanned(data: Any, asked: Fields, choose: Choice, split: str | None, limit: int | None) -> Source:
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise BadOption(f"The limit is {limit!r}, and it is a number of rows, at least 1. Leave it out to read all.")
     try:
@@ -123,13 +166,14 @@ def open_source(
     except (OSError, UnicodeError, RuntimeError) as reason:  # too long for a name, no text of one, nobody's home
         said = getattr(reason, "strerror", None) or reason
         raise BadFile(f"The data {data!r:.80} cannot be looked for: {said}. Name a file, or a data set.") from reason
-    fields = resolve(opened, Fields(text_field, pair_field, label_field, id_field, query_field, rationale_field))
+    fields = resolve(opened, asked, choose)
     tables = tuple(table.scanned(fields.names) for table in opened)
     count = sum(table.count for table in tables)
     if count == 0:
         raise BadInput("The data hold no rows: there is nothing to explain.")
     duplicates = Duplicates.within(tables, fields)
-    return Source(tables, fields, count if limit is None else min(count, limit), portable, duplicates)
+    judge = judged if choose is of_texts else judged_question
+    return Source(tables, fields, count if limit is None else min(count, limit), portable, duplicates, judge)
 
 
 def _opened(data: Any, split: str | None) -> tuple[list[Table], bool]:

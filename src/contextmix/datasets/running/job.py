@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from contextmix.datasets.reading.source import Source
-from contextmix.datasets.running.measure import Measurer
+from contextmix.datasets.running.answering import ANSWER
+from contextmix.datasets.running.explaining import EXPLAIN
+from contextmix.datasets.running.task import AnySettings
 from contextmix.datasets.running.work import Work
 from contextmix.datasets.storage.folder import RunFolder
-from contextmix.datasets.storage.identity import differences, model_identity
-from contextmix.datasets.storage.settings import Settings
+from contextmix.datasets.storage.identity import differences
 from contextmix.errors import OtherRun
 from contextmix.models.traced_model import TracedModel
 from contextmix.models.verbs import load
 from contextmix.options.option import declared
 from contextmix.options.sets import Precision
+
+TASKS = {one.name: one for one in (EXPLAIN, ANSWER)}
+"""What can be done with rows, by name."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Job:
     dtype: str
     device: str | None
     device_map: str | Mapping[str, Any] | None
-    settings: Settings
+    settings: AnySettings
     source: Source
     out: Path
     batch_tokens: int
@@ -62,10 +66,10 @@ class Job:
         loaded = isinstance(self.model, TracedModel)
         how = {name: getattr(self, name) for name in declared(Precision)}
         model = self.model if loaded else load(self.model, **how)
-        found = [] if identity is None else differences(model_identity(model), identity)
+        measurer = TASKS[self.settings.task].maker(model, self.settings, self.batch_tokens, self.memory_budget)
+        found = [] if identity is None else differences(measurer.identity, identity)
         if found:
             raise OtherRun(
                 f"{self.model!r} is another model in this worker than where the run began: {'; '.join(found)}."
             )
-        measurer = Measurer(model, self.settings, self.batch_tokens, self.memory_budget)
         return Work(measurer, self.source, RunFolder(self.out), strict=self.strict, retry=self.retry)

@@ -1,7 +1,6 @@
-"""From rows to results: read them, put those of equal length together, run the model, keep what was asked for.
+"""From texts to scores: read them, put those of equal length together, run the model, keep what was asked for.
 
-Everything here is a pure function of the model, the settings and the rows of one shard, so that a shard comes out the
-same whichever process measures it, and whenever.
+See `contextmix.datasets.running.task.Maker` for what a run relies on.
 """
 
 from __future__ import annotations
@@ -14,15 +13,18 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from contextmix.datasets.reading.problems import OUT_OF_MEMORY, problem_of
 from contextmix.datasets.reading.rows import Row
 from contextmix.datasets.running.filling import Filler
 from contextmix.datasets.running.judge import NOT_RANDOMISED, Judge, with_random_weights
-from contextmix.datasets.running.scores import Array, Draft
-from contextmix.datasets.storage.settings import Settings
-from contextmix.datasets.storage.table import Result
+from contextmix.datasets.running.scores import Draft, axes_of, columns_of, metrics_of
+from contextmix.datasets.running.task import Outcome, Waiting
+from contextmix.datasets.storage.identity import model_identity
+from contextmix.datasets.storage.settings import GOLD, Settings
+from contextmix.datasets.storage.table import Result, as_table, schema
 from contextmix.errors import AmbiguousToken, BadOption, ContextMixError, NotFinite, UnknownToken
 from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
 from contextmix.models.traced_model import TracedModel
@@ -35,19 +37,10 @@ from contextmix.tracing.inputs.texts import encode_all
 
 
 @dataclass(frozen=True)
-class Ready:
+class Ready(Waiting):
     """A row that the tokenizer has read."""
 
-    row: Row
     inputs: Inputs
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What was found out about one text, with its maps where these are kept: method → (..., query, key)."""
-
-    result: Result
-    maps: Mapping[str, Array]
 
 
 class Measurer:
@@ -87,6 +80,7 @@ class Measurer:
         self.filler = Filler(model, settings, memory_budget)
         self.mixing, self.count = self.filler.mixing, self.filler.count
         self.judge = Judge(model, settings)
+        self.axes = {plan.name: len(axes_of(plan, settings)) for plan in settings.plans}
         for plan in self.mixing:
             settings.shown(plan, self.count)  # refuses layers that the model lacks, before any work
         if settings.query is not None:
@@ -108,6 +102,28 @@ class Measurer:
     def classes(self) -> list[str]:
         """The names of the model's classes."""
         return classes_of(self.model.model, self.model.tokenizer)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The model by its content."""
+        return model_identity(self.model)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the table."""
+        return schema(self.axes, self.settings.metric_columns)
+
+    def table(self, results: Sequence[Result]) -> pa.Table:
+        """Results as rows of the table."""
+        return as_table(results, self.axes, self.settings.metric_columns)
+
+    def described(self) -> dict[str, Any]:
+        """How to read the columns of methods and metrics."""
+        classes = self.classes() if self.settings.target == "all" else None
+        return {
+            "columns": columns_of(self.settings, self.model.origin, self.count, classes),
+            "metrics": metrics_of(self.settings),
+        }
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
@@ -180,6 +196,12 @@ class Measurer:
             self._take_less(len(batch) * batch[0].inputs.length)
         half = (len(batch) + 1) // 2
         return [*self.measure(batch[:half]), *self.measure(batch[half:])]
+
+    def try_rows(self, rows: Sequence[Row]) -> None:
+        """Measure the first text that can be; where labels are explained, one that has a label. See `try_one`."""
+        gold = self.settings.target == GOLD
+        ready = [one for one in self.read(rows) if isinstance(one, Ready)]
+        self.try_one([one for one in ready if not gold or one.row.label is not None])
 
     def try_one(self, ready: Sequence[Ready]) -> None:
         """Measure the first text that can be: what is wrong with the model or the settings is told before the work.
@@ -261,4 +283,4 @@ class Measurer:
             draft.notes,
             metrics=draft.metrics,
         )
-        return Outcome(result, draft.maps)
+        return Outcome(result, {f"{draft.row.number}/{name}": values for name, values in draft.maps.items()})

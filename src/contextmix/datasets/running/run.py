@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -12,22 +11,19 @@ from typing import Any
 
 from typing_extensions import Unpack
 
-from contextmix.datasets.reading.source import Source, open_source
-from contextmix.datasets.running.job import Job
+from contextmix.datasets.running.job import TASKS, Job
 from contextmix.datasets.running.manifest import described
-from contextmix.datasets.running.measure import Ready
+from contextmix.datasets.running.measure import Measurer
 from contextmix.datasets.running.progress import Count, reporter
 from contextmix.datasets.running.stopping import stoppable
 from contextmix.datasets.running.work import Advance, Report, Work
 from contextmix.datasets.running.workers import in_processes
 from contextmix.datasets.storage.checksums import Record, Shape, checksums_of, number_of, trusted
+from contextmix.datasets.storage.folder import RunFolder
 from contextmix.datasets.storage.results import Run
-from contextmix.datasets.storage.settings import GOLD, RANDOMISED, Settings
-from contextmix.errors import BadOption, Interrupted, OutputUnwritable
+from contextmix.errors import BadOption, ContextMixError, Interrupted, OutputUnwritable
 from contextmix.options.option import declared, filled, takes
-from contextmix.options.sets import Loading, Reading, RunOptions
-from contextmix.plugins.scoring import METRICS
-from contextmix.plugins.selection import spelled
+from contextmix.options.sets import Precision, RunOptions
 
 TRIED = 16
 """Rows that are tried before a run is begun: what is wrong with all of them is wrong with the settings."""
@@ -66,43 +62,18 @@ def run(data: Any, out: Path | str, **options: Unpack[RunOptions]) -> Run:
         'bad'
     """
     asked = filled(RunOptions, options, "run")
-    settings = _settings(asked)
-    source = _source(data, asked, settings)
-    named = {name: asked[name] for name in (*declared(Loading), "batch_tokens", "memory_budget", "strict")}
-    job = Job(settings=settings, source=source, out=Path(out), retry=asked["retry_failed"], **named)
+    task = TASKS[asked["task"]]
+    task.refuse_foreign(options)
+    settings = task.settings(asked)
+    source = task.source(data, asked, settings)
+    model = task.model if asked["model"] is None else asked["model"]
+    named = {name: asked[name] for name in (*declared(Precision), "batch_tokens", "memory_budget", "strict")}
+    job = Job(model, settings=settings, source=source, out=Path(out), retry=asked["retry_failed"], **named)
     engine = _engine(job, asked["engine"], asked["workers"], asked["address"])
     work = job.work()
-    if asked["query_field"] is not None:
+    if asked["query_field"] is not None and isinstance(work.measurer, Measurer):
         work.measurer.refuse_query(f"query_field={asked['query_field']!r}")
     return _done(work, engine, asked["progress"])
-
-
-def _settings(asked: Mapping[str, Any]) -> Settings:
-    """What decides the numbers."""
-    given = {each.name: asked[each.name] for each in fields(Settings)}
-    names, judges = spelled(asked["methods"]), spelled(asked["metrics"])
-    reference = asked["reference"]
-    if reference not in names and any(METRICS[one].against == "reference" and one != RANDOMISED for one in judges):
-        names = (*names, reference)
-    for name in ("options", "metric_options"):
-        given[name] = {owner.replace("-", "_"): chosen for owner, chosen in (asked[name] or {}).items()}
-    return Settings(**{**given, "methods": names, "metrics": judges})
-
-
-def _source(data: Any, asked: Mapping[str, Any], settings: Settings) -> Source:
-    """The rows; columns that are missing are refused before the work."""
-    query, query_field = asked["query"], asked["query_field"]
-    if query is not None and query_field is not None:
-        raise BadOption(f"query={query!r} is one for all rows, query_field={query_field!r} one for each. Give one.")
-    if settings.needs("rationale") and asked["rationale_field"] is None:
-        raise BadOption(
-            f"{', '.join(settings.metrics)}: at least one of these compares scores with what people marked. Name the "
-            "column that holds it with rationale_field (--rationale-field), or leave such metrics out."
-        )
-    source = open_source(data, **{name: asked[name] for name in declared(Reading)})
-    if asked["target"] == GOLD and source.fields.label is None:
-        raise BadOption("target='gold' explains the label of each text, and the data has none. Name its label_field.")
-    return source
 
 
 def _done(work: Work, engine: Engine, progress: bool) -> Run:
@@ -110,18 +81,30 @@ def _done(work: Work, engine: Engine, progress: bool) -> Run:
     manifest = described(work)
     folder = work.folder
     with folder.locked(), reporter(work.source.count, show=progress) as told, stoppable() as stopped:
-        folder.open(manifest)
+        begun = folder.open(manifest)
         there = folder.manifest()
         shards, known = _open_shards(work, told, checksums_of(there))
         summary = {name: there[name] for name in ("summary",) if isinstance(there.get(name), Mapping)}
         record = Record(folder, {**manifest, **summary}, known)
-        _try(work, shards)
+        with _forgotten(folder, begun):
+            _try(work, shards)
         with _resumable(work), _recorded(record):
             for number in engine(work, manifest["model"], shards, told, stopped):
                 record.add(number)
             record.keep(**({} if summary and not shards else {"summary": told.summary()}))
         folder.tidy()
     return Run(folder.path)
+
+
+@contextmanager
+def _forgotten(folder: RunFolder, begun: bool) -> Iterator[None]:
+    """A run that is refused before its first row leaves nothing that other settings would differ from."""
+    try:
+        yield
+    except ContextMixError:
+        if begun:
+            folder.forget()
+        raise
 
 
 @contextmanager
@@ -178,10 +161,7 @@ def _open_shards(work: Work, told: Count, known: Mapping[str, str]) -> tuple[lis
 
 def _try(work: Work, shards: Sequence[int]) -> None:
     for number in shards[:1]:
-        rows = list(islice(work.window(number), TRIED))
-        gold = work.measurer.settings.target == GOLD
-        ready = [one for one in work.measurer.read(rows) if isinstance(one, Ready)]
-        work.measurer.try_one([one for one in ready if not gold or one.row.label is not None])
+        work.measurer.try_rows(list(islice(work.window(number), TRIED)))
 
 
 @contextmanager

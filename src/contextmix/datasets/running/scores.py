@@ -13,10 +13,11 @@ from contextmix.datasets.reading.rows import Row
 from contextmix.datasets.storage.settings import Settings
 from contextmix.models.batch import BatchMaps
 from contextmix.options.values import Asked
-from contextmix.plugins.contracts import Measured, Scored
+from contextmix.plugins.contracts import Measured, Metric, Scored
 from contextmix.plugins.plan import Plan
 from contextmix.results import labels
 from contextmix.tokens.pieces import Tokens
+from contextmix.traces.trace import Origin
 from contextmix.tracing.inputs.encode import Inputs
 
 Array = NDArray[Any]
@@ -71,6 +72,42 @@ def axes_of(plan: Plan, settings: Settings) -> tuple[str, ...]:
         return ("target", "key") if settings.target == "all" else ("key",)
     heads = ("head",) if plan.options.get("heads") == "each" else ()
     return (*(() if settings.layers is None else ("layer",)), *heads, "key")
+
+
+def columns_of(
+    settings: Settings, origin: Origin, count: int, classes: Sequence[str] | None
+) -> dict[str, dict[str, Any]]:
+    """How to read the columns of the methods, for the manifest.
+
+    Args:
+        settings: Which methods, and what is kept.
+        origin: The model's.
+        count: Number of its blocks.
+        classes: The names of its classes, where all are explained.
+    """
+    return {plan.name: _column(plan, settings, origin, count, classes) for plan in settings.plans}
+
+
+def _column(
+    plan: Plan, settings: Settings, origin: Origin, count: int, classes: Sequence[str] | None
+) -> dict[str, Any]:
+    return {
+        "dims": axes_of(plan, settings),
+        "quantity": str(plan.quantity),
+        "layers": settings.shown(plan, count),
+        "targets": classes,
+        "provenance": {**origin.provenance({}, **plan.describe()).to_dict(), "checks": {}},
+    }
+
+
+def metrics_of(settings: Settings) -> dict[str, dict[str, Any]]:
+    """How to read the columns of the metrics, for the manifest."""
+    return {one.name: _judging(one, settings) for one in settings.judges}
+
+
+def _judging(metric: Metric, settings: Settings) -> dict[str, Any]:
+    how = {"against": metric.against, "better": metric.better(settings.metric_options.get(metric.name, {}))}
+    return {**how, "formula": metric.formula, "paper": metric.paper.short}
 
 
 def keep(batch: BatchMaps, which: int, settings: Settings, count: int, drafts: Sequence[Draft]) -> None:

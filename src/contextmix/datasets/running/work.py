@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +13,9 @@ import pyarrow.compute
 
 from contextmix.datasets.reading.rows import Row
 from contextmix.datasets.reading.source import Source
-from contextmix.datasets.running.measure import Measurer, Outcome, Ready
 from contextmix.datasets.running.memory import Trimmer
-from contextmix.datasets.running.scores import axes_of
+from contextmix.datasets.running.task import Found, Maker, Outcome, Waiting
 from contextmix.datasets.storage.folder import RunFolder
-from contextmix.datasets.storage.table import Result, as_table, schema
 from contextmix.errors import BadRow, Interrupted
 
 PART_SECONDS = 30.0
@@ -46,11 +44,15 @@ class Advance:
 Report = Callable[[Advance], None]
 
 
+Prepared = Sequence[Waiting | Found]
+"""The rows of a shard before the model is asked."""
+
+
 class Work:
     """Measures shards of a source into a folder.
 
     Args:
-        measurer: Model and settings.
+        measurer: Model and settings, and what is made of rows.
         source: The rows.
         folder: Where results go.
         strict: Whether a row with a problem ends the run.
@@ -58,11 +60,10 @@ class Work:
     """
 
     def __init__(
-        self, measurer: Measurer, source: Source, folder: RunFolder, *, strict: bool = False, retry: bool = False
+        self, measurer: Maker, source: Source, folder: RunFolder, *, strict: bool = False, retry: bool = False
     ) -> None:
         self.measurer, self.source, self.folder = measurer, source, folder
         self.strict, self.retry, self.trim = strict, retry, Trimmer()
-        self.axes = {plan.name: len(axes_of(plan, measurer.settings)) for plan in measurer.settings.plans}
 
     def run(self, shards: Iterable[int], report: Report, stopped: Callable[[], bool]) -> Iterator[int]:
         """Finish shards and say which; the next one is read and tokenised while one is measured.
@@ -82,7 +83,7 @@ class Work:
                 yield number
                 number = following
 
-    def read(self, number: int) -> list[Ready | Result]:
+    def read(self, number: int) -> Prepared:
         """The rows of one shard, tokenised; of a finished one those that failed."""
         rows = list(self.window(number))
         table = self.folder.read(number) if self.retry else None
@@ -96,13 +97,13 @@ class Work:
         size = self.measurer.settings.shard_size
         return self.source.rows(number * size, min((number + 1) * size, self.source.count))
 
-    def _finish(self, number: int, prepared: list[Ready | Result], report: Report, stopped: Callable[[], bool]) -> None:
+    def _finish(self, number: int, prepared: Prepared, report: Report, stopped: Callable[[], bool]) -> None:
         shard = _Shard(self, number)
         done = shard.done
         report(Advance(len(done), sum(done.values()), shard.failed, earlier=True))
-        refused = [one for one in prepared if isinstance(one, Result) and one.row.number not in done]
+        refused = [one for one in prepared if not isinstance(one, Waiting) and one.row.number not in done]
         shard.add([Outcome(one, {}) for one in refused], report)
-        for batch in self.measurer.batches([one for one in prepared if isinstance(one, Ready)]):
+        for batch in self.measurer.batches([one for one in prepared if isinstance(one, Waiting)]):
             if all(one.row.number in done for one in batch):
                 continue
             if stopped():
@@ -138,9 +139,9 @@ class _Shard:
             row, reason = failed[0].row, failed[0].problem.reason  # type: ignore[union-attr]
             raise BadRow(f"{row.where} (id {row.id!r}) cannot be explained, and this run is strict. {reason}")
         if results:
-            self.tables.append(as_table(results, self.work.axes, self.work.measurer.settings.metric_columns))
+            self.tables.append(self.work.measurer.table(results))
         for one in outcomes:
-            self.maps |= {f"{one.result.row.number}/{name}": values for name, values in one.maps.items()}
+            self.maps |= one.maps
         report(Advance(len(results), sum(len(one.tokens or ()) for one in results), len(failed)))
         size = sum(values.nbytes for values in self.maps.values())
         if time.monotonic() - self.flushed > PART_SECONDS or size > PART_BYTES:
@@ -161,7 +162,7 @@ class _Shard:
 
     def _parts(self) -> list[pa.Table]:
         """What is on the disk of this shard, of the columns that it has."""
-        wanted = schema(self.work.axes, self.work.measurer.settings.metric_columns)
+        wanted = self.work.measurer.schema
         return [table for table in self.folder.parts(self.number) if table.schema.equals(wanted)]
 
     def _write_maps(self) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from contextmix.datasets.reading.files import readable
+from contextmix.datasets.storage.answer_settings import AnswerSettings
 from contextmix.datasets.storage.folder import FORMAT, RunFolder
 from contextmix.datasets.storage.settings import Settings
-from contextmix.datasets.storage.table import FIELDS
 from contextmix.errors import BadFile
 
 CHECKSUMS = "checksums"
@@ -37,10 +37,9 @@ class Shape:
     total: int
 
     @classmethod
-    def of(cls, settings: Settings, total: int) -> Shape:
+    def of(cls, settings: Settings | AnswerSettings, total: int) -> Shape:
         """By the settings and the number of rows of the data."""
-        names = (*(each.name for each in FIELDS), *settings.methods, *settings.metric_columns)
-        return cls(names, settings.shard_size, total)
+        return cls(settings.columns, settings.shard_size, total)
 
     @property
     def count(self) -> int:

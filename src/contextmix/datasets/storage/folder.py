@@ -93,8 +93,11 @@ class RunFolder:
             raise BadFile(f"{path} does not say that its format is {FORMAT!r}, so it is not from `contextmix run`.")
         return found
 
-    def open(self, manifest: Mapping[str, Any]) -> None:
+    def open(self, manifest: Mapping[str, Any]) -> bool:
         """Begin a run in a folder that is `locked`, or go on with one that was made with the same settings.
+
+        Returns:
+            Whether it is begun.
 
         Raises:
             OtherRun: If it was made with others, which are named.
@@ -102,7 +105,7 @@ class RunFolder:
         self._make()
         if not (self.path / MANIFEST).exists():
             self.write_manifest(manifest)
-            return
+            return True
         there = self.manifest()
         found = [line for part in DECIDES for line in _compared(part, manifest, there)]
         if found:
@@ -110,6 +113,11 @@ class RunFolder:
                 f"{self.path} holds a run with other settings, and mixing the two would make a table of two kinds of "
                 f"numbers. What differs:\n  " + "\n  ".join(found) + "\nChoose another folder, or the same settings."
             )
+        return False
+
+    def forget(self) -> None:
+        """Give up a run that was begun and has no results."""
+        (self.path / MANIFEST).unlink(missing_ok=True)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the manifest."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+from contextmix.datasets.storage.answer_settings import AnswerSettings
 from contextmix.datasets.storage.settings import Settings
 from contextmix.datasets.storage.table import SCHEMA
 from contextmix.errors import BadFile, ContextMixError
 from contextmix.results.provenance import Provenance, Quantity
 
 Fits = Callable[[Any], bool]
+S = TypeVar("S")
 
 
-def settings_of(manifest: Mapping[str, Any], where: str) -> Settings:
+def settings_of(manifest: Mapping[str, Any], where: str) -> Settings | AnswerSettings:
     """The settings of a run, once its manifest is known to be whole.
 
     Args:
@@ -29,21 +31,33 @@ def settings_of(manifest: Mapping[str, Any], where: str) -> Settings:
             f"{SCHEMA}. Use the version that the manifest names."
         )
     _refuse({"summary": {}, **manifest}, {**_PARTS, "summary": _mapping}, "", where)  # a finished run has one
+    _refuse(manifest["data"], {"rows": _count}, "data.", where)
+    if manifest["settings"].get("task") == AnswerSettings.task:
+        _refuse(manifest["settings"], _ANSWER_SETTINGS, "settings.", where)
+        return _built(AnswerSettings.from_dict, manifest, where)
     _refuse(manifest["settings"], _SETTINGS, "settings.", where)
     _refuse({**_LATER, **manifest["settings"]}, _LATER_SETTINGS, "settings.", where)
-    _refuse(manifest["data"], {"rows": _count}, "data.", where)
-    try:
-        settings = Settings.from_dict(manifest["settings"])
-        settings.plans, settings.judges  # noqa: B018  names that this version does not know
-    except (ContextMixError, TypeError, KeyError) as reason:
-        raise BadFile(
-            f"The settings in the manifest of {where} were changed, or are of another version of contextmix: {reason} "
-            f"{RESTORE}"
-        ) from reason
+    settings = _built(_settings, manifest, where)
     for name in settings.methods:
         _refuse(manifest["columns"], {name: _mapping}, "columns.", where)
         _refuse(manifest["columns"][name], _COLUMN, f"columns.{name}.", where)
     return settings
+
+
+def _settings(values: Mapping[str, Any]) -> Settings:
+    found = Settings.from_dict(values)
+    found.plans, found.judges  # noqa: B018  names that this version does not know
+    return found
+
+
+def _built(build: Callable[[Mapping[str, Any]], S], manifest: Mapping[str, Any], where: str) -> S:
+    try:
+        return build(manifest["settings"])
+    except (ContextMixError, TypeError, KeyError, ValueError) as reason:
+        raise BadFile(
+            f"The settings in the manifest of {where} were changed, or are of another version of contextmix: {reason} "
+            f"{RESTORE}"
+        ) from reason
 
 
 RESTORE = "Restore it from a copy; or run the same command again, which says what differs and repairs what does not."
@@ -128,6 +142,15 @@ _LATER_SETTINGS: dict[str, Fits] = {
     "removal": _text,
     "seed": _whole,
     "randomised_rows": _maybe(_count),
+    "add_special_tokens": _maybe(_flag),
+}
+_ANSWER_SETTINGS: dict[str, Fits] = {
+    "methods": lambda value: _options(value) and len(value) == 1,
+    **dict.fromkeys(("sources", "units"), lambda value: _name(value) or isinstance(value, list)),
+    **dict.fromkeys(("max_new_tokens", "shard_size"), _count),
+    "generation": _maybe(_mapping),
+    "template": _maybe(_text),
+    **dict.fromkeys(("truncate", "dependence"), _flag),
     "add_special_tokens": _maybe(_flag),
 }
 _COLUMN: dict[str, Fits] = {

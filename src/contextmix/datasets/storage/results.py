@@ -1,38 +1,25 @@
-"""What a run left behind, read lazily: a table of any size, and each text as the `TokenMap` that `explain` gives."""
+"""What a run left behind, read lazily: a table of any size, and each row as `explain` or `explain_answer` gives it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
-from safetensors import SafetensorError, safe_open
 
-from contextmix.datasets.storage.checksums import Reader, Shape, checksums_of, repair
-from contextmix.datasets.storage.folder import RunFolder, is_utf8
-from contextmix.datasets.storage.manifests import settings_of
+from contextmix.datasets.storage.answer_settings import AnswerSettings
+from contextmix.datasets.storage.answer_table import lines_of, maps_named, rebuilt
+from contextmix.datasets.storage.checksums import repair
+from contextmix.datasets.storage.settings import Settings
+from contextmix.datasets.storage.stored import Stored
 from contextmix.datasets.storage.table import CHECKS, METRICS, tokens_of
-from contextmix.errors import (
-    BadFile,
-    BadInput,
-    BadOption,
-    ContextMixError,
-    UnknownName,
-    UnknownPosition,
-    refuse_entries,
-    refuse_kind,
-)
-from contextmix.maths.shapes import cut
-from contextmix.maths.whole import index_of
+from contextmix.errors import BadFile, BadOption, ContextMixError, UnknownName, refuse_kind
 from contextmix.plugins.contracts import Scored
 from contextmix.plugins.plan import Plan
+from contextmix.results.answer import Answer
 from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.token_map import TokenMap
 
@@ -40,7 +27,7 @@ _RECORDED = ("conservation", "block_equation")
 """The columns that say how well recorded blocks proved themselves."""
 
 
-class Run:
+class Run(Stored):
     """The results of a run, finished or not; from `contextmix.run` or `contextmix.open_run`.
 
     Nothing is read before it is asked for. Rows are in the order of the data.
@@ -52,62 +39,9 @@ class Run:
         BadFile: If it is no folder of a run, or of a newer schema.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        self.folder = RunFolder(path)
-        self.manifest: Mapping[str, Any] = self.folder.manifest()
-        """Everything that decides the numbers: settings, data, model, versions; and the summary of a finished run."""
-        self.settings = settings_of(self.manifest, str(path))
-        self._reader = Reader(self.folder, Shape.of(self.settings, self.total), checksums_of(self.manifest))
-
-    def __repr__(self) -> str:
-        try:
-            there = f"{len(self):,} of {self.total:,} rows"
-        except ContextMixError:
-            there = "rows that cannot be counted"  # what is wrong is said by whoever asks for a row
-        return f"<Run {str(self.folder.path)!r}: {cut(', '.join(self.settings.methods), 120)} of {there}>"
-
-    def __len__(self) -> int:
-        """Rows that are there, failures included."""
-        if not self.folder.shards():
-            return 0
-        with self._readable():
-            return int(self._opened(self.folder.shards()).count_rows())
-
-    @property
-    def total(self) -> int:
-        """Rows of the data."""
-        return int(self.manifest["data"]["rows"])
-
-    @property
-    def finished(self) -> bool:
-        """Whether all rows are there."""
-        return len(self) == self.total
-
-    @property
-    def dataset(self) -> ds.Dataset:
-        """All shards that are finished by now as one pyarrow dataset, for filters, columns and batches of any size.
-
-        Before that, each is compared with its checksum, once as long as it does not change.
-        """
-        paths = self.folder.shards()
-        if not paths:
-            raise BadFile(f"{self.folder.path} holds no finished shard yet. Run the same command again to go on.")
-        with self._readable():
-            for path in paths:
-                self._reader.refuse_damaged(path)
-            return self._opened(paths)
-
-    def to_pandas(self, columns: list[str] | None = None) -> pd.DataFrame:
-        """The rows with results as a DataFrame, indexed by row; all of them are loaded.
-
-        Args:
-            columns: Only these, such as ``["id", "prediction", "globenc"]``; left out, all.
-        """
-        return self._frame(ds.field("problem").is_null(), columns)
-
     def outcomes(self) -> dict[tuple[str, str], list[Scored]]:
         """What the metrics say: (metric, method) → one `Scored` per row with results, in order."""
-        frame = self.to_pandas([*self.settings.metric_columns, "notes"])
+        frame = self.to_pandas([*self._scored.metric_columns, "notes"])
         try:
             return self._outcomes(frame, [json.loads(text or "{}").get(METRICS, {}) for text in frame["notes"]])
         except (AttributeError, LookupError, TypeError, ValueError) as reason:
@@ -118,7 +52,7 @@ class Run:
 
     def _outcomes(self, frame: pd.DataFrame, notes: list[Any]) -> dict[tuple[str, str], list[Scored]]:
         found = {}
-        for metric, method in ((one, other) for one in self.settings.metrics for other in self.settings.methods):
+        for metric, method in ((one, other) for one in self._scored.metrics for other in self._scored.methods):
             column = f"{metric}:{method}"
             found[metric, method] = [
                 Scored(None, own[column]["reason"])
@@ -127,17 +61,6 @@ class Run:
                 for value, own in zip(frame[column], notes, strict=True)
             ]
         return found
-
-    def failures(self) -> pd.DataFrame:
-        """The rows without results: id, source, problem and reason, indexed by row."""
-        return self._frame(ds.field("problem").is_valid(), ["id", "source", "problem", "reason"])
-
-    def summary(self) -> dict[str, Any]:
-        """Rows, results and failures by problem, and what the manifest says about time."""
-        problems = self.failures()["problem"].value_counts().to_dict() if len(self) else {}
-        failed = sum(problems.values())
-        found = {"rows": self.total, "done": len(self), "results": len(self) - failed, "failed": failed}
-        return {**found, "problems": problems, **self.manifest.get("summary", {})}
 
     def row(self, number: int, method: str | None = None) -> TokenMap:
         """The scores of one text, as `TracedModel.explain` gives them for its query, in float32.
@@ -165,19 +88,74 @@ class Run:
             BadOption: If the run kept no maps.
         """
         name, found = self._method(method), self._row(number)
-        if not self.settings.maps or "target" in self._column(name)["dims"] or found["query"] is None:
+        if not self._scored.maps or "target" in self._column(name)["dims"] or found["query"] is None:
             raise BadOption(f"This run kept no maps of {name}. Run it again with maps=True (--maps) in another folder.")
         dims = [*self._column(name)["dims"][:-1], "query", "key"]
         return self._token_map(name, found, self._array(number, name), dims)
+
+    def answer(self, row: int | str) -> Answer:
+        """The answer to one question, equal in every bit to what `explain_answer` gave.
+
+        Args:
+            row: Its position in the data, or as a text its id.
+
+        Raises:
+            UnknownPosition: If there is no such row yet.
+            BadInput: If the row was refused, with the reason.
+            BadOption: If the run answered no questions.
+        """
+        self._refuse_scores()
+        return self._answer(self._row(self._number(row) if isinstance(row, str) else row))
+
+    def answers(self) -> Iterator[tuple[str, Answer]]:
+        """Id and answer of every question that was answered, in the order of the data, one at a time.
+
+        Raises:
+            BadOption: If the run answered no questions.
+        """
+        self._refuse_scores()
+        return ((one["id"], self._answer(one)) for one in self._rows(["row", "id", "rest"]))
+
+    def lines(self) -> pd.DataFrame:
+        """A long table of all answers, indexed by row: one line per unit and source, as `Answer.to_pandas` gives them.
+
+        Raises:
+            BadOption: If the run answered no questions.
+        """
+        self._refuse_scores()
+        return lines_of(self.to_pandas(["id", "units", "sources", "lines"]))
+
+    def _answer(self, found: Mapping[str, Any]) -> Answer:
+        """What was stored as an answer; what does not fit together was not stored so."""
+        number = found["row"]
+        try:
+            maps = {name: self._array(number, name) for name in maps_named(found["rest"])}
+            return rebuilt(found["rest"], maps)
+        except (ContextMixError, AttributeError, LookupError, TypeError, ValueError) as reason:
+            raise self._unfit(number, reason) from reason
+
+    def _refuse_scores(self) -> None:
+        if not isinstance(self.settings, AnswerSettings):
+            raise BadOption(
+                "This run explained texts and answered no questions: its rows are read with run.row(0). For answers "
+                "say task='answer' (--task answer), in another folder."
+            )
+
+    @property
+    def _scored(self) -> Settings:
+        """The settings of a run that explained texts."""
+        if isinstance(self.settings, AnswerSettings):
+            raise BadOption("This run answered questions and explained no texts: its rows are read with run.answer(0).")
+        return self.settings
 
     def _column(self, name: str) -> Mapping[str, Any]:
         return self.manifest["columns"][name]  # type: ignore[no-any-return]
 
     def _plan(self, name: str) -> Plan:
-        return self.settings.plans[self.settings.methods.index(name)]
+        return self._scored.plans[self._scored.methods.index(name)]
 
     def _method(self, asked: str | None) -> str:
-        names = self.settings.methods
+        names = self._scored.methods
         if asked is None and len(names) > 1:
             raise BadOption(f"This run measured {', '.join(names)}: say which one.")
         refuse_kind("Run: method", asked, str, type(None))
@@ -186,31 +164,12 @@ class Run:
             raise UnknownName("method in this run", name, names)
         return name
 
-    def _row(self, number: int) -> dict[str, Any]:
-        number = index_of("Run: number", number)
-        shard = self.folder.shard(number // self.settings.shard_size)
-        if not 0 <= number < self.total or not shard.exists():
-            there = f"{len(self):,} of {self.total:,} rows, whole shards of {self.settings.shard_size}"
-            raise UnknownPosition("row", number, [there])
-        # Shards hold a window of the data in its order, so the place within one is known.
-        with self._readable():
-            self._reader.refuse_damaged(shard)
-            with shard.open("rb") as file:
-                table = pq.read_table(file, filters=ds.field("row") == number, page_checksum_verification=True)
-        found: dict[str, Any] = table.to_pylist()[0]
-        if found["problem"] is not None:
-            raise BadInput(f"Row {number} ({found['source']}) has no scores. {found['reason']}")
-        return found
-
     def _token_map(self, name: str, found: dict[str, Any], values: Any, dims: list[str]) -> TokenMap:
         """What was stored as a map; what does not fit together was not stored so."""
         try:
             return self._put_together(name, found, values, dims)
         except (ContextMixError, AttributeError, LookupError, TypeError, ValueError) as reason:
-            raise BadFile(
-                f"What {self.folder.path} holds of row {found['row']} does not fit together ({reason}): it was "
-                f"damaged. {repair(self.folder)}"
-            ) from reason
+            raise self._unfit(found["row"], reason) from reason
 
     def _put_together(self, name: str, found: dict[str, Any], values: Any, dims: list[str]) -> TokenMap:
         column = self._column(name)
@@ -237,49 +196,6 @@ class Run:
             targets=targets,
             selected=selected,
         )
-
-    def _array(self, number: int, name: str) -> Any:
-        with self._readable():
-            for path in self.folder.maps(number // self.settings.shard_size):
-                self._reader.refuse_damaged(path)
-                with safe_open(path, framework="numpy") as file:
-                    if f"{number}/{name}" in file.keys():  # noqa: SIM118, the file is no mapping
-                        return file.get_tensor(f"{number}/{name}")
-        raise BadFile(
-            f"The map of row {number} is in no file of {self.folder.path / 'maps'}: it was removed after the run. "
-            f"{repair(self.folder)}"
-        )
-
-    def _frame(self, where: Any, columns: list[str] | None) -> pd.DataFrame:
-        if columns is not None:
-            refuse_entries("Run.to_pandas: columns", columns, str)
-        dataset = self.dataset
-        known = dataset.schema.names
-        for name in columns or []:
-            if name not in known:
-                raise UnknownName("column of this run", name, known)
-        chosen = None if columns is None else ["row", *(name for name in columns if name != "row")]
-        with self._readable():
-            return dataset.to_table(filter=where, columns=chosen).to_pandas().set_index("row")
-
-    def _opened(self, paths: Sequence[Path]) -> ds.Dataset:
-        """Shards as one dataset; pyarrow opens no file by a name that is not UTF-8."""
-        checked = ds.ParquetFileFormat(
-            default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-        )
-        if is_utf8(paths[0]):
-            return ds.dataset([str(path) for path in paths], format=checked)
-        parts = [checked.make_fragment(pa.PythonFile(path.open("rb"), mode="r")) for path in paths]
-        return ds.FileSystemDataset(parts, parts[0].physical_schema, checked)
-
-    @contextmanager
-    def _readable(self) -> Iterator[None]:
-        """Say as `BadFile` which file is damaged, and how it is repaired."""
-        try:
-            yield
-        except (OSError, ValueError, pa.ArrowException, SafetensorError) as reason:
-            said = str(reason).splitlines()[0].rstrip(".") if str(reason) else type(reason).__name__
-            raise BadFile(f"A file of {self.folder.path} cannot be read: {said}. {repair(self.folder)}") from reason
 
 
 def open_run(path: Path | str) -> Run:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
+from contextmix.datasets.storage.table import FIELDS
 from contextmix.errors import BadOption
 from contextmix.maths.whole import whole_number
 from contextmix.options.asked import plain_layers, plain_target
@@ -26,6 +27,8 @@ RANDOMISED = "randomised_weights"
 @dataclass(frozen=True)
 class Settings:
     """What is measured of each text: the options of `contextmix.run` of the same names, with all names spelled out."""
+
+    task: ClassVar[str] = "explain"
 
     methods: tuple[str, ...]
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -76,6 +79,11 @@ class Settings:
     def metric_columns(self) -> tuple[str, ...]:
         """The columns of the metrics, ``metric:method``."""
         return tuple(f"{metric}:{method}" for metric in self.metrics for method in self.methods)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the table."""
+        return (*(each.name for each in FIELDS), *self.methods, *self.metric_columns)
 
     def needs(self, against: str) -> bool:
         """Whether a metric compares with this: ``"reference"`` (of another method), ``"rationale"``, ``"model"``."""

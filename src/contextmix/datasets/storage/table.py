@@ -102,11 +102,11 @@ def as_table(results: Sequence[Result], axes: Mapping[str, int], metrics: Sequen
     spans = [None if one is None else one.spans for one in tokens]
     columns: dict[str, Any] = {
         "row": [row.number for row in rows],
-        "id": [_encodable(row.id) for row in rows],
-        "source": [_encodable(row.where) for row in rows],
+        "id": [encodable(row.id) for row in rows],
+        "source": [encodable(row.where) for row in rows],
         "text_hash": [text_hash(row.text) for row in rows],
-        "label": [None if row.label is None else _encodable(str(row.label)) for row in rows],
-        "tokens": [None if one is None else list(map(_encodable, one.pieces)) for one in tokens],
+        "label": [None if row.label is None else encodable(str(row.label)) for row in rows],
+        "tokens": [None if one is None else list(map(encodable, one.pieces)) for one in tokens],
         "ids": [None if one is None else one.ids for one in tokens],
         "special": [None if one is None else one.special for one in tokens],
         "words": [None if one is None else one.words for one in tokens],
@@ -120,7 +120,7 @@ def as_table(results: Sequence[Result], axes: Mapping[str, int], metrics: Sequen
         "block_equation": [one.checks.get("block_equation") for one in results],
         "notes": [_noted(one) for one in results],
         "problem": [one.problem and one.problem.kind for one in results],
-        "reason": [one.problem and _encodable(one.problem.reason) for one in results],
+        "reason": [one.problem and encodable(one.problem.reason) for one in results],
     }
     arrays = [pa.array(columns[each.name], type=each.type) for each in FIELDS]
     scores = [nested([one.scores.get(name) for one in results], count) for name, count in axes.items()]
@@ -192,10 +192,10 @@ def _nested_type(axes: int) -> pa.DataType:
 
 
 def _maybe(text: str | None) -> str | None:
-    return None if text is None else _encodable(text)
+    return None if text is None else encodable(text)
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """Half surrogate pairs (also of file names that are not UTF-8) as escapes: UTF-8 has no bytes for them."""
     try:
         text.encode()

@@ -221,6 +221,21 @@ def _alone(name: str, question: str) -> Placed:
     return Placed(text, (Passage(question, places["question"]),), None, name if name in TEMPLATES else "own", None)
 
 
+def refuse_template(name: str | None) -> None:
+    """Refuse a template that places no question, before there is one; see `Placer.template`.
+
+    Raises:
+        BadOption: If it lacks a place.
+
+    Example:
+        >>> refuse_template("{context} {qustion}")
+        Traceback (most recent call last):
+        contextmix.errors.BadOption: template='{context} {qustion}' is none of chat, plain, question, and no text...
+    """
+    if name not in (None, "chat"):
+        _template(name, "?")
+
+
 def _template(name: str, question: str) -> str:
     """A template by its name, or the text of one."""
     template = TEMPLATES.get(name, name)

@@ -1,0 +1,51 @@
+"""The task of a run over texts: scores of methods, as `explain` gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from contextmix.datasets.reading.source import Source, open_source
+from contextmix.datasets.running.measure import Measurer
+from contextmix.datasets.running.task import Task
+from contextmix.datasets.storage.settings import GOLD, RANDOMISED, Settings
+from contextmix.errors import BadOption
+from contextmix.options.option import declared
+from contextmix.options.sets import Answering, Asking, Reading
+from contextmix.options.values import OF_REPRESENTATION, SHARD_SIZE
+from contextmix.plugins.scoring import METRICS
+from contextmix.plugins.selection import spelled
+
+
+def _settings(asked: Mapping[str, Any]) -> Settings:
+    """What decides the numbers."""
+    given = {each.name: asked[each.name] for each in fields(Settings)}
+    methods = OF_REPRESENTATION if asked["methods"] is None else asked["methods"]
+    names, judges = spelled(methods), spelled(asked["metrics"])
+    reference = asked["reference"]
+    if reference not in names and any(METRICS[one].against == "reference" and one != RANDOMISED for one in judges):
+        names = (*names, reference)
+    for name in ("options", "metric_options"):
+        given[name] = {owner.replace("-", "_"): chosen for owner, chosen in (asked[name] or {}).items()}
+    size = SHARD_SIZE if asked["shard_size"] is None else asked["shard_size"]
+    return Settings(**{**given, "methods": names, "metrics": judges, "shard_size": size})
+
+
+def _source(data: Any, asked: Mapping[str, Any], settings: Settings) -> Source:
+    """The rows; columns that are missing are refused before the work."""
+    query, query_field = asked["query"], asked["query_field"]
+    if query is not None and query_field is not None:
+        raise BadOption(f"query={query!r} is one for all rows, query_field={query_field!r} one for each. Give one.")
+    if settings.needs("rationale") and asked["rationale_field"] is None:
+        raise BadOption(
+            f"{', '.join(settings.metrics)}: at least one of these compares scores with what people marked. Name the "
+            "column that holds it with rationale_field (--rationale-field), or leave such metrics out."
+        )
+    source = open_source(data, **{name: asked[name] for name in declared(Reading)})
+    if asked["target"] == GOLD and source.fields.label is None:
+        raise BadOption("target='gold' explains the label of each text, and the data has none. Name its label_field.")
+    return source
+
+
+EXPLAIN = Task("explain", "demo", _settings, _source, Measurer, {**declared(Answering), **declared(Asking)})
