@@ -97,9 +97,7 @@ def _reader(loaded: LoadedModel, prompt: str, ids: Sequence[int]) -> Callable[[s
 
 def units_of(answer: Answer) -> list[slice]:
     """Which tokens of the answer belong to each unit."""
-    spans, begins = answer.token_map.query_tokens.spans or (), answer.begins
-    spoken = [None if span is None else (span[0] - begins, span[1] - begins) for span in spans]
-    rows = unit_rows(spoken, answer.units, answer.text)
+    rows = unit_rows(answer.spoken, answer.units, answer.text)
     places = [np.flatnonzero(row) for row in rows]
     return [slice(int(one[0]), int(one[-1]) + 1) for one in places]
 

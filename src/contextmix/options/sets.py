@@ -2,7 +2,7 @@
 
 from typing_extensions import TypedDict
 
-from contextmix.options.answering import AnswerLength, Dependence, LeaveOut, Template
+from contextmix.options.answering import AnswerLength, Dependence, Hops, LeaveOut, Template, Thoughts
 from contextmix.options.catalogue import (
     Address,
     AddSpecialTokens,
@@ -228,4 +228,6 @@ class AnswerOptions(Encoding, total=False):
     template: Template
     truncate: LeaveOut
     dependence: Dependence
+    thoughts: Thoughts
+    hops: Hops
     memory_budget: Memory
