@@ -1,13 +1,13 @@
 """What was drawn from intermediate tokens, passed on to what these were made of; no mass is made or lost on the way.
 
-A unit u drew A[u, k] from thought k, and T[k, j] ≥ 0 is what thought k itself drew from each token j before it. With the
-shares S[k, j] = T[k, j] / Σ_i T[k, i] one hop is
+A unit u drew A[u, k] from thought k, and T[k, j] ≥ 0 is what thought k itself drew from each token j before it. With
+the shares S[k, j] = T[k, j] / Σ_i T[k, i] one hop is
 
     A'[u, j] = A[u, j] + Σ_k A[u, k] S[k, j]   for j that is no thought,
     A'[u, k] = Σ_k' A[u, k'] S[k', k]          for thoughts: what they passed on among themselves stays there.
 
-Since S sums to one in each row, Σ_j A'[u, j] = Σ_j A[u, j]. Further hops pass on what still lies on the thoughts. Thoughts
-draw on earlier ones alone, so S among them is strictly triangular, and all hops together are Σ_n S^n = (1 − S)⁻¹, exactly.
+Since S sums to one in each row, Σ_j A'[u, j] = Σ_j A[u, j]. Further hops pass on what still lies on the thoughts. Those
+draw on earlier ones alone, so S among them is strictly triangular, and all hops together are Σ_n S^n = (1 − S)⁻¹.
 
 Source:
     The recursion is that of Pan et al. (2026), "Towards Long-Horizon Interpretability: Efficient and Faithful

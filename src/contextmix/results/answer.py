@@ -104,8 +104,9 @@ class Answer(AnswerTables):
 
         Raises `BadOption` if there is no such way to cut, `BadInput` if spans do not fit or no source is whole.
         """
-        asked = {"sources_by": sources, "units_by": units, "hops": hops}
-        return replace(self, **{name: value for name, value in asked.items() if value is not None})
+        sources = self.sources_by if sources is None else sources
+        units, hops = self.units_by if units is None else units, self.hops if hops is None else hops
+        return replace(self, sources_by=sources, units_by=units, hops=hops)
 
     def top(self, unit: int | str | None = None, k: int = 5) -> list[Support]:
         """The sources that did most for a unit, the strongest first.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Literal
 
-import numpy as np
-
 from contextmix.errors import BadInput
 from contextmix.maths.relayed import Hops
 from contextmix.results.grouping import (

@@ -105,9 +105,9 @@ def plain_ends(ends: Any) -> Ends:
     if len(numbers) == 2 and numbers[0] is not None and numbers[1] is not None:
         return numbers[0], numbers[1]
     raise BadOption(
-        f"thoughts={ends!r:.60} does not tell thoughts from an answer. Say {MARKERS!r} (those of usual models), {NONE!r} "
-        "(all is the answer), the text or the compiled pattern that stands between the two, or the span (first "
-        "character, one past the last) of the thoughts in what was written."
+        f"thoughts={ends!r:.60} does not tell thoughts from an answer. Say {MARKERS!r} (those of usual models), "
+        f"{NONE!r} (all is the answer), the text or the compiled pattern that stands between the two, or the span "
+        "(first character, one past the last) of the thoughts in what was written."
     )
 
 
@@ -122,7 +122,8 @@ def plain_hops(hops: Any) -> Hops:
         return "all"
     if number is None or number < 0:
         raise BadOption(
-            f"hops={hops!r:.40}: what an answer draws from its thoughts is passed on 0, 1, 2, … times, or 'all' the way."
+            f"hops={hops!r:.40}: what an answer draws from its thoughts is passed on 0, 1, 2, … times, or 'all' the "
+            "way."
         )
     return number
 
@@ -154,8 +155,8 @@ def thoughts_in(reply: str, prompt: str, ends: Ends) -> tuple[Span, int] | None:
     inner, rest = reply[start:stop], reply[begins:]
     if not rest.strip():
         raise BadInput(
-            f"The thoughts end, and no answer follows them (the last words: {inner.strip()[-60:]!r}), so there is nothing "
-            "to explain. Let the model write more with max_new_tokens, or say thoughts='none' to explain the thoughts."
+            f"The thoughts end ({inner.strip()[-60:]!r}), and no answer follows them, so there is nothing to explain. "
+            "Let the model write more with max_new_tokens, or say thoughts='none' to explain the thoughts."
         )
     start += len(inner) - len(inner.lstrip())
     return (start, max(start, stop - len(inner) + len(inner.rstrip()))), begins + len(rest) - len(rest.lstrip())
@@ -193,8 +194,8 @@ def _marked(reply: str, prompt: str) -> tuple[Span, int] | None:
         if closed is None:
             mark = (opened or before)[0].strip()  # type: ignore[index]
             raise BadInput(
-                f"The model began to think ({mark}) and had not ended when it stopped, so there is no answer yet. Let it "
-                "write more with max_new_tokens, or say thoughts='none' to explain the thoughts themselves."
+                f"The model began to think ({mark}) and had not ended when it stopped, so there is no answer yet. Let "
+                "it write more with max_new_tokens, or say thoughts='none' to explain the thoughts themselves."
             )
         return (start, closed.start()), closed.end()
     return None
