@@ -11,6 +11,7 @@ from tests.tracing.tiny import one_thread
 
 import contextmix as cm
 from contextmix.errors import BadInput, BadOption
+from contextmix.traces.readout import Readout
 
 TEXTS = ["Tom had a big dog. The sun was hot.", "Lily had a red ball."]
 QUESTION = "Lily wanted to play with her"
@@ -177,3 +178,38 @@ def test_ablations_keep_the_thoughts_as_they_were_written(stories, found):
         logits = stories.model(ids).logits[0].double().log_softmax(-1)
     whole = sum(float(logits[place - 1, ids[0, place]]) for place in range(ids.shape[1] - count, ids.shape[1]))
     assert np.log(found.probabilities).sum() == pytest.approx(whole, rel=1e-4)
+
+
+@pytest.mark.parametrize("reach", ["direct", "all"])
+def test_with_and_without_signs_the_work_is_done_once(stories, monkeypatch, reach):
+    asked = {"continuation": " a red ball.", "reach": reach}
+    prompt = "\n\n".join([*TEXTS, QUESTION])
+    positive, signed = (stories.explain_generation(prompt, "evidence", signed=one, **asked) for one in (False, True))
+    made, own = [], Readout.direction
+
+    def counted(*arguments):
+        made.append(1)
+        return own(*arguments)
+
+    monkeypatch.setattr(Readout, "direction", counted)
+    found = stories.explain_answer(QUESTION, TEXTS, " a red ball.", reach=reach)
+    assert len(made) == 1
+    np.testing.assert_array_equal(found.token_map.values, positive.values)
+    np.testing.assert_array_equal(found.signed.values, signed.values)
+    assert found.signed.provenance.options["signed"] is True
+
+
+def test_dependence_takes_one_run_more(stories, monkeypatch):
+    runs, own = [], type(stories.model).forward
+
+    def counted(*arguments, **more):
+        runs.append(1)
+        return own(*arguments, **more)
+
+    monkeypatch.setattr(type(stories.model), "forward", counted)
+    counts = []
+    for asked in (False, True):
+        runs.clear()
+        stories.explain_answer(QUESTION, TEXTS, " a red ball.", dependence=asked)
+        counts.append(len(runs))
+    assert counts[1] == counts[0] + 1
