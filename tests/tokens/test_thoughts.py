@@ -33,7 +33,9 @@ def test_the_marks_of_usual_models(model):
 
 def test_a_template_may_have_begun_the_thoughts():
     for prompt in ("<|Assistant|><think>\n", "Who? [THINK]"):
-        (start, stop), begins = thoughts_in(f"It is Tom.{'</think>' if '<' in prompt else '[/THINK]'} Tom.", prompt, "markers")
+        (start, stop), begins = thoughts_in(
+            f"It is Tom.{'</think>' if '<' in prompt else '[/THINK]'} Tom.", prompt, "markers"
+        )
         assert (start, stop) == (0, 10)
         assert begins > stop + 7
     assert thoughts_in("Tom.", "<think>\n\n</think>\n\n", "markers") is None
