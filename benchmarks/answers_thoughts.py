@@ -4,9 +4,10 @@
 
 Stories (one-hop, two-hop told, two-hop silent, as in `answers_stories.py`; the built-in model): eight sentences and a
 question that ends in "Think first."; the model writes ``<think> what it needs </think> answer``, and only replies count
-whose thoughts and answer are right. Facts (any language model): those of `answers.py`; the thoughts repeat the fact and
-are given ("… Let us see. The ship left from Oslo. So the ship left from Oslo"), and only cases count in which the model
-finds each token of the answer likely behind them.
+whose thoughts and answer are right. Facts (any language model; those of `answers.py`) and toys (the story model): the
+thoughts repeat the fact and are given ("… Let us see. The ship left from Oslo. So the ship left from Oslo"), and only
+cases count in which the model finds each token of the answer likely behind them. In "toys weighed" the thoughts also
+repeat a sentence that the answer does not need, before or behind the fact.
 
 Each method explains the answer directly (0 hops), after one hop and after all; "all of it" explains thoughts and answer
 together. hit: whether the fact is the best source, or of two hops both facts are the best two. LDS: Spearman's
@@ -43,6 +44,12 @@ from contextmix.plugins.sources import baselines, lds
 sys.path.append(str(Path(__file__).parents[1]))  # the stories are drawn by what the built-in model was made with
 
 KINDS = ("one-hop", "two-hop told", "two-hop silent")
+GIVEN = ("facts", "toys", "toys weighed")
+TOYS = (
+    "Tom Lily Ben Anna Sam Mia Max Sue Tim Jack Sara Lucy",
+    "red big blue small green old soft new yellow little",
+    "ball car doll book hat box toy cup bike kite boat drum",
+)
 METHODS = ("evidence", "gradient_inputs", "attention")
 HOPS: Mapping[str, Any] = {"0 hops": 0, "1 hop": 1, "all hops": "all"}
 LONGEST = 60
@@ -79,26 +86,47 @@ class Case:
 
 def cases(model: contextmix.TracedModel, kind: str, count: int) -> Iterator[Case]:
     """Cases of a kind."""
-    return with_given_thoughts(model, count) if kind == "facts" else with_own_thoughts(model, kind, count)
+    return with_given_thoughts(model, kind, count) if kind in GIVEN else with_own_thoughts(model, kind, count)
 
 
-def with_given_thoughts(model: contextmix.TracedModel, count: int) -> Iterator[Case]:
-    """Facts among distractors, repeated by thoughts."""
+def with_given_thoughts(model: contextmix.TracedModel, kind: str, count: int) -> Iterator[Case]:
+    """One of the sentences repeated by thoughts, and then a part of it said again."""
     found = 0
-    for one in facts(model, 3 * count):
-        assert one.needle is not None
-        number, value = one.needle
-        text, spans = " ".join(one.texts), []
-        for each in one.texts:
+    for texts, number, ends, value in _facts(model, count) if kind == "facts" else _toys():
+        thoughts = [texts[number]]
+        if kind == "toys weighed":
+            thoughts.insert(found % 2, texts[number - 1])
+        spans: list[tuple[int, int]] = []
+        for each in texts:
             start = spans[-1][1] + 1 if spans else 0
             spans.append((start, start + len(each)))
-        ends = f"So {one.question[0].lower()}{one.question[1:]}"
-        case = Case(f"{text} Let us see.", spans, f" {one.texts[number]} {ends} {value}", ends, (number,))
+        behind = " Let us see." if kind == "facts" else "\n\nOnce more."
+        case = Case(" ".join(texts) + behind, spans, f" {' '.join(thoughts)} {ends} {value}", ends, (number,))
         if min(case.explained(model, "evidence").probabilities) > LIKELY:
             yield case
             found += 1
         if found == count:
             return
+
+
+def _facts(model: contextmix.TracedModel, count: int) -> Iterator[tuple[list[str], int, str, str]]:
+    """Those of `answers.py`: sentences, the one that holds the fact, what stands before the answer, the answer."""
+    for one in facts(model, 3 * count):
+        assert one.needle is not None
+        yield one.texts, one.needle[0], f"So {one.question[0].lower()}{one.question[1:]}", one.needle[1]
+
+
+def _toys() -> Iterator[tuple[list[str], int, str, str]]:
+    """Eight children with toys, in words of the story model."""
+    chance = random.Random("toys")
+    while True:
+        own = [chance.sample(words.split(), 8) for words in TOYS]
+        number, texts = (
+            chance.randrange(8),
+            [f"{who} had a {look} {what}." for who, look, what in zip(*own, strict=True)],
+        )
+        who, look, what = (words[number] for words in own)
+        yield texts, number, f"{who} wanted to play with the {look}", f"{what}."
 
 
 def with_own_thoughts(model: contextmix.TracedModel, kind: str, count: int) -> Iterator[Case]:
@@ -213,7 +241,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default="demo-answers")
-    parser.add_argument("--kinds", nargs="+", choices=(*KINDS, "facts"), default=KINDS)
+    parser.add_argument("--kinds", nargs="+", choices=(*KINDS, *GIVEN), default=KINDS)
     parser.add_argument("--cases", type=int, default=20, help="of each kind (20)")
     parser.add_argument("--masks", type=int, default=64, help="random halves of the sources for LDS (64)")
     parser.add_argument("--methods", nargs="+", default=METHODS)

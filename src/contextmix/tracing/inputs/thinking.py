@@ -34,7 +34,10 @@ def thinking_in(tokenizer: Any, tokens: Tokens, count: int, begins: int, ends: E
 
 
 def _with_marks(tokenizer: Any, tokens: Tokens, count: int, begins: int) -> tuple[str, list[int]]:
-    """A reply with the special tokens that its text leaves out, and where each of its characters stands in the text."""
+    """A reply with the special tokens that its text leaves out, and where each of its characters stands in the text.
+
+    Those of a text that was given stand in it.
+    """
     text, marks = str(tokens.text), set(tokenizer.all_special_ids)
     reply, places, at, end = "", list[int](), begins, begins
     for number, span in zip((tokens.ids or ())[count:], (tokens.spans or ())[count:], strict=True):
@@ -45,7 +48,6 @@ def _with_marks(tokenizer: Any, tokens: Tokens, count: int, begins: int) -> tupl
             reply += text[at:end]
             places += range(at, end)
             at = end
-            if not text[end:].lstrip().startswith(mark):  # a text that was given holds it
-                reply += mark
-                places += [end] * len(mark)
+            reply += mark
+            places += [end] * len(mark)
     return reply + text[at:], [*places, *range(at, len(text) + 1)]
