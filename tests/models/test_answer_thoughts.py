@@ -180,6 +180,12 @@ def test_ablations_keep_the_thoughts_as_they_were_written(stories, found):
     assert np.log(found.probabilities).sum() == pytest.approx(whole, rel=1e-4)
 
 
+def test_a_surrogate_starts_from_what_sources_do_beside_the_thoughts(stories, found):
+    assert not np.allclose(found.values, found.by(hops=0).values)
+    one, other = (stories.ablate(each, "source_surrogate", masks=6) for each in (found, found.by(hops=0)))
+    np.testing.assert_array_equal(one.values, other.values)
+
+
 @pytest.mark.parametrize("reach", ["direct", "all"])
 def test_with_and_without_signs_the_work_is_done_once(stories, monkeypatch, reach):
     asked = {"continuation": " a red ball.", "reach": reach}

@@ -32,7 +32,8 @@ def ablated(
     refuse_kind("ablate: answer", answer, Answer)
     refuse_other_models(loaded.model)
     sourced = sourced_answer(loaded, answer)
-    prior = answer.values if method == PRIOR_BY and answer.token_map.quantity is Quantity.EVIDENCE else None
+    direct = answer.by(hops=0)  # the thoughts stay as they were written, so nothing goes through them
+    prior = direct.values if method == PRIOR_BY and answer.token_map.quantity is Quantity.EVIDENCE else None
     asked = Fitting(fitting.masks, prior, fitting.penalty, fitting.seed)
     return explain_sources(loaded, sourced, method, away=away, units=units_of(answer), fitting=asked, progress=progress)
 
