@@ -120,6 +120,8 @@ def test_channels_that_are_special_tokens():
     own = {"max_new_tokens": 90, "generation": writing(model, reply), "method": "attention"}
     found = model.explain_answer("Who?", ["Tom has a dog."], **own)
     assert (found.text, found.thoughts) == ("Tom.", "It is Tom.")
+    given = model.explain_answer("Who?", ["Tom has a dog."], reply, method="attention")
+    assert (given.text, given.thoughts) == ("Tom.", "It is Tom.")
 
 
 def test_thoughts_that_never_end_are_no_answer():

@@ -33,7 +33,7 @@ def thinking(seed: int = 0, quantity: str = "evidence", **changes: Any) -> Answe
     random = np.random.default_rng(seed)
     values = np.tril(random.random((8, 12)), 3)
     values = values if quantity == "evidence" else values - np.tril(random.random((8, 12)), 3)
-    notes = {"generation": {"probabilities": [0.5] * 4 + [0.25] * 2 + [0.75] * 2}}
+    notes = {"generation": {"probabilities": [0.5] * 5 + [0.25] * 2 + [0.75]}}
     one = TokenMap(
         values, ("query", "key"), tokens, quantity, Provenance("example", notes=notes),
         query_tokens=tokens.part(slice(4, None)),

@@ -34,10 +34,7 @@ def thinking_in(tokenizer: Any, tokens: Tokens, count: int, begins: int, ends: E
 
 
 def _with_marks(tokenizer: Any, tokens: Tokens, count: int, begins: int) -> tuple[str, list[int]]:
-    """A reply with the special tokens that its text leaves out, and where each of its characters stands in the text.
-
-    Those of a text that was given stand in it.
-    """
+    """A reply with the special tokens that its text leaves out, and where each of its characters stands in the text."""
     text, marks = str(tokens.text), set(tokenizer.all_special_ids)
     reply, places, at, end = "", list[int](), begins, begins
     for number, span in zip((tokens.ids or ())[count:], (tokens.spans or ())[count:], strict=True):
@@ -45,9 +42,10 @@ def _with_marks(tokenizer: Any, tokens: Tokens, count: int, begins: int) -> tupl
             end = max(end, span[1])
         elif number in marks:
             mark = str(tokenizer.convert_ids_to_tokens(number))
-            reply += text[at:end]
-            places += range(at, end)
+            if text[end:].lstrip().startswith(mark):  # a text that was given holds it
+                end = text.index(mark, end) + len(mark)
+                continue
+            reply += text[at:end] + mark
+            places += [*range(at, end), *[end] * len(mark)]
             at = end
-            reply += mark
-            places += [end] * len(mark)
     return reply + text[at:], [*places, *range(at, len(text) + 1)]
