@@ -68,6 +68,15 @@ def test_a_question_alone_is_its_own_source(run):
     assert "Once upon a time" in result.stdout
 
 
+def test_thoughts_are_told_apart_and_passed_on(run, texts, tmp_path):
+    asked = ("answer", "--context", *texts, "--question", QUESTION, "--answer", "A red ball. So: ball.")
+    result = run(*asked, "--thoughts", "So:", "--hops", "all", "--json", tmp_path / "a.json")
+    assert result.exit_code == 0, result.stderr
+    assert "(A red ball.)" in result.stdout
+    found = cm.Answer.load(tmp_path / "a.json")
+    assert (found.text, found.thoughts, found.hops) == ("ball.", "A red ball.", "all")
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
@@ -77,6 +86,9 @@ def test_a_question_alone_is_its_own_source(run):
         (["--html", "a.json"], r"--html writes \.html"),
         (["--answer", " "], "The answer is empty"),
         (["--max-new-tokens", "600"], "Not even one source fits"),
+        (["--hops", "two"], "hops='two'"),
+        (["--answer", "<think>On and on"], "began to think"),
+        (["--answer", "Hm. A ball", "--thoughts", "Answer:"], "'Answer:' was to end the thoughts"),
         (["--context", "missing.txt"], "Cannot read the text from missing.txt"),
     ],
 )

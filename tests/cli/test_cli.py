@@ -486,6 +486,21 @@ def test_generate_explains_a_given_continuation_and_a_map_of_the_last_layer(run:
     assert "(layer 4)" in result.stdout
 
 
+@pytest.mark.parametrize("method", ["evidence", "gradient_inputs", "norm_encoder"])
+def test_generate_explains_all_new_tokens_together(run: Run, tmp_path: Path, method: str):
+    target = tmp_path / "story.json"
+    result = run("generate", GIRL, "--continuation", " Tim. He", "--together", "--method", method, "--json", target)
+    assert f"demo-decoder reads: {GIRL} Tim. He" in result.stdout.replace("\n", " ")
+    saved = cm.TokenMap.load(target)
+    asked = {"continuation": " Tim. He", "together": True}
+    expected = cm.load("demo-decoder").explain_generation(GIRL, method, **asked)
+    assert "query" not in saved.dims
+    np.testing.assert_array_equal(saved.values, expected.values)
+    words = run("generate", GIRL, "--continuation", " Tim. He", "--together", "--words", "--method", method)
+    assert f"{GIRL} Tim. He" in words.stdout.replace("\n", " ")
+    assert "contrast=True" in refusal(run("generate", GIRL, "--together", "--contrast"))
+
+
 def test_generate_refuses_what_cannot_go_on(run: Run):
     assert "does not go on with a text" in refusal(run("generate", GIRL, "--model", "demo"))
     assert "do not fit" in refusal(run("generate", GIRL, "--max-new-tokens", "600"))

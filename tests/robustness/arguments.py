@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -109,6 +110,8 @@ GOOD: Mapping[str, Callable[[], Sequence[Any]]] = {
     "together": lambda: [True, False],
     "away": lambda: ["masked", "deleted", "zeroed", None],
     "template": lambda: [None, "plain", "question", "{context} {question}"],
+    "thoughts": lambda: ["markers", "none", "ran", re.compile("r.n"), (0, 3)],
+    "hops": lambda: [1, 0, "all"],
     "max_new_tokens": lambda: [2],
     "masks": lambda: [8],
     "threshold": lambda: [0.5],

@@ -141,7 +141,8 @@ def _answers() -> list[Any]:
     said = stories.explain_answer("Who ran?", TEXTS, max_new_tokens=3, dependence=True)
     given = stories.explain_answer("Who ran?", TEXTS[0], " Tom ran. He did.", method="attention", sources=[(0, 3)])
     signed = answer_by_hand(quantity="signed", passages=(Passage("Tom had a dog. It", 3, 14), Passage("No.", None)))
-    return [said, given, said.by(sources=2, units="token"), answer_by_hand(), signed]
+    thought = stories.explain_answer("Who ran?", TEXTS[0], "<think>Tom did.</think> Tom ran.", hops="all")
+    return [said, given, said.by(sources=2, units="token"), answer_by_hand(), signed, thought]
 
 
 def _tokens() -> list[Any]:

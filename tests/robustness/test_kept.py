@@ -192,6 +192,8 @@ KINDS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a context that is a mapping": (lambda: told().explain_answer(FILM, {"a": 1}), BadInput, "A context is a text"),
     "a context that is an array": (lambda: told().explain_answer(FILM, ARRAY), BadInput, "A span is a pair"),
     "a role that is an array": (lambda: told().explain([{"role": ARRAY, "content": "a"}]), BadInput, "role of a chat"),
+    "hops by an array": (lambda: answer().by(hops=ARRAY), BadOption, "is passed on 0, 1, 2"),
+    "thoughts by an array": (lambda: told().explain_answer(FILM, thoughts=EMPTY), BadOption, "not tell thoughts"),
     "a cut by an array": (lambda: answer().by(EMPTY), BadOption, "A text is not cut by"),
     "a text by an array": (lambda: answer().by([(ARRAY, 0, 3)]), BadInput, "does not say which"),
     "a unit that is an array": (lambda: answer().top(ARRAY), TypeError, "must be a whole number"),

@@ -28,7 +28,7 @@ from contextmix.options.option import Option, declared
 from contextmix.options.sets import Contrasting, Encoding, Loading, Precision
 from contextmix.options.spelling import options_by_owner
 from contextmix.options.values import precision
-from contextmix.options.writing import Continuation, Contrast, Generation, MaxNewTokens, Output
+from contextmix.options.writing import Continuation, Contrast, Generation, MaxNewTokens, Output, Together
 
 if TYPE_CHECKING:
     from contextmix.models.traced_model import TracedModel
@@ -96,6 +96,7 @@ class GenerateFlags(Precision, Explaining, Encoding, total=False):
     max_new_tokens: MaxNewTokens
     continuation: Continuation
     contrast: Contrast
+    together: Together
     generation: Generation
 
 

@@ -84,7 +84,7 @@ def generate(
     force: given.ForceOption = False,
     **flags: Unpack[given.GenerateFlags],
 ) -> None:
-    """Let a decoder go on with a text, and show which tokens made each new token."""
+    """Let a decoder go on with a text, and show which tokens made each new token, or all of them together."""
     asked = filled(given.GenerateFlags, flags, "generate")
     source, options = given.read_text(text, file), asked["options"] or {}
     given.refuse_output(json_file, force)
@@ -94,12 +94,12 @@ def generate(
     plan = given.selected(method, options)
     # A mixing map has a row per layer: the last one is shown, and a file holds them all.
     every = plan.of_model or plan.aggregation is not None or json_file is not None
-    written = {name: asked[name] for name in ("max_new_tokens", "continuation", "contrast", "generation")}
+    written = {name: asked[name] for name in ("max_new_tokens", "continuation", "contrast", "together", "generation")}
     written["add_special_tokens"] = asked["add_special_tokens"]
     layers = None if every else [-1]
     result = traced.explain_generation(source, method, layers=layers, **written, **options)
-    result = result.words() if asked["words"] else result
     _print_story(result, asked["model"])
+    result = result.words() if asked["words"] else result
     (result.layer(-1) if "layer" in result.dims else result).show()
     if json_file is not None:
         result.save(json_file, overwrite=force)
@@ -201,7 +201,7 @@ def _print_story(result: TokenMap, model: str) -> None:
     made, tokens = result.provenance.notes.get("generation"), result.tokens
     if made is None:  # an encoder–decoder writes something of its own; its rows bear the names
         return
-    start = len(tokens) - len(result.query_tokens)
+    start = made["prompt_tokens"]
     said = [gap + label for gap, label in spelled(tokens)]
     shown = [place for place, special in enumerate(tokens.special) if place >= start or not special]
     before, after = ("".join(said[place] for place in shown if (place >= start) is new) for new in (False, True))

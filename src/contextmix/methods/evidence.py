@@ -77,11 +77,17 @@ def steps(
     signed: bool = False,
     reach: Literal["direct", "all"] = "direct",
 ) -> Measured:
-    """The same at several rows in one forward pass: (row, key)."""
-    return _all(run, score, signed) if reach == "all" else _direct(run, score, signed)
+    """The same at several rows in one forward pass: (row, key); asked with and without signs, the work is done once."""
+    read = _all if reach == "all" else _direct
+    positive, total, notes, checks = run.once((__name__, score, reach), lambda: read(run, score))
+    return Measured(total if signed else positive, notes, checks)
 
 
-def _direct(run: SpanRun, score: str, signed: bool) -> Measured:
+_Read = tuple[Tensor, Tensor, dict[str, Tensor], dict[str, Tensor]]
+"""The positive parts and all parts, each (row, key); notes and checks."""
+
+
+def _direct(run: SpanRun, score: str) -> _Read:
     layers, scores = run.recorded
     last = layers[-1].residual_out
     direction = _direction(run, last, scores, score, layers[-1].tolerance)
@@ -90,10 +96,10 @@ def _direct(run: SpanRun, score: str, signed: bool) -> Measured:
     gap = (total.sum(-1) + elsewhere - linear).abs() / size
     _refuse_gap(float(gap.max()), layers[-1].tolerance)
     notes = {"signed": total.sum(-1), "elsewhere": elsewhere, "linear": linear}
-    return Measured(total if signed else positive, notes, {"completeness": gap.max()})
+    return positive, total, notes, {"completeness": gap.max()}
 
 
-def _all(run: SpanRun, score: str, signed: bool) -> Measured:
+def _all(run: SpanRun, score: str) -> _Read:
     layers, scores = run.recorded_all
     last, allowed = layers[-1].residual_out, layers[-1].tolerance
     read = last[run.rows]
@@ -103,11 +109,12 @@ def _all(run: SpanRun, score: str, signed: bool) -> Measured:
         start = torch.zeros_like(last)
         start[row] = direction
         positive, total, rebuilt, size = carried_down(layers, start, _leaving(run, row, len(last)))
-        found.append(total if signed else positive)
+        found.append((positive, total))
         gaps.append((rebuilt - linear).abs() / size)
     gap = torch.stack(gaps).max()
     _refuse_gap(float(gap), allowed)
-    return Measured(torch.stack(found), {"linear": linears}, {"completeness": gap})
+    positives, totals = (torch.stack(parts) for parts in zip(*found, strict=True))
+    return positives, totals, {"linear": linears}, {"completeness": gap}
 
 
 def _leaving(run: SpanRun, row: int, count: int) -> Tensor:

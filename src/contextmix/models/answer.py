@@ -17,29 +17,34 @@ from contextmix.results.provenance import Quantity
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
 from contextmix.tokens.sections import plain_cut
+from contextmix.tokens.thoughts import Ends, plain_ends, plain_hops, thoughts_in
 from contextmix.tracing.inputs.placing import Placed, Placer
 from contextmix.tracing.inputs.replies import with_reply
+from contextmix.tracing.inputs.thinking import thinking_in
 from contextmix.tracing.runs.dependence import dependence
+from contextmix.tracing.runs.generate import Generated
 
 
 def explained_answer(loaded: LoadedModel, plan: Plan, asked: Question) -> Answer:
     """An answer and its sources; see `TracedModel.explain_answer`."""
-    options = asked.options
+    options, ends, hops = asked.options, plain_ends(asked.options["thoughts"]), plain_hops(asked.options["hops"])
     _refuse(loaded, asked)
     placer = Placer(loaded.model, loaded.tokenizer, options["template"])
     prompt = fitting(loaded, placer, asked)
     placed = prompt.placed
-    given = None if asked.answer is None else _given(placer, placed, asked.answer)
+    given = None if asked.answer is None else _given(placer, placed, asked.answer, ends)
     how = options["max_new_tokens"], given, options["generation"], prompt.add_special_tokens
     done = said_after(loaded, placed.text, *how)
+    tokens = with_reply(loaded.tokenizer, prompt.tokens, done.tokens, given, prompt.add_special_tokens)
+    replies = len(placed.text) + (0 if given is None else len(given) - len(asked.answer or ""))
+    thinking, begins = thinking_in(loaded.tokenizer, tokens, len(prompt.tokens), replies, ends)
     also = _with_signs(plan)
     plans = [plan] if also is None else [plan, also]
-    found, *signed = explained_saying(loaded, plans, done, options["memory_budget"])
-    tokens = with_reply(loaded.tokenizer, prompt.tokens, found.tokens, given, prompt.add_special_tokens)
+    done, (found, *signed) = explained_saying(loaded, plans, done, options["memory_budget"])
     flat = _flat(found, tokens)
     return Answer(
         token_map=flat.derive(provenance=flat.provenance.noting(answer=_told(loaded, prompt, asked, tokens))),
-        begins=len(placed.text) + (0 if given is None else len(given) - len(asked.answer or "")),
+        begins=begins,
         passages=placed.passages,
         question=placed.question,
         sources_by=asked.sources,
@@ -48,7 +53,9 @@ def explained_answer(loaded: LoadedModel, plan: Plan, asked: Question) -> Answer
         signed=flat.derive(values=signed[0].values, quantity=Quantity.SIGNED, provenance=signed[0].provenance)
         if signed
         else None,
-        dependence=_dependence(loaded, prompt, tokens) if options["dependence"] else None,
+        dependence=_dependence(loaded, prompt, tokens, done) if options["dependence"] else None,
+        thinking=thinking,
+        hops=hops,
     )
 
 
@@ -65,9 +72,14 @@ def _refuse(loaded: LoadedModel, asked: Question) -> None:
         raise BadInput("The answer is empty (or only spaces), so it holds no token that could have a source.")
 
 
-def _given(placer: Placer, placed: Placed, answer: str) -> str:
-    """An answer as it follows the prompt. A template of ours ends in a word, so a space comes before another one."""
-    placer.refuse_altered(placed, answer)
+def _given(placer: Placer, placed: Placed, answer: str, ends: Ends) -> str:
+    """An answer as it follows the prompt. A template of ours ends in a word, so a space comes before another one.
+
+    Templates take thoughts out of the answers of earlier turns. In its own turn the model writes them itself, behind
+    what the template wrote, so the template has a say in the answer alone.
+    """
+    thoughts = thoughts_in(answer, placed.text, ends)
+    placer.refuse_altered(placed, answer if thoughts is None else answer[thoughts[1] :])
     wide = unicodedata.east_asian_width(answer[0]) in "WF"  # Chinese and Japanese write no spaces
     apart = placed.is_chat or placed.template == "none" or placed.text[-1].isspace()
     return answer if apart or wide or not answer[0].isalnum() else f" {answer}"
@@ -107,13 +119,12 @@ def _told(loaded: LoadedModel, prompt: Prompt, asked: Question, tokens: Tokens) 
     return {"by": "the model", "stopped": stopped, "template": prompt.placed.template}
 
 
-def _dependence(loaded: LoadedModel, prompt: Prompt, tokens: Tokens) -> tuple[float, ...]:
+def _dependence(loaded: LoadedModel, prompt: Prompt, tokens: Tokens, done: Generated) -> tuple[float, ...]:
     if prompt.placed.without is None:
         raise BadInput(
             "Without the sources nothing is left of this prompt, so the model cannot be asked what it would say "
             "without them. Give context and question apart, or leave dependence out."
         )
     bare = tokens_of(loaded, prompt.placed.without, prompt.add_special_tokens)
-    ids, count = tokens.ids or (), len(prompt.tokens)
     with loaded.turn:
-        return dependence(loaded.model, ids[:count], bare.ids or (), ids[count:])
+        return dependence(loaded.model, done.scores(), bare.ids or (), (tokens.ids or ())[len(prompt.tokens) :])

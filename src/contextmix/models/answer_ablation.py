@@ -32,7 +32,8 @@ def ablated(
     refuse_kind("ablate: answer", answer, Answer)
     refuse_other_models(loaded.model)
     sourced = sourced_answer(loaded, answer)
-    prior = answer.values if method == PRIOR_BY and answer.token_map.quantity is Quantity.EVIDENCE else None
+    direct = answer.by(hops=0)  # the thoughts stay as they were written, so nothing goes through them
+    prior = direct.values if method == PRIOR_BY and answer.token_map.quantity is Quantity.EVIDENCE else None
     asked = Fitting(fitting.masks, prior, fitting.penalty, fitting.seed)
     return explain_sources(loaded, sourced, method, away=away, units=units_of(answer), fitting=asked, progress=progress)
 
@@ -97,9 +98,7 @@ def _reader(loaded: LoadedModel, prompt: str, ids: Sequence[int]) -> Callable[[s
 
 def units_of(answer: Answer) -> list[slice]:
     """Which tokens of the answer belong to each unit."""
-    spans, begins = answer.token_map.query_tokens.spans or (), answer.begins
-    spoken = [None if span is None else (span[0] - begins, span[1] - begins) for span in spans]
-    rows = unit_rows(spoken, answer.units, answer.text)
+    rows = unit_rows(answer.spoken, answer.units, answer.text)
     places = [np.flatnonzero(row) for row in rows]
     return [slice(int(one[0]), int(one[-1]) + 1) for one in places]
 

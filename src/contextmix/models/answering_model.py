@@ -92,7 +92,7 @@ class AnsweringModel(LoadedModel):
         done = said_after(self, prompt, *how)
         if together:
             return explained_as_one(self, plan, done, memory_budget, layers=layers)
-        (found,) = explained_saying(self, [plan], done, memory_budget, contrast=contrast, layers=layers)
+        _, (found,) = explained_saying(self, [plan], done, memory_budget, contrast=contrast, layers=layers)
         return found
 
     @partial(takes, also=AnswerOptions)

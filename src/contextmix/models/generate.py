@@ -59,8 +59,10 @@ def explained_saying(
     *,
     contrast: bool = False,
     layers: Any = None,
-) -> list[TokenMap]:
+) -> tuple[Generated, list[TokenMap]]:
     """What made each new token, by each plan: dims that end in (query, key).
+
+    The generation that it gives back knows the scores of the run that explained it, where there was one.
 
     Args:
         loaded: The model.
@@ -76,7 +78,7 @@ def explained_saying(
     if at_once:
         done, found = explained_span(loaded, at_once, done, contrast=contrast)
         spans = iter([one.derive(provenance=one.provenance.noting(**_notes(done, contrast))) for one in found])
-    return [
+    return done, [
         next(spans) if plan.in_one_run else _step_by_step(loaded, plan, done, memory_budget, contrast, layers)
         for plan in plans
     ]
@@ -89,7 +91,7 @@ def explained_as_one(
     if isinstance(plan.method, ModelMethod) and plan.method.together == "score":
         found = explained_together(loaded, plan, done, memory_budget)
         return found.derive(provenance=found.provenance.noting(**_notes(done, contrast=False)))
-    (rows,) = explained_saying(loaded, [plan], done, memory_budget, layers=layers)
+    _, (rows,) = explained_saying(loaded, [plan], done, memory_budget, layers=layers)
     return in_one(rows, of_model=plan.of_model)
 
 

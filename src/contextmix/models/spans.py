@@ -47,7 +47,8 @@ def explained_span(
         run = reading.span(_targets(loaded, done, contrast), Meaning.ONE_OF)
         assert run is not None  # its rows are known
         found = [plan.steps(run) for plan in plans]
-        done = replace(done, scores=lambda: run.recorded[1])
+        scores = run.scores  # by itself: what else was recorded is let go
+    done = replace(done, scores=lambda: scores)
     return done, [_result(loaded, plan, done, each) for plan, each in zip(plans, found, strict=True)]
 
 
@@ -72,10 +73,7 @@ def explained_together(loaded: LoadedModel, plan: Plan, done: Generated, memory_
         answer = (ids, "".join(done.new.pieces))
         run = spoken_run(loaded.model, anatomy, own, read.tokens, answer, memory_budget)
         found = plan.attribute(run)
-    checks = {name: float(error) for name, error in found.checks.items()}
-    made = loaded.origin.provenance(checks, **plan.describe()).noting(**found.notes, target=answer[1])
-    values = torch.nn.functional.pad(found.values.detach().cpu(), (0, 1))
-    return TokenMap(values.numpy(), ("key",), done.tokens, plan.quantity, made)
+    return _result(loaded, plan, done, found, target=answer[1])
 
 
 def in_one(rows: TokenMap, *, of_model: bool) -> TokenMap:
@@ -102,9 +100,11 @@ def _targets(loaded: LoadedModel, done: Generated, contrast: bool) -> list[Targe
     return [Target(number, names.name(number), foil, names.name(foil)) for number, foil in pairs]
 
 
-def _result(loaded: LoadedModel, plan: Plan, done: Generated, found: Measured) -> TokenMap:
-    values = torch.nn.functional.pad(found.values.detach().cpu(), (0, 1))
+def _result(loaded: LoadedModel, plan: Plan, done: Generated, found: Measured, **more: Any) -> TokenMap:
+    """What was measured, with its labels: rows of new tokens over all tokens, or one row of all of them together."""
+    values = torch.nn.functional.pad(found.values.detach().cpu(), (0, 1)).numpy()
     checks = {name: float(error) for name, error in found.checks.items()}
-    notes: dict[str, Any] = {name: note.tolist() for name, note in found.notes.items()}
-    made = loaded.origin.provenance(checks, **plan.describe()).noting(**notes, **done.inputs.notes)
-    return TokenMap(values.numpy(), ("query", "key"), done.tokens, plan.quantity, made, query_tokens=done.new)
+    notes = {name: note.tolist() if isinstance(note, torch.Tensor) else note for name, note in found.notes.items()}
+    made = loaded.origin.provenance(checks, **plan.describe()).noting(**notes, **done.inputs.notes, **more)
+    dims, rows = (("query", "key"), done.new) if values.ndim == 2 else (("key",), None)
+    return TokenMap(values, dims, done.tokens, plan.quantity, made, query_tokens=rows)

@@ -50,8 +50,26 @@ Dependence = Annotated[
     bool,
     Option(
         "Also measure how far each token of the answer depends on the context: the KL divergence, in nats, of what the "
-        "model says with it from what it says without. Two short runs of the model more.",
+        "model says with it from what it says without. A short run of the model more.",
         default=False,
+    ),
+]
+Thoughts = Annotated[
+    Any,
+    Option(
+        "What tells the thoughts of a model from the answer behind them: markers (such as </think>), none (all is the "
+        "answer), or a text that stands between the two, such as 'Answer:'.",
+        python="Or a compiled pattern, or the span (start, stop) of the thoughts in what was written.",
+        default="markers",
+        spelling=TEXT,
+    ),
+]
+Hops = Annotated[
+    Any,
+    Option(
+        "How often what the answer draws from its own thoughts is passed on to what made them: 0, 1, 2, … or all.",
+        default=1,
+        spelling=TOKEN,
     ),
 ]
 

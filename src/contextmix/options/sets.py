@@ -2,7 +2,7 @@
 
 from typing_extensions import TypedDict
 
-from contextmix.options.answering import AnswerLength, Dependence, LeaveOut, Sources, Template, Units
+from contextmix.options.answering import AnswerLength, Dependence, Hops, LeaveOut, Sources, Template, Thoughts, Units
 from contextmix.options.catalogue import (
     Address,
     AddSpecialTokens,
@@ -145,6 +145,8 @@ class Replying(TypedDict, total=False):
     generation: Generation
     template: Template
     dependence: Dependence
+    thoughts: Thoughts
+    hops: Hops
 
 
 class Answering(Replying, total=False):

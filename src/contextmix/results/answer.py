@@ -4,40 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from contextmix.errors import BadInput, OutputUnwritable
+from contextmix.errors import OutputUnwritable
+from contextmix.maths.relayed import Hops
 from contextmix.maths.shapes import cut
 from contextmix.results import answer_files, documents
 from contextmix.results.answer_checks import checked
+from contextmix.results.answer_tables import AnswerTables
 from contextmix.results.attached import attached
 from contextmix.results.citations import LEAST, MOST, THRESHOLD, Citations, Support, cited, footnoted, strongest
 from contextmix.results.files import PAGES
 from contextmix.results.grouping import ELSEWHERE as ELSEWHERE
-from contextmix.results.grouping import (
-    Numbers,
-    Positions,
-    positive_shares,
-    source_columns,
-    summed,
-    table_lines,
-    token_lines,
-    unit_position,
-    unit_rows,
-)
-from contextmix.results.provenance import Provenance, Quantity
+from contextmix.results.grouping import THOUGHTS as THOUGHTS
+from contextmix.results.grouping import table_lines, token_lines, unit_position
+from contextmix.results.provenance import Provenance
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.ordinals import ordinal
-from contextmix.tokens.passages import Passage, cut_passages
-from contextmix.tokens.sections import By, Section, Span, cut_text, moved
+from contextmix.tokens.passages import Passage
+from contextmix.tokens.sections import By, Span
+from contextmix.tokens.thoughts import Thoughts
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class Answer(AnswerTables):
     """An answer and its sources; made by `TracedModel.explain_answer`.
 
     Units are sections of the answer, sources sections of what the model read. Both are exact to the character. The map
@@ -54,6 +47,9 @@ class Answer:
             mixing maps.
         signed: What each token did with its sign, where the method says it beside the map.
         dependence: For each token the KL divergence, in nats, of what is said with the passages from what is without.
+        thinking: Where the model thought before it answered. Rows of the map are then of all that it wrote, and those
+            of the answer's own tokens are joined to units.
+        hops: How often what the answer draws from its thoughts is passed on to what made them.
 
     Example:
         >>> import contextmix
@@ -73,6 +69,8 @@ class Answer:
     rows: Literal["sum", "mean"] = "sum"
     signed: TokenMap | None = None
     dependence: tuple[float, ...] | None = None
+    thinking: Thoughts | None = None
+    hops: Hops = 1
 
     def __post_init__(self) -> None:
         for name, value in checked(self._arguments()).items():
@@ -86,16 +84,6 @@ class Answer:
         return f"<Answer{model} by {made.short}: {counts}, {self.shares.sum(1).mean():.0%} from the sources>"
 
     @property
-    def text(self) -> str:
-        """The answer, as it follows the prompt."""
-        return str(self.token_map.tokens.text)[self.begins :]
-
-    @property
-    def prompt(self) -> str:
-        """All that the model read before it."""
-        return str(self.token_map.tokens.text)[: self.begins]
-
-    @property
     def provenance(self) -> Provenance:
         """How it was made; the note ``answer`` says who wrote it, what ended it, and what placed the texts."""
         return self.token_map.provenance
@@ -103,66 +91,22 @@ class Answer:
     @property
     def probabilities(self) -> tuple[float, ...]:
         """What the model gave each token of the answer."""
-        return tuple(self.provenance.notes["generation"]["probabilities"])
+        return tuple(self.provenance.notes["generation"]["probabilities"][self.own])
 
-    @property
-    def sources(self) -> tuple[Section, ...]:
-        """The sections of the passages that the prompt holds: ``text == passages[document].text[start:stop]``."""
-        return self._cut_passages[0]
-
-    @property
-    def cut(self) -> tuple[Section, ...]:
-        """The sections that did not fit into the prompt."""
-        return self._cut_passages[1]
-
-    @cached_property
-    def units(self) -> tuple[Section, ...]:
-        """The sections of the answer: ``text == answer.text[start:stop]``."""
-        found = cut_text(self.text, self.units_by, self._spoken)
-        if not found:
-            raise BadInput(
-                "The answer holds no token of text, so there is nothing to explain: the model ended at once, or said "
-                "nothing but white space. Give answer='…', or another question."
-            )
-        return found
-
-    @property
-    def values(self) -> Numbers:
-        """(unit, source), in the unit of the method."""
-        return self._table[:, : len(self.sources)]
-
-    @property
-    def elsewhere(self) -> Numbers:
-        """(unit, 3): what question, template and the answer so far did, as `ELSEWHERE` names them."""
-        return self._table[:, len(self.sources) :]
-
-    @property
-    def shares(self) -> Numbers:
-        """(unit, source): the part of all positive evidence of the unit, whatever gave it; 0 to 1."""
-        return self._shares[:, : len(self.sources)]
-
-    @property
-    def shares_elsewhere(self) -> Numbers:
-        """(unit, 3): the part that no source gave."""
-        return self._shares[:, len(self.sources) :]
-
-    @property
-    def signed_values(self) -> Numbers | None:
-        """(unit, source) with signs, where the method has them: sums of what speaks for and against a unit."""
-        return None if self._signed_table is None else self._signed_table[:, : len(self.sources)]
-
-    def by(self, sources: By | None = None, units: By | None = None) -> Answer:
+    def by(self, sources: By | None = None, units: By | None = None, hops: Hops | None = None) -> Answer:
         """The same answer cut in another way, without a run of the model.
 
         Args:
             sources: ``"token"``, ``"word"``, ``"sentence"``, ``"paragraph"``, ``"line"``, ``"document"``, a number of
                 tokens, or spans ``[(start, stop), …]`` of the only passage, ``[(passage, start, stop), …]`` of several.
             units: The same of the answer, where ``"whole"`` is all of it.
+            hops: How often what it draws from its own thoughts is passed on: 0, 1, 2, … or ``"all"``.
 
         Raises `BadOption` if there is no such way to cut, `BadInput` if spans do not fit or no source is whole.
         """
         sources = self.sources_by if sources is None else sources
-        return replace(self, sources_by=sources, units_by=self.units_by if units is None else units)
+        units, hops = self.units_by if units is None else units, self.hops if hops is None else hops
+        return replace(self, sources_by=sources, units_by=units, hops=hops)
 
     def top(self, unit: int | str | None = None, k: int = 5) -> list[Support]:
         """The sources that did most for a unit, the strongest first.
@@ -201,8 +145,9 @@ class Answer:
         return footnoted(self.text, self.units, self.sources, found, names=len(self.passages) > 1)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A long table: one line per unit and source, and three more per unit for what no source gave."""
+        """A long table: one line per unit and source, and three or four more per unit for what no source gave."""
         tables = {"value": self._table, "share": self._shares}
+        tables |= {} if self.thinking is None else {"direct": self.by(hops=0)._table}
         tables |= {} if self._signed_table is None else {"signed": self._signed_table}
         return pd.DataFrame(table_lines(self.units, self.sources, tables))
 
@@ -210,8 +155,9 @@ class Answer:
 
     def tokens(self) -> pd.DataFrame:
         """The tokens of the answer: their places in it, probabilities, and how far they depend on the passages."""
-        pieces, spans = self.token_map.query_tokens.pieces, self._spoken
-        return pd.DataFrame(token_lines(pieces, spans, self.probabilities, self.dependence))
+        own, depends = self.own, self.dependence
+        pieces, spans = self.token_map.query_tokens.pieces[own], self.spoken[own]
+        return pd.DataFrame(token_lines(pieces, spans, self.probabilities, None if depends is None else depends[own]))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON values."""
@@ -257,44 +203,3 @@ class Answer:
     def _arguments(self) -> dict[str, Any]:
         """What the constructor makes this answer of."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
-
-    @property
-    def _spoken(self) -> list[Span | None]:
-        """Where the tokens of the answer stand in it."""
-        return moved(self.token_map.query_tokens.spans or (), -self.begins)
-
-    @cached_property
-    def _rows(self) -> Numbers:
-        return unit_rows(self._spoken, self.units, self.text, mean=self.rows == "mean")
-
-    @cached_property
-    def _cut_passages(self) -> tuple[tuple[Section, ...], tuple[Section, ...]]:
-        return cut_passages(self.passages, self.sources_by, self.token_map.tokens.spans or ())
-
-    @cached_property
-    def _table(self) -> Numbers:
-        return self._joined(self.token_map)
-
-    @cached_property
-    def _signed_table(self) -> Numbers | None:
-        if self.token_map.quantity is Quantity.SIGNED:
-            return self._table
-        return None if self.signed is None else self._joined(self.signed)
-
-    @cached_property
-    def _shares(self) -> Numbers:
-        return positive_shares(self._table)
-
-    @cached_property
-    def columns(self) -> Positions:
-        """(token,): which source each token of prompt and answer is part of; behind the sources one of `ELSEWHERE`."""
-        tokens = self.token_map.tokens
-        places = [self.passages[one.document].place(one.span) for one in self.sources]
-        whole = [one.place((0, one.length)) for one in self.passages if one.offset is not None]
-        count = len(tokens) - len(self.token_map.query_tokens)
-        return source_columns(tokens.spans or (), count, str(tokens.text), places, whole, self.question)
-
-    def _joined(self, token_map: TokenMap) -> Numbers:
-        """(unit, source and elsewhere): rows of tokens joined to units, and their columns summed to sources."""
-        values = self._rows @ token_map.values.astype(float)
-        return summed(values, self.columns, len(self.sources) + len(ELSEWHERE))

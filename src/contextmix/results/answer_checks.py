@@ -7,16 +7,20 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from contextmix.errors import BadInput, BadOption, refuse_entries, refuse_kind
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.passages import Passage
 from contextmix.tokens.sections import Span, checked_spans, plain_cut
+from contextmix.tokens.thoughts import Thoughts, plain_hops
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "token_map": (TokenMap,),
     "begins": (int,),
     "rows": (str,),
     "signed": (TokenMap, type(None)),
+    "thinking": (Thoughts, type(None)),
 }
 
 
@@ -40,8 +44,10 @@ def checked(arguments: Mapping[str, Any]) -> dict[str, Any]:
     _refuse_map(token_map, begins)
     _refuse_signed(token_map, arguments["signed"])
     _refuse_notes(token_map, dependence)
+    thinking, question = arguments["thinking"], arguments["question"]
+    _refuse_thoughts(token_map, thinking, begins)
+    begins = begins if thinking is None else thinking.begins
     _refuse_passages(arguments["passages"], str(token_map.tokens.text)[:begins])
-    question = arguments["question"]
     return {
         **arguments,
         "passages": tuple(arguments["passages"]),
@@ -49,6 +55,7 @@ def checked(arguments: Mapping[str, Any]) -> dict[str, Any]:
         "sources_by": plain_cut(arguments["sources_by"]),
         "units_by": plain_cut(arguments["units_by"]),
         "dependence": None if dependence is None else tuple(dependence),
+        "hops": plain_hops(arguments["hops"]),
     }
 
 
@@ -62,6 +69,19 @@ def _refuse_map(token_map: TokenMap, begins: int) -> None:
         raise BadInput("The queries of an answer's map are its last tokens, or rows would be told of other tokens.")
     if not 0 <= begins <= len(tokens.text):
         raise BadInput(f"The answer begins at character {begins} of a text of {len(tokens.text)}, which is not in it.")
+
+
+def _refuse_thoughts(token_map: TokenMap, thinking: Thoughts | None, begins: int) -> None:
+    """Thoughts behind the answer, or rows that draw on what was not written yet, so that nothing flows back."""
+    if thinking is None:
+        return
+    if thinking.stop > begins:
+        raise BadInput(f"The thoughts end at character {thinking.stop}, behind the first one of the answer ({begins}).")
+    if np.triu(token_map.values, len(token_map.tokens) - len(token_map.query_tokens)).any():
+        raise BadInput(
+            "A row of the map draws on its own token or on later ones, so what an answer draws from thoughts cannot be "
+            "followed back to what made them."
+        )
 
 
 def _refuse_signed(token_map: TokenMap, signed: TokenMap | None) -> None:

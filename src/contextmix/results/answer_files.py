@@ -15,6 +15,7 @@ from contextmix.maths.whole import whole_number
 from contextmix.results.files import write_atomically
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.passages import Passage
+from contextmix.tokens.thoughts import Thoughts
 
 FORMAT = "contextmix.answer"
 SCHEMA = 1
@@ -39,11 +40,12 @@ def write(arguments: Mapping[str, Any], path: Path | str, overwrite: bool = Fals
 
 def as_document(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that an answer holds, as JSON values under the names of its constructor's arguments."""
-    signed = arguments["signed"]
+    signed, thinking = arguments["signed"], arguments["thinking"]
     kept = {
         "passages": [one.to_dict() for one in arguments["passages"]],
         "token_map": arguments["token_map"].to_dict(),
         "signed": None if signed is None else signed.to_dict(),
+        "thinking": thinking and thinking.to_dict(),
     }
     plain = json.loads(json.dumps({name: value for name, value in arguments.items() if name not in kept}))
     return {"format": FORMAT, "schema": SCHEMA, **plain, **kept}
@@ -62,6 +64,7 @@ def built(document: Mapping[str, Any], build: Callable[..., Any]) -> Any:
         raise BadFile(
             f"Its schema is {document.get('schema')!r:.40} and this version of contextmix reads up to {SCHEMA}."
         )
+    document = {**_ADDED, **document}
     for name, fits in _FIELDS.items():
         if name not in document or not fits(document[name]):
             raise BadFile(f"The field {name!r} is missing or of the wrong type: {document.get(name)!r:.60}.")
@@ -76,8 +79,9 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
     maps = {"token_map": TokenMap.from_dict(document["token_map"]), "signed": signed}
     passages = tuple(Passage.from_dict(one) for one in document["passages"])
     pairs = {name: document[name] and tuple(document[name]) for name in ("question", "dependence")}
-    rest = {name: document[name] for name in ("begins", "sources_by", "units_by", "rows")}
-    return {**rest, **pairs, **maps, "passages": passages}
+    rest = {name: document[name] for name in ("begins", "sources_by", "units_by", "rows", "hops")}
+    thinking = document["thinking"] and Thoughts.from_dict(document["thinking"])
+    return {**rest, **pairs, **maps, "passages": passages, "thinking": thinking}
 
 
 def _json(value: Any) -> str:
@@ -97,6 +101,8 @@ def _is_cut(value: Any) -> bool:
     return isinstance(value, str | int) or (isinstance(value, list | tuple) and all(map(_numbers, value)))
 
 
+_ADDED = {"thinking": None, "hops": 1}
+"""What files of versions that knew no thoughts do not hold."""
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "begins": lambda value: isinstance(value, int),
     "rows": lambda value: _is_text(value, "sum", "mean"),
@@ -107,4 +113,6 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "passages": lambda value: isinstance(value, list | tuple),
     "token_map": lambda value: isinstance(value, Mapping),
     "signed": lambda value: value is None or isinstance(value, Mapping),
+    "thinking": lambda value: value is None or isinstance(value, Mapping),
+    "hops": lambda value: isinstance(value, str | int),
 }

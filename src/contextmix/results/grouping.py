@@ -10,10 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from contextmix.errors import AmbiguousToken, BadInput, UnknownToken
+from contextmix.maths.relayed import Hops, relayed
 from contextmix.maths.whole import index_of
 from contextmix.results.labels import encodable
 from contextmix.tokens.belonging import owners
 from contextmix.tokens.sections import Section, Span
+from contextmix.tokens.thoughts import Thoughts
 
 Numbers = NDArray[np.float64]
 Positions = NDArray[np.int_]
@@ -21,6 +23,8 @@ Positions = NDArray[np.int_]
 ELSEWHERE = ("question", "template", "answer so far")
 """What else is before a token of an answer: the question, the rest of the prompt (template, start token), and what the
 answer had said until then."""
+THOUGHTS = "own thoughts"
+"""Of an answer with thoughts also these: what the answer drew from them, and no hop passed on."""
 
 
 def unit_rows(spoken: Sequence[Span | None], units: Sequence[Section], text: str, *, mean: bool = False) -> Numbers:
@@ -54,8 +58,10 @@ def source_columns(
     sources: Sequence[Span],
     passages: Sequence[Span],
     question: Span | None,
+    thoughts: Thoughts | None = None,
+    begins: int = 0,
 ) -> NDArray[np.int_]:
-    """(token,): the source that each token is part of; behind the sources one of `ELSEWHERE`.
+    """(token,): the source that each token is part of; behind the sources one of `ELSEWHERE`, or `THOUGHTS`.
 
     Args:
         spans: Where all tokens stand in prompt and answer.
@@ -64,12 +70,45 @@ def source_columns(
         sources: Places of the sources in it, in order.
         passages: Places of the texts that they were cut from, in order.
         question: Place of the question.
+        thoughts: Where the model thought. Their marks are part of the template.
+        begins: Where the answer begins.
     """
     own = owners(spans[:prompt], sources, text, passages)
     asked = owners(spans[:prompt], [] if question is None else [question], text)
     elsewhere = [len(sources) + (one is None) for one in asked]
     columns = [rest if one is None else one for one, rest in zip(own, elsewhere, strict=True)]
-    return np.array([*columns, *[len(sources) + 2] * (len(spans) - prompt)])
+    said = [len(sources) + 2] * (len(spans) - prompt)
+    if thoughts is not None:
+        thought = owners(spans[prompt:], [thoughts.span], text, [thoughts.span])
+        first = first_said(spans[prompt:], begins)
+        said[:first] = [len(sources) + (1 if one is None else 3) for one in thought[:first]]
+    return np.array([*columns, *said])
+
+
+def first_said(spans: Sequence[Span | None], begins: int) -> int:
+    """Which of the tokens that were written is the first of the answer.
+
+    Args:
+        spans: Where they stand in the text.
+        begins: Where the answer begins in it.
+    """
+    return next((n for n, span in enumerate(spans) if span is not None and span[1] > begins), len(spans))
+
+
+def passed_on(
+    values: NDArray[Any], rows: NDArray[Any], columns: NDArray[np.int_], column: int, hops: Hops
+) -> NDArray[Any]:
+    """What units drew from the tokens of one column, passed on to what made these; see `relayed`.
+
+    Args:
+        values: (unit, token).
+        rows: (written token, token): what made each of the last tokens.
+        columns: (token,), from `source_columns`.
+        column: That of the thoughts.
+        hops: How often.
+    """
+    places = np.flatnonzero(columns == column)
+    return relayed(values, rows[places - (len(columns) - len(rows))], places, hops) if len(places) else values
 
 
 def summed(values: NDArray[Any], columns: NDArray[np.int_], count: int) -> Numbers:
@@ -125,12 +164,13 @@ def table_lines(
     Args:
         units: Sections of the answer.
         sources: Sections of the passages.
-        tables: Name of a column → (unit, source + 3).
+        tables: Name of a column → (unit, source + 3); one more of answers with thoughts.
     """
+    rest = [*ELSEWHERE, THOUGHTS]
     for row, unit in enumerate(units):
-        for column in range(len(sources) + len(ELSEWHERE)):
+        for column in range(next(iter(tables.values())).shape[1]):
             own = column < len(sources)
-            one = sources[column] if own else Section(f"[{ELSEWHERE[column - len(sources)]}]", -1, -1, -1)
+            one = sources[column] if own else Section(f"[{rest[column - len(sources)]}]", -1, -1, -1)
             yield {
                 "unit": row,
                 "unit_text": encodable(unit.text),

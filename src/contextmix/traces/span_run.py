@@ -5,8 +5,9 @@ A score of the whole input is read at one row, the tokens of an answer at one ro
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -18,6 +19,8 @@ from contextmix.traces.meaning import Meaning
 from contextmix.traces.readout import Readout
 from contextmix.traces.target import Target
 from contextmix.traces.trace import LayerTrace
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,24 @@ class SpanRun:
     def recorded_all(self) -> tuple[list[LayerTrace], Tensor]:
         """The same with all rows of every block: memory grows with the square of the length."""
         return self.record_all()
+
+    @property
+    def scores(self) -> Tensor:
+        """The scores (row, class), of whichever run was made."""
+        return self.recorded_all[1] if "recorded_all" in self.__dict__ else self.recorded[1]
+
+    def once(self, name: Hashable, make: Callable[[], T]) -> T:
+        """What a method makes of this run, kept for the one that asks for another part of it.
+
+        Args:
+            name: Whose it is, and under which options.
+            make: Makes it.
+        """
+        made: dict[Hashable, Any] = self.__dict__.setdefault("_made", {})
+        if name not in made:
+            made[name] = make()
+        found: T = made[name]
+        return found
 
     def proved_readout(self, last: Tensor, scores: Tensor, allowed: float) -> Readout | None:
         """The head, proved on these rows; None if it is not of the usual kind.

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from tests.results.answers import ROWS, SAID, TEXTS, answer
+from tests.results.test_answer_tables import thinking
 from tests.views.page.test_report import HOSTILE, Seen, sha256
 
 from contextmix.errors import OutputExists
@@ -155,3 +156,31 @@ def test_a_page_is_written_once(tmp_path):
     assert (tmp_path / "a.html").read_text(encoding="utf-8") == page(answer())
     with pytest.raises(OutputExists):
         answer().save(tmp_path / "a.html")
+
+
+def test_thoughts_are_folded_under_the_answer():
+    found = thinking()
+    for made in (page(found), still(found)):
+        folded = made[made.index("<details") : made.index("</details>")]
+        assert "<summary>What it thought before</summary>" in folded
+        assert "It is Tom</p>" in folded
+    numbers = json.loads(Seen(page(found)).scripts[0][1])
+    np.testing.assert_allclose(numbers["elsewhere"][0], found.shares_elsewhere[0], atol=1e-5)
+    assert numbers["names"][:4] == ["question", "template", "answer so far", "own thoughts"]
+    assert "What it thought" not in page(answer()) + still(answer())
+
+
+def test_thoughts_are_text_whatever_they_say():
+    found = thinking()
+    tokens = found.token_map.tokens
+    bad = "<b>&Tom!"  # as long as what stands there
+    text = tokens.text.replace("It is Tom", bad + " ")
+    again = replace(
+        found,
+        token_map=found.token_map.derive(
+            tokens=replace(tokens, text=text), query_tokens=replace(tokens, text=text).part(slice(4, None))
+        ),
+    )
+    for made in (page(again), still(again)):
+        assert "&lt;b&gt;&amp;Tom!" in made
+        assert "<b>" not in made

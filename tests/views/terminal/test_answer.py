@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from tests.results.answers import ROWS, answer
+from tests.results.test_answer_tables import thinking
 
 from contextmix.results.answer import Answer
 from contextmix.views.terminal.answer import show
@@ -63,3 +64,17 @@ def test_hostile_names_cannot_move_the_cursor():
     found = answer()
     assert "\x1b" not in shown(found.by(units="whole"))
     assert shown(found, encoding="ascii").isascii()
+
+
+def test_thoughts_stand_before_the_answer_with_a_column_of_their_own():
+    for hops, told in ((0, "not passed on"), (1, "is passed on once"), (2, "2 times"), ("all", "as often as it takes")):
+        found = thinking(hops=hops)
+        text = shown(found, 120)
+        lines = text.splitlines()
+        assert lines[:3] == ["Who?", "(It is Tom)", lines[2]]
+        assert lines[2].startswith("Tom.")
+        assert told in " ".join(text.split())
+        (row,) = [line for line in lines if line.startswith("the whole answer")]
+        assert row.split()[-1] == f"{found.shares_elsewhere[0, 3]:.0%}"
+        assert "own thoughts" in " ".join(text.split())
+    assert "thoughts" not in shown(answer())

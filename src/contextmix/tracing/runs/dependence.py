@@ -20,15 +20,15 @@ from contextmix.tracing.recording.quiet import quiet_run
 
 
 def dependence(
-    model: PreTrainedModel, context: Sequence[int], without: Sequence[int], answer: Sequence[int]
+    model: PreTrainedModel, scores: Tensor, without: Sequence[int], answer: Sequence[int]
 ) -> tuple[float, ...]:
     """For each token of an answer the KL divergence of its distribution with the context from that without.
 
-    Two runs of the model, of which the logits of the answer alone are kept.
+    One run of the model, of which the logits of the answer alone are kept.
 
     Args:
         model: A causal language model.
-        context: The ids of the whole prompt.
+        scores: The logits with the context, at the rows that say the answer, (token, class).
         without: The ids of the prompt without its context.
         answer: The ids of the answer.
 
@@ -38,8 +38,7 @@ def dependence(
     Raises:
         NotFinite: If one has no bound.
     """
-    both = (_said(model, prompt, answer) for prompt in (context, without))
-    found = kl_divergence(*both)
+    found = kl_divergence(scores, _said(model, without, answer))
     if not bool(found.isfinite().all()):
         raise NotFinite(
             f"{type(model).__name__} rules out without its context what it says with it (a logit is minus infinity), "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from contextmix.results.answer import ELSEWHERE, Answer
+from contextmix.results.answer import ELSEWHERE, THOUGHTS, Answer
 from contextmix.results.citations import LEAST, MOST, THRESHOLD
 from contextmix.results.provenance import Quantity
 from contextmix.tokens.passages import Passage
@@ -15,6 +15,9 @@ from contextmix.tokens.pieces import printable
 from contextmix.tokens.sections import Section
 from contextmix.views.drawing.colours import Array, scaled
 from contextmix.views.drawing.facts import model_name
+
+NAMES = (*ELSEWHERE, THOUGHTS)
+"""What else made an answer beside its sources; the last one of answers with thoughts alone."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,14 @@ class Report:
         notes: The number of the source of each footnote.
         scores: (unit + 1, source), each row divided by its largest, in [-1, 1].
         shares: (unit + 1, source).
-        elsewhere: (unit + 1, 3), as `ELSEWHERE` names them.
+        elsewhere: (unit + 1, 3), as `NAMES` names them; 4 with thoughts.
         signed: Whether sources may speak against a unit.
         sums: (unit + 1, source) with signs, where the method has them.
         depends: For each row how far its tokens depend on the texts, in nats, the most of them; None if not measured.
         units: Label of each row, the last ``the whole answer``.
         chances: For each row how probable its tokens were, and how far they depend on the texts, in words.
         told: Sentences: what was measured, what is cited, who wrote the answer.
+        thoughts: What the model thought before it answered; empty where it thought nothing.
     """
 
     answer: tuple[Piece, ...]
@@ -67,6 +71,7 @@ class Report:
     units: tuple[str, ...]
     chances: tuple[str, ...]
     told: tuple[str, ...]
+    thoughts: str = ""
 
 
 def reported(found: Answer) -> Report:
@@ -97,6 +102,7 @@ def reported(found: Answer) -> Report:
         depends=None if found.dependence is None else (*_depends(found), *_depends(whole)),
         chances=(*_chances(found), *_chances(whole)),
         told=tuple(map(printable, _told(found))),
+        thoughts=readable(found.thoughts or ""),
     )
 
 
@@ -111,10 +117,10 @@ def parts_of(shares: Array, elsewhere: Array) -> Iterator[tuple[str, float]]:
 
     Args:
         shares: (source,).
-        elsewhere: (3,).
+        elsewhere: (3,), or 4 with thoughts.
     """
     yield "sources", float(shares.sum())
-    yield from zip(ELSEWHERE, elsewhere.tolist(), strict=True)
+    yield from zip(NAMES[: len(elsewhere)], elsewhere.tolist(), strict=True)
 
 
 def _pieces(
@@ -201,6 +207,8 @@ def _told(found: Answer) -> Iterator[str]:
         f"Cited: a source with at least {THRESHOLD:.0%} of the evidence of the strongest one and {LEAST:.0%} of all "
         f"evidence, up to {MOST} for each part of the answer. What on balance speaks against a part is not."
     )
+    if found.thinking is not None:
+        yield f"Thoughts came before the answer. {_passed(found)}"
     note = made.notes.get("answer", {})
     if note.get("by") == "the model":
         yield f"The model wrote the answer; it ended by {note.get('stopped', 'its own rules')}."
@@ -210,3 +218,12 @@ def _told(found: Answer) -> Iterator[str]:
         yield "Red sources speak for a part of the answer, blue ones against it; shares are of what speaks for it."
     if found.cut:
         yield f"{len(found.cut)} sources did not fit into the prompt, from “{_line(found.cut[0].text)[:60]}” on."
+
+
+def _passed(found: Answer) -> str:
+    """What became of what an answer drew from its thoughts."""
+    if found.hops == 0:
+        return f"What it drew from them is told as {THOUGHTS}, and not passed on."
+    times = "as often as it takes" if found.hops == "all" else "once" if found.hops == 1 else f"{found.hops} times"
+    drawn = found.by(units="whole", hops=0).shares_elsewhere[0, -1]
+    return f"What it drew from them ({drawn:.0%}) is passed on {times} to what made them; the rest is {THOUGHTS}."

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from contextmix.results.answer import ELSEWHERE, Answer
+from contextmix.results.answer import Answer
 from contextmix.results.files import refuse_place, write_atomically
 from contextmix.tokens.pieces import printable
-from contextmix.views.drawing.answer import Piece, Report, parts_of, reported
+from contextmix.views.drawing.answer import NAMES, Piece, Report, parts_of, reported
 from contextmix.views.drawing.colours import Array
 from contextmix.views.drawing.facts import facts
 from contextmix.views.drawing.picture import number_texts
@@ -53,7 +53,7 @@ def page(found: Answer) -> str:
     drawn = reported(found)
     script, sheet = _read("answer.js"), _read("answer.css") + _colours(drawn.signed)
     numbers = {
-        "names": ELSEWHERE,
+        "names": NAMES,
         "chances": drawn.chances,
         "scores": drawn.scores.round(4).tolist(),
         "shares": drawn.shares.round(5).tolist(),

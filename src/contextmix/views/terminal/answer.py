@@ -30,6 +30,8 @@ def show(found: Answer, console: Console | None = None) -> None:
     console, drawn = readable(console), reported(found)
     if drawn.question:
         console.print(Text(cut(" ".join(drawn.question.split()), _ROWS * console.width), "dim"))
+    if drawn.thoughts:
+        console.print(Text(cut(f"({' '.join(drawn.thoughts.split())})", _ROWS * console.width), "dim italic"))
     console.print(_said(drawn))
     console.print()
     console.print(_notes(found, drawn, console.width))
