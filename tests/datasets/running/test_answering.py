@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 
+import numpy as np
 import pytest
 import torch
 from tests.datasets.questions import (
@@ -63,6 +64,26 @@ def asked_of(model, row, **more):
 
 
 # What comes out ------------------------------------------------------------------------------------------------------
+
+
+def test_thoughts_are_kept_apart_and_passed_on(stories, tmp_path):
+    row = {
+        "id": "thought",
+        "question": "Who has a ball?",
+        "context": TEXTS,
+        "answer": "Lily ran. So: Lily. Tom has none.",
+    }
+    run = answered([row, GOOD[1]], tmp_path / "out", model=stories, thoughts="So:", hops="all")
+    expected = asked_of(stories, row, thoughts="So:", hops="all")
+    assert_same(run.answer("thought"), expected)
+    assert expected.thoughts == "Lily ran."
+    assert run.to_pandas().loc[0, "thoughts"] == expected.thoughts
+    assert list(run.to_pandas().loc[0, "tokens"]) == expected.tokens()["token"].tolist()
+    lines = run.lines()
+    wanted = expected.to_pandas()
+    assert lines[lines["id"] == "thought"]["source_text"].tolist() == wanted["source_text"].tolist()
+    assert np.array_equal(lines[lines["id"] == "thought"]["direct"], wanted["direct"])
+    assert lines[lines["id"] != "thought"]["source_text"].iloc[-1] == "[answer so far]"
 
 
 def test_every_answer_is_the_one_that_explain_answer_gives(stories, whole):

@@ -19,6 +19,8 @@ FULL = {
     "template": "question",
     "truncate": True,
     "dependence": True,
+    "thoughts": "Answer:",
+    "hops": "all",
     "add_special_tokens": False,
     "shard_size": 3,
 }
@@ -47,6 +49,8 @@ def test_what_explain_answer_is_told():
         ({"options": {"steps": 4}}, UnknownName, "no option of evidence 'steps'"),
         ({"sources": 0}, BadOption, "A text is not cut by 0"),
         ({"units": None}, BadOption, "A text is not cut by None"),
+        ({"thoughts": (0, 3)}, BadOption, "rows differ"),
+        ({"hops": -1}, BadOption, "passed on 0, 1, 2"),
         ({"generation": {"a": {1}}}, BadOption, "generation: a run writes down"),
         ({"generation": {"a": float("nan")}}, BadOption, "generation: a run writes down"),
     ],

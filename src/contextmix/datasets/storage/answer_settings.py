@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 
 from contextmix.datasets.storage.answer_table import SCHEMA
 from contextmix.errors import BadOption
+from contextmix.maths.relayed import Hops
 from contextmix.options.values import ANSWERS_SIZE, MAX_NEW_TOKENS, OF_NEXT_TOKEN
 from contextmix.plugins.plan import Plan, make_plan
 from contextmix.tokens.sections import By, plain_cut
+from contextmix.tokens.thoughts import plain_ends, plain_hops
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,22 @@ class AnswerSettings:
     template: str | None = None
     truncate: bool = False
     dependence: bool = False
+    thoughts: str = "markers"
+    hops: Hops = 1
     add_special_tokens: bool | None = None
     shard_size: int = ANSWERS_SIZE
 
     def __post_init__(self) -> None:
         for name in ("sources", "units"):
             object.__setattr__(self, name, plain_cut(getattr(self, name)))
+        object.__setattr__(self, "hops", plain_hops(self.hops))
+        if not isinstance(plain_ends(self.thoughts), str):
+            raise BadOption(
+                f"thoughts={self.thoughts!r:.60}: rows differ, so a run tells thoughts from answers by 'markers', by a "
+                "text that stands between the two, or ('none') not at all."
+            )
         _ = self.plan  # a method or an option of it that does not exist
-        for name in ("options", "generation"):
+        for name in ("options", "generation", "thoughts"):
             _refuse_unwritable(name, getattr(self, name))
 
     @cached_property

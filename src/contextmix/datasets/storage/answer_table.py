@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from contextmix.datasets.reading.rows import Problem, Row
 from contextmix.datasets.storage.table import encodable
 from contextmix.results.answer import Answer
-from contextmix.results.grouping import ELSEWHERE
+from contextmix.results.grouping import ELSEWHERE, THOUGHTS
 
 _LINE = pa.struct(
     [
         *((name, pa.int32()) for name in ("unit", "unit_start", "unit_stop")),
         *((name, pa.int32()) for name in ("source", "document", "source_start", "source_stop")),
-        *((name, pa.float64()) for name in ("value", "share", "signed")),
+        *((name, pa.float64()) for name in ("value", "share", "direct", "signed")),
     ]
 )
 _COLUMNS = (
@@ -36,13 +36,18 @@ _COLUMNS = (
     ("by", pa.string(), "who wrote it: the model; or given"),
     ("stopped", pa.string(), "what ended it, where the model wrote it"),
     ("template", pa.string(), "what placed context and question"),
+    ("thoughts", pa.string(), "what the model thought before it"),
     ("tokens", pa.list_(pa.string()), "the tokens of the answer"),
     ("probabilities", pa.list_(pa.float64()), "what the model gave each of them"),
     ("dependence", pa.list_(pa.float64()), "how far each depends on the context, in nats, where that was asked for"),
     ("units", pa.list_(pa.string()), "the texts of the units"),
     ("sources", pa.list_(pa.string()), "the texts of the sources"),
     ("cut", pa.list_(pa.string()), "the texts of the sources that did not fit into the prompt"),
-    ("lines", pa.list_(_LINE), "one per unit and source, and three per unit for what no source gave (source -1)"),
+    (
+        "lines",
+        pa.list_(_LINE),
+        "one per unit and source, and per unit three or four of what no source gave (source -1)",
+    ),
     ("rest", pa.string(), "JSON: what Answer.from_dict needs beside the numbers of its maps"),
     ("problem", pa.string(), "why there is no answer, in one word; missing where all is well"),
     ("reason", pa.string(), "the same in a sentence"),
@@ -52,7 +57,7 @@ SCHEMA = pa.schema([pa.field(name, kind, metadata={"about": about}) for name, ki
 SHOWN = tuple(name for name in SCHEMA.names if name not in ("lines", "rest"))
 """Those that people look at."""
 LINES = ("id", "unit", "unit_text", "unit_start", "unit_stop", "source", "source_text", "document", "source_start",
-         "source_stop", "value", "share", "signed")  # fmt: skip
+         "source_stop", "value", "share", "direct", "signed")  # fmt: skip
 """The columns of the long table of all answers."""
 MAPS = {"token_map": "map", "signed": "signed"}
 """The maps of an answer, and what each is called in the file of maps."""
@@ -75,7 +80,7 @@ class Answered:
     @property
     def tokens(self) -> Sequence[str] | None:
         """The tokens of the answer."""
-        return None if self.answer is None else self.answer.token_map.query_tokens.pieces
+        return None if self.answer is None else self.answer.token_map.query_tokens.pieces[self.answer.own]
 
 
 def as_table(found: Sequence[Answered]) -> pa.Table:
@@ -121,13 +126,14 @@ def lines_of(frame: pd.DataFrame) -> pd.DataFrame:
     rows = frame[["id", "units", "sources", "lines"]].itertuples(index=False)
     index = frame.index.repeat(frame["lines"].map(len))
     lines = pd.DataFrame([one for own in rows for one in _told(*own)], index=index, columns=LINES)
-    return lines.drop(columns="signed") if lines["signed"].isna().all() else lines
+    return lines.drop(columns=[name for name in ("direct", "signed") if lines[name].isna().all()])
 
 
 def _told(name: str, units: Sequence[str], sources: Sequence[str], lines: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    texts = [*sources, *(f"[{one}]" for one in ELSEWHERE)]
+    texts = [*sources, *(f"[{one}]" for one in (*ELSEWHERE, THOUGHTS))]
+    columns = len(lines) // max(1, len(units))
     for place, line in enumerate(lines):
-        yield {"id": name, "unit_text": units[line["unit"]], "source_text": texts[place % len(texts)], **line}
+        yield {"id": name, "unit_text": units[line["unit"]], "source_text": texts[place % columns], **line}
 
 
 def _of_row(one: Answered) -> dict[str, Any]:
@@ -149,9 +155,10 @@ def _of_answer(answer: Answer | None) -> dict[str, Any]:
     return {
         "answer": encodable(answer.text),
         **{name: told.get(name) for name in ("by", "stopped", "template")},
-        "tokens": [encodable(one) for one in answer.token_map.query_tokens.pieces],
+        "thoughts": None if answer.thoughts is None else encodable(answer.thoughts),
+        "tokens": answer.tokens()["token"].tolist(),
         "probabilities": answer.probabilities,
-        "dependence": answer.dependence,
+        "dependence": answer.dependence and answer.dependence[answer.own],
         "units": [encodable(one.text) for one in answer.units],
         "sources": [encodable(one.text) for one in answer.sources],
         "cut": [encodable(one.text) for one in answer.cut],

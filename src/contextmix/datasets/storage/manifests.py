@@ -150,6 +150,8 @@ _ANSWER_SETTINGS: dict[str, Fits] = {
     **dict.fromkeys(("max_new_tokens", "shard_size"), _count),
     "generation": _maybe(_mapping),
     "template": _maybe(_text),
+    "thoughts": _text,
+    "hops": lambda value: _count(value) or value in (0, "all"),
     **dict.fromkeys(("truncate", "dependence"), _flag),
     "add_special_tokens": _maybe(_flag),
 }
