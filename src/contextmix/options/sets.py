@@ -2,7 +2,16 @@
 
 from typing_extensions import TypedDict
 
-from contextmix.options.answering import AnswerLength, Dependence, LeaveOut, Template
+from contextmix.options.answering import (
+    Ablate,
+    AnswerLength,
+    AwayBy,
+    Dependence,
+    LeaveOut,
+    MaskCount,
+    Rewrite,
+    Template,
+)
 from contextmix.options.catalogue import (
     Address,
     AddSpecialTokens,
@@ -220,7 +229,16 @@ class ExploreWrittenOptions(ExploreOptions, total=False):
     generation: Generation
 
 
-class AnswerOptions(Encoding, total=False):
+class Ablating(TypedDict, total=False):
+    """What an answer loses without its sources."""
+
+    ablate: Ablate
+    away: AwayBy
+    masks: MaskCount
+    rewrite: Rewrite
+
+
+class AnswerOptions(Encoding, Ablating, total=False):
     """What `TracedModel.explain_answer` takes beside what it names and the options of the method."""
 
     max_new_tokens: AnswerLength

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from contextmix.errors import BadInput, OutputUnwritable
 from contextmix.maths.shapes import cut
-from contextmix.results import answer_files, documents
+from contextmix.results import answer_files
 from contextmix.results.answer_checks import checked
+from contextmix.results.answer_files import Filed
 from contextmix.results.attached import attached
 from contextmix.results.citations import LEAST, MOST, THRESHOLD, Citations, Support, cited, footnoted, strongest
 from contextmix.results.files import PAGES
@@ -29,6 +30,7 @@ from contextmix.results.grouping import (
     unit_position,
     unit_rows,
 )
+from contextmix.results.losses import Losses, table_without
 from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.ordinals import ordinal
@@ -37,7 +39,7 @@ from contextmix.tokens.sections import By, Section, Span, cut_text, moved
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class Answer(Filed):
     """An answer and its sources; made by `TracedModel.explain_answer`.
 
     Units are sections of the answer, sources sections of what the model read. Both are exact to the character. The map
@@ -54,6 +56,7 @@ class Answer:
             mixing maps.
         signed: What each token did with its sign, where the method says it beside the map.
         dependence: For each token the KL divergence, in nats, of what is said with the passages from what is without.
+        losses: What was measured by taking sources away; see `TracedModel.ablate`.
 
     Example:
         >>> import contextmix
@@ -73,6 +76,7 @@ class Answer:
     rows: Literal["sum", "mean"] = "sum"
     signed: TokenMap | None = None
     dependence: tuple[float, ...] | None = None
+    losses: Losses | None = None
 
     def __post_init__(self) -> None:
         for name, value in checked(self._arguments()).items():
@@ -151,6 +155,13 @@ class Answer:
         """(unit, source) with signs, where the method has them: sums of what speaks for and against a unit."""
         return None if self._signed_table is None else self._signed_table[:, : len(self.sources)]
 
+    @property
+    def lost(self) -> Numbers | None:
+        """(unit, source): what is lost without the source, in `Losses.unit`; not a number where nobody measured it."""
+        if self.losses is None:
+            return None
+        return self.losses.of(self.units, unit_rows(self._spoken, self.units, self.text), self.sources)
+
     def by(self, sources: By | None = None, units: By | None = None) -> Answer:
         """The same answer cut in another way, without a run of the model.
 
@@ -204,24 +215,23 @@ class Answer:
         """A long table: one line per unit and source, and three more per unit for what no source gave."""
         tables = {"value": self._table, "share": self._shares}
         tables |= {} if self._signed_table is None else {"signed": self._signed_table}
+        if (lost := self.lost) is not None:
+            tables["lost"] = np.pad(lost, ((0, 0), (0, len(ELSEWHERE))), constant_values=np.nan)
         return pd.DataFrame(table_lines(self.units, self.sources, tables))
 
     to_pandas = to_dataframe
+
+    def without(self) -> pd.DataFrame:
+        """A line per source: what the whole answer loses without it, and what the model says then, where measured."""
+        if (losses := self.losses) is None or (lost := self.by(units="whole").lost) is None:
+            return pd.DataFrame()
+        says = losses.says_of(self.sources)
+        return pd.DataFrame(table_without(self.sources, lost[0], says, losses.own, losses.unit))
 
     def tokens(self) -> pd.DataFrame:
         """The tokens of the answer: their places in it, probabilities, and how far they depend on the passages."""
         pieces, spans = self.token_map.query_tokens.pieces, self._spoken
         return pd.DataFrame(token_lines(pieces, spans, self.probabilities, self.dependence))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON values."""
-        return answer_files.as_document(self._arguments())
-
-    @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> Answer:
-        """The inverse of `to_dict`; raises `BadFile` if a field is missing, of another type, or does not fit."""
-        found: Answer = answer_files.built(document, cls)
-        return found
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write a ``.json`` file, which keeps every bit, or an ``.html`` page to look at; the ending chooses.
@@ -236,12 +246,6 @@ class Answer:
         else:
             raise OutputUnwritable(path, f"its name ends in {suffix!r}, and answers are written as .json or {PAGES[0]}")
 
-    @classmethod
-    def load(cls, path: str | Path) -> Answer:
-        """Read an answer that `save` wrote as ``.json``; raises `BadFile` if it is missing or anything else."""
-        found: Answer = documents.read(path, cls.from_dict)
-        return found
-
     @attached
     def show(self) -> None:
         """Show the answer with its footnotes and its sources: in a notebook as HTML, else as text."""
@@ -253,10 +257,6 @@ class Answer:
     @attached
     def _repr_html_(self) -> str:
         """The last line of a notebook cell."""
-
-    def _arguments(self) -> dict[str, Any]:
-        """What the constructor makes this answer of."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @property
     def _spoken(self) -> list[Span | None]:

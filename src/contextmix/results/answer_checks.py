@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from contextmix.errors import BadInput, BadOption, refuse_entries, refuse_kind
+from contextmix.results.losses import Losses
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.passages import Passage
 from contextmix.tokens.sections import Span, checked_spans, plain_cut
@@ -17,6 +18,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "begins": (int,),
     "rows": (str,),
     "signed": (TokenMap, type(None)),
+    "losses": (Losses, type(None)),
 }
 
 
@@ -40,6 +42,7 @@ def checked(arguments: Mapping[str, Any]) -> dict[str, Any]:
     _refuse_map(token_map, begins)
     _refuse_signed(token_map, arguments["signed"])
     _refuse_notes(token_map, dependence)
+    _refuse_losses(token_map, arguments["losses"])
     _refuse_passages(arguments["passages"], str(token_map.tokens.text)[:begins])
     question = arguments["question"]
     return {
@@ -69,6 +72,14 @@ def _refuse_signed(token_map: TokenMap, signed: TokenMap | None) -> None:
         raise BadInput(
             f"The map with signs has the axes {signed.dims} {signed.shape}, and the answer's {token_map.shape}: it is "
             "not of the same tokens."
+        )
+
+
+def _refuse_losses(token_map: TokenMap, losses: Losses | None) -> None:
+    count = len(token_map.query_tokens)
+    if losses is not None and losses.parts is None and len(losses.values) != count:
+        raise BadInput(
+            f"The losses have {len(losses.values)} rows, and the answer {count} tokens: they are not of the same answer."
         )
 
 
