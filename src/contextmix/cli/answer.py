@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.text import Text
 from typing_extensions import Unpack
 
@@ -76,8 +77,12 @@ def answer(
     how = {name: asked[name] for name in AnswerOptions.__annotations__ if name in asked}
     how |= {name: asked[name] for name in ("answer", "sources", "units", "method")}
     traced = given.load_model(asked)
-    with Console(stderr=True).status("Asking the model, and what made its answer …"):
-        found = traced.explain_answer(text, texts, **how, **options)
+    with Console(stderr=True).status("Asking the model, and what made its answer …") as line:
+
+        def progress(done: float, what: str) -> None:
+            line.update(escape(f"{done:.0%} · {what} …"))
+
+        found = traced.explain_answer(text, texts, progress=progress, **how, **options)
     found = _named(found, [path.name for path in paths])
     found.show()
     for path in (json_file, html_file):

@@ -43,9 +43,10 @@ def ablated(
     chosen = sources_to_rewrite(answer, rewrite)
     sourced, whole = sourced_answer(loaded, answer), answer.by(units="whole")
     fitted, prior = method in FITTED, answer.token_map.quantity is Quantity.EVIDENCE and method == PRIOR_BY
-    asked = replace(fitting, prior=np.concatenate([answer.values, whole.values]) if prior else None)
+    also = [] if answer.units[0].span == whole.units[0].span else [whole]
+    asked = replace(fitting, prior=np.concatenate([one.values for one in (answer, *also)]) if prior else None)
     units, tokens = units_of(answer), [slice(place, place + 1) for place in range(len(sourced.ids) - sourced.start)]
-    rows = [*units, slice(None)] if fitted else [*units, *tokens]  # of tokens any other cut can be made
+    rows = [*units, *[slice(None) for _ in also]] if fitted else [*units, *tokens]  # tokens make any other cut
     told = _part(progress, 0.0, 0.7 if chosen else 1.0)
     found = explain_sources(loaded, sourced, method, away=away, units=rows, fitting=asked, progress=told)
     own, says = rewritten(loaded, answer, chosen, _part(progress, 0.7, 1.0)) if chosen else ("", {})
@@ -55,7 +56,7 @@ def ablated(
         away=found.away,
         sources=tuple((one.document, *one.span) for one in answer.sources),
         values=found.values if fitted else found.values[count:],
-        parts=tuple(one.span for one in (*answer.units, *whole.units)) if fitted else None,
+        parts=tuple(one.span for one in (*answer.units, *(each.units[0] for each in also))) if fitted else None,
         passes=found.passes,
         held_out_lds=found.held_out_lds,
         says=says,
@@ -82,8 +83,8 @@ def refuse_idle_ablation(how: Mapping[str, Any]) -> None:
     for name, one in declared(Ablating).items():
         if how[name] != one.option.default:
             raise BadOption(
-                f"{name}={how[name]!r:.60} says how sources are taken away, and none are. Say ablate='source_occlusion' "
-                f"or another method too, or leave {name} out."
+                f"{name}={how[name]!r:.60} says how sources are taken away, and none are. Say "
+                f"ablate='source_occlusion', or leave {name} out."
             )
 
 

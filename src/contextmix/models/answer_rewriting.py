@@ -1,4 +1,4 @@
-"""What a model would have said without a source: the text is deleted, and the model writes again by the same settings."""
+"""What a model would have said without a source: its text is deleted, and the model writes again as it did before."""
 
 from __future__ import annotations
 

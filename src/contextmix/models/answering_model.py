@@ -15,12 +15,12 @@ from contextmix.models.source_scores import Fitting, SourceScores
 from contextmix.options.answering import (
     METHOD_OF_ANSWERS,
     AblationMethod,
+    AlsoRewrite,
     AnswerMethod,
     AnswerText,
     AwayBy,
     MaskCount,
     MaskSeed,
-    Rewrite,
     Sources,
     Units,
 )
@@ -159,7 +159,7 @@ class AnsweringModel(LoadedModel):
         away: AwayBy = None,
         masks: MaskCount = 64,
         seed: MaskSeed = 0,
-        rewrite: Rewrite = 0,
+        rewrite: AlsoRewrite = 0,
         progress: Told = None,
     ) -> SourceScores:
         """What an answer loses without its sources: the reference for methods of one pass, at a pass per source.

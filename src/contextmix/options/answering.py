@@ -84,6 +84,7 @@ REWRITE = Option(
     spelling=NUMBER,
 )
 Rewrite = Annotated[int | Sequence[int], REWRITE]
+AlsoRewrite = Annotated[int | Sequence[int], REWRITE.but(default=0)]
 AwayBy = Annotated[
     Literal["masked", "deleted", "zeroed"] | None,
     Option(

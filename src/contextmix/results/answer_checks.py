@@ -79,7 +79,7 @@ def _refuse_losses(token_map: TokenMap, losses: Losses | None) -> None:
     count = len(token_map.query_tokens)
     if losses is not None and losses.parts is None and len(losses.values) != count:
         raise BadInput(
-            f"The losses have {len(losses.values)} rows, and the answer {count} tokens: they are not of the same answer."
+            f"The losses have {len(losses.values)} rows, and the answer {count} tokens: they are of another one."
         )
 
 

@@ -9,9 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
-
-from typing_extensions import Self
+from typing import Any, Self
 
 from contextmix.errors import BadFile, ContextMixError
 from contextmix.maths.whole import whole_number
