@@ -14,10 +14,9 @@ from typing_extensions import Unpack
 from contextmix.cli import arguments as given
 from contextmix.cli.app import command
 from contextmix.errors import BadInput
-from contextmix.options.answering import AnswerMethod, AnswerText, Sources, Units
 from contextmix.options.catalogue import MODEL, OwnOptions
-from contextmix.options.option import filled
-from contextmix.options.sets import AnswerOptions, Precision
+from contextmix.options.option import declared, filled
+from contextmix.options.sets import Answering, Precision
 from contextmix.results.files import PAGES
 
 if TYPE_CHECKING:
@@ -44,14 +43,10 @@ QuestionOption = Annotated[
 ]
 
 
-class AnswerFlags(Precision, AnswerOptions, total=False):
+class AnswerFlags(Precision, Answering, total=False):
     """Flags of ``answer``."""
 
     model: Annotated[Any, MODEL.but(default="demo-decoder")]
-    answer: AnswerText
-    sources: Sources
-    units: Units
-    method: AnswerMethod
     options: OwnOptions
 
 
@@ -74,8 +69,7 @@ def answer(
     paths = [*(context or []), *(files or [])]
     texts = [_read(path) for path in paths] or None
     text = given.read_text(question, None)
-    how = {name: asked[name] for name in AnswerOptions.__annotations__ if name in asked}
-    how |= {name: asked[name] for name in ("answer", "sources", "units", "method")}
+    how = {name: asked[name] for name in declared(Answering)}
     traced = given.load_model(asked)
     with Console(stderr=True).status("Asking the model, and what made its answer …") as line:
 

@@ -5,12 +5,16 @@ from typing_extensions import TypedDict
 from contextmix.options.answering import (
     Ablate,
     AnswerLength,
+    AnswerMethod,
+    AnswerText,
     AwayBy,
     Dependence,
     LeaveOut,
     MaskCount,
     Rewrite,
+    Sources,
     Template,
+    Units,
 )
 from contextmix.options.catalogue import (
     Address,
@@ -247,3 +251,12 @@ class AnswerOptions(Encoding, Ablating, total=False):
     truncate: LeaveOut
     dependence: Dependence
     memory_budget: Memory
+
+
+class Answering(AnswerOptions, total=False):
+    """The same with what it names, where text alone can be given: on the command line and by a page."""
+
+    answer: AnswerText
+    sources: Sources
+    units: Units
+    method: AnswerMethod
