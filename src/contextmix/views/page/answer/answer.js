@@ -8,6 +8,7 @@ export function mount(root, data) {
   const whole = root.getElementById("whole");
   const last = data.scores.length - 1;
   let kept = null; // what was clicked: ["unit", 3] or ["source", 5]
+  let focused = null; // where the keys are
 
   const percent = (share) => (share > 0 && share < 0.005 ? "<1%" : `${Math.round(share * 100)}%`);
 
@@ -119,12 +120,16 @@ export function mount(root, data) {
       const what = [side, place];
       element.tabIndex = place === 0 ? 0 : -1; // one stop for the tab key on each side; arrows do the rest
       element.addEventListener("pointerenter", (event) => event.pointerType !== "touch" && show(what));
-      element.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && show(kept));
+      element.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && show(kept ?? focused));
       element.addEventListener("focus", () => {
         for (const other of list) other.tabIndex = other === element ? 0 : -1;
+        focused = what;
         show(what);
       });
-      element.addEventListener("blur", () => show(kept));
+      element.addEventListener("blur", () => {
+        focused = null;
+        show(kept);
+      });
       element.addEventListener("click", () => keep(what));
       element.addEventListener("keydown", (event) => {
         const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
