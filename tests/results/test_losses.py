@@ -9,7 +9,7 @@ from tests.results.answers import answer
 
 from contextmix.errors import BadFile, BadInput
 from contextmix.results.answer import Answer
-from contextmix.results.losses import Losses
+from contextmix.results.losses import Losses, lds_of, says_without
 
 FALLS = [[1.0, 0.5, 2.0], [0.25, 0.0, -1.0], [0.5, 0.25, 4.0], [0.0, 0.0, 8.0], [0.125, 0.0, 16.0]]
 SOURCES = ((0, 0, 14), (0, 15, 22), (1, 0, 16))  # the sentences of the two texts
@@ -41,7 +41,7 @@ def test_a_source_that_is_cut_in_another_way_has_no_number():
     found = answer(losses=losses()).by(sources="document")
     assert np.isnan(found.lost[:, 0]).all()  # two sentences
     np.testing.assert_array_equal(found.lost[:, 1], [1.0, 12.0])  # one sentence: the same characters
-    assert found.losses.says_of(found.sources) == {1: " Tom. Yes."}
+    assert says_without(found.losses, found.sources) == {1: " Tom. Yes."}
     assert np.isnan(answer(losses=losses()).by(sources="word").lost).all()
 
 
@@ -50,7 +50,7 @@ def test_parts_of_surrogates_do_not_add_up():
     np.testing.assert_array_equal(found.lost, [[1, 2, 3], [4, 5, 6]])
     np.testing.assert_array_equal(found.by(units="whole").lost, [[7, 8, 9]])
     assert np.isnan(found.by(units="token").lost).all()
-    assert found.losses.lds_of(found.units) == [0.5, None]
+    assert lds_of(found.losses, found.units) == [0.5, None]
     assert (found.losses.unit, losses().unit) == ("log-odds", "nats")
 
 

@@ -30,7 +30,7 @@ from contextmix.results.grouping import (
     unit_position,
     unit_rows,
 )
-from contextmix.results.losses import Losses, table_without
+from contextmix.results.losses import Losses, lost_without, table_without
 from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.ordinals import ordinal
@@ -160,7 +160,7 @@ class Answer(Filed):
         """(unit, source): what is lost without the source, in `Losses.unit`; not a number where nobody measured it."""
         if self.losses is None:
             return None
-        return self.losses.of(self.units, unit_rows(self._spoken, self.units, self.text), self.sources)
+        return lost_without(self.losses, self.units, unit_rows(self._spoken, self.units, self.text), self.sources)
 
     def by(self, sources: By | None = None, units: By | None = None) -> Answer:
         """The same answer cut in another way, without a run of the model.
@@ -225,8 +225,7 @@ class Answer(Filed):
         """A line per source: what the whole answer loses without it, and what the model says then, where measured."""
         if (losses := self.losses) is None or (lost := self.by(units="whole").lost) is None:
             return pd.DataFrame()
-        says = losses.says_of(self.sources)
-        return pd.DataFrame(table_without(self.sources, lost[0], says, losses.own, losses.unit))
+        return pd.DataFrame(table_without(losses, self.sources, lost[0]))
 
     def tokens(self) -> pd.DataFrame:
         """The tokens of the answer: their places in it, probabilities, and how far they depend on the passages."""

@@ -95,7 +95,7 @@ def built(document: Mapping[str, Any], build: Callable[..., Any]) -> Any:
             raise BadFile(f"The field {name!r} is missing or of the wrong type: {document.get(name)!r:.60}.")
     try:
         return build(**_arguments(document))
-    except (ContextMixError, ValueError, TypeError, OverflowError, KeyError, AttributeError) as reason:
+    except (ContextMixError, ValueError, TypeError, OverflowError) as reason:
         raise BadFile(f"Its fields do not fit each other. {reason}") from reason
 
 

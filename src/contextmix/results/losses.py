@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from contextmix.errors import BadInput, refuse_entries, refuse_kinds, refuse_named
+from contextmix.errors import BadFile, BadInput, refuse_entries, refuse_kinds, refuse_named
 from contextmix.maths.whole import plain, whole_number
 from contextmix.results.grouping import Numbers
 from contextmix.results.labels import encodable
@@ -71,32 +71,6 @@ class Losses:
         """Whether a surrogate was fitted, so that rows do not add up."""
         return self.parts is not None
 
-    def of(self, units: Sequence[Section], rows: Numbers, sources: Sequence[Section]) -> Numbers:
-        """(unit, source) for a cut of the answer; not a number where it was not measured.
-
-        Args:
-            units: Sections of the answer.
-            rows: (unit, token of the answer): 1 where the token is part of the unit.
-            sources: Sections of its texts.
-        """
-        known = {one: place for place, one in enumerate(self.sources)}
-        columns = [known.get(_key(one)) for one in sources]
-        found = np.full((len(units), len(sources)), np.nan)
-        there = [place for place, column in enumerate(columns) if column is not None]
-        taken = self._of_units(units, rows)[:, [column for column in columns if column is not None]]
-        found[:, there] = taken
-        return found
-
-    def says_of(self, sources: Sequence[Section]) -> dict[int, str]:
-        """What the model says without sources, by their positions in another cut."""
-        known = {self.sources[place]: text for place, text in self.says.items()}
-        return {place: known[_key(one)] for place, one in enumerate(sources) if _key(one) in known}
-
-    def lds_of(self, units: Sequence[Section]) -> list[float | None]:
-        """Of surrogates: how well each unit's predicts masks that it was not fitted on; None where nobody knows."""
-        known = dict(zip(self.parts or (), self.held_out_lds, strict=False))
-        return [known.get(one.span) for one in units]
-
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON values."""
         return {
@@ -113,43 +87,74 @@ class Losses:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Losses:
-        """The inverse of `to_dict`."""
-        says = {int(place): text for place, text in document["says"].items()}
+        """The inverse of `to_dict`; raises `BadFile` if a field is missing, of another type, or does not fit."""
         names = ("method", "away", "sources", "values", "parts", "passes", "held_out_lds", "own")
-        return cls(**{name: document[name] for name in names}, says=says)
-
-    def _of_units(self, units: Sequence[Section], rows: Numbers) -> Numbers:
-        """(unit, source), for the sources that were measured."""
-        if self.parts is None:
-            found: Numbers = rows @ self.values
-            return found
-        known = {one: place for place, one in enumerate(self.parts)}
-        nothing = np.full(len(self.sources), np.nan)
-        lines = [self.values[known[one.span]] if one.span in known else nothing for one in units]
-        return np.array(lines).reshape(len(units), len(self.sources))
+        try:
+            says = {int(place): text for place, text in document["says"].items()}
+            return cls(**{name: document[name] for name in names}, says=says)
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError, BadInput) as reason:
+            raise BadFile(f"What it says of losses without sources is broken. {reason}") from reason
 
 
-def table_without(
-    sources: Sequence[Section], lost: Numbers, says: Mapping[int, str], own: str, unit: str
-) -> list[dict[str, Any]]:
+def lost_without(losses: Losses, units: Sequence[Section], rows: Numbers, sources: Sequence[Section]) -> Numbers:
+    """(unit, source) for a cut of the answer; not a number where it was not measured.
+
+    Args:
+        losses: Of the answer.
+        units: Sections of the answer.
+        rows: (unit, token of the answer): 1 where the token is part of the unit.
+        sources: Sections of its texts.
+    """
+    known = {one: place for place, one in enumerate(losses.sources)}
+    columns = [known.get(_key(one)) for one in sources]
+    found = np.full((len(units), len(sources)), np.nan)
+    there = [place for place, column in enumerate(columns) if column is not None]
+    taken = _of_units(losses, units, rows)
+    found[:, there] = taken[:, [column for column in columns if column is not None]]
+    return found
+
+
+def says_without(losses: Losses, sources: Sequence[Section]) -> dict[int, str]:
+    """What the model says without sources, by their positions in another cut."""
+    known = {losses.sources[place]: text for place, text in losses.says.items()}
+    return {place: known[_key(one)] for place, one in enumerate(sources) if _key(one) in known}
+
+
+def lds_of(losses: Losses, units: Sequence[Section]) -> list[float | None]:
+    """Of surrogates: how well each unit's predicts masks that it was not fitted on; None where nobody knows."""
+    known = dict(zip(losses.parts or (), losses.held_out_lds, strict=False))
+    return [known.get(one.span) for one in units]
+
+
+def _of_units(losses: Losses, units: Sequence[Section], rows: Numbers) -> Numbers:
+    """(unit, source), for the sources that were measured."""
+    if losses.parts is None:
+        found: Numbers = rows @ losses.values
+        return found
+    known = {one: place for place, one in enumerate(losses.parts)}
+    nothing = np.full(len(losses.sources), np.nan)
+    lines = [losses.values[known[one.span]] if one.span in known else nothing for one in units]
+    return np.array(lines).reshape(len(units), len(losses.sources))
+
+
+def table_without(losses: Losses, sources: Sequence[Section], lost: Numbers) -> list[dict[str, Any]]:
     """A line per source: what the whole answer loses without it, and what the model says then.
 
     Args:
+        losses: Of the answer.
         sources: Those of the answer.
         lost: (source,).
-        says: By position.
-        own: What it says with all of them.
-        unit: Of the numbers.
     """
+    says, own = says_without(losses, sources), losses.own.strip()
     return [
         {
             "source": place,
             "source_text": encodable(one.text),
             "document": one.document,
             "lost": float(lost[place]),
-            "unit": unit,
+            "unit": losses.unit,
             "says": encodable(says[place]) if place in says else None,
-            "changed": says[place].strip() != own.strip() if place in says else None,
+            "changed": says[place].strip() != own if place in says else None,
         }
         for place, one in enumerate(sources)
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from contextmix.results.answer import Answer
-from contextmix.results.losses import Losses
+from contextmix.results.losses import Losses, lds_of, says_without
 from contextmix.tokens.pieces import printable
 from contextmix.views.drawing.colours import Array
 
@@ -83,7 +83,7 @@ def without(found: Answer, whole: Answer) -> Without | None:
     losses, lost, of_all = found.losses, found.lost, whole.lost
     if losses is None or lost is None or of_all is None:
         return None
-    says = losses.says_of(found.sources)
+    says = says_without(losses, found.sources)
     texts = [says.get(place) for place in range(len(found.sources))]
     return Without(
         lost=np.concatenate([lost, of_all]),
@@ -116,7 +116,7 @@ def told_of_losses(found: Answer, drawn: Without | None) -> Iterator[str]:
 def _told_of_fit(found: Answer, losses: Losses) -> Iterator[str]:
     if not losses.is_fitted:
         return
-    known = losses.lds_of([*found.units, *found.by(units="whole").units])
+    known = lds_of(losses, [*found.units, *found.by(units="whole").units])
     if known[-1] is not None:
         yield f"The surrogate predicts masks that it was not fitted on with a rank correlation of {known[-1]:.2f}."
 
