@@ -86,16 +86,15 @@ def ask(page: Page) -> None:
     page.locator("#answer-ablate").select_option("source_occlusion")
     page.locator("#answer-go").click()
     page.locator("#answer-shown .panel.live").wait_for()
-    page.locator("#answer-question").scroll_into_view_if_needed()
     page.wait_for_timeout(500)
     page.locator("#unit-0").hover()
 
 
 SHOTS = (
     Shot("answer", "answer", (1200, 700), lambda page: page.locator("#source-2").hover()),
-    Shot("answer-notebook", "answer-notebook", (900, 440), lambda _: None),
-    Shot("answer-terminal", "answer-terminal", (900, 440), lambda _: None),
-    Shot("answer-serve-dark", SERVED, (1200, 1020), ask, "dark"),
+    Shot("answer-notebook", "answer-notebook", (900, 490), lambda _: None),
+    Shot("answer-terminal", "answer-terminal", (1000, 460), lambda _: None),
+    Shot("answer-serve-dark", SERVED, (1200, 1770), ask, "dark"),
     Shot("explorer", "methods", (1200, 860), lambda page: token(page, "film").hover()),
     Shot("explorer-compare", "methods", (1500, 900), compare),
     Shot("explorer-signed-dark", "methods", (1200, 620), signed, "dark"),
