@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Response
 from fastapi.concurrency import run_in_threadpool
@@ -21,7 +21,7 @@ from contextmix.serve.refusals import said, saved
 from contextmix.views.page import answers as drawn
 
 
-def _cut(name: str) -> Query:
+def _cut(name: str) -> Any:
     help_text = declared(Answering)[name].option.help
     return Query(description=f"{help_text} Default: as it was asked for.", max_length=20)
 
