@@ -127,8 +127,10 @@ def served() -> Iterator[str]:
         assert process.stdout is not None
         found = re.search(r"http://[\d.:]+", process.stdout.readline())
         assert found is not None
-        yield found[0]
-        process.terminate()
+        try:
+            yield found[0]
+        finally:
+            process.terminate()
 
 
 def take(browser: Browser, shot: Shot, address: str, out: Path) -> None:
