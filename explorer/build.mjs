@@ -38,7 +38,7 @@ const shared = {
 
 const bundles = [
   { entry: "src/explorer.ts", file: "views/page/explorer/explorer.js", licensed: true },
-  { entry: "src/page.ts", file: "serve/static/page.js", external: ["./explorer.js"] },
+  { entry: "src/page.ts", file: "serve/static/page.js", external: ["./explorer.js", "./answer.js"] },
 ];
 
 async function buildBundle({ entry, file, licensed = false, external = [] }, folder) {

@@ -1,6 +1,6 @@
-"""The pictures of the explorer in the documentation, from real models and real reports.
+"""The pictures of the explorer, of answers and of the local page in the documentation, from real models and reports.
 
-    python -m scripts.screenshots [--model FOLDER] [--out docs/images]
+    python -m scripts.screenshots [--model FOLDER] [--out docs/images] [--only answer --only answer-serve-dark]
 
 Without --model the built-in model is shown. Pictures are reduced to 256 colours, so that a repository can hold them.
 """
@@ -10,27 +10,42 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import re
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
+from rich.console import Console
 
 import contextmix
+from contextmix.views.page.answers import still
+from contextmix.views.terminal.answer import show
 
 TEXT = "A deep and meaningful film, if not exactly a cheerful one: the performances are unforgettable."
 STORY = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."
+TEXTS = (
+    "Tom had a big dog. The sun was hot.",
+    "Lily had a red ball. She was happy.",
+    "Mia sat under a tree. She ate an apple.",
+)
+QUESTION = "Lily wanted to play with her"
 METHODS = ("globenc", "attention_rollout", "decompx")
 COLOURS = 256
 
 
+SERVED = "served"
+
+
 @dataclass(frozen=True)
 class Shot:
-    """One picture: which report, how large, and what a reader does before it is taken."""
+    """One picture: which report (or `SERVED`), how large, and what a reader does before it is taken."""
 
     name: str
     report: str
@@ -64,7 +79,22 @@ def signed(page: Page) -> None:
     page.get_by_role("button", name="decompx", exact=True).click()
 
 
+def ask(page: Page) -> None:
+    """Texts and a question on the local page, and what is lost without a source."""
+    page.get_by_role("link", name="Answer").click()
+    page.get_by_role("button", name="Who had the ball?").click()
+    page.locator("#answer-ablate").select_option("source_occlusion")
+    page.locator("#answer-go").click()
+    page.locator("#answer-shown .panel.live").wait_for()
+    page.wait_for_timeout(500)
+    page.locator("#unit-0").hover()
+
+
 SHOTS = (
+    Shot("answer", "answer", (1200, 700), lambda page: page.locator("#source-2").hover()),
+    Shot("answer-notebook", "answer-notebook", (900, 490), lambda _: None),
+    Shot("answer-terminal", "answer-terminal", (1000, 460), lambda _: None),
+    Shot("answer-serve-dark", SERVED, (1200, 1770), ask, "dark"),
     Shot("explorer", "methods", (1200, 860), lambda page: token(page, "film").hover()),
     Shot("explorer-compare", "methods", (1500, 900), compare),
     Shot("explorer-signed-dark", "methods", (1200, 620), signed, "dark"),
@@ -80,14 +110,35 @@ def reports(model: contextmix.TracedModel, folder: Path) -> None:
     model.explore(TEXT, ["attention"], heads=True).save(folder / "heads.html")
     story = contextmix.load("demo-decoder")
     story.explore(STORY, ["norm_residual"], query="Lily").save(folder / "story.html")
+    answer = story.explain_answer(QUESTION, TEXTS, max_new_tokens=16, ablate="source_occlusion")
+    answer.save(folder / "answer.html")
+    head = '<!doctype html><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
+    (folder / "answer-notebook.html").write_text(head + still(answer), encoding="utf-8")
+    console = Console(width=100, record=True, file=io.StringIO())
+    show(answer, console)
+    console.save_html(str(folder / "answer-terminal.html"))
 
 
-def take(browser: Browser, shot: Shot, folder: Path, out: Path) -> None:
+@contextlib.contextmanager
+def served() -> Iterator[str]:
+    """The address of the local page."""
+    command = [sys.executable, "-m", "contextmix", "serve", "--port", "0", "--workers", "1", "--model", "demo-decoder"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://[\d.:]+", process.stdout.readline())
+        assert found is not None
+        try:
+            yield found[0]
+        finally:
+            process.terminate()
+
+
+def take(browser: Browser, shot: Shot, address: str, out: Path) -> None:
     """Open, act, wait until drawn, and write the picture."""
     width, height = shot.size
     theme: Any = shot.theme
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme, reduced_motion="reduce")
-    page.goto((folder / f"{shot.report}.html").as_uri())
+    page.goto(address)
     page.wait_for_timeout(800)
     shot.act(page)
     page.wait_for_timeout(500)
@@ -105,14 +156,16 @@ def loaded(model: Path | None) -> contextmix.TracedModel:
         return contextmix.load(model.name)
 
 
-def main(model: Path | None, out: Path) -> None:
-    """Take all pictures."""
+def main(model: Path | None, out: Path, only: list[str]) -> None:
+    """Take all pictures, or those that are named."""
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+    shots = [shot for shot in SHOTS if not only or shot.name in only]
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright, contextlib.ExitStack() as open_ones:
         reports(loaded(model), Path(name))
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for shot in SHOTS:
-            take(browser, shot, Path(name), out)
+        for shot in shots:
+            local = (Path(name) / f"{shot.report}.html").as_uri()
+            take(browser, shot, open_ones.enter_context(served()) if shot.report == SERVED else local, out)
         browser.close()
 
 
@@ -120,5 +173,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    parser.add_argument("--only", action="append", default=[], help="A picture by its name; repeatable.")
     arguments = parser.parse_args()
-    main(arguments.model, arguments.out)
+    main(arguments.model, arguments.out, arguments.only)

@@ -6,6 +6,7 @@ export interface Model {
   readonly labels: readonly string[];
   readonly limit: number;
   readonly causal: boolean;
+  readonly answers: boolean;
   readonly usual: readonly string[];
 }
 
@@ -29,6 +30,28 @@ export interface Asked {
   readonly target: string | null;
   readonly against: string | null;
   readonly heads: boolean;
+}
+
+export interface AskedAnswer {
+  readonly model: string;
+  readonly question: string;
+  readonly context: readonly string[];
+  readonly answer: string | null;
+  readonly sources: string;
+  readonly units: string;
+  readonly method: string;
+  readonly max_new_tokens?: number;
+  readonly template: string | null;
+  readonly truncate: boolean;
+  readonly dependence: boolean;
+  readonly ablate: string | null;
+}
+
+/** An answer as the page shows it: markup of the server's own, in which every text is escaped. */
+export interface ShownAnswer {
+  readonly html: string;
+  readonly signed: boolean;
+  readonly numbers: unknown;
 }
 
 export interface Exploration {
@@ -63,20 +86,25 @@ async function ask(path: string, options: RequestInit = {}): Promise<Response> {
   throw new Refusal(told?.reason ?? `The server answered ${response.status}.`, told?.field ?? null);
 }
 
-const at = (id: string, part = ""): string => `/api/explorations/${encodeURIComponent(id)}${part}`;
+export type Kind = "explorations" | "answers";
+
+const at = (kind: Kind, id: string, part = ""): string => `/api/${kind}/${encodeURIComponent(id)}${part}`;
 
 export const models = async (): Promise<Model[]> => (await ask("/api/models")).json();
 export const methods = async (): Promise<Method[]> => (await ask("/api/methods")).json();
-export const progress = async (id: string): Promise<Exploration> => (await ask(at(id))).json();
-export const exhibit = async (id: string): Promise<unknown> => (await ask(at(id, "/exhibit"))).json();
-export const report = async (id: string): Promise<Blob> => (await ask(at(id, "/report"))).blob();
+export const progress = async (kind: Kind, id: string): Promise<Exploration> => (await ask(at(kind, id))).json();
+export const exhibit = async (id: string): Promise<unknown> => (await ask(at("explorations", id, "/exhibit"))).json();
+export const shown = async (id: string, cut: string): Promise<ShownAnswer> =>
+  (await ask(at("answers", id, `/shown?${cut}`))).json();
+export const report = async (kind: Kind, id: string, cut = ""): Promise<Blob> =>
+  (await ask(at(kind, id, `/report?${cut}`))).blob();
 
-export async function explore(asked: Asked): Promise<Exploration> {
+export async function begin(kind: Kind, asked: Asked | AskedAnswer): Promise<Exploration> {
   const headers = { "Content-Type": "application/json" };
-  return (await ask("/api/explorations", { method: "POST", headers, body: JSON.stringify(asked) })).json();
+  return (await ask(`/api/${kind}`, { method: "POST", headers, body: JSON.stringify(asked) })).json();
 }
 
 /** Also while the page is being left: nobody waits for what is then still computed. */
-export async function cancel(id: string): Promise<void> {
-  await ask(at(id), { method: "DELETE", keepalive: true }).catch(() => undefined);
+export async function cancel(kind: Kind, id: string): Promise<void> {
+  await ask(at(kind, id), { method: "DELETE", keepalive: true }).catch(() => undefined);
 }

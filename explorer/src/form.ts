@@ -17,6 +17,24 @@ export function byId<T extends HTMLElement>(id: string): T {
   return found as T;
 }
 
+/** Say what is wrong, beside the field if it is one of the page's, and go there. */
+export function refuse(prefix: string, reason: string, field: string | null): void {
+  clear(prefix);
+  const place = document.getElementById(`${prefix}${field ?? ""}-error`) ?? byId(`${prefix}error`);
+  say(place, reason);
+  const input = field === null ? null : document.getElementById(`${prefix}${field}`);
+  input?.closest("details")?.setAttribute("open", "");
+  if (input === null) return;
+  set(input, "aria-invalid", "true");
+  input.focus();
+}
+
+export function clear(prefix: string): void {
+  const form = byId(`${prefix}form`);
+  for (const place of form.querySelectorAll<HTMLElement>(".error")) say(place, "");
+  for (const input of form.querySelectorAll("[aria-invalid]")) set(input, "aria-invalid", null);
+}
+
 export class Form {
   private readonly text = byId<HTMLTextAreaElement>("text");
   private readonly pair = byId<HTMLTextAreaElement>("pair");
@@ -56,23 +74,6 @@ export class Form {
       against: filled("against"),
       heads: this.heads.checked,
     };
-  }
-
-  /** Say what is wrong, beside the field if it is one of the page's, and go there. */
-  refuse(reason: string, field: string | null): void {
-    this.clear();
-    const place = document.getElementById(`${field ?? ""}-error`) ?? byId("error");
-    say(place, reason);
-    const input = field === null ? null : document.getElementById(field);
-    input?.closest("details")?.setAttribute("open", "");
-    if (input === null) return;
-    set(input, "aria-invalid", "true");
-    input.focus();
-  }
-
-  clear(): void {
-    for (const place of document.querySelectorAll<HTMLElement>(".error")) say(place, "");
-    for (const input of document.querySelectorAll("[aria-invalid]")) set(input, "aria-invalid", null);
   }
 
   private list(id: string, methods: readonly Method[]): void {

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.results.answers import ROWS, answer
+from tests.results.test_losses import losses
 from tests.views.page.test_answers import hostile
 
 from contextmix.results.answer import Answer
@@ -124,3 +125,20 @@ def test_hostile_texts_are_shown_and_the_page_fits(opened, width):
         page.locator(f"#source-{place}").hover()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("img, iframe").count() == 0
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_pointing_at_a_source_says_what_is_lost_without_it(opened, width):
+    page = opened(answer(losses=losses()), width=width)
+    lost = page.locator("#panel .without")
+    assert not lost.is_visible()
+    page.locator("#source-2").hover()
+    assert lost.inner_text() == "Without it: −13.0 nats; the model says: “Tom. Yes.”"
+    assert [row[1] for row in panel(page)] == ["of “Lily.”without it −1.0 nats", "of “Yes.”without it −12.0 nats"]
+    page.locator("#unit-1").hover()
+    assert not lost.is_visible()
+    assert panel(page)[0] == ["55%", "Tom had a dog.without it −0.5 nats"]
+    page.locator("#source-1").focus()  # by keys too, and read aloud
+    assert lost.inner_text() == "Without it: −0.8 nats"
+    assert page.locator("#panel").get_attribute("aria-live") == "polite"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

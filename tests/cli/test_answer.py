@@ -104,3 +104,33 @@ def test_an_empty_file_is_refused_by_its_name(run, tmp_path):
     result = run("answer", "--question", QUESTION, "--context", empty)
     assert result.exit_code == 1
     assert "empty.txt is empty, so it can be no source" in result.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "method"),
+    [
+        (("--ablate",), "source_occlusion"),
+        (("--ablate", "source_surrogate", "--masks", 8, "--away", "deleted"), "source_surrogate"),
+    ],
+)
+def test_what_is_lost_without_a_source_is_printed_and_written(run, texts, tmp_path, flags, method):
+    result = run(
+        *("answer", "--context", *texts, "--question", QUESTION, "--max-new-tokens", 3, *flags, "--rewrite", 1),
+        *("--json", tmp_path / "a.json", "--html", tmp_path / "a.html"),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert re.search(r"Without it: −\d\.\d (nats|log-odds); the model says:", " ".join(result.stdout.split()))
+    losses = cm.Answer.load(tmp_path / "a.json").losses
+    assert losses.method == method
+    assert losses.away == ("deleted" if "deleted" in flags else "masked")
+    assert len(losses.says) == 1
+    assert "the model says:" in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+def test_ablations_that_cannot_be_are_refused_before_the_model_is_loaded(run, texts):
+    result = run("answer", "--context", texts[0], "--question", QUESTION, "--model", "nowhere", "--ablate", "leave_out")
+    assert result.exit_code == 1
+    assert "ablate='leave_out' is none of source_occlusion" in " ".join(result.stderr.split())
+    result = run("answer", "--context", texts[0], "--question", QUESTION, "--masks", 8)
+    assert result.exit_code == 1
+    assert "masks=8 says how sources are taken away" in " ".join(result.stderr.split())

@@ -17,7 +17,8 @@ from tests.tracing.tiny import word_pieces
 
 import contextmix as cm
 from contextmix.evidence.report import Report
-from contextmix.models.source_scores import SourceScores
+from contextmix.results.losses import Losses
+from contextmix.results.source_scores import SourceScores
 from contextmix.tokens.passages import Passage
 from contextmix.tokens.places import Frames, Patches
 
@@ -142,7 +143,8 @@ def _answers() -> list[Any]:
     given = stories.explain_answer("Who ran?", TEXTS[0], " Tom ran. He did.", method="attention", sources=[(0, 3)])
     signed = answer_by_hand(quantity="signed", passages=(Passage("Tom had a dog. It", 3, 14), Passage("No.", None)))
     thought = stories.explain_answer("Who ran?", TEXTS[0], "<think>Tom did.</think> Tom ran.", hops="all")
-    return [said, given, said.by(sources=2, units="token"), answer_by_hand(), signed, thought]
+    taken = [stories.ablate(said, rewrite=1).answer, stories.ablate(given, "source_surrogate", masks=8).answer]
+    return [said, *taken, given, said.by(sources=2, units="token"), answer_by_hand(), signed, thought]
 
 
 def _tokens() -> list[Any]:
@@ -203,6 +205,7 @@ _SAMPLES: Mapping[type, Callable[[], Sequence[Any]]] = {
     cm.TracedModel: lambda: [model("demo"), model("demo-decoder"), model("chatty")],
     cm.TracedEncoderDecoder: lambda: [model("bart"), model("t5")],
     SourceScores: lambda: [model("demo-decoder").ablate(samples(cm.Answer)[0])],
+    Losses: lambda: [one.losses for one in samples(cm.Answer) if one.losses is not None],
     Report: lambda: [Report("name", "Title", ["A sentence."])],
 }
 

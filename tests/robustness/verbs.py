@@ -24,9 +24,10 @@ from tests.robustness.values import anything, rows, sources
 
 import contextmix as cm
 from contextmix.evidence.report import Report
-from contextmix.models.source_scores import SourceScores
+from contextmix.results.losses import Losses
+from contextmix.results.source_scores import SourceScores
 
-BESIDE = {"Report": Report, "SourceScores": SourceScores}
+BESIDE = {"Losses": Losses, "Report": Report, "SourceScores": SourceScores}
 """What public verbs give that has no public name."""
 SHOWN = {"__repr__", "__str__", "__len__", "__getitem__", "__eq__", "_repr_html_", "_repr_mimebundle_"}
 """What Python and notebooks call."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,18 +34,18 @@ class Served:
         assert answer.status_code == 202, answer.text
         return answer.json()["id"]
 
-    def status(self, name: str) -> httpx.Response:
-        return httpx.get(f"{self.address}/api/explorations/{name}", timeout=30)
+    def status(self, name: str, kind: str = "explorations") -> httpx.Response:
+        return httpx.get(f"{self.address}/api/{kind}/{name}", timeout=30)
 
     def exhibit(self, name: str) -> dict[str, Any]:
         assert self.until(name, "done")["progress"] == 1
         return httpx.get(f"{self.address}/api/explorations/{name}/exhibit", timeout=30).json()
 
-    def until(self, name: str, *states: str) -> dict[str, Any]:
+    def until(self, name: str, *states: str, kind: str = "explorations") -> dict[str, Any]:
         found: list[dict[str, Any]] = []
 
         def reached() -> bool:
-            found.append(self.status(name).json())
+            found.append(self.status(name, kind).json())
             assert found[-1]["state"] in {"queued", "running", *states}, found[-1]
             return found[-1]["state"] in states
 
@@ -76,11 +77,13 @@ def command_line(process: int) -> bytes:
         return b""
 
 
-@pytest.fixture(scope="session")
-def served() -> Iterator[Served]:
+@contextmanager
+def serving(*models: str) -> Iterator[Served]:
+    """A server with these models, which must also end well."""
     if not Path("/proc/self/task").is_dir():
         pytest.skip("needs /proc, to look at the server's processes")
-    command = [sys.executable, "-m", "contextmix", "serve", "--port", "0", "--model", "demo", "--model", "demo-decoder"]
+    command = [sys.executable, "-m", "contextmix", "serve", "--port", "0"]
+    command += [part for model in models for part in ("--model", model)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         [*command, "--timeout", str(SECONDS)], stdout=subprocess.PIPE, env=environment, text=True
@@ -95,3 +98,9 @@ def served() -> Iterator[Served]:
     assert process.wait(90) == 0  # torch takes long to leave a busy machine
     process.stdout.close()
     wait_for(lambda: not any(command_line(child) for child in beneath), "the workers to end")
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[Served]:
+    with serving("demo", "demo-decoder") as one:
+        yield one

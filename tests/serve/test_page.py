@@ -139,11 +139,11 @@ def test_hostile_text_is_text(visit: Any):
 
 def test_a_decoder_and_a_pair(visit: Any):
     one = visit()
-    one.page.get_by_label("Model").select_option("demo-decoder")
+    one.page.locator("#model").select_option("demo-decoder")
     one.page.get_by_role("button", name="Once upon a time").click()
     one.page.keyboard.press("Control+Enter")
     expect(one.answer()).to_contain_text("Lily")
-    one.page.get_by_label("Model").select_option("demo")
+    one.page.locator("#model").select_option("demo")
     one.page.locator("#more summary").click()
     one.page.get_by_label("A pair of texts").check()
     one.page.get_by_label("Second text").fill("a bad one")

@@ -261,4 +261,4 @@ def test_the_description_is_true_and_nothing_breaks_the_server(served: Served, t
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{served.address}/openapi.json", *options]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout
-    assert "Tested: 8" in done.stdout
+    assert "Tested: 14" in done.stdout

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.text import Text
 from typing_extensions import Unpack
 
 from contextmix.cli import arguments as given
 from contextmix.cli.app import command
 from contextmix.errors import BadInput
-from contextmix.options.answering import AnswerMethod, AnswerText, Sources, Units
 from contextmix.options.catalogue import MODEL, OwnOptions
-from contextmix.options.option import filled
-from contextmix.options.sets import AnswerOptions, Precision
+from contextmix.options.option import declared, filled
+from contextmix.options.sets import Answering, Precision
 from contextmix.results.files import PAGES
 
 if TYPE_CHECKING:
@@ -43,14 +43,10 @@ QuestionOption = Annotated[
 ]
 
 
-class AnswerFlags(Precision, AnswerOptions, total=False):
+class AnswerFlags(Precision, Answering, total=False):
     """Flags of ``answer``."""
 
     model: Annotated[Any, MODEL.but(default="demo-decoder")]
-    answer: AnswerText
-    sources: Sources
-    units: Units
-    method: AnswerMethod
     options: OwnOptions
 
 
@@ -73,11 +69,14 @@ def answer(
     paths = [*(context or []), *(files or [])]
     texts = [_read(path) for path in paths] or None
     text = given.read_text(question, None)
-    how = {name: asked[name] for name in AnswerOptions.__annotations__ if name in asked}
-    how |= {name: asked[name] for name in ("answer", "sources", "units", "method")}
+    how = {name: asked[name] for name in declared(Answering)}
     traced = given.load_model(asked)
-    with Console(stderr=True).status("Asking the model, and what made its answer …"):
-        found = traced.explain_answer(text, texts, **how, **options)
+    with Console(stderr=True).status("Asking the model, and what made its answer …") as line:
+
+        def progress(done: float, what: str) -> None:
+            line.update(escape(f"{done:.0%} · {what} …"))
+
+        found = traced.explain_answer(text, texts, progress=progress, **how, **options)
     found = _named(found, [path.name for path in paths])
     found.show()
     for path in (json_file, html_file):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 from rich.console import Console
 from rich.text import Text
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from contextmix.errors import ContextMixError, Interrupted
 from contextmix.options.option import Declared, Option, declared, is_unpacked
@@ -63,8 +63,36 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     flags = [_flag(name, one) for name, one in known.items()]
     verb.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
     verb.__annotations__ = {one.name: one.annotation for one in (*own, *flags)}
-    app.command()(verb)
+    bare = {flag_of(name, one.option): one.option.bare for name, one in known.items() if one.option.bare}
+    app.command(cls=_reading(bare) if bare else None)(verb)
     return function
+
+
+def _reading(bare: Mapping[str, str]) -> type[TyperCommand]:
+    """A command some of whose flags may stand without their value."""
+
+    class Verb(TyperCommand):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            return super().parse_args(ctx, spelled_out(args, bare))
+
+    return Verb
+
+
+def spelled_out(words: Sequence[str], bare: Mapping[str, str]) -> list[str]:
+    """The words of a command line, with the values of flags that stand without one.
+
+    Example:
+        >>> spelled_out(["--ablate", "--masks", "8"], {"--ablate": "source_occlusion"})
+        ['--ablate', 'source_occlusion', '--masks', '8']
+    """
+    found: list[str] = []
+    for place, word in enumerate(words):
+        found.append(word)
+        if word == "--":
+            return [*found, *words[place + 1 :]]
+        if word in bare and (place + 1 == len(words) or words[place + 1].startswith("-")):
+            found.append(bare[word])
+    return found
 
 
 def flag_of(name: str, option: Option) -> str:
@@ -88,7 +116,8 @@ def _flag(name: str, one: Declared) -> inspect.Parameter:
 
 
 def _told(option: Option) -> str:
-    parts = [option.help, option.spelling.told if option.spelling is not None else ""]
+    bare = f"Without a value: {option.bare}." if option.bare else ""
+    parts = [option.help, bare, option.spelling.told if option.spelling is not None else ""]
     return " ".join(filter(None, [*parts, f"[default: {option.left_out}]" if option.left_out else ""]))
 
 

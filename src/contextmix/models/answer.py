@@ -17,7 +17,7 @@ from contextmix.results.provenance import Quantity
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
 from contextmix.tokens.sections import plain_cut
-from contextmix.tokens.thoughts import Ends, plain_ends, plain_hops, thoughts_in
+from contextmix.tokens.thoughts import MARKERS, NONE, Ends, plain_ends, plain_hops, thoughts_in
 from contextmix.tracing.inputs.placing import Placed, Placer
 from contextmix.tracing.inputs.replies import with_reply
 from contextmix.tracing.inputs.thinking import thinking_in
@@ -108,15 +108,18 @@ def _with_signs(plan: Plan) -> Plan | None:
 
 
 def _told(loaded: LoadedModel, prompt: Prompt, asked: Question, tokens: Tokens) -> dict[str, Any]:
-    """Who wrote the answer, what ended it, and what placed the texts."""
+    """Who wrote the answer, what ended it, what placed the texts, and what told thoughts apart if not usual marks."""
+    ends = asked.options["thoughts"]
+    told = isinstance(ends, str) and ends not in (MARKERS, NONE)
+    how = {"template": prompt.placed.template, **({"thoughts": ends} if told else {})}
     if asked.answer is not None:
-        return {"by": "given", "template": prompt.placed.template}
+        return {"by": "given", **how}
     assert tokens.ids is not None
     ends = getattr(loaded.model.generation_config, "eos_token_id", None)
     full = len(tokens) - len(prompt.tokens) >= asked.options["max_new_tokens"]
     at_end = tokens.ids[-1] in (ends if isinstance(ends, list) else [ends])
     stopped = "its end token" if at_end else "max_new_tokens" if full else "another rule of its generation"
-    return {"by": "the model", "stopped": stopped, "template": prompt.placed.template}
+    return {"by": "the model", "stopped": stopped, **how}
 
 
 def _dependence(loaded: LoadedModel, prompt: Prompt, tokens: Tokens, done: Generated) -> tuple[float, ...]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from contextmix.errors import BadInput, NotInVocabulary, refuse_kind
-from contextmix.models.ablations import Away, Masks, SourcedAnswer
+from contextmix.errors import BadInput, BadOption, NotInVocabulary, refuse_kind
+from contextmix.maths.whole import plain, whole_number
+from contextmix.models.ablations import Away, SourcedAnswer
+from contextmix.models.answer_rewriting import reading_of, rewritten, without_sources
 from contextmix.models.generate import refuse_other_models
 from contextmix.models.loaded_model import LoadedModel
-from contextmix.models.source_scores import Fitting, SourceScores, explain_sources
+from contextmix.models.source_scores import FITTED, Fitting, SourceScores, explain_sources, refuse_ablation
+from contextmix.options.option import declared
+from contextmix.options.sets import Ablating
 from contextmix.options.values import Progress
 from contextmix.results.answer import Answer
 from contextmix.results.grouping import unit_rows
+from contextmix.results.losses import Losses
 from contextmix.results.provenance import Quantity
 
 PRIOR_BY = "source_surrogate"
@@ -26,16 +33,86 @@ def ablated(
     method: str,
     away: Away | None,
     fitting: Fitting,
+    rewrite: int | Sequence[int] = 0,
     progress: Progress | None = None,
 ) -> SourceScores:
     """See `TracedModel.ablate`."""
     refuse_kind("ablate: answer", answer, Answer)
     refuse_other_models(loaded.model)
-    sourced = sourced_answer(loaded, answer)
+    refuse_ablation(method, away, fitting)
+    chosen = sources_to_rewrite(answer, rewrite)
     direct = answer.by(hops=0)  # the thoughts stay as they were written, so nothing goes through them
-    prior = direct.values if method == PRIOR_BY and answer.token_map.quantity is Quantity.EVIDENCE else None
-    asked = Fitting(fitting.masks, prior, fitting.penalty, fitting.seed)
-    return explain_sources(loaded, sourced, method, away=away, units=units_of(answer), fitting=asked, progress=progress)
+    sourced, whole = sourced_answer(loaded, answer), direct.by(units="whole")
+    fitted, prior = method in FITTED, answer.token_map.quantity is Quantity.EVIDENCE and method == PRIOR_BY
+    also = [] if answer.units[0].span == whole.units[0].span else [whole]
+    asked = replace(fitting, prior=np.concatenate([one.values for one in (direct, *also)]) if prior else None)
+    units, tokens = units_of(answer), [slice(place, place + 1) for place in range(len(sourced.ids) - sourced.start)]
+    rows = [*units, *[units_of(each)[0] for each in also]] if fitted else [*units, *tokens]  # tokens make any other cut
+    told = _part(progress, 0.0, 0.7 if chosen else 1.0)
+    found = explain_sources(loaded, sourced, method, away=away, units=rows, fitting=asked, progress=told)
+    own, says = rewritten(loaded, answer, chosen, _part(progress, 0.7, 1.0)) if chosen else ("", {})
+    count = len(units)
+    losses = Losses(
+        method=method,
+        away=found.away,
+        sources=tuple((one.document, *one.span) for one in answer.sources),
+        values=found.values if fitted else found.values[count:],
+        parts=tuple(one.span for one in (*answer.units, *(each.units[0] for each in also))) if fitted else None,
+        passes=found.passes,
+        held_out_lds=found.held_out_lds,
+        says=says,
+        own=own,
+    )
+    return replace(
+        found,
+        values=found.values[:count],
+        held_out_lds=found.held_out_lds[:count],
+        penalties=found.penalties[:count],
+        answer=replace(answer, losses=losses),
+    )
+
+
+def refuse_idle_ablation(how: Mapping[str, Any]) -> None:
+    """Options of `TracedModel.explain_answer` that say how sources are taken away, before any work.
+
+    Raises:
+        UnknownName, BadOption: If none are taken away, or not like that.
+    """
+    if how["ablate"] is not None:
+        refuse_ablation(how["ablate"], how["away"], Fitting(how["masks"]))
+        return
+    for name, one in declared(Ablating).items():
+        if how[name] != one.option.default:
+            raise BadOption(
+                f"{name}={how[name]!r:.60} says how sources are taken away, and none are. Say "
+                f"ablate='source_occlusion', or leave {name} out."
+            )
+
+
+def sources_to_rewrite(answer: Answer, rewrite: int | Sequence[int]) -> list[int]:
+    """The sources without which the model writes its answer again: those that were named, or the strongest cited ones.
+
+    Raises:
+        BadOption: If there is no such source, or fewer than none are asked for.
+    """
+    count, number = len(answer.sources), whole_number(rewrite)
+    if number is not None and number >= 0:
+        cited, weights = answer.citations().notes, answer.by(units="whole").shares[0]
+        return sorted(cited, key=lambda place: (-weights[place], place))[:number]
+    named = None if number is not None else [whole_number(one) for one in plain(rewrite)]
+    if named is None or any(one is None or not -count <= one < count for one in named):
+        raise BadOption(
+            f"rewrite={rewrite!r:.60}: give how many of the cited sources are deleted, from 0 on, or the positions of "
+            f"sources, of which this answer has {count}."
+        )
+    return list(dict.fromkeys(one % count for one in named if one is not None))
+
+
+def _part(progress: Progress | None, start: float, stop: float) -> Progress | None:
+    """A part of the whole progress."""
+    if progress is None:
+        return None
+    return lambda done, what: progress(start + (stop - start) * done, what)
 
 
 def sourced_answer(loaded: LoadedModel, answer: Answer) -> SourcedAnswer:
@@ -58,8 +135,8 @@ def sourced_answer(loaded: LoadedModel, answer: Answer) -> SourcedAnswer:
                 "away by itself. Cut the sources into longer pieces."
             )
     start = len(ids) - len(answer.token_map.query_tokens)
-    read = _reader(loaded, answer.prompt, ids[:start])
-    return SourcedAnswer(ids, start, places, lambda kept: read(_without(answer, kept)))
+    reading = reading_of(loaded, answer.prompt, ids[:start])
+    return SourcedAnswer(ids, start, places, lambda kept: reading.ids(without_sources(answer, kept)))
 
 
 def _refuse_unreadable(loaded: LoadedModel, ids: Sequence[int]) -> None:
@@ -75,42 +152,8 @@ def _refuse_unreadable(loaded: LoadedModel, ids: Sequence[int]) -> None:
         )
 
 
-def _reader(loaded: LoadedModel, prompt: str, ids: Sequence[int]) -> Callable[[str], Sequence[int]]:
-    """How a prompt was read: with the special tokens of the tokenizer, or with those of its template alone.
-
-    Raises:
-        BadInput: If neither way gives the tokens that it has.
-    """
-
-    def read(text: str, add_special_tokens: bool | None) -> Sequence[int]:
-        (found,) = loaded.encode(text, add_special_tokens=add_special_tokens)
-        return (found.tokens and found.tokens.ids) or ()
-
-    for end in (len(prompt), len(prompt.rstrip())):  # a space before the answer may be part of its first token
-        for added in (None, False, True):
-            if tuple(read(prompt[:end], added)) == tuple(ids):
-                return lambda text: read(text[: len(text) - len(prompt) + end], added)
-    raise BadInput(
-        "The prompt of this answer is cut into other tokens when it is read again, so nobody knows what the model "
-        "reads of a shorter one. Was the answer made by another model or tokenizer?"
-    )
-
-
 def units_of(answer: Answer) -> list[slice]:
     """Which tokens of the answer belong to each unit."""
     rows = unit_rows(answer.spoken, answer.units, answer.text)
     places = [np.flatnonzero(row) for row in rows]
     return [slice(int(one[0]), int(one[-1]) + 1) for one in places]
-
-
-def _without(answer: Answer, kept: Masks) -> str:
-    """The prompt without the text of some sources; one space or line break stays where a source stood."""
-    spans = [answer.passages[one.document].place(one.span) for one in answer.sources]
-    gone = sorted(span for span, stays in zip(spans, kept.tolist(), strict=True) if not stays)
-    text, at = "", 0
-    for start, stop in gone:
-        text += answer.prompt[at:start]
-        while answer.prompt[stop : stop + 1].isspace() and (not text or text[-1:].isspace()):
-            stop += 1
-        at = max(at, stop)
-    return text + answer.prompt[at:]

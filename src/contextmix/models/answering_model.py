@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from contextmix.models.answer import explained_answer
-from contextmix.models.answer_ablation import ablated
+from contextmix.models.answer_ablation import ablated, refuse_idle_ablation
 from contextmix.models.answer_prompt import Question
 from contextmix.models.generate import explained_as_one, explained_saying, refuse_steps, said_after
 from contextmix.models.loaded_model import LoadedModel
@@ -14,6 +15,7 @@ from contextmix.models.source_scores import Fitting, SourceScores
 from contextmix.options.answering import (
     METHOD_OF_ANSWERS,
     AblationMethod,
+    AlsoRewrite,
     AnswerMethod,
     AnswerText,
     AwayBy,
@@ -106,6 +108,7 @@ class AnsweringModel(LoadedModel):
         sources: Sources = "sentence",
         units: Units = "sentence",
         method: AnswerMethod = METHOD_OF_ANSWERS,
+        progress: Told = None,
         **options: Any,
     ) -> Answer:
         """Which part of the prompt made this answer? The model's chat template places context and question.
@@ -137,8 +140,15 @@ class AnsweringModel(LoadedModel):
             [1] Lily had a red ball. (text 2)
         """
         how, own = parted(AnswerOptions, options, "explain_answer")
-        asked = Question(question, context, answer, sources, units, how)
-        return explained_answer(self, make_plan(method, None, own), asked)
+        refuse_idle_ablation(how)
+        plan, asked = make_plan(method, None, own), Question(question, context, answer, sources, units, how)
+        if progress is not None:
+            progress(0.0, "asking the model, and what made its answer")
+        found = explained_answer(self, plan, asked)
+        if how["ablate"] is None:
+            return found
+        taken = ablated(self, found, how["ablate"], how["away"], Fitting(how["masks"]), how["rewrite"], progress)
+        return replace(found, losses=taken.answer.losses)
 
     @takes
     def ablate(  # noqa: D417
@@ -149,6 +159,7 @@ class AnsweringModel(LoadedModel):
         away: AwayBy = None,
         masks: MaskCount = 64,
         seed: MaskSeed = 0,
+        rewrite: AlsoRewrite = 0,
         progress: Told = None,
     ) -> SourceScores:
         """What an answer loses without its sources: the reference for methods of one pass, at a pass per source.
@@ -158,7 +169,8 @@ class AnsweringModel(LoadedModel):
 
         Returns:
             (unit, source) in nats of log-probability; of the surrogates in log-odds, with the Spearman correlation of
-            what they predict for masks that they were not fitted on.
+            what they predict for masks that they were not fitted on. Their ``answer`` is the same answer with them,
+            which shows and saves them, and what the model says where it wrote again without a source.
 
         Raises:
             UnknownName: If there is no such method.
@@ -174,4 +186,4 @@ class AnsweringModel(LoadedModel):
             >>> bool(lost.values[0, 1] > lost.values[0, 0]), lost.passes
             (True, 3)
         """
-        return ablated(self, answer, method, away, Fitting(masks=masks, seed=seed), progress)
+        return ablated(self, answer, method, away, Fitting(masks=masks, seed=seed), rewrite, progress)

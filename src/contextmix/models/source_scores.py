@@ -8,7 +8,7 @@ judged by. `explain_sources` asks a loaded model; `score_sources` whoever gives 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -29,29 +29,10 @@ from contextmix.maths.ablations import (
 )
 from contextmix.models.ablations import Ask, Away, Masks, Numbers, Remembered, SourcedAnswer, ablations_of
 from contextmix.models.loaded_model import LoadedModel
+from contextmix.options.answering import ABLATIONS
 from contextmix.options.values import BATCH_TOKENS, Progress
 from contextmix.plugins.sources import lds
-
-
-@dataclass(frozen=True, eq=False)
-class SourceScores:
-    """What each source is worth to each unit of an answer.
-
-    Attributes:
-        values: (unit, source): nats of the unit's log-probability that are lost without the source; of surrogates, in
-            log-odds.
-        method: Its name.
-        passes: Runs of the model that it took.
-        held_out_lds: Of surrogates, for each unit: Spearman's ρ of what a surrogate of the other masks predicts with
-            what the model said. None where it is not defined. Where it is low, do not quote the scores.
-        penalties: Of surrogates, for each unit: the λ.
-    """
-
-    values: Numbers
-    method: str
-    passes: int
-    held_out_lds: tuple[float | None, ...] = ()
-    penalties: tuple[float, ...] = ()
+from contextmix.results.source_scores import SourceScores as SourceScores
 
 
 @dataclass(frozen=True)
@@ -90,9 +71,7 @@ def score_sources(
         UnknownName: If there is no such method.
         BadOption: If scikit-learn is needed and not installed, or there are too few masks.
     """
-    if method not in _METHODS:
-        raise UnknownName("method on sources", method, _METHODS)
-    _refuse_unfit(method, fitting := fitting or Fitting())
+    refuse_ablation(method, None, fitting := fitting or Fitting())
     remembered = ask if isinstance(ask, Remembered) else Remembered(ask, sources)
     before = remembered.passes
     values, *notes = _METHODS[method](remembered, sources, units or [slice(None)], fitting)
@@ -126,13 +105,26 @@ def explain_sources(
     Raises:
         BadOption: If the method takes sources away in one way, and another is asked for.
     """
-    zeroing = method == "source_value_zeroing"
-    if away is not None and (away == "zeroed") != zeroing:
-        raise BadOption(f"{method} does not take sources away as {away!r}. Leave away out, or use another method.")
+    refuse_ablation(method, away, fitting)
     published = method == "context_cite" and answer.prompt is not None
-    usual: Away = "zeroed" if zeroing else "deleted" if published else "masked"
+    usual: Away = "zeroed" if method == "source_value_zeroing" else "deleted" if published else "masked"
     ask = ablations_of(loaded, answer, away or usual, batch_tokens=batch_tokens, progress=progress)
-    return score_sources(ask, len(answer.sources), method, units=units, fitting=fitting)
+    found = score_sources(ask, len(answer.sources), method, units=units, fitting=fitting)
+    return replace(found, away=away or usual)
+
+
+def refuse_ablation(method: str, away: Away | None, fitting: Fitting | None = None) -> None:
+    """What cannot be measured so, before the model runs.
+
+    Raises:
+        UnknownName: If there is no such method.
+        BadOption: If it does not take sources away like that, scikit-learn is missing, or there are too few masks.
+    """
+    if method not in _METHODS:
+        raise UnknownName("method on sources", method, _METHODS)
+    if away is not None and (away == "zeroed") != (method == "source_value_zeroing"):
+        raise BadOption(f"{method} does not take sources away as {away!r}. Leave away out, or use another method.")
+    _refuse_unfit(method, fitting or Fitting())
 
 
 def _falls(ask: Ask, sources: int, units: Sequence[slice], fitting: Fitting) -> tuple[Numbers]:
@@ -171,13 +163,12 @@ def _refuse_unfit(method: str, fitting: Fitting) -> None:
     needs = method == "context_cite" or (method == "source_surrogate" and fitting.penalty == "lasso")
     if needs and find_spec("sklearn") is None:
         raise BadOption(f'{method} needs scikit-learn for its LASSO: pip install "contextmix[answers]".')
-    if method in ("context_cite", "source_surrogate") and fitting.masks < 4:
+    if method in FITTED and fitting.masks < 4:
         raise BadOption(f"masks={fitting.masks} are too few to fit a line on. Give at least 4; 64 are usual.")
 
 
-_METHODS: Mapping[str, Callable[[Ask, int, Sequence[slice], Fitting], tuple[Any, ...]]] = {
-    "source_occlusion": _falls,
-    "source_value_zeroing": _falls,
-    "context_cite": _cited,
-    "source_surrogate": _shrunk,
-}
+_METHODS: Mapping[str, Callable[[Ask, int, Sequence[slice], Fitting], tuple[Any, ...]]] = dict(
+    zip(ABLATIONS, (_falls, _falls, _cited, _shrunk), strict=True)
+)
+FITTED = ("context_cite", "source_surrogate")
+"""Those that fit a surrogate, so that what parts of an answer lose does not add up to what the whole loses."""

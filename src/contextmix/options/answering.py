@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from contextmix.options.catalogue import METHOD
-from contextmix.options.option import Option, between
-from contextmix.options.spelling import TEXT, TOKEN
+from contextmix.options.option import Option, between, one_of
+from contextmix.options.spelling import NUMBER, TEXT, TOKEN
 from contextmix.options.values import OF_NEXT_TOKEN
 from contextmix.options.writing import MAX_NEW
 
@@ -75,14 +76,33 @@ Hops = Annotated[
 
 # What an answer loses without a source -------------------------------------------------------------------------------
 
-AblationMethod = Annotated[
-    str,
-    Option(
-        "source_occlusion (without each source alone), source_value_zeroing (its values zero in all layers), "
-        "context_cite (LASSO on random masks, as published) or source_surrogate (ridge, from the answer's own scores).",
-        default="source_occlusion",
+ABLATIONS = ("source_occlusion", "source_value_zeroing", "context_cite", "source_surrogate")
+"""What measures it."""
+_ABLATION = Option(
+    "source_occlusion (without each source alone), source_value_zeroing (its values zero in all layers), "
+    "context_cite (LASSO on random masks, as published) or source_surrogate (ridge, from the answer's own scores).",
+    default=ABLATIONS[0],
+)
+AblationMethod = Annotated[str, _ABLATION]
+Ablate = Annotated[
+    str | None,
+    _ABLATION.but(
+        help=f"Also measure what the answer loses without each source: {_ABLATION.help}",
+        default=None,
+        otherwise="nothing is taken away",
+        check=one_of(*ABLATIONS),
+        bare=ABLATIONS[0],
     ),
 ]
+REWRITE = Option(
+    "How many of the cited sources are also deleted, each alone, to let the model write its answer again: the "
+    "strongest first.",
+    python="Or the positions of sources.",
+    default=3,
+    spelling=NUMBER,
+)
+Rewrite = Annotated[int | Sequence[int], REWRITE]
+AlsoRewrite = Annotated[int | Sequence[int], REWRITE.but(default=0)]
 AwayBy = Annotated[
     Literal["masked", "deleted", "zeroed"] | None,
     Option(

@@ -49,6 +49,7 @@ class Option:
         otherwise: What happens when it is left out, in words, where the default does not say it.
         spelling: How the command line writes it; None: as its type.
         flag: Its name on the command line, where that differs.
+        bare: What its flag means on the command line without a value; empty where it needs one.
         check: What values are refused.
         lenient: Whether values of other types pass, because whoever reads them has more to say of them.
     """
@@ -59,6 +60,7 @@ class Option:
     otherwise: str = ""
     spelling: Spelling | None = None
     flag: str = ""
+    bare: str = ""
     check: Check | None = None
     lenient: bool = False
 

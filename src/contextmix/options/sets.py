@@ -2,7 +2,22 @@
 
 from typing_extensions import TypedDict
 
-from contextmix.options.answering import AnswerLength, Dependence, Hops, LeaveOut, Sources, Template, Thoughts, Units
+from contextmix.options.answering import (
+    Ablate,
+    AnswerLength,
+    AnswerMethod,
+    AnswerText,
+    AwayBy,
+    Dependence,
+    Hops,
+    LeaveOut,
+    MaskCount,
+    Rewrite,
+    Sources,
+    Template,
+    Thoughts,
+    Units,
+)
 from contextmix.options.catalogue import (
     Address,
     AddSpecialTokens,
@@ -149,7 +164,7 @@ class Replying(TypedDict, total=False):
     hops: Hops
 
 
-class Answering(Replying, total=False):
+class AnsweringRows(Replying, total=False):
     """How questions of a data set are answered, and what answers and their contexts are cut into."""
 
     sources: Sources
@@ -196,7 +211,7 @@ class Working(TypedDict, total=False):
     progress: ShowProgress
 
 
-class RunOptions(Precision, Measuring, Scoring, Answering, Asking, Reading, Working, total=False):
+class RunOptions(Precision, Measuring, Scoring, AnsweringRows, Asking, Reading, Working, total=False):
     """What `contextmix.run` takes."""
 
     model: RowsModel
@@ -262,8 +277,26 @@ class ExploreWrittenOptions(ExploreOptions, total=False):
     generation: Generation
 
 
-class AnswerOptions(Encoding, Replying, total=False):
+class Ablating(TypedDict, total=False):
+    """What an answer loses without its sources."""
+
+    ablate: Ablate
+    away: AwayBy
+    masks: MaskCount
+    rewrite: Rewrite
+
+
+class AnswerOptions(Encoding, Replying, Ablating, total=False):
     """What `TracedModel.explain_answer` takes beside what it names and the options of the method."""
 
     truncate: LeaveOut
     memory_budget: Memory
+
+
+class Answering(AnswerOptions, total=False):
+    """The same with what it names, where text alone can be given: on the command line and by a page."""
+
+    answer: AnswerText
+    sources: Sources
+    units: Units
+    method: AnswerMethod

@@ -112,6 +112,7 @@ TOKEN = Spelling(str, token_of)
 LAYERS = Spelling(str, layers_of)
 PLACES = Spelling(str, places_of)
 PAIRS = Spelling(list[str], options_of, "Repeatable.")
+NUMBER = Spelling(int, lambda number, flag: number)
 TEXT = Spelling(str, lambda text, flag: text)
 TEXTS = Spelling(list[str], lambda texts, flag: texts, "Repeatable.")
 """Kept as texts: `options_by_owner` reads them once the names are known."""

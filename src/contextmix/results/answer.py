@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from contextmix.errors import OutputUnwritable
 from contextmix.maths.relayed import Hops
 from contextmix.maths.shapes import cut
-from contextmix.results import answer_files, documents
+from contextmix.results import answer_files
 from contextmix.results.answer_checks import checked
+from contextmix.results.answer_files import Filed
 from contextmix.results.answer_tables import AnswerTables
 from contextmix.results.attached import attached
 from contextmix.results.citations import LEAST, MOST, THRESHOLD, Citations, Support, cited, footnoted, strongest
@@ -21,6 +22,7 @@ from contextmix.results.files import PAGES
 from contextmix.results.grouping import ELSEWHERE as ELSEWHERE
 from contextmix.results.grouping import THOUGHTS as THOUGHTS
 from contextmix.results.grouping import table_lines, token_lines, unit_position
+from contextmix.results.losses import Losses, table_without
 from contextmix.results.provenance import Provenance
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.ordinals import ordinal
@@ -30,7 +32,7 @@ from contextmix.tokens.thoughts import Thoughts
 
 
 @dataclass(frozen=True, eq=False)
-class Answer(AnswerTables):
+class Answer(AnswerTables, Filed):
     """An answer and its sources; made by `TracedModel.explain_answer`.
 
     Units are sections of the answer, sources sections of what the model read. Both are exact to the character. The map
@@ -50,6 +52,7 @@ class Answer(AnswerTables):
         thinking: Where the model thought before it answered. Rows of the map are then of all that it wrote, and those
             of the answer's own tokens are joined to units.
         hops: How often what the answer draws from its thoughts is passed on to what made them.
+        losses: What was measured by taking sources away; see `TracedModel.ablate`.
 
     Example:
         >>> import contextmix
@@ -71,6 +74,7 @@ class Answer(AnswerTables):
     dependence: tuple[float, ...] | None = None
     thinking: Thoughts | None = None
     hops: Hops = 1
+    losses: Losses | None = None
 
     def __post_init__(self) -> None:
         for name, value in checked(self._arguments()).items():
@@ -149,25 +153,23 @@ class Answer(AnswerTables):
         tables = {"value": self._table, "share": self._shares}
         tables |= {} if self.thinking is None else {"direct": self.by(hops=0)._table}
         tables |= {} if self._signed_table is None else {"signed": self._signed_table}
+        if (lost := self.lost) is not None:
+            tables["lost"] = np.pad(lost, ((0, 0), (0, self.elsewhere.shape[1])), constant_values=np.nan)
         return pd.DataFrame(table_lines(self.units, self.sources, tables))
 
     to_pandas = to_dataframe
+
+    def without(self) -> pd.DataFrame:
+        """A line per source: what the whole answer loses without it, and what the model says then, where measured."""
+        if (losses := self.losses) is None or (lost := self.by(units="whole").lost) is None:
+            return pd.DataFrame()
+        return pd.DataFrame(table_without(losses, self.sources, lost[0]))
 
     def tokens(self) -> pd.DataFrame:
         """The tokens of the answer: their places in it, probabilities, and how far they depend on the passages."""
         own, depends = self.own, self.dependence
         pieces, spans = self.token_map.query_tokens.pieces[own], self.spoken[own]
         return pd.DataFrame(token_lines(pieces, spans, self.probabilities, None if depends is None else depends[own]))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON values."""
-        return answer_files.as_document(self._arguments())
-
-    @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> Answer:
-        """The inverse of `to_dict`; raises `BadFile` if a field is missing, of another type, or does not fit."""
-        found: Answer = answer_files.built(document, cls)
-        return found
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write a ``.json`` file, which keeps every bit, or an ``.html`` page to look at; the ending chooses.
@@ -182,12 +184,6 @@ class Answer(AnswerTables):
         else:
             raise OutputUnwritable(path, f"its name ends in {suffix!r}, and answers are written as .json or {PAGES[0]}")
 
-    @classmethod
-    def load(cls, path: str | Path) -> Answer:
-        """Read an answer that `save` wrote as ``.json``; raises `BadFile` if it is missing or anything else."""
-        found: Answer = documents.read(path, cls.from_dict)
-        return found
-
     @attached
     def show(self) -> None:
         """Show the answer with its footnotes and its sources: in a notebook as HTML, else as text."""
@@ -199,7 +195,3 @@ class Answer(AnswerTables):
     @attached
     def _repr_html_(self) -> str:
         """The last line of a notebook cell."""
-
-    def _arguments(self) -> dict[str, Any]:
-        """What the constructor makes this answer of."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from contextmix.errors import BadInput, BadOption, refuse_entries, refuse_kind
+from contextmix.results.losses import Losses
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.passages import Passage
 from contextmix.tokens.sections import Span, checked_spans, plain_cut
@@ -21,6 +22,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "rows": (str,),
     "signed": (TokenMap, type(None)),
     "thinking": (Thoughts, type(None)),
+    "losses": (Losses, type(None)),
 }
 
 
@@ -46,6 +48,7 @@ def checked(arguments: Mapping[str, Any]) -> dict[str, Any]:
     _refuse_notes(token_map, dependence)
     thinking, question = arguments["thinking"], arguments["question"]
     _refuse_thoughts(token_map, thinking, begins)
+    _refuse_losses(token_map, arguments["losses"])
     begins = begins if thinking is None else thinking.begins
     _refuse_passages(arguments["passages"], str(token_map.tokens.text)[:begins])
     return {
@@ -89,6 +92,14 @@ def _refuse_signed(token_map: TokenMap, signed: TokenMap | None) -> None:
         raise BadInput(
             f"The map with signs has the axes {signed.dims} {signed.shape}, and the answer's {token_map.shape}: it is "
             "not of the same tokens."
+        )
+
+
+def _refuse_losses(token_map: TokenMap, losses: Losses | None) -> None:
+    count = len(token_map.query_tokens)
+    if losses is not None and losses.parts is None and len(losses.values) != count:
+        raise BadInput(
+            f"The losses have {len(losses.values)} rows, and the answer {count} tokens: they are of another one."
         )
 
 

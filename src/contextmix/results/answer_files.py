@@ -1,24 +1,51 @@
 """The file format of answers: readable JSON, complete.
 
-This file knows the format alone: `Answer` hands over its arguments, and takes them back.
+This file knows the format alone: `Answer` hands over its arguments, and takes them back through `Filed`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from contextmix.errors import BadFile, ContextMixError
 from contextmix.maths.whole import whole_number
+from contextmix.results import documents
 from contextmix.results.files import write_atomically
+from contextmix.results.losses import Losses
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.passages import Passage
 from contextmix.tokens.thoughts import Thoughts
 
 FORMAT = "contextmix.answer"
 SCHEMA = 1
+
+
+class Filed:
+    """A dataclass of these arguments, which can be written down and read."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return as_document(self._arguments())
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; raises `BadFile` if a field is missing, of another type, or does not fit."""
+        found: Self = built(document, cls)
+        return found
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read an answer that `save` wrote as ``.json``; raises `BadFile` if it is missing or anything else."""
+        found: Self = documents.read(path, cls.from_dict)
+        return found
+
+    def _arguments(self) -> dict[str, Any]:
+        """What the constructor makes this answer of."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
 
 
 def write(arguments: Mapping[str, Any], path: Path | str, overwrite: bool = False) -> None:
@@ -40,8 +67,9 @@ def write(arguments: Mapping[str, Any], path: Path | str, overwrite: bool = Fals
 
 def as_document(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that an answer holds, as JSON values under the names of its constructor's arguments."""
-    signed, thinking = arguments["signed"], arguments["thinking"]
+    signed, thinking, losses = arguments["signed"], arguments["thinking"], arguments["losses"]
     kept = {
+        "losses": None if losses is None else losses.to_dict(),
         "passages": [one.to_dict() for one in arguments["passages"]],
         "token_map": arguments["token_map"].to_dict(),
         "signed": None if signed is None else signed.to_dict(),
@@ -78,10 +106,12 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
     signed = None if document["signed"] is None else TokenMap.from_dict(document["signed"])
     maps = {"token_map": TokenMap.from_dict(document["token_map"]), "signed": signed}
     passages = tuple(Passage.from_dict(one) for one in document["passages"])
+    told = document.get("losses")  # files of before have none
+    losses = None if told is None else Losses.from_dict(told)
     pairs = {name: document[name] and tuple(document[name]) for name in ("question", "dependence")}
     rest = {name: document[name] for name in ("begins", "sources_by", "units_by", "rows", "hops")}
     thinking = document["thinking"] and Thoughts.from_dict(document["thinking"])
-    return {**rest, **pairs, **maps, "passages": passages, "thinking": thinking}
+    return {**rest, **pairs, **maps, "passages": passages, "thinking": thinking, "losses": losses}
 
 
 def _json(value: Any) -> str:

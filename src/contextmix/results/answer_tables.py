@@ -19,6 +19,7 @@ from contextmix.results.grouping import (
     summed,
     unit_rows,
 )
+from contextmix.results.losses import Losses, lost_without
 from contextmix.results.provenance import Quantity
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.passages import Passage, cut_passages
@@ -39,6 +40,7 @@ class AnswerTables:
     signed: TokenMap | None
     thinking: Thoughts | None
     hops: Hops
+    losses: Losses | None
 
     @property
     def text(self) -> str:
@@ -103,6 +105,13 @@ class AnswerTables:
     def signed_values(self) -> Numbers | None:
         """(unit, source) with signs, where the method has them: sums of what speaks for and against a unit."""
         return None if self._signed_table is None else self._signed_table[:, : len(self.sources)]
+
+    @property
+    def lost(self) -> Numbers | None:
+        """(unit, source): what is lost without the source, in `Losses.unit`; not a number where nobody measured it."""
+        if self.losses is None:
+            return None
+        return lost_without(self.losses, self.units, unit_rows(self.spoken, self.units, self.text), self.sources)
 
     @cached_property
     def spoken(self) -> list[Span | None]:

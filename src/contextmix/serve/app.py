@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from contextmix import __version__
-from contextmix.errors import ContextMixError
+from contextmix.serve.answers import add_answers
 from contextmix.serve.asking import Asking, NotAcceptable
-from contextmix.serve.documents import Asked, Exhibit, Exploration, Health, MethodFacts, ModelFacts, Refusal
-from contextmix.serve.jobs import Job, Shelf
+from contextmix.serve.desk import Desk, Missing, NoAnswer, only_json
+from contextmix.serve.documents import Asked, Exhibit, Exploration, Health, MethodFacts, ModelFacts
+from contextmix.serve.jobs import Shelf
 from contextmix.serve.pool import Full, Pool
+from contextmix.serve.refusals import refusal, said, saved
 from contextmix.views.page.report import Section, report
 
 _PAGE = {  # the whole of what is served from files: address → file of the package, and what it is
@@ -28,17 +28,7 @@ _PAGE = {  # the whole of what is served from files: address → file of the pac
     "/page.css": ("serve/static/page.css", "text/css; charset=utf-8"),
     "/page.js": ("serve/static/page.js", "text/javascript; charset=utf-8"),
     "/explorer.js": ("views/page/explorer/explorer.js", "text/javascript; charset=utf-8"),
-}
-_SAID = {
-    400: "Not HTTP, or not JSON.",
-    403: "Of another site, or under another name than this machine's.",
-    404: "There is no such exploration: it was cancelled, or is too old, or never was.",
-    408: "The request took too long to arrive.",
-    409: "There is no answer (yet).",
-    413: "The body is too large.",
-    415: "The body is not JSON.",
-    422: "What is asked for does not exist or cannot be done.",
-    503: "Too many wait; the header Retry-After says in how many seconds to try again.",
+    "/answer.js": ("views/page/answer/answer.js", "text/javascript; charset=utf-8"),
 }
 
 
@@ -57,24 +47,16 @@ def application(pool: Pool, asking: Asking, shelf: Shelf) -> FastAPI:
         docs_url=None,  # these pages would load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
-        responses=_said(400, 403, 408, 413, 503),
+        responses=said(400, 403, 408, 413, 503),
     )
     _add_refusals(app)
     _add_page(app)
     _add_facts(app, asking)
-    _add_explorations(app, pool, asking, shelf)
+    _add_explorations(app, Desk(pool, shelf, "exploration"), asking)
+    if any(model.answers for model in asking.models):
+        add_answers(app, Desk(pool, shelf, "answer"), asking)
     app.openapi_schema = _described(app, asking)
     return app
-
-
-def _said(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {code: {"model": Refusal, "description": _SAID[code]} for code in codes}
-
-
-def refusal(status: int, reason: str, about: str | None = None, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer that says why there is none. Half a surrogate pair in a quoted text is escaped, as it is no UTF-8."""
-    content = Refusal(reason=reason.encode("utf-8", "backslashreplace").decode(), field=about)
-    return JSONResponse(content.model_dump(), status, headers)
 
 
 def _add_refusals(app: FastAPI) -> None:
@@ -95,6 +77,14 @@ def _add_refusals(app: FastAPI) -> None:
     async def full(_: Request, error: Full) -> Response:
         reason = f"As many texts wait as this server lets wait. Try again in {error.seconds} s."
         return refusal(503, reason, headers={"Retry-After": str(error.seconds)})
+
+    @app.exception_handler(Missing)
+    async def missing(_: Request, error: Missing) -> Response:
+        return refusal(404, f"There is no such {error.kind}: it was cancelled, or is too old, or never was.")
+
+    @app.exception_handler(NoAnswer)
+    async def no_answer(_: Request, error: NoAnswer) -> Response:
+        return refusal(409, str(error))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
@@ -145,97 +135,57 @@ def _add_facts(app: FastAPI, asking: Asking) -> None:
         return asking.methods
 
 
-def _add_explorations(app: FastAPI, pool: Pool, asking: Asking, shelf: Shelf) -> None:
-    def found(name: str) -> Job:
-        job = shelf.get(name)
-        if job is None:
-            raise Missing
-        return job
-
-    def status(job: Job) -> Exploration:
-        state = job.state  # read first: whoever sees "done" finds the rest
-        ahead = pool.ahead(job) if state == "queued" else 0
-        told = {"progress": job.progress, "what": job.what, "reason": job.reason, "field": job.about}
-        return Exploration(id=job.id, state=state, ahead=ahead, **told)  # type: ignore[arg-type]
-
-    @app.exception_handler(Missing)
-    async def missing(_: Request, __: Missing) -> Response:
-        return refusal(404, _SAID[404])
-
+def _add_explorations(app: FastAPI, desk: Desk, asking: Asking) -> None:
     @app.post(
         "/api/explorations",
         status_code=202,
-        responses=_said(415, 422),
+        responses=said(415, 422),
         dependencies=[Depends(only_json)],
         tags=["explorations"],
     )
     async def explore(asked: Asked, response: Response) -> Exploration:
         """Begin to explore a text. What is asked for is checked first; the answer says where to look for progress."""
-        job = Job(await asking.accepted(asked))
-        pool.submit(job)
-        shelf.put(job)
+        job = desk.begin(await asking.accepted(asked))
         response.headers["Location"] = f"/api/explorations/{job.id}"
-        return status(job)
+        return desk.status(job)
 
-    @app.get("/api/explorations/{id}", responses=_said(404), tags=["explorations"])
+    @app.get("/api/explorations/{id}", responses=said(404), tags=["explorations"])
     async def progress(id: str) -> Exploration:
         """Where an exploration stands."""
-        return status(found(id))
+        return desk.status(desk.found(id))
 
-    @app.delete("/api/explorations/{id}", status_code=204, responses=_said(404), tags=["explorations"])
+    @app.delete("/api/explorations/{id}", status_code=204, responses=said(404), tags=["explorations"])
     async def cancel(id: str) -> None:
         """Stop an exploration, or forget a finished one."""
-        pool.cancel(found(id))
-        shelf.drop(id)
+        desk.cancel(id)
 
-    def answered(name: str) -> tuple[Job, bytes]:
-        job = found(name)
-        if job.answer is None:
-            raise NoAnswer(job.reason or "The exploration is not done yet.")
-        return job, job.answer
-
-    @app.exception_handler(NoAnswer)
-    async def no_answer(_: Request, error: NoAnswer) -> Response:
-        return refusal(409, str(error))
-
-    @app.get("/api/explorations/{id}/exhibit", response_model=Exhibit, responses=_said(404, 409), tags=["explorations"])
+    @app.get("/api/explorations/{id}/exhibit", response_model=Exhibit, responses=said(404, 409), tags=["explorations"])
     async def exhibit(id: str) -> Response:
         """The answer, as the explorer shows it."""
-        return Response(answered(id)[1], media_type="application/json")
+        return Response(desk.answered(id)[1], media_type="application/json")
 
     @app.get(
         "/api/explorations/{id}/report",
         response_class=Response,
-        responses={**_said(404, 409), 200: {"content": {"text/html": {"schema": {"type": "string"}}}}},
+        responses={**said(404, 409), 200: {"content": {"text/html": {"schema": {"type": "string"}}}}},
         tags=["explorations"],
     )
     async def page(id: str) -> Response:
         """The answer as a page that stands alone, to be saved."""
-        job, answer = answered(id)
-        text = await run_in_threadpool(lambda: report([Section(json.loads(answer), job.still)]))
-        content = text.encode("utf-8", "backslashreplace")
-        return HTMLResponse(content, headers={"content-disposition": 'attachment; filename="contextmix.html"'})
-
-
-class Missing(Exception):
-    """No exploration of that id."""
-
-
-class NoAnswer(ContextMixError):
-    """An exploration that has no answer."""
-
-
-async def only_json(request: Request) -> None:
-    """Any site can send a form or a plain text without asking, but not JSON."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise HTTPException(415, "Send JSON, with the header Content-Type: application/json.")
+        job, answer = desk.answered(id)
+        return saved(await run_in_threadpool(lambda: report([Section(json.loads(answer), job.still)])))
 
 
 def _described(app: FastAPI, asking: Asking) -> dict[str, Any]:
     """The OpenAPI description, with the names that exist here in place of any text."""
     described = app.openapi()
-    asked = described["components"]["schemas"]["Asked"]["properties"]
+    schemas = described["components"]["schemas"]
+    asked = schemas["Asked"]["properties"]
     asked["model"]["enum"] = [model.name for model in asking.models]
+    if "AskedAnswer" in schemas:
+        answer = schemas["AskedAnswer"]["properties"]
+        answer["model"]["enum"] = [model.name for model in asking.models if model.answers]
+        answer["method"]["enum"] = [method.name for method in asking.methods]
     asked["methods"]["items"]["enum"] = [method.name for method in asking.methods]
     asked["methods"]["uniqueItems"] = True
     return described

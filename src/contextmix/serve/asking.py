@@ -13,10 +13,13 @@ import anyio.to_thread
 import contextmix
 from contextmix.errors import ContextMixError
 from contextmix.models.explore import plans_to_explore, refuse_idle_target
+from contextmix.options.option import accepted, declared
+from contextmix.options.sets import Answering
 from contextmix.plugins.plan import make_plan
-from contextmix.serve.documents import Asked, MethodFacts, ModelFacts
+from contextmix.serve.documents import Asked, AskedAnswer, MethodFacts, ModelFacts
 from contextmix.serve.limits import Limits
 from contextmix.serve.worker import about
+from contextmix.tokens.sections import plain_cut
 from contextmix.tracing.inputs.texts import encode
 
 _SLOW = re.compile(r"n(²·n?²?)?·?d³|n²·d|\bn (forward|maximum)|\d\d forward|·n forward|n/3")
@@ -60,23 +63,68 @@ class Asking:
         Raises:
             NotAcceptable: If it cannot be done; some reasons only the model knows, and these come later.
         """
-        try:
-            for part in (asked.text, asked.pair, asked.query, asked.target, asked.against):
-                if isinstance(part, str):
-                    part.encode()
-        except UnicodeEncodeError:
-            raise NotAcceptable("The text holds half of a surrogate pair, which is no character.", "text") from None
+        _refuse_broken({"text": [asked.text, asked.pair, asked.query, asked.target, asked.against]})
         if asked.against is not None and asked.target is None:
             raise NotAcceptable("It needs a target that it is compared with.", "against")
         wrong = _wrong_methods(tuple(asked.methods), asked.heads, asked.target)
         if wrong is not None:
             raise NotAcceptable(*wrong)
-        model = next((model for model in self.models if model.name == asked.model), None)
-        if model is None:
-            known = ", ".join(model.name for model in self.models)
-            raise NotAcceptable(f"There is no model {asked.model!r} here. Known: {known}.", "model")
+        model = self._model(asked.model)
         await anyio.to_thread.run_sync(self._read, asked, model)
         return asked.model_dump()
+
+    async def accepted_answer(self, asked: AskedAnswer) -> dict[str, Any]:
+        """A question as the worker gets it.
+
+        Raises:
+            NotAcceptable: As in `accepted`.
+        """
+        texts = {"question": [asked.question], "context": asked.context, "answer": [asked.answer or ""]}
+        _refuse_broken(texts)
+        model = self._model(asked.model)
+        if not model.answers:
+            known = ", ".join(one.name for one in self.models if one.answers)
+            raise NotAcceptable(
+                f"{model.name} does not go on with a text, so it answers nothing. Try {known}.", "model"
+            )
+        own = asked.model_dump()
+        for name, one in declared(Answering).items():
+            if name in own:
+                try:
+                    accepted(name, own[name], one)
+                    if name in ("sources", "units"):
+                        plain_cut(own[name])
+                except ContextMixError as refusal:
+                    raise NotAcceptable(str(refusal), name) from None
+        wrong = _wrong_method(asked.method)
+        if wrong is not None:
+            raise NotAcceptable(wrong, "method")
+        await anyio.to_thread.run_sync(self._read_answer, asked, model)
+        return own
+
+    def _model(self, name: str) -> ModelFacts:
+        model = next((model for model in self.models if model.name == name), None)
+        if model is None:
+            known = ", ".join(model.name for model in self.models)
+            raise NotAcceptable(f"There is no model {name!r} here. Known: {known}.", "model")
+        return model
+
+    def _read_answer(self, asked: AskedAnswer, model: ModelFacts) -> None:
+        """How long a prompt is at least, before it waits; the worker knows the template, and refuses exactly."""
+        count, parts = 0 if asked.answer else asked.max_new_tokens, [asked.question, *asked.context, asked.answer or ""]
+        try:
+            with self._turn:
+                read = self._tokenizers[asked.model]
+                count += sum(encode(read, one, None, add_special_tokens=False).length for one in parts if one.strip())
+        except ContextMixError as refusal:
+            raise NotAcceptable(str(refusal), about(refusal)) from None
+        most = self._limits.tokens if asked.truncate else model.limit
+        if count > most:
+            raise NotAcceptable(
+                f"Texts, question and answer have {count} tokens or more, the new ones included, and {model.name} is "
+                f"given at most {most} here. Shorten the texts, or ask for fewer new tokens.",
+                "context" if asked.context else "question",
+            )
 
     def _read(self, asked: Asked, model: ModelFacts) -> None:
         text = asked.text if asked.pair is None else (asked.text, asked.pair)
@@ -91,6 +139,26 @@ class Asking:
         if inputs.length > model.limit:
             found = f"The text has {inputs.length} tokens, and {model.name} is given at most {model.limit} here."
             raise NotAcceptable(f"{found} Shorten it.", "text")
+
+
+def _refuse_broken(texts: Mapping[str, Sequence[Any]]) -> None:
+    """Half of a surrogate pair, which JSON can spell and nobody can write."""
+    for name, parts in texts.items():
+        try:
+            for part in parts:
+                if isinstance(part, str):
+                    part.encode()
+        except UnicodeEncodeError:
+            raise NotAcceptable("The text holds half of a surrogate pair, which is no character.", name) from None
+
+
+@lru_cache(maxsize=64)
+def _wrong_method(method: str) -> str | None:
+    try:
+        make_plan(method)
+    except ContextMixError as refusal:
+        return str(refusal)
+    return None
 
 
 @lru_cache(maxsize=64)  # it takes longer than all else that is checked, and most requests ask for the same

@@ -7,9 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from contextmix.options.option import declared
-from contextmix.options.sets import Contrasting, ExploreOptions
-
-Part = Literal["model", "text", "pair", "methods", "query", "target", "against", "heads"]
+from contextmix.options.sets import Answering, Contrasting, ExploreOptions
 
 
 class Refusal(BaseModel):
@@ -35,6 +33,7 @@ class ModelFacts(BaseModel):
     limit: int = Field(description="The most tokens that a text may have here, special ones included.")
     causal: bool = Field(description="Whether a token sees only what stands before it.")
     layers: int
+    answers: bool = Field(description="Whether it goes on with a text, so that it can be asked at /api/answers.")
     usual: list[str] = Field(description="The methods chosen where nobody chose others, the first one in front.")
 
 
@@ -76,8 +75,52 @@ class Asked(BaseModel):
     add_special_tokens: bool | None = _said(ExploreOptions, "add_special_tokens", default=None)
 
 
+def _option(name: str, **more: Any) -> Any:
+    """A field that is described as the option of answers, with its default."""
+    return _said(Answering, name, default=declared(Answering)[name].option.default, **more)
+
+
+_Cut = Annotated[str | int, Field(union_mode="left_to_right")]
+MOST_TEXTS = 64
+
+
+class AskedAnswer(BaseModel):
+    """A question about texts: of the options of `TracedModel.explain_answer` those that a page can send."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str = Field(description="A name from /api/models, of one that answers.")
+    question: str = Field(min_length=1, description="The question.")
+    context: list[_Name] = Field(
+        default=[],
+        max_length=MOST_TEXTS,
+        description="Texts that the answer may draw from. Without any the question is its own source.",
+    )
+    answer: _Name | None = _option("answer")
+    sources: _Cut = _option("sources")
+    units: _Cut = _option("units")
+    method: str = _option("method")
+    max_new_tokens: int = _option("max_new_tokens", ge=1)
+    template: _Name | None = _option("template")
+    truncate: bool = _option("truncate")
+    dependence: bool = _option("dependence")
+    ablate: str | None = _option("ablate")
+    away: str | None = _option("away")
+    masks: int = _option("masks")
+    rewrite: int = _option("rewrite", ge=0)
+    add_special_tokens: bool | None = _option("add_special_tokens")
+
+
+class ShownAnswer(BaseModel):
+    """An answer as the page shows it, cut in one way."""
+
+    html: str = Field(description="Markup without script and style; every text in it is escaped.")
+    signed: bool = Field(description="Whether sources may speak against the answer.")
+    numbers: dict[str, Any] = Field(description="What the script of the page needs.")
+
+
 class Exploration(BaseModel):
-    """Where an exploration stands."""
+    """Where an exploration stands, or an answer."""
 
     id: str
     state: Literal["queued", "running", "done", "failed"]

@@ -1,4 +1,4 @@
-"""One exploration on its way from request to answer, and the shelf on which they are kept."""
+"""One exploration or answer on its way from request to result, and the shelf on which they are kept."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from typing import Any, Literal
 from contextmix.serve.limits import Limits
 
 State = Literal["queued", "running", "done", "failed"]
+Kind = Literal["exploration", "answer"]
 
 
 @dataclass(eq=False)
 class Job:
-    """One exploration. The thread of a worker writes it, the server reads it.
+    """One exploration, or one answer. The thread of a worker writes it, the server reads it.
 
     Attributes:
         request: What was asked for, as plain JSON values.
+        kind: What it is.
         id: Its name in the API; it cannot be guessed, so one who was not told it cannot read the text or the answer.
         state: Where it stands.
         progress: From 0 to 1.
         what: What is being computed.
-        answer: The exhibit as JSON, once it is done.
+        answer: The exhibit, or the file of an answer, as JSON, once it is done.
         still: What a saved page shows where no script runs, as HTML.
         reason: Why it failed, in a sentence.
         about: The part of the request that the reason is about; None if it is about none.
@@ -34,6 +36,7 @@ class Job:
     """
 
     request: Mapping[str, Any]
+    kind: Kind = "exploration"
     id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
     state: State = "queued"
     progress: float = 0.0

@@ -131,7 +131,7 @@ class Slot(threading.Thread):
     def _converse(self, job: Job, deadline: float) -> bool:
         """Send a request and read until it is over; False if the worker does not stop though it should."""
         assert self.connection is not None
-        self.connection.send_bytes(json.dumps(job.request, ensure_ascii=False).encode())
+        self.connection.send_bytes(json.dumps({"kind": job.kind, **job.request}, ensure_ascii=False).encode())
         last: float | None = None  # by when the worker must have stopped
         while True:
             if self.connection.poll(_TICK) and self._over(job, *self._read()):

@@ -19,6 +19,7 @@ from contextmix.errors import (
     BadInput,
     ContextMixError,
     NotInVocabulary,
+    SourcesDoNotFit,
     TooLong,
     UnknownName,
     UnknownToken,
@@ -30,7 +31,8 @@ READY, PROGRESS, STILL, ANSWER, FAILURE, STOPPED = b"Y", b"P", b"T", b"A", b"F",
 Load = Callable[[str], Any]
 """From the name of a model to a `TracedModel`. A function of a module, so that another process can find it."""
 
-_ABOUT = {
+_ABOUT: dict[type[ContextMixError], str] = {
+    SourcesDoNotFit: "context",
     UnknownName: "target",  # of a class: names of methods were looked up before
     UnknownToken: "query",
     AmbiguousToken: "query",
@@ -73,7 +75,7 @@ def work(connection: Connection, load: Load, places: Mapping[str, str], answer_b
         try:
             asked = connection.recv_bytes()
             if asked != STOP:  # a late one: what it should have stopped is over
-                _explore(connection, models, json.loads(asked), answer_bytes)
+                _compute(connection, models, json.loads(asked), answer_bytes)
         except (EOFError, OSError):  # the server is gone
             return
 
@@ -96,8 +98,19 @@ def facts(model: Any) -> dict[str, Any]:
         "limit": model.limit,
         "causal": model.is_causal,
         "layers": len(model.anatomy()),
+        "answers": _answers(model),
         "usual": list(OneStack(model).usual),
     }
+
+
+def _answers(model: Any) -> bool:
+    from contextmix.models.generate import refuse_other_models
+
+    try:
+        refuse_other_models(model.model)
+    except ContextMixError:
+        return False
+    return True
 
 
 def about(refusal: ContextMixError) -> str | None:
@@ -105,33 +118,34 @@ def about(refusal: ContextMixError) -> str | None:
     return next((part for kind, part in _ABOUT.items() if isinstance(refusal, kind)), None)
 
 
-def _explore(connection: Connection, models: Mapping[str, Any], request: Any, answer_bytes: int) -> None:
-    from contextmix.views.page import pages
-
+def _compute(connection: Connection, models: Mapping[str, Any], request: Any, answer_bytes: int) -> None:
     def progress(fraction: float, what: str) -> None:
         if connection.poll():
             connection.recv_bytes()  # STOP, or the end of the server, which raises EOFError
             raise _Stop
         _send(connection, PROGRESS, {"progress": fraction, "what": what})
 
+    is_answer = request["kind"] == "answer"
     try:
-        pair = {"text": request["text"], "text_pair": request["pair"]}
-        text = request["text"] if request["pair"] is None else pair
-        asked = {name: request[name] for name in ("heads", "query", "target", "add_special_tokens")}
-        if request["against"] is not None:
-            asked["target"] = (request["target"], request["against"])
-        found = models[request["model"]].explore(text, tuple(request["methods"]), progress=progress, **asked)
-        answer = json.dumps(found.to_exhibit(), allow_nan=False, separators=(",", ":")).encode("ascii")
+        found, still = (_answered if is_answer else _explored)(models[request["model"]], request, progress)
+        answer = json.dumps(found, allow_nan=False, separators=(",", ":")).encode("ascii")
         if len(answer) > answer_bytes:
+            less = (
+                "fewer new tokens, or give shorter texts"
+                if is_answer
+                else "fewer methods, without heads, or for a shorter text"
+            )
             raise ContextMixError(
                 f"The answer would have {len(answer) / 2**20:.0f} MiB, and this server gives at most "
-                f"{answer_bytes / 2**20:.0f}. Ask for fewer methods, without heads, or for a shorter text."
+                f"{answer_bytes / 2**20:.0f}. Ask for {less}."
             )
-        still = pages.still(found)
     except _Stop:
         connection.send_bytes(STOPPED)
     except ContextMixError as refusal:
-        _send(connection, FAILURE, {"reason": str(refusal), "field": about(refusal)})
+        field = about(refusal)
+        _send(
+            connection, FAILURE, {"reason": str(refusal), "field": None if is_answer and field != "context" else field}
+        )
     except MemoryError:
         _send(connection, FAILURE, {"reason": "There is not enough memory for this. Ask for less, or a shorter text."})
     except (EOFError, OSError):
@@ -145,6 +159,26 @@ def _explore(connection: Connection, models: Mapping[str, Any], request: Any, an
     else:
         _send(connection, STILL, still)
         connection.send_bytes(ANSWER + answer)
+
+
+def _explored(model: Any, request: Any, progress: Callable[[float, str], None]) -> tuple[Any, str]:
+    """The exhibit of an exploration, and what a saved page shows where no script runs."""
+    from contextmix.views.page import pages
+
+    pair = {"text": request["text"], "text_pair": request["pair"]}
+    text = request["text"] if request["pair"] is None else pair
+    asked = {name: request[name] for name in ("heads", "query", "target", "add_special_tokens")}
+    if request["against"] is not None:
+        asked["target"] = (request["target"], request["against"])
+    found = model.explore(text, tuple(request["methods"]), progress=progress, **asked)
+    return found.to_exhibit(), pages.still(found)
+
+
+def _answered(model: Any, request: Any, progress: Callable[[float, str], None]) -> tuple[Any, str]:
+    """The file of an answer; pages are made of it when they are asked for, in any cut."""
+    asked = {name: value for name, value in request.items() if name not in ("kind", "model", "question", "context")}
+    found = model.explain_answer(request["question"], request["context"] or None, progress=progress, **asked)
+    return found.to_dict(), ""
 
 
 def _send(connection: Connection, letter: bytes, content: Any) -> None:

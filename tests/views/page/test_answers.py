@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.results.answers import ROWS, SAID, TEXTS, answer
 from tests.results.test_answer_tables import thinking
+from tests.results.test_losses import fitted, losses
 from tests.views.page.test_report import HOSTILE, Seen, sha256
 
 from contextmix.errors import OutputExists
@@ -16,7 +17,7 @@ from contextmix.results.provenance import Provenance
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.passages import Passage
 from contextmix.tokens.pieces import Tokens
-from contextmix.views.page.answers import page, still
+from contextmix.views.page.answers import fragment, page, sheet, still
 
 
 class Text(HTMLParser):
@@ -184,3 +185,59 @@ def test_thoughts_are_text_whatever_they_say():
     for made in (page(again), still(again)):
         assert "&lt;b&gt;&amp;Tom!" in made
         assert "<b>" not in made
+
+
+def test_what_is_lost_without_a_source_is_told():
+    found = answer(losses=losses(), units_by="sentence")
+    numbers = json.loads(Seen(page(found)).scripts[0][1])
+    assert numbers["changes"][0] == ["−1.2 nats", "−0.5 nats", "−1.0 nats"]
+    assert numbers["changes"][2][2] == "−13.0 nats"
+    told = "Without it: −13.0 nats; the model says: “Tom. Yes.”"
+    assert numbers["without"] == ["Without it: −1.8 nats; the same answer", "Without it: −0.8 nats", told]
+    for text in (Text(page(found)).all, Text(still(found)).all):
+        assert told in text
+        assert "source_occlusion, its keys masked, positions kept; 4 runs of the model" in text
+        assert "its text deleted, the same settings" in text
+    nothing = json.loads(Seen(page(answer())).scripts[0][1])
+    assert (nothing["changes"], nothing["without"]) == (None, ["", "", ""])
+
+
+def test_a_cut_that_was_not_measured_says_so():
+    found = answer(losses=losses()).by("word", "token")
+    numbers = json.loads(Seen(page(found)).scripts[0][1])
+    assert {text for row in numbers["changes"] for text in row} == {""}
+    assert "measured for sources or parts that are cut in another way" in Text(page(found)).all
+
+
+def test_how_far_a_surrogate_can_be_trusted_is_told():
+    told = Text(page(answer(losses=fitted()))).all
+    assert "how the log-odds of the answer changes" in told
+    assert "with a rank correlation of 0.75." in told
+
+
+def test_of_a_given_answer_the_models_own_is_told():
+    told = Text(page(answer(losses=losses(own=" Tom.")))).all
+    assert "The answer was given; with all sources the model itself says: “Tom.”" in told
+
+
+def test_hostile_texts_that_the_model_says_stay_texts():
+    parts = [text for text in HOSTILE if text.strip()]
+    says = {place: parts[place % len(parts)] for place in range(3)}
+    found = answer(losses=losses(says=says, own=HOSTILE[0], method=HOSTILE[0], away=HOSTILE[1]))
+    for draw in (page, still, lambda one: fragment(one)["html"]):
+        tags = {tag for tag, _ in Seen(draw(answer(losses=losses()))).elements}
+        assert Seen(draw(found)).comments == 0
+        assert {tag for tag, _ in Seen(draw(found)).elements} <= tags
+    assert len(Seen(page(found)).scripts) == 2
+
+
+def test_a_fragment_is_the_inside_of_a_page():
+    found = answer(losses=losses())
+    made = fragment(found)
+    assert made["html"].strip() in page(found)
+    assert json.loads(json.dumps(made["numbers"])) == json.loads(Seen(page(found)).scripts[0][1])
+    assert not Seen(made["html"]).scripts
+    assert not [a for _, a in Seen(made["html"]).elements if {"src", "style"} & a.keys()]
+    for name in {name for _, a in Seen(made["html"]).elements for name in a.get("class", "").split()} & {"p10", "p2"}:
+        assert f".{name}{{" in sheet()
+    assert ".signed .n10{" in sheet()

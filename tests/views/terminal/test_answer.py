@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 from tests.results.answers import ROWS, answer
 from tests.results.test_answer_tables import thinking
+from tests.results.test_losses import losses
 
 from contextmix.results.answer import Answer
 from contextmix.views.terminal.answer import show
@@ -78,3 +79,14 @@ def test_thoughts_stand_before_the_answer_with_a_column_of_their_own():
         assert row.split()[-1] == f"{found.shares_elsewhere[0, 3]:.0%}"
         assert "own thoughts" in " ".join(text.split())
     assert "thoughts" not in shown(answer())
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_what_is_lost_without_a_source_stands_below_it(width):
+    found = answer(losses=losses(says={1: " No. " * 40, 2: " Tom. Yes."}))
+    text = shown(found, width)
+    assert max(map(len, text.splitlines())) <= width
+    told = " ".join(text.split())
+    assert "Lily had a ball. (Text 2) Without it: −13.0 nats; the model says: “Tom. Yes.”" in told
+    assert "It ran. Without it: −0.8 nats; the model says: “No. No." in told  # is not cited, but was taken away
+    assert "Without it" not in shown(answer(), width)

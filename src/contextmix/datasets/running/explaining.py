@@ -12,7 +12,7 @@ from contextmix.datasets.running.task import Task
 from contextmix.datasets.storage.settings import GOLD, RANDOMISED, Settings
 from contextmix.errors import BadOption
 from contextmix.options.option import declared
-from contextmix.options.sets import Answering, Asking, Reading
+from contextmix.options.sets import AnsweringRows, Asking, Reading
 from contextmix.options.values import OF_REPRESENTATION, SHARD_SIZE
 from contextmix.plugins.scoring import METRICS
 from contextmix.plugins.selection import spelled
@@ -48,4 +48,4 @@ def _source(data: Any, asked: Mapping[str, Any], settings: Settings) -> Source:
     return source
 
 
-EXPLAIN = Task("explain", "demo", _settings, _source, Measurer, {**declared(Answering), **declared(Asking)})
+EXPLAIN = Task("explain", "demo", _settings, _source, Measurer, {**declared(AnsweringRows), **declared(Asking)})

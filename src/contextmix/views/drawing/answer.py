@@ -15,6 +15,7 @@ from contextmix.tokens.pieces import printable
 from contextmix.tokens.sections import Section
 from contextmix.views.drawing.colours import Array, scaled
 from contextmix.views.drawing.facts import model_name
+from contextmix.views.drawing.losses import Without, told_of_losses, without
 
 NAMES = (*ELSEWHERE, THOUGHTS)
 """What else made an answer beside its sources; the last one of answers with thoughts alone."""
@@ -56,6 +57,7 @@ class Report:
         chances: For each row how probable its tokens were, and how far they depend on the texts, in words.
         told: Sentences: what was measured, what is cited, who wrote the answer.
         thoughts: What the model thought before it answered; empty where it thought nothing.
+        without: What taking sources away showed; None where none were.
     """
 
     answer: tuple[Piece, ...]
@@ -72,6 +74,11 @@ class Report:
     chances: tuple[str, ...]
     told: tuple[str, ...]
     thoughts: str = ""
+    without: Without | None = None
+
+    def without_it(self, source: int) -> str:
+        """What is known of the answer without a source; empty where nothing is."""
+        return "" if self.without is None else self.without.sentence(source)
 
 
 def reported(found: Answer) -> Report:
@@ -88,6 +95,7 @@ def reported(found: Answer) -> Report:
     values = np.concatenate([found.values, whole.values])
     cited = found.citations()
     notes = {unit: marks for unit, marks in enumerate(cited.of_units)}
+    taken = without(found, whole)
     return Report(
         answer=tuple(_without_space(list(_pieces(found.text, found.units, notes)))),
         documents=tuple(_documents(found)),
@@ -101,8 +109,9 @@ def reported(found: Answer) -> Report:
         sums=_sums(found, whole),
         depends=None if found.dependence is None else (*_depends(found), *_depends(whole)),
         chances=(*_chances(found), *_chances(whole)),
-        told=tuple(map(printable, _told(found))),
+        told=tuple(map(printable, (*_told(found), *told_of_losses(found, taken)))),
         thoughts=readable(found.thoughts or ""),
+        without=taken,
     )
 
 

@@ -11,6 +11,7 @@ import re
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 
@@ -51,15 +52,7 @@ def page(found: Answer) -> str:
         (False, True)
     """
     drawn = reported(found)
-    script, sheet = _read("answer.js"), _read("answer.css") + _colours(drawn.signed)
-    numbers = {
-        "names": NAMES,
-        "chances": drawn.chances,
-        "scores": drawn.scores.round(4).tolist(),
-        "shares": drawn.shares.round(5).tolist(),
-        "elsewhere": drawn.elsewhere.round(5).tolist(),
-        "sums": None if drawn.sums is None else list(map(_with_sign, drawn.sums)),
-    }
+    script, sheet = read("answer.js"), read("answer.css") + _colours(drawn.signed)
     return (
         templates()
         .get_template("answer.html.j2")
@@ -68,15 +61,52 @@ def page(found: Answer) -> str:
             policy=policy(script, sheet),
             style=Markup(sheet),
             script=Markup(script),
-            numbers=embedded(numbers),
-            drawn=drawn,
-            has_sums=drawn.sums is not None and not drawn.signed,
-            steps=[_step(score) for score in drawn.scores[-1].tolist()],
-            labels=_labels(drawn),
-            whole=list(parts_of(drawn.shares[-1], drawn.elsewhere[-1])),
-            facts=facts(found.provenance),
+            numbers=embedded(_numbers(drawn)),
+            **_parts_of_page(found, drawn),
         )
     )
+
+
+def fragment(found: Answer) -> dict[str, Any]:
+    """The inside of a page, for one that is there already: markup without script and style, and the numbers.
+
+    ``answer.js`` brings it to life; `sheet` has its looks.
+    """
+    drawn = reported(found)
+    html = templates().get_template("answer_parts.html.j2").render(_parts_of_page(found, drawn))
+    return {"html": html, "signed": drawn.signed, "numbers": _numbers(drawn)}
+
+
+def sheet() -> str:
+    """The style sheet of fragments: those of signed answers stand in an element of the class ``signed``."""
+    return read("answer.css") + _colours(False) + _colours(True, ".signed ")
+
+
+def _numbers(drawn: Report) -> dict[str, Any]:
+    """What the script of a page needs."""
+    taken, rows, columns = drawn.without, range(len(drawn.scores)), range(drawn.scores.shape[1])
+    return {
+        "names": NAMES,
+        "chances": drawn.chances,
+        "scores": drawn.scores.round(4).tolist(),
+        "shares": drawn.shares.round(5).tolist(),
+        "elsewhere": drawn.elsewhere.round(5).tolist(),
+        "sums": None if drawn.sums is None else list(map(_with_sign, drawn.sums)),
+        "changes": None if taken is None else [[taken.change(row, column) for column in columns] for row in rows],
+        "without": [drawn.without_it(column) for column in columns],
+    }
+
+
+def _parts_of_page(found: Answer, drawn: Report) -> dict[str, Any]:
+    """What the template of the two sides needs."""
+    return {
+        "drawn": drawn,
+        "has_sums": drawn.sums is not None and not drawn.signed,
+        "steps": [_step(score) for score in drawn.scores[-1].tolist()],
+        "labels": _labels(drawn),
+        "whole": list(parts_of(drawn.shares[-1], drawn.elsewhere[-1])),
+        "facts": facts(found.provenance),
+    }
 
 
 def still(found: Answer) -> str:
@@ -87,7 +117,8 @@ def still(found: Answer) -> str:
     paints = [painted(score, drawn.signed) for score in drawn.scores[-1].round(3).tolist()]
     names = [name for name, _ in _parts(drawn, 0)]
     template = templates().get_template("answer_still.html.j2")
-    return template.render(drawn=drawn, labels=_labels(drawn), paints=paints, names=names, rows=shown)
+    more = [] if drawn.without is None else [place for place in drawn.without.shown if place not in drawn.notes]
+    return template.render(drawn=drawn, more=more, labels=_labels(drawn), paints=paints, names=names, rows=shown)
 
 
 def show(found: Answer) -> None:
@@ -118,15 +149,16 @@ def _step(score: float) -> str:
     return f"{'n' if score < 0 else 'p'}{step}" if step else ""
 
 
-def _colours(signed: bool) -> str:
+def _colours(signed: bool, within: str = "") -> str:
     """A rule for each step of the scale."""
     steps = [(sign, step) for sign in ("pn" if signed else "p") for step in range(1, STEPS + 1)]
     paints = (painted(step / STEPS * (-1 if sign == "n" else 1), signed) for sign, step in steps)
-    return "".join(f".{sign}{step}{{{paint}}}" for (sign, step), paint in zip(steps, paints, strict=True))
+    return "".join(f"{within}.{sign}{step}{{{paint}}}" for (sign, step), paint in zip(steps, paints, strict=True))
 
 
 @lru_cache(maxsize=2)
-def _read(name: str) -> str:
+def read(name: str) -> str:
+    """A file of the page."""
     text = resources.files("contextmix.views.page").joinpath(f"answer/{name}").read_text(encoding="utf-8")
     # A parser would end the element there, or turn the line ends and so change the hash.
     assert not re.search(r"</(script|style)|<!--|\r", text, re.IGNORECASE)

@@ -64,11 +64,23 @@ def _notes(found: Answer, drawn: Report, width: int) -> Table:
         shown = kept_apart(cut(" ".join(one.text.split()), 2 * width)) + of
         line = Text(bar(max(drawn.scores[-1, source], 0), _BAR), Style(color=background(0.7, drawn.signed)))
         table.add_row(Text(f"[{mark}]", "cyan"), Text(f"{share:.0%}"), line, Text(shown))
+        _add_without(table, drawn, source, 4 * width)
+    for source in () if drawn.without is None else drawn.without.shown:
+        if source not in drawn.notes:
+            table.add_row("", "", "", Text(kept_apart(cut(" ".join(found.sources[source].text.split()), 2 * width))))
+            _add_without(table, drawn, source, 4 * width)
     if len(drawn.notes) > NOTES:
         table.add_row("", "", "", Text(f"… and {len(drawn.notes) - NOTES} more: print(answer.cite())", "dim"))
     if not drawn.notes:
         table.add_row("", "", "", Text("No source stands out, so none is cited.", "dim"))
     return table
+
+
+def _add_without(table: Table, drawn: Report, source: int, most: int) -> None:
+    """A line below a source: what the answer loses without it, and what the model says then."""
+    told = drawn.without_it(source)
+    if told:
+        table.add_row("", "", "", Text(kept_apart(cut(told, most)), "dim"))
 
 
 def _parts(drawn: Report) -> Table:
