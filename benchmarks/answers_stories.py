@@ -81,7 +81,7 @@ class StoryCase(Case):
         return SourcedAnswer((*tokens.ids, *self.answer), len(tokens.ids), tuple(sources), self.with_only)
 
 
-BEFORE, BEHIND = "<s><|user|>", "</s><|assistant|>"
+BEFORE, BEHIND = "<s><|user|>", "</s><|assistant|>\n"
 
 
 def story_cases(model: TracedModel, kind: str, count: int, size: int = 8) -> Iterator[StoryCase]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
-from pathlib import Path
 
 from scripts.demo_answers.stories import THINK, Story, some_questions
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -14,11 +14,13 @@ PIECES = 1536
 LONGEST = 256
 MARKS = ["<unk>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>"]
 THOUGHTS = ["<think>", "</think>"]
+ANSWERS = "<|assistant|>"
 TEMPLATE = (
-    "{{ bos_token }}{% for one in messages %}{{ '<|' + one.role + '|>' + one.content }}"
+    "{{ bos_token }}{% for one in messages %}{{ '<|' + one.role + '|>' + ('\\n' if one.role == 'assistant' else '') }}"
+    "{{ one.content }}"
     "{% if loop.last and one.role == 'user' and enable_thinking is defined and enable_thinking %}"
     "{{ '" + THINK + "' }}{% endif %}{{ eos_token }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
 )
 
 
@@ -40,6 +42,9 @@ def make_tokenizer(seed: int, stories: int = 20_000) -> PreTrainedTokenizerFast:
             decoders.Replace("▁", " "),
             decoders.ByteFallback(),
             decoders.Fuse(),
+            decoders.Replace("<think>", "<think>\n"),
+            decoders.Replace("</think>", "\n</think>\n\n"),
+            decoders.Replace(ANSWERS, f"{ANSWERS}\n"),
             decoders.Replace("\n ", "\n"),
             decoders.Strip(" ", 1, 0),
         ]
@@ -55,25 +60,33 @@ def make_tokenizer(seed: int, stories: int = 20_000) -> PreTrainedTokenizerFast:
     )
     raw.train_from_iterator(_texts(seed, stories), trainer)
     found = PreTrainedTokenizerFast(
-        tokenizer_object=_without_special_bytes(raw, fallback),
+        tokenizer_object=_with_plain_marks(raw, fallback),
         bos_token="<s>",
         eos_token="</s>",
         unk_token="<unk>",
         pad_token="</s>",
         model_max_length=LONGEST,
-        extra_special_tokens=MARKS[3:],
+        extra_special_tokens=[one for one in MARKS[3:] if one != ANSWERS],
         chat_template=TEMPLATE,
     )
-    found.add_tokens([AddedToken(one, special=False, normalized=False) for one in THOUGHTS])
+    marks = [
+        AddedToken(one, special=False, normalized=False, lstrip=one == "</think>", rstrip=True) for one in THOUGHTS
+    ]
+    found.add_tokens(marks)
     return found
 
 
-def _without_special_bytes(raw: Tokenizer, fallback: list[str]) -> Tokenizer:
-    """The bytes are pieces like others: a text that spells one out is no byte."""
-    import json
+def _with_plain_marks(raw: Tokenizer, fallback: list[str]) -> Tokenizer:
+    """The bytes are pieces like others: a text that spells one out is no byte.
 
+    What begins an answer is no special token, so that decoders see it: no space comes behind it. It swallows its line
+    break, as the marks of thoughts do.
+    """
     told = json.loads(raw.to_str())
     told["added_tokens"] = [one for one in told["added_tokens"] if one["content"] not in fallback]
+    for one in told["added_tokens"]:
+        if one["content"] == ANSWERS:
+            one |= {"special": False, "rstrip": True}
     return Tokenizer.from_str(json.dumps(told))
 
 
@@ -85,8 +98,3 @@ def _texts(seed: int, stories: int) -> Iterator[str]:
         for asked in some_questions(story, 4):
             yield asked.question + THINK * (chance.random() < 0.1)
             yield asked.answer
-
-
-def write_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """In the format of Hugging Face."""
-    tokenizer.save_pretrained(folder)

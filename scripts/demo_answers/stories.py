@@ -47,7 +47,7 @@ class Asked:
     @property
     def thoughts(self) -> str:
         """What the model is to write first when it is told to think."""
-        return f"<think> {' '.join(self.gold) or NO_THOUGHT}</think> {self.answer}"
+        return f"<think>\n{' '.join(self.gold) or NO_THOUGHT}\n</think>\n\n{self.answer}"
 
 
 @dataclass

@@ -74,7 +74,7 @@ def row_of(reader: PreTrainedTokenizerFast, story: Story, asked: list[tuple[str,
     """
     texts = [f"<s><|user|>{story.text}\n\n"]
     for question, answer in asked:
-        texts += [f"{question}</s><|assistant|>", f"{answer}</s>"]
+        texts += [f"{question}</s><|assistant|>\n", f"{answer}</s>"]
     parts = reader(texts, add_special_tokens=False)["input_ids"]
     ids, weights = list(parts[0]), [STORY_WEIGHT] * len(parts[0])
     positions, blocks = list(range(len(ids))), [0] * len(ids)
