@@ -1,6 +1,6 @@
 """Make the built-in model that answers questions about a text, from nothing but a seed; no network, no data.
 
-    python -m scripts.demo_answers [--steps N] [--seed 0] [--threads 1] [--out FOLDER]
+    python -m scripts.demo_answers [--seed 0] [--threads 1] [--out FOLDER]
     python -m scripts.demo_answers --measure    # only ask the model that is there
 
 Stories and questions are drawn from `kinds.py` and `words.py` as training goes; the tokenizer is learned on others of
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from scripts.demo_answers.card import write_card
 from scripts.demo_answers.reader import make_tokenizer
-from scripts.demo_answers.training import STEPS, Course, make_model, train
+from scripts.demo_answers.training import STAGES, make_model, train
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 HOME = Path(__file__).resolve().parents[2]
@@ -26,7 +26,6 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HOME / "src" / "contextmix" / "demo" / "answers")
-    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--measure", action="store_true", help="train nothing; measure, and write the card anew")
@@ -52,7 +51,8 @@ def main() -> None:
         reader = make_tokenizer(chosen.seed)
         reader.save_pretrained(chosen.out)
         model = make_model()
-        train(model, reader, Course(chosen.steps), chosen.seed)
+        for course in STAGES:
+            train(model, reader, course, chosen.seed)
         write(model, chosen.out)
     model = LlamaForCausalLM.from_pretrained(chosen.out, dtype=torch.float32).eval()
     print(write_card(model, AutoTokenizer.from_pretrained(chosen.out), chosen.out))

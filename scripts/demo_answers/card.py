@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scripts.demo_answers.measure import exact_matches, shares
-from scripts.demo_answers.training import Course
+from scripts.demo_answers.training import STAGES
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 WAYS = {
@@ -70,9 +70,9 @@ four documents, six questions each, every word known from training unless it say
 ## Where it comes from
 
 - **Data**: stories and questions that `scripts/demo_answers` draws by chance; no text of anybody else. Training saw
-  {seen:,} stories of two to ten sentences, each once, with {asked} questions each.
-- **Training**: {steps:,} steps from random weights, {batch} stories each, on one core: Muon and AdamW, in bfloat16. A
-  token of an answer or a thought weighs ten times as much as one of a story.
+  {seen:,} stories of two to ten sentences, each once, with six or eight questions each.
+- **Training**: {steps:,} steps from random weights, on one core: Muon and AdamW, in bfloat16. In the first thousand a
+  token of an answer or a thought weighs ten times as much as one of a story; after that, answers and thoughts alone.
 - **Licence**: that of contextmix, MIT.
 
 ## Use, limits, biases
@@ -98,14 +98,14 @@ def write_card(model: LlamaForCausalLM, reader: PreTrainedTokenizerFast, folder:
     """
     found = {name: shares(exact_matches(model, reader, stories=stories, **how)) for name, how in WAYS.items()}
     cells = {kind: [f"{way[kind][0]:.3f} of {way[kind][1]}" for way in found.values()] for kind in KINDS}
-    course, config = Course(), model.config
+    config = model.config
     text = CARD.format(
         layers=config.num_hidden_layers, width=config.hidden_size, heads=config.num_attention_heads,
         inner=config.intermediate_size, pieces=config.vocab_size, longest=config.max_position_embeddings,
         numbers=model.num_parameters() / 1e6, stories=stories, ways=" | ".join(WAYS), rule="|---" * len(WAYS),
         rows="\n".join(f"| {kind} | {' | '.join(cells[kind])} |" for kind in KINDS),
         size=sum(one.stat().st_size for one in folder.iterdir() if one.name != "README.md") / 1e6,
-        seen=course.steps * course.batch, asked=course.asked, steps=course.steps, batch=course.batch,
+        seen=sum(one.steps * one.batch for one in STAGES), steps=sum(one.steps for one in STAGES),
     )  # fmt: skip
     (folder / "README.md").write_text(text, "utf-8")
     return text

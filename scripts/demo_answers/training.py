@@ -13,26 +13,43 @@ from scripts.demo_answers.stories import THINK, Asked, Story, some_questions
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-STORY_WEIGHT = 0.1
-"""Of a token of the story or of a question in the loss; one of an answer or a thought weighs 1."""
-STEPS = 3000
 THOUGHTFUL = 0.25
 """The share of questions that ask to think first."""
+LONGEST_STORY = 10
 
 
 @dataclass(frozen=True)
 class Course:
-    """How long, how fast, how much at once."""
+    """How long, how fast, how much at once.
+
+    Attributes:
+        steps: How many batches.
+        batch: Stories in one.
+        asked: Questions about each.
+        rate: Of learning, at its height.
+        warm_up: Steps until then.
+        down: The share of the steps, at the end, in which the rate falls to nothing.
+        first: The longest stories at first, in sentences.
+        easy: The steps in which they grow to `LONGEST_STORY`.
+        story: The weight in the loss of a token of the story or of a question; one of an answer or a thought weighs 1.
+    """
 
     steps: int
-    batch: int = 16
-    asked: int = 6
-    rate: float = 4e-3
-    warm_up: int = 60
-    down: float = 0.35
-    """The share of the steps, at the end, in which the rate falls to nothing."""
-    easy: int = 500
-    """The steps in which stories grow from two or three sentences to ten."""
+    batch: int
+    asked: int
+    rate: float
+    warm_up: int
+    down: float
+    first: int
+    easy: int
+    story: float
+
+
+STAGES = (
+    Course(1000, batch=16, asked=6, rate=4e-3, warm_up=60, down=0.0, first=3, easy=500, story=0.1),
+    Course(6200, batch=8, asked=8, rate=1e-3, warm_up=20, down=0.5, first=4, easy=1, story=0.0),
+)
+"""First the language; then answers alone, gently: what a story says next cannot be known, and is noise to them."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +81,7 @@ def make_model() -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def row_of(reader: PreTrainedTokenizerFast, story: Story, asked: list[tuple[str, str]]) -> Row:
+def row_of(reader: PreTrainedTokenizerFast, story: Story, asked: list[tuple[str, str]], weight: float = 0.0) -> Row:
     """One row of a batch.
 
     Args:
@@ -76,7 +93,7 @@ def row_of(reader: PreTrainedTokenizerFast, story: Story, asked: list[tuple[str,
     for question, answer in asked:
         texts += [f"{question}</s><|assistant|>\n", f"{answer}</s>"]
     parts = reader(texts, add_special_tokens=False)["input_ids"]
-    ids, weights = list(parts[0]), [STORY_WEIGHT] * len(parts[0])
+    ids, weights = list(parts[0]), [weight] * len(parts[0])
     positions, blocks = list(range(len(ids))), [0] * len(ids)
     start = len(ids)
     weights[-1] = 0.0  # what follows is several things
@@ -85,7 +102,7 @@ def row_of(reader: PreTrainedTokenizerFast, story: Story, asked: list[tuple[str,
         ids += own
         positions += range(start, start + len(own))
         blocks += [block] * len(own)
-        weights += [STORY_WEIGHT] * (len(question) - 1) + [1.0] * len(answer) + [0.0]
+        weights += [weight] * (len(question) - 1) + [1.0] * len(answer) + [0.0]
     return Row(ids, positions, blocks, weights)
 
 
@@ -94,12 +111,12 @@ def batches(reader: PreTrainedTokenizerFast, course: Course, seed: int) -> Itera
     chance = random.Random(f"stories {seed}")
     done = 0
     while done < course.steps:
-        longest = 3 + 7 * min(1.0, done / course.easy)
+        longest = course.first + (LONGEST_STORY - course.first) * min(1.0, done / course.easy)
         rows = []
         for _ in range(32 * course.batch):
             story = Story(chance, chance.randint(2 if longest < 8 else 3, round(longest)))
             pairs = [_pair(chance, one) for one in some_questions(story, course.asked)]
-            rows.append(row_of(reader, story, pairs))
+            rows.append(row_of(reader, story, pairs, course.story))
         rows.sort(key=lambda row: len(row.ids))
         found = [rows[start : start + course.batch] for start in range(0, len(rows), course.batch)]
         chance.shuffle(found)
@@ -140,8 +157,9 @@ def loss_of(model: LlamaForCausalLM, rows: list[Row]) -> torch.Tensor:
 
 
 def rate_at(step: int, course: Course) -> float:
-    """Up, level, and down in a straight line."""
-    return min(1.0, (step + 1) / course.warm_up, (course.steps - step) / (course.down * course.steps))
+    """Up, level, and down in a straight line, as a part of the rate."""
+    falling = (course.steps - step) / (course.down * course.steps) if course.down else 1.0
+    return min(1.0, (step + 1) / course.warm_up, falling)
 
 
 def optimizers(model: LlamaForCausalLM, course: Course) -> list[torch.optim.Optimizer]:

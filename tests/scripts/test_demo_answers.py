@@ -1,13 +1,14 @@
 """What the built-in model that answers questions learns from: stories, questions with one answer, rows of a batch."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 from scripts.demo_answers.kinds import KINDS, slots
 from scripts.demo_answers.reader import make_tokenizer
 from scripts.demo_answers.stories import THINK, UNKNOWN, Story, some_questions
-from scripts.demo_answers.training import Course, batches, loss_of, make_model, optimizers, row_of, tensors
+from scripts.demo_answers.training import STAGES, batches, loss_of, make_model, optimizers, row_of, tensors
 
 
 def drawn(count: int, size: int = 9) -> list[Story]:
@@ -110,7 +111,7 @@ def test_a_row_is_what_the_template_writes(reader):
 
 def test_the_loss_falls(reader):
     torch.manual_seed(0)
-    model, course = make_model(), Course(steps=12, batch=4, asked=2, warm_up=2)
+    model, course = make_model(), replace(STAGES[0], steps=12, batch=4, asked=2)
     rows = next(batches(reader, course, seed=0))
     both = optimizers(model, course)
     losses = []
