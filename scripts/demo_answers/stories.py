@@ -15,6 +15,8 @@ THINK = " Think first."
 """Behind a question: the model writes what it draws from before it answers."""
 ODD_STORIES = 0.35
 """The share of stories in which half of the kinds of words are made up, so that the model learns to copy any word."""
+MOST_OF_A_KIND = 3
+"""From so many facts of a kind on, a story tells of other things."""
 CLOSE = {"has": "gave", "gave": "has"}
 """Kinds that answer each other's questions, more or less: not asked of a person of whom the other one is told."""
 
@@ -59,8 +61,13 @@ class Bag:
     used: set[str] = field(default_factory=set)
     people: list[str] = field(default_factory=list)
 
-    def fresh(self, slot: str) -> str:
-        """A word that the story does not have."""
+    def fresh(self, slot: str, *, keep: bool = True) -> str:
+        """A word that the story does not have.
+
+        Args:
+            slot: What it stands for.
+            keep: Whether the story has it from now on.
+        """
         slot = "person" if slot == "other" else slot
         for _ in range(1000):
             if slot in self.odd or not WORDS[slot]:
@@ -68,7 +75,7 @@ class Bag:
             else:
                 word = self.chance.choice(WORDS[slot])
             if word not in self.used:
-                self.used.add(word)
+                self.used |= {word} if keep else set()
                 return word
         raise AssertionError(f"no {slot} is left")
 
@@ -120,11 +127,14 @@ class Story:
             for number in range(min((size - bland) // 2, self.chance.choice((1, 2, 2)))):
                 self._link(chain, whole=number == 0 or self.chance.random() < 0.7)
         while len(self.facts) < size - bland:
-            kind = self.chance.choice(list(KINDS))
+            kind = self.chance.choice([one for one in KINDS if self._count(one) < MOST_OF_A_KIND])
             for _ in range(min(self.chance.choice((1, 2, 2)), size - bland - len(self.facts))):
                 self._tell(kind, {})
         for text in self.chance.sample(BLAND, size - len(self.facts)):
             self.bland.append(text.format(person=self.bag.person(set()), other=self.bag.fresh("person")))
+
+    def _count(self, kind: str) -> int:
+        return sum(one.kind == kind for one in self.facts)
 
     def _some_chain(self) -> Chain:
         """Containers, holders and pets as often as all the relatives together."""
@@ -204,7 +214,9 @@ class Story:
             there = {one.words[name] for one in self.facts for name in same if name in one.words}
             there |= set(self.bag.people) if "person" in same else set()
             free = sorted(there - busy - set(words.values())) if slot in ("person", "other", "holder", "name") else []
-            words[slot] = self.chance.choice(free) if free and self.chance.random() < 0.6 else self.bag.fresh(slot)
+            words[slot] = (
+                self.chance.choice(free) if free and self.chance.random() < 0.6 else self.bag.fresh(slot, keep=False)
+            )
         return Asked("unknown", template.format(**words), UNKNOWN, ())
 
 
