@@ -47,9 +47,10 @@ class Course:
 
 STAGES = (
     Course(1000, batch=16, asked=6, rate=4e-3, warm_up=60, down=0.0, first=3, easy=500, story=0.1),
-    Course(6200, batch=8, asked=8, rate=1e-3, warm_up=20, down=0.5, first=4, easy=1, story=0.0),
+    Course(2000, batch=8, asked=8, rate=1e-3, warm_up=20, down=0.0, first=4, easy=1, story=0.0),
+    Course(3000, batch=16, asked=8, rate=2e-3, warm_up=20, down=0.6, first=8, easy=300, story=0.0),
 )
-"""First the language; then answers alone, gently: what a story says next cannot be known, and is noise to them."""
+"""First the language; then answers alone: what a story says next cannot be known, and is noise to them."""
 
 
 @dataclass(frozen=True)
