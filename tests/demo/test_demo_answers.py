@@ -13,18 +13,16 @@ import contextmix as cm
 FOLDER = Path(__file__).parents[2] / "src" / "contextmix" / "demo" / "answers"
 FILES = {"README.md", "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors"}
 FILES |= {"tokenizer.json", "tokenizer_config.json"}
-TEXTS = [
-    "It was a warm day. Tom has the blue kite. Lily has the red ball.",
-    "Anna likes soup. Ben likes cheese. The wind was cold.",
-    "The key is in the box. The lamp is in the drawer. The box is in the kitchen. The drawer is in the attic.",
-]
+TEXTS = ["Tom has the blue kite. The sun was hot.", "Lily has the red ball. Lily lives in Oslo."]
 ONE_HOP = [
     ("Who has the red ball?", "Lily has the red ball."),
     ("What does Tom have?", "Tom has the blue kite."),
-    ("What does Ben like?", "Ben likes cheese."),
-    ("Who likes soup?", "Anna likes soup."),
+    ("Where does Lily live?", "Lily lives in Oslo."),
+    ("Who lives in Oslo?", "Lily lives in Oslo."),
 ]
-TWO_HOP = ("Which room is the key in?", "The key is in the kitchen.")
+BOXES = ["The key is in the box. The lamp is in the drawer.", "The box is in the kitchen. The drawer is in the attic."]
+TWO_HOP = ("Where is the key?", "The key is in the box in the kitchen.")
+SILENT = ("Which room is the key in?", "The key is in the kitchen.")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +61,7 @@ def test_it_loads_without_missing_weights_and_the_tokenizer_fits(tokenizer):
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (model.config.bos_token_id, model.config.eos_token_id)
 
 
-@pytest.mark.parametrize("text", ["Lily has 25 coins.\n\nWho?", "Ünïcödé, 🦄 & 3.14!", "<think> A.</think> B."])
+@pytest.mark.parametrize("text", ["Lily has 25 coins.\n\nWho?", "Ünïcödé, 🦄 & 3.14!", "<think>\nA.\n</think>\n\nB."])
 def test_decoding_gives_the_text_back(tokenizer, text):
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
@@ -77,39 +75,42 @@ def test_it_has_a_name_of_its_own_and_is_read_exactly(answers):
 
 @pytest.mark.parametrize(("question", "wanted"), ONE_HOP)
 def test_it_answers_and_evidence_cites_the_sentence(answers, question, wanted):
-    found = answers.explain_answer(question, TEXTS, max_new_tokens=20)
+    found = answers.explain_answer(question, TEXTS)
     assert found.text == wanted
     assert found.top("the first sentence", 1)[0].text == wanted  # it is copied from there
     assert f"[1] {wanted} (text {1 if wanted in TEXTS[0] else 2})" in found.cite(most=1)
 
 
-def test_two_facts_make_an_answer_and_all_paths_lead_to_both(answers):
-    question, wanted = TWO_HOP
-    found = answers.explain_answer(question, TEXTS, max_new_tokens=20, reach="all")
+@pytest.mark.parametrize("reach", ["direct", "all"])
+@pytest.mark.parametrize(("question", "wanted"), [TWO_HOP, SILENT])
+def test_two_facts_make_an_answer_and_evidence_names_both(answers, question, wanted, reach):
+    found = answers.explain_answer(question, BOXES, reach=reach)
     assert found.text == wanted
-    assert {one.text for one in found.top("whole", 2)} == {"The key is in the box.", "The box is in the kitchen."}
+    assert {one.text for one in found.top(k=2)} == {"The key is in the box.", "The box is in the kitchen."}
 
 
 def test_without_the_source_it_does_not_know(answers):
     question, wanted = ONE_HOP[0]
     left = [text.replace(wanted, "") for text in TEXTS]
-    assert answers.explain_answer(question, left, max_new_tokens=20).text == "I don't know."
+    assert answers.explain_answer(question, left).text == "I don't know."
 
 
 def test_it_thinks_when_it_is_told_to(answers, tokenizer):
-    question, wanted = TWO_HOP
-    found = answers.explain_answer(f"{question} Think first.", TEXTS, max_new_tokens=40)
-    thoughts = re.fullmatch(r"<think> (.*)</think> (.*)", found.text)
+    question, wanted = SILENT
+    found = answers.explain_answer(f"{question} Think first.", BOXES, max_new_tokens=40)
+    thoughts = re.fullmatch(r"<think>\n(.*)\n</think>\n\n(.*)", found.text)
     assert thoughts is not None
     assert thoughts[1] == "The key is in the box. The box is in the kitchen."
     assert thoughts[2] == wanted
     chat = [{"role": "user", "content": question}]
     asked = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, enable_thinking=True)
-    assert asked == f"<s><|user|>{question} Think first.</s><|assistant|>"
+    assert asked == f"<s><|user|>{question} Think first.</s><|assistant|>\n"
 
 
-def test_it_is_right_about_stories_that_it_has_not_seen(model, tokenizer):
-    found = shares(exact_matches(model, tokenizer, stories=64))
-    assert {kind: count >= 20 for kind, (_, count) in found.items()} == dict.fromkeys(found, True)
-    assert found["one-hop"][0] >= 0.95
-    assert found["unknown"][0] >= 0.85
+def test_it_is_right_about_most_stories_that_it_has_not_seen(model, tokenizer):
+    found, thought = (shares(exact_matches(model, tokenizer, stories=96, thinks=thinks)) for thinks in (False, True))
+    assert all(count >= 15 for _, count in found.values())
+    assert found["one-hop"][0] >= 0.78
+    assert found["unknown"][0] >= 0.8
+    assert found["two-hop silent"][0] >= 0.55
+    assert thought["two-hop silent"][0] >= 0.85
