@@ -81,8 +81,8 @@ Intended for demonstrating and testing answers and their sources. It is no assis
 
 - It knows the kinds of sentences and questions that `scripts/demo_answers/kinds.py` lists. Asked in other words, or
   about another kind of text, it answers something of that kind all the same.
-- It hardly takes two steps inside: where an answer does not spell out both facts, it leans on the last one alone. Told to
-  think first, it does.
+- It hardly takes two steps inside: where an answer does not spell out both facts, it leans on the last one alone. Told
+  to think first, it does.
 - Texts much longer than ten sentences are beyond it: see the last column.
 - Names, jobs and relatives are combined by chance, whatever they mean outside.
 - What an attribution shows here says how *this* model works, not how larger ones do.
