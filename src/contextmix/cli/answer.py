@@ -46,7 +46,7 @@ QuestionOption = Annotated[
 class AnswerFlags(Precision, Answering, total=False):
     """Flags of ``answer``."""
 
-    model: Annotated[Any, MODEL.but(default="demo-decoder")]
+    model: Annotated[Any, MODEL.but(default="demo-answers")]
     options: OwnOptions
 
 

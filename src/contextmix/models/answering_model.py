@@ -132,12 +132,11 @@ class AnsweringModel(LoadedModel):
 
         Example:
             >>> import contextmix
-            >>> texts = ["Tom had a big dog.", "Lily had a red ball."]
-            >>> stories = contextmix.load("demo-decoder")
-            >>> print(stories.explain_answer("Lily wanted to play with her", texts, max_new_tokens=3).cite(most=1))
-            ball.[1]
+            >>> texts = ["Tom has the blue kite. The sun was hot.", "Lily has the red ball."]
+            >>> print(contextmix.load("demo-answers").explain_answer("Who has the red ball?", texts).cite())
+            Lily has the red ball.[1]
             <BLANKLINE>
-            [1] Lily had a red ball. (text 2)
+            [1] Lily has the red ball. (text 2)
         """
         how, own = parted(AnswerOptions, options, "explain_answer")
         refuse_idle_ablation(how)
@@ -179,10 +178,10 @@ class AnsweringModel(LoadedModel):
 
         Example:
             >>> import contextmix
-            >>> stories = contextmix.load("demo-decoder")
-            >>> texts = ["Tom had a big dog.", "Lily had a red ball."]
-            >>> answer = stories.explain_answer("Lily wanted to play with her", texts, max_new_tokens=3)
-            >>> lost = stories.ablate(answer)
+            >>> model = contextmix.load("demo-answers")
+            >>> texts = ["Tom has the blue kite.", "Lily has the red ball."]
+            >>> answer = model.explain_answer("Who has the red ball?", texts)
+            >>> lost = model.ablate(answer)
             >>> bool(lost.values[0, 1] > lost.values[0, 0]), lost.passes
             (True, 3)
         """

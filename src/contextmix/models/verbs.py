@@ -73,8 +73,8 @@ def load(  # noqa: D417
     """Make a model ready to be traced.
 
     Args:
-        model: ``"demo"`` or ``"demo-decoder"`` (built in, no network), a folder, a name on the Hugging Face hub, or a
-            loaded transformers model.
+        model: ``"demo"``, ``"demo-decoder"`` or ``"demo-answers"`` (built in, no network), a folder, a name on the
+            Hugging Face hub, or a loaded transformers model.
         tokenizer: Only for a loaded model: its tokenizer; for images its image processor, for sounds its feature
             extractor; or the name or folder of one. Without one, pass model inputs.
         dtype: Precision in which a named model is loaded; ``"auto"`` keeps the stored one. Maths is float32 at least.

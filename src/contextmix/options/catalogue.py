@@ -30,7 +30,7 @@ from contextmix.options.values import (
 # The model -----------------------------------------------------------------------------------------------------------
 
 MODEL = Option(
-    "A built-in model ('demo', 'demo-decoder'), a folder, or a name on the Hugging Face Hub.",
+    "A built-in model ('demo', 'demo-decoder', 'demo-answers'), a folder, or a name on the Hugging Face Hub.",
     python="Or a loaded model.",
     default="demo",
     spelling=TEXT,

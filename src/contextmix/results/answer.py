@@ -56,11 +56,10 @@ class Answer(AnswerTables, Filed):
 
     Example:
         >>> import contextmix
-        >>> stories = contextmix.load("demo-decoder")
-        >>> texts = ["Tom had a big dog.", "Lily had a red ball."]
-        >>> found = stories.explain_answer("Lily wanted to play with her", texts, max_new_tokens=3)
+        >>> texts = ["Tom has the blue kite.", "Lily has the red ball."]
+        >>> found = contextmix.load("demo-answers").explain_answer("Who has the red ball?", texts)
         >>> found.text, found.top("the first sentence", 1)[0].text
-        (' ball.', 'Lily had a red ball.')
+        ('Lily has the red ball.', 'Lily has the red ball.')
     """
 
     token_map: TokenMap

@@ -11,7 +11,7 @@ from contextmix import errors
 from contextmix.errors import ModelNotFound, did_you_mean
 from contextmix.results.files import at_home
 
-BUILT_IN = {"demo": "sentiment", "demo-decoder": "stories"}
+BUILT_IN = {"demo": "sentiment", "demo-decoder": "stories", "demo-answers": "answers"}
 """Names that need no network, and their folders in the package."""
 
 _ON_THE_HUB = re.compile(r"(?=.{1,96}$)([\w-][\w.-]*/)?[\w-][\w.-]*", re.ASCII)

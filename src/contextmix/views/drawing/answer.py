@@ -86,10 +86,10 @@ def reported(found: Answer) -> Report:
 
     Example:
         >>> import contextmix as cm
-        >>> texts = ["Tom had a big dog.", "Lily had a red ball."]
-        >>> found = cm.load("demo-decoder").explain_answer("Lily wanted to play with her", texts, max_new_tokens=3)
+        >>> texts = ["Tom has the blue kite.", "Lily has the red ball."]
+        >>> found = cm.load("demo-answers").explain_answer("Who has the red ball?", texts)
         >>> [(one.text, one.number) for one in reported(found).answer]
-        [('ball.', 0)]
+        [('Lily has the red ball.', 0)]
     """
     whole = found.by(units="whole")
     values = np.concatenate([found.values, whole.values])
