@@ -82,7 +82,7 @@ def signed(page: Page) -> None:
 def ask(page: Page) -> None:
     """Texts and a question on the local page, and what is lost without a source."""
     page.get_by_role("link", name="Answer").click()
-    page.get_by_role("button", name="Who had the ball?").click()
+    page.get_by_role("button", name="A story to go on with").click()
     page.locator("#answer-ablate").select_option("source_occlusion")
     page.locator("#answer-go").click()
     page.locator("#answer-shown .panel.live").wait_for()

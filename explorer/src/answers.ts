@@ -8,14 +8,14 @@ import { keep } from "./saving";
 
 const EXAMPLES: readonly { name: string; texts: readonly string[]; question: string }[] = [
   {
-    name: "Who had the ball?",
-    texts: ["Tom had a big dog. The sun was hot.", "Lily had a red ball."],
-    question: "Lily wanted to play with her",
+    name: "A question",
+    texts: ["Tom has the blue kite. The sun was hot.", "Lily has the red ball. Lily lives in Oslo."],
+    question: "Who has the red ball?",
   },
   {
-    name: "What was in the box?",
-    texts: ["Ben found a box in the park. There was a shiny car in it.", "Mia sat under a tree and ate an apple."],
-    question: "Ben opened the box and saw a",
+    name: "A story to go on with",
+    texts: ["Tom had a big dog. The sun was hot.", "Lily had a red ball."],
+    question: "Lily wanted to play with her",
   },
 ];
 const at = <T extends HTMLElement>(id: string): T => byId<T>(`answer-${id}`);

@@ -25,7 +25,7 @@ class AnswerVisit(Visit):
         return self.page.locator(f"#answer-{name}")
 
     def example(self) -> None:
-        self.page.get_by_role("button", name="Who had the ball?").click()
+        self.page.get_by_role("button", name="A story to go on with").click()
 
     def go(self) -> None:
         self.page.get_by_role("button", name="Answer", exact=True).click()

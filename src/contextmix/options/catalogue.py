@@ -36,7 +36,7 @@ MODEL = Option(
     spelling=TEXT,
 )
 Model = Annotated[Any, MODEL]
-RowsModel = Annotated[Any, MODEL.but(default=None, otherwise="demo; for answers demo-decoder")]
+RowsModel = Annotated[Any, MODEL.but(default=None, otherwise="demo; for answers demo-answers")]
 Dtype = Annotated[
     str, Option("Precision to load a named model in; 'auto' keeps the stored one.", default="float32", check=precision)
 ]
