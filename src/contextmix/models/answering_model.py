@@ -157,8 +157,8 @@ class AnsweringModel(LoadedModel):
             answer: From `explain_answer` of this model; its sources are taken away, its units are what may be lost.
 
         Returns:
-            (unit, source) in nats of log-probability; of the surrogates in log-odds, with the Spearman correlation of
-            what they predict for masks that they were not fitted on.
+            (unit, source) in nats of log-probability, of ``"context_cite"`` in log-odds; of surrogates with the
+            Spearman correlation of what they predict for masks that they were not fitted on.
 
         Raises:
             UnknownName: If there is no such method.
