@@ -47,7 +47,7 @@ def explained_span(
         run = reading.span(_targets(loaded, done, contrast), Meaning.ONE_OF)
         assert run is not None  # its rows are known
         found = [plan.steps(run) for plan in plans]
-        done = replace(done, scores=lambda: run.recorded[1])
+        done = replace(done, scores=lambda: run.scores)
     return done, [_result(loaded, plan, done, each) for plan, each in zip(plans, found, strict=True)]
 
 
