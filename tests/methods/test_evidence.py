@@ -15,6 +15,7 @@ from transformers.models.llama import modeling_llama as llama
 
 import contextmix as cm
 from contextmix.errors import BadOption, TraceDoesNotAddUp, UnsupportedModel
+from contextmix.methods import evidence
 from contextmix.plugins.plan import METHODS
 from contextmix.results.provenance import Quantity
 from contextmix.traces.trace import LayerTrace
@@ -382,6 +383,23 @@ def test_paths_through_the_answer_are_those_of_the_frozen_rows(family: str):
         notes = found[True].provenance.notes
         assert notes["signed"][step] + notes["elsewhere"][step] == pytest.approx(float(u @ last), abs=1e-9)
     assert found[True].provenance.checks["completeness"] < 1e-12
+
+
+def test_a_long_answer_is_carried_down_in_several_parts(monkeypatch: pytest.MonkeyPatch):
+    loaded, ids, seen = cm.load(speaker("llama")), token_ids(9, seed=4)[0].tolist(), []
+
+    def explained(rows: int) -> np.ndarray:
+        seen.clear()
+        monkeypatch.setattr(evidence, "_ROWS_AT_ONCE", rows)
+        given = {"continuation": ids[4:], "reach": "answer", "signed": True}
+        return loaded.explain_generation({"input_ids": ids[:4]}, "evidence", **given).values
+
+    once = evidence.drawn_by_rows
+    monkeypatch.setattr(evidence, "drawn_by_rows", lambda *args: seen.append(len(args[2])) or once(*args))
+    whole = explained(1024)
+    assert seen == [5]
+    np.testing.assert_allclose(explained(10), whole, **EXACT)
+    assert seen == [2, 2, 1]
 
 
 # What is refused -----------------------------------------------------------------------------------------------------

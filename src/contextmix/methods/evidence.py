@@ -101,21 +101,24 @@ def _answer(run: SpanRun, score: str, signed: bool) -> Measured:
     layers, scores = run.recorded_rows
     last, allowed = layers[-1].residual_out, layers[-1].tolerance
     directions = _direction(run, last, scores, score, allowed)
-    linear = (directions * last).sum(-1)
-    found, elsewhere, gaps = [], [], []
-    for row, direction in enumerate(directions):
-        start = torch.zeros_like(last)
-        start[row] = direction
-        total, rest, size = drawn_by_rows(layers, run.rows, start)
-        rest = rest + total[run.rows][row]  # its own embedding is no other token's doing
-        total[run.rows.start + row] = 0
-        found.append(total)
-        elsewhere.append(rest)
-        gaps.append((total.sum() + rest - linear[row]).abs() / size)
-    gap, values = torch.stack(gaps).max(), torch.stack(found)
+    linear, count = (directions * last).sum(-1), len(last)
+    starts = torch.split(torch.arange(count, device=last.device), max(1, _ROWS_AT_ONCE // count))
+    parts = [drawn_by_rows(layers, run.rows, _one_each(directions, chosen)) for chosen in starts]
+    values, biases, size = (torch.cat(part) for part in zip(*parts, strict=True))
+    itself = values[:, run.rows].diagonal().clone()  # a row's own embedding is no other token's doing
+    values[:, run.rows].fill_diagonal_(0)
+    elsewhere = biases + itself
+    gap = ((values.sum(-1) + elsewhere - linear).abs() / size).max()
     _refuse_gap(float(gap), allowed)
-    notes = {"signed": values.sum(-1), "elsewhere": torch.stack(elsewhere), "linear": linear}
+    notes = {"signed": values.sum(-1), "elsewhere": elsewhere, "linear": linear}
     return Measured(values if signed else values.clamp(min=0), notes, {"completeness": gap})
+
+
+def _one_each(directions: Tensor, chosen: Tensor) -> Tensor:
+    """(score, row, d_model): of each score the direction of its own row, zero in all others."""
+    found = directions.new_zeros(len(chosen), *directions.shape)
+    found[torch.arange(len(chosen)), chosen] = directions[chosen]
+    return found
 
 
 def _all(run: SpanRun, score: str, signed: bool) -> Measured:
@@ -204,6 +207,8 @@ def _refuse_gap(gap: float, allowed: float) -> None:
         )
 
 
+_ROWS_AT_ONCE = 1024
+"""Rows of all scores together that are carried down at once: so many numbers of a feed-forward part fit anywhere."""
 _NO_HEAD = (
     "evidence found no head of the form norm, linear, activation, norm, linear (or a part of it that ends in a linear "
     "map) at one position behind the last block, so no direction stands for the score. No number was produced. Use "

@@ -47,31 +47,33 @@ def drawn_by_rows(layers: Sequence[LayerTrace], rows: slice, direction: Tensor) 
     Args:
         layers: The traces of these rows alone, with the values of all positions, from the first block to the last.
         rows: Which positions they are.
-        direction: What a change of each row of the last block's output does to the score, (row, d_model).
+        direction: What a change of each row of the last block's output does to each of several scores,
+            (score, row, d_model).
 
     Returns:
-        Per position the sum of its messages to all rows in all blocks, (key,), and at the rows themselves what their
-        embeddings add; the sum of all biases; and the sum of the sizes of all of these. Positions and biases add up to
-        the score in its linear form.
+        For each score, per position the sum of its messages to all rows in all blocks, (score, key), and at the rows
+        themselves what their embeddings add; the sum of all biases, (score,); and the sum of the sizes of all of these.
+        Positions and biases add up to the score in its linear form.
 
     Raises:
         UnsupportedModel: As for `carried_down`.
     """
-    down = Down(direction, direction.new_zeros(len(direction)))
-    total, size = direction.new_zeros(layers[0].attention.shape[-1]), direction.new_zeros(())
+    down = Down(direction, direction.new_zeros(direction.shape[:-1]))
+    total = direction.new_zeros(len(direction), layers[0].attention.shape[-1])
+    size = direction.new_zeros(len(direction))
     for layer in reversed(layers):
         _refuse(layer)
         down, sent = _block(layer, down, rows)
-        sent[:, rows] = 0  # goes on down
-        total += sent.sum(0)
-        size += sent.abs().sum()
+        sent[..., rows] = 0  # goes on down
+        total += sent.sum(-2)
+        size += sent.abs().sum((-2, -1))
     entered = (down.direction * layers[0].residual_in).sum(-1)
-    total[rows] = entered
-    return total, down.shift.sum(), size + entered.abs().sum() + down.shift.abs().sum()
+    total[:, rows] = entered
+    return total, down.shift.sum(-1), size + entered.abs().sum(-1) + down.shift.abs().sum(-1)
 
 
 def _block(layer: LayerTrace, down: Down, own: slice = slice(None)) -> tuple[Down, Tensor]:
-    """In front of a block; and what each position sends each row along its direction, (row, key).
+    """In front of a block; and what each position sends each row along its direction, (..., row, key).
 
     Args:
         layer: The block, of all rows or some.
@@ -87,10 +89,10 @@ def _block(layer: LayerTrace, down: Down, own: slice = slice(None)) -> tuple[Dow
     inner = _alone(before).times(block.attention.scale).through(block.attention.norm_out, layer.attention_out)
     if block.output_bias is not None:
         inner = Down(inner.direction, inner.shift + inner.direction @ block.output_bias)
-    sent, at_values = messages(layer.attention, layer.value, block.output_weight, inner.direction)
+    sent, at_values = messages(layer.attention, layer.value, block.output_weight, inner.direction, own)
     value = value_map(layer)
     assert value is not None  # refused before
-    at_keys = Down(at_values[own], at_values.new_zeros(len(down.direction))).before(value)
+    at_keys = _alone(Down(at_values, down.shift)).before(value)
     read = at_keys.through(block.attention.norm_in, layer.residual_in)
     found = before.plus(Down(read.direction, read.shift + inner.shift))
     return found.plus(read_by_ffn) if block.parallel else found, sent
