@@ -202,27 +202,54 @@ def test_a_line_is_found_exactly(prior):
     weights = np.array([0.4, -1.0, 0.0, 2.0, 0.3])
     masks = random_masks(5, 40)
     found = prior_surrogate(masks, exact(masks, weights), prior)
-    assert found.weights == pytest.approx(weights, abs=1e-3)
-    assert found.intercept == pytest.approx(-2.0, abs=1e-3)
+    slope, start = tangent(masks, weights)
+    assert found.weights == pytest.approx(slope * weights, abs=1e-3)
+    assert found.intercept == pytest.approx(start, abs=1e-3)
+
+
+def tangent(masks: np.ndarray, weights: np.ndarray, intercept: float = -2.0) -> tuple[float, float]:
+    """Of log p as a function of its log-odds at their mean: its slope, and its value without any source."""
+    middle = intercept + float((masks @ weights).mean())
+    slope = 1 - 1 / (1 + math.exp(-middle))
+    return slope, -math.log(1 + math.exp(-middle)) + slope * (intercept - middle)
+
+
+def test_each_token_counts_as_much_as_its_log_probability_changes():
+    """Three tokens whose log-odds are lines: one can go either way, one is never said, one is said in any case."""
+    lines = [(np.array([1.0, 0.0, -0.5]), 0.2), (np.array([0.0, 2.0, 0.3]), -9.0), (np.array([5.0, -5.0, 5.0]), 30.0)]
+    masks, unseen = random_masks(3, 24), np.array([[True, False, False], [False, True, True]])
+    found = prior_surrogate(masks, np.concatenate([exact(masks, *line) for line in lines], axis=1))
+    assert found(unseen) == pytest.approx(
+        sum(start + slope * (unseen @ line[0]) for line in lines for slope, start in [tangent(masks, *line)]), abs=1e-3
+    )
+    assert found.weights == pytest.approx(sum(tangent(masks, *line)[0] * line[0] for line in lines), abs=1e-3)
 
 
 def test_what_the_prior_says_is_believed_where_masks_cannot_say_more():
     """Six masks, twelve sources: no ridge could know, but the prior has the shape of the truth."""
     prior = np.random.RandomState(3).rand(12)
     masks = paired_masks(12, 6, seed=1)
-    found = prior_surrogate(masks, exact(masks, 1.5 * prior + 0.2), prior)
-    assert found.weights == pytest.approx(1.5 * prior + 0.2, abs=1e-6)
-    assert np.abs(prior_surrogate(masks, exact(masks, 1.5 * prior + 0.2)).weights - 1.5 * prior - 0.2).max() > 0.1
+    truth = 1.5 * prior + 0.2
+    slope = tangent(masks, truth)[0]
+    found = prior_surrogate(masks, exact(masks, truth), prior)
+    assert found.weights / slope == pytest.approx(truth, abs=1e-6)
+    assert np.abs(prior_surrogate(masks, exact(masks, truth)).weights / slope - truth).max() > 0.1
 
 
 @pytest.mark.parametrize("with_prior", [False, True])
 def test_the_ridge_by_leaving_out_each_mask_by_hand(with_prior: bool):
-    """All penalties tried with a least squares of augmented rows, refitted without each mask in turn."""
+    """Each token by a least squares of augmented rows, refitted without each mask in turn, with several penalties."""
     masks, sources = random_masks(6, 20, seed=4), 6
-    log_probs = said(masks, np.random.RandomState(5).randn(sources) * 2, noise=0.5)
+    worth = np.random.RandomState(5).randn(sources) * 2
+    log_probs = np.concatenate(
+        [said(masks, worth, noise=0.2), said(masks, 0 * worth, tokens=1, seed=1, noise=3)], axis=1
+    )
     prior = np.random.RandomState(6).rand(sources) if with_prior else None
     found = prior_surrogate(masks, log_probs, prior)
-    y = answer_log_odds(log_probs)
+    odds = [[math.log(math.exp(one) / (1 - math.exp(one))) for one in row] for row in log_probs.T.tolist()]
+    middles = [sum(row) / 20 for row in odds]
+    slopes = [1 / (1 + math.exp(middle)) for middle in middles]
+    tokens = [np.array([slope * one for one in row]) for slope, row in zip(slopes, odds, strict=True)]
     free = [np.ones(20), masks.sum(1), *([masks @ prior] if with_prior else [])]
     design = np.column_stack([masks.astype(float), *free])
 
@@ -230,15 +257,19 @@ def test_the_ridge_by_leaving_out_each_mask_by_hand(with_prior: bool):
         rows = np.eye(sources, design.shape[1]) * math.sqrt(penalty)
         return np.linalg.lstsq(np.vstack([x, rows]), np.concatenate([y, np.zeros(sources)]), rcond=None)[0]
 
-    errors = {}
-    for penalty in (found.penalty, found.penalty * 10**0.25, found.penalty / 10**0.25):
-        errors[penalty] = sum(
+    def press(y: np.ndarray, penalty: float) -> float:
+        return sum(
             (y[row] - design[row] @ fit(np.delete(design, row, 0), np.delete(y, row), penalty)) ** 2
             for row in range(20)
         )
-    assert min(errors, key=errors.__getitem__) == found.penalty
-    own = fit(design, y, found.penalty)
-    assert found(masks) == pytest.approx(design @ own, abs=1e-9)
+
+    tried = [found.penalty * 10 ** (step / 4) for step in (-2, -1, 0, 1, 2)]
+    by_token = [[press(y, penalty) for y in tokens] for penalty in tried]
+    assert min(range(5), key=lambda place: math.prod(by_token[place])) == 2
+    assert min(range(5), key=lambda place: sum(by_token[place])) > 2, "one token of nothing but noise outweighs all"
+    own = sum(fit(design, y, found.penalty) for y in tokens)
+    start = sum(-math.log(1 + math.exp(-m)) - slope * m for slope, m in zip(slopes, middles, strict=True))
+    assert found(masks) == pytest.approx(design @ own + start, abs=1e-9)
     wanted = own[:sources] + own[sources + 1] + (own[sources + 2] * prior if with_prior else 0)
     assert found.weights == pytest.approx(wanted, abs=1e-9)
 
@@ -254,7 +285,7 @@ def test_a_prior_that_says_nothing_changes_nothing(prior: np.ndarray):
 def test_one_source_and_constant_answers():
     masks = np.array([[True], [False], [True], [False]])
     found = prior_surrogate(masks, exact(masks, np.array([1.7])))
-    assert found.weights == pytest.approx([1.7])
+    assert found.weights == pytest.approx([1.7 * tangent(masks, np.array([1.7]))[0]])
     flat = prior_surrogate(random_masks(4, 10), np.full((10, 2), -1.0))
     assert flat.weights == pytest.approx(np.zeros(4), abs=1e-12)
 

@@ -15,6 +15,7 @@ from transformers.models.llama import modeling_llama as llama
 
 import contextmix as cm
 from contextmix.errors import BadOption, TraceDoesNotAddUp, UnsupportedModel
+from contextmix.methods import evidence
 from contextmix.plugins.plan import METHODS
 from contextmix.results.provenance import Quantity
 from contextmix.traces.trace import LayerTrace
@@ -180,14 +181,15 @@ def test_a_contrast_is_with_the_runner_up():
     np.testing.assert_allclose(found.values[0, :5], alone.values, **EXACT)
 
 
-def test_the_model_runs_once_for_all_new_tokens():
+@pytest.mark.parametrize("reach", ["direct", "answer", "all"])
+def test_the_model_runs_once_for_all_new_tokens(reach: str):
     model = speaker("gpt2")
     loaded = cm.load(model)
     ids = token_ids(12, seed=4)[0].tolist()
     loaded.explain_generation({"input_ids": ids[:8]}, "evidence", continuation=ids[8:])  # proves the model
     seen = []
     handle = model.transformer.h[0].register_forward_hook(lambda module, args, out: seen.append(args[0].shape[1]))
-    loaded.explain_generation({"input_ids": ids[:8]}, "evidence", continuation=ids[8:])
+    loaded.explain_generation({"input_ids": ids[:8]}, "evidence", continuation=ids[8:], reach=reach)
     handle.remove()
     assert seen.count(11) == 1, "more than one run over the whole"
     assert seen.count(8) == 1, "the head is found on the first tokens"
@@ -323,6 +325,83 @@ def test_all_paths_are_those_of_the_frozen_model(family: str):
         np.testing.assert_allclose(found.values, wanted.detach(), **EXACT)
 
 
+# Paths through the answer --------------------------------------------------------------------------------------------
+
+
+def read_by_rows(layers: list[LayerTrace], rows: slice, gates: Tensor, own: Tensor) -> Tensor:
+    """The frozen model in some rows alone, by autograd's own rules: other positions send the values that they have,
+    times a gate each."""
+    states = own
+    for layer in layers:
+        block, true = layer.block, layer.states
+        value = block.value() if block.value else block.projections.value
+        read = held(states, block.attention.norm_in, layer.residual_in[rows])
+        fresh = (read @ value.weight + (0 if value.bias is None else value.bias)).view(
+            len(states), len(layer.value), -1
+        )
+        sent = layer.value.transpose(0, 1) * gates[:, None, None]
+        values = torch.cat([sent[: rows.start], fresh, sent[rows.stop :]])
+        out = torch.einsum("hij,jhc,hcd->id", layer.attention[:, rows], values, block.output_weight)
+        out = out if block.output_bias is None else out + block.output_bias
+        out = held(out, block.attention.norm_out, layer.attention_out[rows]) * block.attention.scale
+        middle = held(states + out, block.attention.norm_after, true.attention_sum[rows])
+        entered, full = (states, layer.residual_in) if block.parallel else (middle, true.residual_mid)
+        ffn_in = held(full[rows], block.ffn.norm_in, full[rows])
+        ffn = held_ffn(block, held(entered, block.ffn.norm_in, full[rows]), ffn_in)
+        ffn = held(ffn, block.ffn.norm_out, layer.ffn_out[rows]) * block.ffn.scale
+        states = held(middle + ffn, block.ffn.norm_after, true.ffn_sum[rows])
+    return states
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "olmo2", "gpt_neox"])
+def test_paths_through_the_answer_are_those_of_the_frozen_rows(family: str):
+    """What a position sends is the derivative with its gate; what an earlier token of the answer adds, that with its
+    embedding; both add up to the score with what is elsewhere."""
+    model, prompt = speaker(family), 3
+    ids = token_ids(7, seed=2)[0]
+    rows = slice(prompt - 1, len(ids) - 1)
+    layers, logits = layers_of(model, ids[None, :-1]), plain_logits(model, ids[None])
+    found = {
+        signed: cm.load(model).explain_generation(
+            {"input_ids": ids[:prompt]}, "evidence", continuation=ids[prompt:].tolist(), reach="answer", signed=signed
+        )
+        for signed in (True, False)
+    }
+    for step, row in enumerate(range(rows.start, rows.stop)):
+        last = layers[-1].residual_out[row]
+        u = frozen_head(family, model, last, log_odds_weights(logits[row], int(ids[row + 1])))
+        gates = torch.ones(len(ids) - 1, dtype=u.dtype, requires_grad=True)
+        own = layers[0].residual_in[rows].clone().requires_grad_()
+        states = read_by_rows(layers, rows, gates, own)
+        torch.testing.assert_close(states, layers[-1].residual_out[rows], rtol=1e-5, atol=1e-5)
+        sent, direction = torch.autograd.grad(states[step] @ u, [gates, own])
+        wanted = sent.clone()
+        wanted[rows] = (direction * own).sum(-1)
+        wanted[row] = 0
+        np.testing.assert_allclose(found[True].values[step, :-1], wanted.detach(), **EXACT)
+        np.testing.assert_allclose(found[False].values[step, :-1], wanted.detach().clamp(min=0), **EXACT)
+        notes = found[True].provenance.notes
+        assert notes["signed"][step] + notes["elsewhere"][step] == pytest.approx(float(u @ last), abs=1e-9)
+    assert found[True].provenance.checks["completeness"] < 1e-12
+
+
+def test_a_long_answer_is_carried_down_in_several_parts(monkeypatch: pytest.MonkeyPatch):
+    loaded, ids, seen = cm.load(speaker("llama")), token_ids(9, seed=4)[0].tolist(), []
+
+    def explained(rows: int) -> np.ndarray:
+        seen.clear()
+        monkeypatch.setattr(evidence, "_ROWS_AT_ONCE", rows)
+        given = {"continuation": ids[4:], "reach": "answer", "signed": True}
+        return loaded.explain_generation({"input_ids": ids[:4]}, "evidence", **given).values
+
+    once = evidence.drawn_by_rows
+    monkeypatch.setattr(evidence, "drawn_by_rows", lambda *args: seen.append(len(args[2])) or once(*args))
+    whole = explained(1024)
+    assert seen == [5]
+    np.testing.assert_allclose(explained(10), whole, **EXACT)
+    assert seen == [2, 2, 1]
+
+
 # What is refused -----------------------------------------------------------------------------------------------------
 
 
@@ -340,6 +419,8 @@ def test_experts_have_no_paths_through_them_and_a_direct_reach():
     assert loaded.explain({"input_ids": IDS[0]}, "evidence").provenance.checks["completeness"] < 1e-5
     with pytest.raises(UnsupportedModel, match="reach='direct'"):
         loaded.explain({"input_ids": IDS[0]}, "evidence", reach="all")
+    with pytest.raises(UnsupportedModel, match="reach='direct'"):
+        loaded.explain({"input_ids": IDS[0]}, "evidence", reach="answer")
 
 
 def test_what_acts_between_last_block_and_head_is_noticed():
@@ -369,7 +450,7 @@ class Between(torch.nn.ModuleList):
         return states * torch.linspace(0.5, 2, states.shape[-1]) if states.shape[1] > 8 else states
 
 
-@pytest.mark.parametrize("reach", ["direct", "all"])
+@pytest.mark.parametrize("reach", ["direct", "answer", "all"])
 def test_what_acts_between_two_blocks_is_noticed(reach: str):
     model = speaker("llama")
     model.model.layers = Between(model.model.layers)

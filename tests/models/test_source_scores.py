@@ -10,7 +10,14 @@ from tests.models.sourced import sourced
 
 import contextmix as cm
 from contextmix.errors import BadOption, UnknownName
-from contextmix.maths.ablations import answer_log_odds, context_cite, held_out, prior_surrogate, random_masks
+from contextmix.maths.ablations import (
+    answer_log_odds,
+    balanced_masks,
+    context_cite,
+    held_out,
+    prior_surrogate,
+    random_masks,
+)
 from contextmix.models import source_scores
 from contextmix.models.ablations import SourcedAnswer, ablations_of
 from contextmix.models.source_scores import Fitting, explain_sources, score_sources
@@ -67,12 +74,18 @@ def test_surrogates_print_how_well_they_foresee_what_they_did_not_see():
 
     exact = score_sources(line, 5, "source_surrogate", fitting=Fitting(masks=24, prior=np.ones(5)))
     assert exact.held_out_lds[0] > 0.99
-    assert exact.values[0] == pytest.approx(worth, abs=1e-3)
+    assert exact.values[0] == pytest.approx(slope_of(worth, 24) * worth, abs=1e-3)
     assert score_sources(noise, 5, "source_surrogate", fitting=Fitting(masks=24)).held_out_lds[0] < 0.6
     pytest.importorskip("sklearn")
     lasso = score_sources(line, 5, "source_surrogate", fitting=Fitting(masks=24, penalty="lasso"))
     assert lasso.held_out_lds[0] > 0.9
     assert score_sources(line, 5, "context_cite", fitting=Fitting(masks=64)).held_out_lds[0] > 0.9
+
+
+def slope_of(worth: np.ndarray, count: int) -> float:
+    """∂ log p / ∂ log-odds where these are the mean of −2 + worth·v over the masks that a surrogate draws."""
+    middle = float((balanced_masks(len(worth), count, 0) @ worth).mean()) - 2
+    return 1 / (1 + math.exp(middle))
 
 
 def test_a_prior_of_each_unit_goes_to_its_unit():
@@ -83,9 +96,10 @@ def test_a_prior_of_each_unit_goes_to_its_unit():
 
     units = [slice(0, 1), slice(1, 2)]
     found = score_sources(ask, 10, "source_surrogate", units=units, fitting=Fitting(masks=6, prior=priors))
-    assert found.values == pytest.approx(priors, abs=1e-6)
+    slopes = np.array([[slope_of(prior, 6)] for prior in priors])
+    assert found.values == pytest.approx(slopes * priors, abs=1e-6)
     other = score_sources(ask, 10, "source_surrogate", units=units, fitting=Fitting(masks=6, prior=priors[::-1].copy()))
-    assert np.abs(other.values - priors).max() > 0.05
+    assert np.abs(other.values / slopes - priors).max() > 0.05
 
 
 def test_held_out_lds_is_that_of_predictions_and_odds():

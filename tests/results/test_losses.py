@@ -23,7 +23,8 @@ def losses(**changes) -> Losses:
 def fitted(**changes) -> Losses:
     """Of a surrogate: of both units of the answer and of the whole."""
     parts = ((1, 6), (7, 11), (1, 11))
-    return losses(values=[[1, 2, 3], [4, 5, 6], [7, 8, 9]], parts=parts, held_out_lds=(0.5, None, 0.75), **changes)
+    values = [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    return losses(values=values, parts=parts, held_out_lds=(0.5, None, 0.75), **{"method": "context_cite", **changes})
 
 
 def test_tokens_add_up_to_units_of_any_cut():

@@ -143,6 +143,17 @@ def leave_one_out(log_probs: Numbers) -> Numbers:
     return np.asarray((log_probs[:1] - log_probs[1:]).T)
 
 
+def log_odds(log_probs: Numbers) -> Numbers:
+    """log p − log(1 − p), of any shape.
+
+    Example:
+        >>> log_odds(np.log(np.array([0.5, 0.8]))).round(4)
+        array([0.    , 1.3863])
+    """
+    known = np.minimum(log_probs, -SMALLEST)
+    return np.asarray(known - np.log(-np.expm1(known)))
+
+
 def answer_log_odds(log_probs: Numbers) -> Numbers:
     """log P − log(1 − P) with P = Π_t p_t, of each mask: (mask, token) → (mask,).
 
@@ -153,8 +164,7 @@ def answer_log_odds(log_probs: Numbers) -> Numbers:
         >>> answer_log_odds(np.log([[0.5, 0.5]])).round(4)  # P = 1/4: 1 to 3
         array([-1.0986])
     """
-    whole = np.minimum(log_probs.sum(-1), -SMALLEST)
-    return np.asarray(whole - np.log(-np.expm1(whole)))
+    return log_odds(log_probs.sum(-1))
 
 
 # Surrogates ----------------------------------------------------------------------------------------------------------
@@ -198,11 +208,21 @@ def prior_surrogate(
 ) -> Surrogate:
     """A surrogate that is shrunk towards what is known before any run, as far as cross-validation says.
 
-        w = a·prior + c + δ,    minimise Σ_i (f(v_i) − b − w·v_i)² + λ‖δ‖²    (LASSO: λ‖δ‖₁)
+    log p of a token is no line in the sources: it cannot rise above 0, and a token that only one source makes falls
+    once. Its log-odds o_t are nearer to one. So these are fitted, token by token, and each counts as much as log p_t
+    changes with them in the middle of the masks, at their mean m_t:
 
-    a, b and c are free: with many λ the weights are those of the prior, scaled to the log-odds, plus the same for every
-    source (more kept is more probable). λ is chosen by leaving out one mask at a time, which for a ridge needs no
-    second fit: the residual of a mask that was left out is its residual divided by 1 − h_ii (Allen's PRESS).
+        Σ_t log p_t(v) ≈ Σ_t [ log σ(m_t) + s_t (o_t(v) − m_t) ],    s_t = ∂ log σ(o)/∂o at m_t = 1 − σ(m_t)
+
+    A token that the model says in any case thus adds no noise. For each token
+
+        w_t = a_t·prior + c_t + δ_t,    minimise Σ_i (s_t o_t(v_i) − b_t − w_t·v_i)² + λ‖δ_t‖²
+
+    and w = Σ_t w_t (LASSO: λ‖δ‖₁, of the sum alone). a, b and c are free: with many λ the weights are those of the
+    prior, scaled, plus the same for every source (more kept is more probable). λ is the same for all tokens, since so
+    few masks tell no more, and chosen by leaving out one mask at a time, which for a ridge needs no second fit: the
+    residual of a mask that was left out is its residual divided by 1 − h_ii (Allen's PRESS). Tokens differ in their
+    noise, so the product of their PRESS counts, not the sum.
 
     Args:
         masks: (mask, source).
@@ -211,20 +231,24 @@ def prior_surrogate(
         kind: Which penalty; ``"lasso"`` needs scikit-learn, and is for far more sources than masks.
 
     Returns:
-        The weights, in log-odds of the answer.
+        The weights, in nats of the answer's log-probability.
 
     Raises:
         ImportError: If a LASSO is asked for and scikit-learn is not installed.
     """
-    x, y = masks.astype(np.float64), answer_log_odds(log_probs)
+    x, odds = masks.astype(np.float64), log_odds(log_probs)
+    middle = odds.mean(0)
+    slopes = np.exp(-np.logaddexp(0, middle))
+    start = float((-np.logaddexp(0, -middle) - slopes * middle).sum())
+    y = odds * slopes
     scaled = None if prior is None or not np.any(prior) else prior / np.linalg.norm(prior)
     free = np.stack([np.ones(len(x)), x.sum(1), *([] if scaled is None else [x @ scaled])], axis=1)
     basis = _basis(free)
     left, rest = x - basis @ (basis.T @ x), y - basis @ (basis.T @ y)
-    own, penalty = _ridge(left, rest, (basis**2).sum(1)) if kind == "ridge" else _lasso(left, rest)
-    given = np.linalg.lstsq(free, y - x @ own, rcond=None)[0]
+    own, penalty = _ridge(left, rest, (basis**2).sum(1)) if kind == "ridge" else _lasso(left, rest.sum(1))
+    given = np.linalg.lstsq(free, y.sum(1) - x @ own, rcond=None)[0]
     weights = own + given[1] + (0 if scaled is None else given[2] * scaled)
-    return Surrogate(weights, float(given[0]), penalty)
+    return Surrogate(weights, float(given[0]) + start, penalty)
 
 
 def _basis(columns: Numbers) -> Numbers:
@@ -234,18 +258,20 @@ def _basis(columns: Numbers) -> Numbers:
 
 
 def _ridge(x: Numbers, y: Numbers, leverage: Numbers) -> tuple[Numbers, float]:
-    """δ, and the λ with the smallest Σ_i (r_i / (1 − h_ii))², where h counts what is free too."""
+    """Σ_t δ_t, and the λ with the smallest Π_t Σ_i (r_it / (1 − h_ii))², where h counts what is free too."""
     left, sizes, right = np.linalg.svd(x, full_matrices=False)
     seen = sizes > 1e-10 * max(1.0, sizes[0])
-    left, sizes, right, along = left[:, seen], sizes[seen], right[seen], left[:, seen].T @ y
-    tried = PENALTIES[::-1] * (sizes[0] ** 2 if len(sizes) else 1.0)
+    left, sizes, right = left[:, seen], sizes[seen], right[seen]
+    moved = y[:, np.linalg.norm(y, axis=0) > 1e-10 * max(1.0, float(np.abs(y).max()))]  # others say nothing about λ
+    along, tried = left.T @ moved, PENALTIES[::-1] * (sizes[0] ** 2 if len(sizes) else 1.0)
     errors = []
     for penalty in tried:
         kept = sizes**2 / (sizes**2 + penalty)
-        unseen = np.maximum(1 - leverage - (left**2) @ kept, 1e-6)
-        errors.append(float((((y - left @ (kept * along)) / unseen) ** 2).sum()))
+        unseen = np.maximum(1 - leverage - (left**2) @ kept, 1e-6)[:, None]
+        missed = (((moved - left @ (kept[:, None] * along)) / unseen) ** 2).sum(0)
+        errors.append(float(np.log(np.maximum(missed, np.finfo(float).tiny)).sum()))
     best = float(tried[int(np.argmin(errors))])
-    return np.asarray(right.T @ (sizes / (sizes**2 + best) * along)), best
+    return np.asarray(right.T @ (sizes / (sizes**2 + best) * (left.T @ y.sum(1)))), best
 
 
 def _lasso(x: Numbers, y: Numbers) -> tuple[Numbers, float]:

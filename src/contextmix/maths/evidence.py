@@ -24,18 +24,18 @@ def spoken_for(attention: Tensor, value: Tensor, weight: Tensor, direction: Tens
         attention: α, (head, row, key); like the values in the precision of the direction, or in a lower one.
         value: v with its bias, (key-value head, key, d_head); heads share them in neighbouring groups.
         weight: W, the output projection cut by head, (head, d_head, d_model).
-        direction: u, (row, d_model).
+        direction: u, (..., row, d_model).
 
     Returns:
-        Σ_h α^h_tj ⟨W^h u_t, v^h_j⟩, (row, key), signed. Cost: row · key · head · d_head multiplications.
+        Σ_h α^h_tj ⟨W^h u_t, v^h_j⟩, (..., row, key), signed. Cost: row · key · head · d_head multiplications.
 
     Example:
         >>> alpha, v, w = torch.tensor([[[0.5, 0.5]]]), torch.tensor([[[2.0], [4.0]]]), torch.tensor([[[1.0, 3.0]]])
         >>> spoken_for(alpha, v, w, torch.tensor([[1.0, 0.0]]))
         tensor([[1., 2.]])
     """
-    at_heads = torch.einsum("hcd,td->htc", weight, direction)
-    groups, found = len(at_heads) // len(value), direction.new_zeros(attention.shape[1:])
+    at_heads = torch.einsum("hcd,...td->h...tc", weight, direction)
+    groups, found = len(at_heads) // len(value), direction.new_zeros(*direction.shape[:-1], attention.shape[-1])
     for head, (rows, weights) in enumerate(zip(at_heads, attention, strict=True)):
         found.addcmul_(weights.to(found.dtype), rows @ value[head // groups].to(found.dtype).mT)
     return found
@@ -45,16 +45,18 @@ def through_norm(direction: Tensor, norm: Norm | None, full: Tensor) -> tuple[Te
     """A direction behind a norm as one in front of it, and what the norm's bias adds along it.
 
     Args:
-        direction: (row, d_model).
+        direction: (..., row, d_model).
         norm: The norm, or None for none.
         full: (row, d_model): the true input of the norm, which gives its denominator.
 
     Returns:
-        (row, d_model) and (row,).
+        (..., row, d_model) and (..., row).
     """
     if norm is None:
-        return direction, direction.new_zeros(len(direction))
-    shift = direction.new_zeros(len(direction)) if norm.bias is None else direction @ norm.bias.to(direction.dtype)
+        return direction, direction.new_zeros(direction.shape[:-1])
+    shift = (
+        direction.new_zeros(direction.shape[:-1]) if norm.bias is None else direction @ norm.bias.to(direction.dtype)
+    )
     return pulled_back(direction, norm, denominator(full, norm).reciprocal()), shift
 
 

@@ -22,7 +22,7 @@ from contextmix.maths.projections import Affine
 
 @dataclass(frozen=True)
 class Down:
-    """Directions (row, d_model) at some height, and what biases above it have added along them, (row,)."""
+    """Directions (..., row, d_model) at some height, and what biases above it have added along them, (..., row)."""
 
     direction: Tensor
     shift: Tensor
@@ -69,19 +69,22 @@ def before_feed_forward(down: Down, ffn: FeedForward | GatedFeedForward, read: T
     return through_up.plus(through_gate).plus(Down(torch.zeros_like(through_up.direction), inner.shift))
 
 
-def messages(attention: Tensor, value: Tensor, weight: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+def messages(
+    attention: Tensor, value: Tensor, weight: Tensor, direction: Tensor, own: slice = slice(None)
+) -> tuple[Tensor, Tensor]:
     """What each position sends each row along the row's direction, and the directions at the values.
 
     Args:
         attention: α, (head, row, key).
         value: (head, key, d_head).
         weight: The output projection, (head, d_head, d_model).
-        direction: (row, d_model).
+        direction: (..., row, d_model).
+        own: The keys at whose values directions are wanted.
 
     Returns:
-        Σ_h α^h_ij ⟨W^h g_i, v^h_j⟩, (row, key); and Σ_i α^h_ij W^h g_i side by side, (key, head · d_head).
+        Σ_h α^h_ij ⟨W^h g_i, v^h_j⟩, (..., row, key); and Σ_i α^h_ij W^h g_i side by side, (..., key, head · d_head).
     """
     found = spoken_for(attention, value, weight, direction)
-    at_heads = torch.einsum("hcd,td->htc", weight, direction)
-    at_values = attention.mT @ at_heads
-    return found, at_values.transpose(0, 1).flatten(1)
+    at_heads = torch.einsum("hcd,...td->...htc", weight, direction)
+    at_values = attention[..., own].mT @ at_heads
+    return found, at_values.transpose(-3, -2).flatten(-2)

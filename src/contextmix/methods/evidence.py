@@ -17,7 +17,7 @@ from contextmix.maths.evidence import against_others, spoken_for, through_norm
 from contextmix.plugins.contracts import Measured, ModelMethod, QuantityBy
 from contextmix.plugins.papers import FERRANDO_2023
 from contextmix.results.provenance import Quantity
-from contextmix.traces.flow_down import carried_down
+from contextmix.traces.flow_down import carried_down, drawn_by_rows
 from contextmix.traces.meaning import Meaning
 from contextmix.traces.model_run import ModelRun
 from contextmix.traces.span_run import ReadRows, SpanRun
@@ -28,7 +28,7 @@ def attribute(
     *,
     score: Literal["log_odds", "logit"] = "log_odds",
     signed: bool = False,
-    reach: Literal["direct", "all"] = "direct",
+    reach: Literal["direct", "answer", "all"] = "direct",
 ) -> Measured:
     """Evidence for the explained token or class, at the row that is read.
 
@@ -40,14 +40,18 @@ def attribute(
             a token is mostly made up for by the rest of the model, so positive parts predict better what happens when
             a token is taken away.
         reach: ``"direct"``: what the row that is read draws from each position. A token that only passes on what an
-            earlier one said is then credited for it. ``"all"``: what leaves each position on all paths, attention
-            weights, denominators of norms and ratios of activations held fixed: the earlier token is credited too.
-            One forward pass that keeps all maps (memory grows with n²), and one pass back for each explained token.
+            earlier one said is then credited for it. ``"answer"``: what all rows of the answer up to this one draw
+            from the positions before them, on all paths among these rows and through their feed-forward parts,
+            attention weights, denominators of norms and ratios of activations held fixed. The answer so far is then
+            traced to what made it. One forward pass, and for each explained token one back over the rows of the answer
+            alone. ``"all"``: what leaves each position on all paths, held fixed alike: an earlier token of the prompt
+            is credited too. One forward pass that keeps all maps (memory grows with n²), and one pass back over all
+            rows for each explained token.
 
     Returns:
         (key,), in units of the score (log-odds and logits: nats): ≥ 0, or signed. Not normalised. Notes: ``linear``,
-        the score in the linear form ⟨u, x⟩ of the last block's output; and for the direct reach what adds up to it:
-        ``signed``, the sum over all tokens with signs, and ``elsewhere``, what the embedding of the row itself,
+        the score in the linear form ⟨u, x⟩ of the last block's output; and but for ``reach="all"`` what adds up to
+        it: ``signed``, the sum over all tokens with signs, and ``elsewhere``, what the embedding of the row itself,
         feed-forward parts and biases add.
 
     Raises:
@@ -75,10 +79,10 @@ def steps(
     *,
     score: Literal["log_odds", "logit"] = "log_odds",
     signed: bool = False,
-    reach: Literal["direct", "all"] = "direct",
+    reach: Literal["direct", "answer", "all"] = "direct",
 ) -> Measured:
     """The same at several rows in one forward pass: (row, key); asked with and without signs, the work is done once."""
-    read = _all if reach == "all" else _direct
+    read = {"direct": _direct, "answer": _answer, "all": _all}[reach]
     positive, total, notes, checks = run.once((__name__, score, reach), lambda: read(run, score))
     return Measured(total if signed else positive, notes, checks)
 
@@ -97,6 +101,30 @@ def _direct(run: SpanRun, score: str) -> _Read:
     _refuse_gap(float(gap.max()), layers[-1].tolerance)
     notes = {"signed": total.sum(-1), "elsewhere": elsewhere, "linear": linear}
     return positive, total, notes, {"completeness": gap.max()}
+
+
+def _answer(run: SpanRun, score: str) -> _Read:
+    layers, scores = run.recorded_rows
+    last, allowed = layers[-1].residual_out, layers[-1].tolerance
+    directions = _direction(run, last, scores, score, allowed)
+    linear, count = (directions * last).sum(-1), len(last)
+    starts = torch.split(torch.arange(count, device=last.device), max(1, _ROWS_AT_ONCE // count))
+    parts = [drawn_by_rows(layers, run.rows, _one_each(directions, chosen)) for chosen in starts]
+    values, biases, size = (torch.cat(part) for part in zip(*parts, strict=True))
+    itself = values[:, run.rows].diagonal().clone()  # a row's own embedding is no other token's doing
+    values[:, run.rows].fill_diagonal_(0)
+    elsewhere = biases + itself
+    gap = ((values.sum(-1) + elsewhere - linear).abs() / size).max()
+    _refuse_gap(float(gap), allowed)
+    notes = {"signed": values.sum(-1), "elsewhere": elsewhere, "linear": linear}
+    return values.clamp(min=0), values, notes, {"completeness": gap}
+
+
+def _one_each(directions: Tensor, chosen: Tensor) -> Tensor:
+    """(score, row, d_model): of each score the direction of its own row, zero in all others."""
+    found = directions.new_zeros(len(chosen), *directions.shape)
+    found[torch.arange(len(chosen)), chosen] = directions[chosen]
+    return found
 
 
 def _all(run: SpanRun, score: str) -> _Read:
@@ -186,6 +214,8 @@ def _refuse_gap(gap: float, allowed: float) -> None:
         )
 
 
+_ROWS_AT_ONCE = 1024
+"""Rows of all scores together that are carried down at once: so many numbers of a feed-forward part fit anywhere."""
 _NO_HEAD = (
     "evidence found no head of the form norm, linear, activation, norm, linear (or a part of it that ends in a linear "
     "map) at one position behind the last block, so no direction stands for the score. No number was produced. Use "

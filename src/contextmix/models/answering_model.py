@@ -167,9 +167,10 @@ class AnsweringModel(LoadedModel):
             answer: From `explain_answer` of this model; its sources are taken away, its units are what may be lost.
 
         Returns:
-            (unit, source) in nats of log-probability; of the surrogates in log-odds, with the Spearman correlation of
-            what they predict for masks that they were not fitted on. Their ``answer`` is the same answer with them,
-            which shows and saves them, and what the model says where it wrote again without a source.
+            (unit, source) in nats of log-probability, of ``"context_cite"`` in log-odds; of surrogates with the
+            Spearman correlation of what they predict for masks that they were not fitted on. Their ``answer`` is the
+            same answer with them, which shows and saves them, and what the model says where it wrote again without a
+            source.
 
         Raises:
             UnknownName: If there is no such method.

@@ -62,7 +62,8 @@ class JointSpan:
             rows=slice(0, len(scores)),
             targets=tuple(map(Score, target.written.ids or (), target.written.pieces)),
             record=lambda visit: self._record(visit, len(source), scores),
-            record_all=_refuse_all,
+            record_rows=_refuse_paths,
+            record_all=_refuse_paths,
             readout=readout,
         )
         found = self.plan.steps(run)
@@ -102,8 +103,8 @@ def readout_of(model: Any, anatomy: EncoderDecoderAnatomy, inputs: Mapping[str, 
     return found
 
 
-def _refuse_all() -> tuple[list[LayerTrace], Tensor]:
+def _refuse_paths() -> tuple[list[LayerTrace], Tensor]:
     raise BadOption(
-        "reach='all' follows every path through one stack of blocks, and an encoder–decoder has two. Use "
+        "reach='all' and reach='answer' follow paths through one stack of blocks, and an encoder–decoder has two. Use "
         "reach='direct': what each written token draws from the encoder's outputs and from what was written before."
     )

@@ -26,7 +26,7 @@ class Losses:
         method: What measured them, such as ``"source_occlusion"``.
         away: How a source was taken away: ``"masked"``, ``"deleted"`` or ``"zeroed"``.
         sources: For each source its text (counted from 0), first character, and one past the last.
-        values: (row, source): nats of log-probability that are lost without the source; of surrogates log-odds.
+        values: (row, source): nats of log-probability that are lost without the source; of ``context_cite`` log-odds.
         parts: For each row the part of the answer that it is about; None: one row for each token, and rows add up.
         passes: Runs of the model that they took.
         held_out_lds: Of surrogates, for each row: Spearman's ρ for masks that they were not fitted on.
@@ -64,7 +64,7 @@ class Losses:
     @property
     def unit(self) -> str:
         """What the numbers are."""
-        return "log-odds" if self.is_fitted else "nats"
+        return "log-odds" if self.method == "context_cite" else "nats"
 
     @property
     def is_fitted(self) -> bool:

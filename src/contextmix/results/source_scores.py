@@ -13,8 +13,8 @@ class SourceScores:
     """What each source is worth to each unit of an answer.
 
     Attributes:
-        values: (unit, source): nats of the unit's log-probability that are lost without the source; of surrogates, in
-            log-odds.
+        values: (unit, source): nats of the unit's log-probability that are lost without the source; of
+            ``"context_cite"`` in its log-odds.
         method: Its name.
         passes: Runs of the model that it took.
         held_out_lds: Of surrogates, for each unit: Spearman's ρ of what a surrogate of the other masks predicts with

@@ -41,8 +41,45 @@ def carried_down(layers: Sequence[LayerTrace], direction: Tensor, counted: Tenso
     return positive, total, (entered + down.shift).sum(), (entered.abs() + down.shift.abs()).sum()
 
 
-def _block(layer: LayerTrace, down: Down) -> tuple[Down, Tensor]:
-    """In front of a block; and what each position sends each row along its direction, (row, key)."""
+def drawn_by_rows(layers: Sequence[LayerTrace], rows: slice, direction: Tensor) -> tuple[Tensor, ...]:
+    """What some rows draw from all positions outside of them, whichever of these rows passes it on.
+
+    Args:
+        layers: The traces of these rows alone, with the values of all positions, from the first block to the last.
+        rows: Which positions they are.
+        direction: What a change of each row of the last block's output does to each of several scores,
+            (score, row, d_model).
+
+    Returns:
+        For each score, per position the sum of its messages to all rows in all blocks, (score, key), and at the rows
+        themselves what their embeddings add; the sum of all biases, (score,); and the sum of the sizes of all of these.
+        Positions and biases add up to the score in its linear form.
+
+    Raises:
+        UnsupportedModel: As for `carried_down`.
+    """
+    down = Down(direction, direction.new_zeros(direction.shape[:-1]))
+    total = direction.new_zeros(len(direction), layers[0].attention.shape[-1])
+    size = direction.new_zeros(len(direction))
+    for layer in reversed(layers):
+        _refuse(layer)
+        down, sent = _block(layer, down, rows)
+        sent[..., rows] = 0  # goes on down
+        total += sent.sum(-2)
+        size += sent.abs().sum((-2, -1))
+    entered = (down.direction * layers[0].residual_in).sum(-1)
+    total[:, rows] = entered
+    return total, down.shift.sum(-1), size + entered.abs().sum(-1) + down.shift.abs().sum(-1)
+
+
+def _block(layer: LayerTrace, down: Down, own: slice = slice(None)) -> tuple[Down, Tensor]:
+    """In front of a block; and what each position sends each row along its direction, (..., row, key).
+
+    Args:
+        layer: The block, of all rows or some.
+        down: Behind it, of these rows.
+        own: Which keys are these rows.
+    """
     block, states = layer.block, layer.states
     behind = down.through(block.ffn.norm_after, states.ffn_sum)
     read_by_ffn = _before_ffn(layer, _alone(behind))
@@ -52,10 +89,10 @@ def _block(layer: LayerTrace, down: Down) -> tuple[Down, Tensor]:
     inner = _alone(before).times(block.attention.scale).through(block.attention.norm_out, layer.attention_out)
     if block.output_bias is not None:
         inner = Down(inner.direction, inner.shift + inner.direction @ block.output_bias)
-    sent, at_values = messages(layer.attention, layer.value, block.output_weight, inner.direction)
+    sent, at_values = messages(layer.attention, layer.value, block.output_weight, inner.direction, own)
     value = value_map(layer)
     assert value is not None  # refused before
-    at_keys = Down(at_values, at_values.new_zeros(len(at_values))).before(value)
+    at_keys = _alone(Down(at_values, down.shift)).before(value)
     read = at_keys.through(block.attention.norm_in, layer.residual_in)
     found = before.plus(Down(read.direction, read.shift + inner.shift))
     return found.plus(read_by_ffn) if block.parallel else found, sent
@@ -80,6 +117,6 @@ def _refuse(layer: LayerTrace) -> None:
     reason = obstacle(layer)
     if reason:
         raise UnsupportedModel(
-            f"Layer {layer.index}: evidence with reach='all' cannot follow paths through this block: {reason}. No "
-            "number was produced. Use reach='direct'."
+            f"Layer {layer.index}: evidence cannot follow paths through this block, as reach='all' and reach='answer' "
+            f"do: {reason}. No number was produced. Use reach='direct'."
         )

@@ -84,7 +84,8 @@ class SpanRun:
         rows: Their positions, from 0.
         targets: One per row.
         record: Runs the model once, shows what was read at these rows in each block, and gives the scores (row, class).
-        record_all: Runs the model once and gives a proved `LayerTrace` of all rows per block, and the same scores.
+        record_rows: Runs the model once and gives a proved `LayerTrace` of these rows per block, and the same scores.
+        record_all: The same with all rows of every block.
         readout: Finds the head; None if it is not one of the usual kind.
         meaning: What the scores are.
         units: For each position the unit that it belongs to (its word, its sentence), for methods that count what
@@ -96,6 +97,7 @@ class SpanRun:
     rows: slice
     targets: tuple[Target, ...]
     record: Callable[[Callable[[ReadRows], None]], Tensor]
+    record_rows: Callable[[], tuple[list[LayerTrace], Tensor]]
     record_all: Callable[[], tuple[list[LayerTrace], Tensor]]
     readout: Callable[[], Readout | None]
     meaning: Meaning = Meaning.ONE_OF
@@ -109,14 +111,20 @@ class SpanRun:
         return found, scores
 
     @kept
+    def recorded_rows(self) -> tuple[list[LayerTrace], Tensor]:
+        """The same with everything that the blocks computed in these rows."""
+        return self.record_rows()
+
+    @kept
     def recorded_all(self) -> tuple[list[LayerTrace], Tensor]:
         """The same with all rows of every block: memory grows with the square of the length."""
         return self.record_all()
 
     @property
     def scores(self) -> Tensor:
-        """The scores (row, class), of whichever run was made."""
-        return self.recorded_all[1] if "recorded_all" in self.__dict__ else self.recorded[1]
+        """(row, class), of whatever run there was; the model runs if there was none."""
+        runs = [self.__dict__[name] for name in ("recorded", "recorded_rows", "recorded_all") if name in self.__dict__]
+        return (runs[0] if runs else self.recorded)[1]
 
     def once(self, name: Hashable, make: Callable[[], T]) -> T:
         """What a method makes of this run, kept for the one that asks for another part of it.

@@ -94,7 +94,8 @@ def test_all_written_tokens_together_add_their_evidence():
 
 def test_all_paths_and_layers_are_refused():
     loaded = cm.load(build("bart"))
-    with pytest.raises(BadOption, match="an encoder–decoder has two"):
-        loaded.explain(source("bart"), "evidence", output=WRITTEN, reach="all")
+    for reach in ("all", "answer"):
+        with pytest.raises(BadOption, match="an encoder–decoder has two"):
+            loaded.explain(source("bart"), "evidence", output=WRITTEN, reach=reach)
     with pytest.raises(BadOption, match="no layers to choose"):
         loaded.explain(source("bart"), "evidence", output=WRITTEN, layers="all")

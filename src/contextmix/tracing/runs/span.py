@@ -51,10 +51,17 @@ class Reading:
                 return None
             rows, readout = slice(found[1], found[1] + 1), lambda: found[0]
 
-        def record_span(visit: Callable[[ReadRows], None]) -> Tensor:
+        def seen_by(visit: Callable[[LayerTrace], None]) -> Tensor:
             last = self._wanted(rows)
             outputs, _ = record_rows(self.model, self.anatomy, self.tensors, rows, visit, last_logits=last)
             return self._scores(rows, outputs)
+
+        def record_span(visit: Callable[[ReadRows], None]) -> Tensor:
+            return seen_by(lambda layer: visit(ReadRows.of(layer)))
+
+        def record_own() -> tuple[list[LayerTrace], Tensor]:
+            layers: list[LayerTrace] = []
+            return layers, seen_by(layers.append)
 
         def record_all() -> tuple[list[LayerTrace], Tensor]:
             layers: list[LayerTrace] = []
@@ -62,7 +69,7 @@ class Reading:
             outputs, _ = record(self.model, self.anatomy, self.tensors, seen, last_logits=self._wanted(rows))
             return layers, self._scores(rows, outputs)
 
-        return SpanRun(rows, tuple(targets), record_span, record_all, readout, meaning)
+        return SpanRun(rows, tuple(targets), record_span, record_own, record_all, readout, meaning)
 
     def _wanted(self, rows: slice) -> int:
         """How many of the last logits are needed; 0 for all."""

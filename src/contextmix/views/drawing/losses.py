@@ -101,7 +101,7 @@ def told_of_losses(found: Answer, drawn: Without | None) -> Iterator[str]:
     if np.isnan(drawn.lost).all():
         yield "What the answer loses was measured for sources or parts that are cut in another way."
         return
-    score = "log-odds" if losses.is_fitted else "log-probability"
+    score = "log-odds" if losses.unit == "log-odds" else "log-probability"
     yield (
         f"Without it: how the {score} of the answer changes without one source ({losses.method}, "
         f"{_AWAY.get(losses.away, losses.away)}; {losses.passes} runs of the model)."
