@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -505,8 +506,10 @@ def test_a_model_on_the_meta_device_is_refused():
 
 def test_a_model_spread_over_devices_is_refused():
     model = build("bert")
-    model.hf_device_map = {"embeddings": 0, "encoder.layer.0": 0, "encoder.layer.1": "cpu"}
-    with pytest.raises(UnsupportedModel, match=r"several devices \(0, cpu\)"):
+    for place, block in enumerate(model.encoder.layer):
+        for module in block.modules():  # as accelerate puts them there
+            module._hf_hook = SimpleNamespace(execution_device=f"cuda:{place}", offload=False)
+    with pytest.raises(UnsupportedModel, match=r"several devices \(cpu, cuda:0, cuda:1\)"):
         cm.load(model)
     model.hf_device_map = {"": 0}
     assert cm.load(model).model is model

@@ -13,7 +13,6 @@ from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import Bound
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy
-from contextmix.traces.span_run import ReadRows
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.quiet import over
 from contextmix.tracing.recording.recorder import Attended, Recorder, of_every_head
@@ -25,6 +24,9 @@ from contextmix.tracing.recording.turns import after
 from contextmix.tracing.recording.verify import tolerance
 
 Visitor = Callable[[LayerTrace], None]
+Heard = tuple[Tensor, Tensor]
+"""Weights (head, row, key), and values (key-value head, key, d_head), in the model's precision."""
+RowVisitor = Callable[[LayerTrace, Heard], None]
 
 _STATES = {"entered": "residual_in", "attention_out": "attention_out", "ffn_out": "ffn_out", "left": "residual_out"}
 """What a block says → what a `LayerTrace` calls it."""
@@ -70,7 +72,7 @@ def record_rows(
     anatomy: Anatomy,
     inputs: Mapping[str, Tensor],
     rows: slice,
-    visit: Callable[[ReadRows], None],
+    visit: RowVisitor,
     *,
     last_logits: int = 0,
 ) -> tuple[Any, Checks]:
@@ -84,8 +86,8 @@ def record_rows(
         anatomy: Where its parts are.
         inputs: Model inputs with a batch axis of one, without padding.
         rows: Neighbouring positions.
-        visit: Called once per block, in order, without a batch axis. What it is shown holds the weights of these rows
-            and the values, in the model's precision, and nothing else of the size of the sequence.
+        visit: Called once per block, in order: with the trace of these rows, without a batch axis, and with the
+            weights and values as attention read them. Nothing else there is of the size of the sequence.
         last_logits: See `quiet_run`.
 
     Returns:
@@ -174,11 +176,11 @@ class _RowRecorder(_BlockRecorder):
         model: PreTrainedModel,
         places: Sequence[BlockAnatomy],
         rows: slice,
-        visit: Callable[[ReadRows], None],
+        visit: RowVisitor,
     ) -> None:
         super().__init__(model, places, visit)
         self.rows, self.tokens = rows, torch.Size()
-        self.weighed: tuple[Tensor, Tensor] | None = None
+        self.weighed: Heard | None = None
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Of what enters a block these rows are kept, and nothing to run it again with."""
@@ -211,5 +213,6 @@ class _RowRecorder(_BlockRecorder):
 
     def show(self, *steps: LayerTrace) -> None:
         """What is kept of the block, without a batch axis."""
-        self.visit(ReadRows.of(steps[0][0], heard=self.weighed))
+        assert self.weighed is not None  # of the step that is shown
+        self.visit(steps[0][0], self.weighed)
         self.weighed = None

@@ -17,7 +17,7 @@ from contextmix.traces.target import Target
 from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.discovery.head import find_readout
 from contextmix.tracing.inputs.encode import token_axis
-from contextmix.tracing.recording.record import record, record_rows
+from contextmix.tracing.recording.record import RowVisitor, record, record_rows
 from contextmix.tracing.recording.scores import scores_in
 
 _PROBE = 8
@@ -51,17 +51,17 @@ class Reading:
                 return None
             rows, readout = slice(found[1], found[1] + 1), lambda: found[0]
 
-        def seen_by(visit: Callable[[LayerTrace], None]) -> Tensor:
+        def seen_by(visit: RowVisitor) -> Tensor:
             last = self._wanted(rows)
             outputs, _ = record_rows(self.model, self.anatomy, self.tensors, rows, visit, last_logits=last)
             return self._scores(rows, outputs)
 
         def record_span(visit: Callable[[ReadRows], None]) -> Tensor:
-            return seen_by(lambda layer: visit(ReadRows.of(layer)))
+            return seen_by(lambda layer, heard: visit(ReadRows.of(layer, heard=heard)))
 
         def record_own() -> tuple[list[LayerTrace], Tensor]:
             layers: list[LayerTrace] = []
-            return layers, seen_by(layers.append)
+            return layers, seen_by(lambda layer, _: layers.append(layer))
 
         def record_all() -> tuple[list[LayerTrace], Tensor]:
             layers: list[LayerTrace] = []
