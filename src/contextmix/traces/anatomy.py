@@ -107,6 +107,26 @@ class GatedPlaces:
 
 
 @dataclass(frozen=True)
+class Mixer:
+    """The one product of attention weights and values, where a model makes it outside of the registry.
+
+    Attributes:
+        path: Of the module in whose call it is made, relative to the block.
+        number: Which product of two tensors in that call, from 0.
+        value: Which of its operands is the values, 0 or 1.
+        batch: Which of the axes that the operands share is the batch; the others are heads. None where one axis holds
+            both, the batch first.
+        n_heads: Attention heads.
+    """
+
+    path: str
+    number: int
+    value: int
+    batch: int | None
+    n_heads: int
+
+
+@dataclass(frozen=True)
 class Sublayer:
     """One sub-layer of a block, attention or feed-forward, as paths relative to the block.
 
@@ -148,6 +168,8 @@ class BlockAnatomy:
     """Where queries, keys and values come from; None if one module makes several, or they are rotated afterwards."""
     value: LinearPlace | None = None
     """Where the values alone come from (one head per group of queries); None if they are no linear map of its input."""
+    mixer: Mixer | None = None
+    """What is heard as its attention; None where that passes through the registry."""
 
     def __post_init__(self) -> None:
         refuse_kinds(self, path=str, attention=Sublayer, ffn=Sublayer, parallel=bool, transposed=bool)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -18,10 +19,12 @@ from contextmix.traces.anatomy import Anatomy, BlockAnatomy
 from contextmix.tracing.discovery.diary import Attended, Call, Diary, keep_diary
 from contextmix.tracing.discovery.flat import telling
 from contextmix.tracing.discovery.locality import Suspect, refuse_hidden_mixing
+from contextmix.tracing.discovery.mixers import heard_diary, placed
 from contextmix.tracing.discovery.reader import BlockReader, NotABlock
 from contextmix.tracing.recording.quiet import quiet_run
 from contextmix.tracing.recording.upcast import in_float32
 from contextmix.tracing.recording.verify import close, tolerance
+from contextmix.tracing.recording.watch import unwatch
 
 
 def discover(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Anatomy:
@@ -46,6 +49,7 @@ def discover(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Anatomy:
             "both; or load one half: model.get_encoder()."
         )
     diary = None
+    unwatch(model)
     try:
         with in_float32(model):
             diary = _diary(model, probe)
@@ -59,7 +63,7 @@ def discover(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Anatomy:
 
 def _diary(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Diary:
     try:
-        return keep_diary(model, probe)
+        return heard_diary(model, probe)
     except ContextMixError:
         raise
     except Exception as failure:  # a model may raise anything
@@ -72,11 +76,6 @@ def _diary(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Diary:
 
 
 def _found(model: PreTrainedModel, diary: Diary) -> Anatomy:
-    if not diary.attended:
-        raise UnsupportedModel(
-            f"{model.config.model_type!r} ({type(model).__name__}) ran without one attention call through the "
-            "registry of transformers, so what its heads mix cannot be recorded. No number was produced."
-        )
     found = [_block(model, diary, number) for number in range(len(diary.attended))]
     refuse_gaps(model, diary, [call for call, _ in found])
     moments = zip(found, diary.attended, strict=True)
@@ -133,7 +132,8 @@ def _block(model: PreTrainedModel, diary: Diary, number: int) -> tuple[Call, Blo
     moment, reasons = diary.attended[number], []
     for call in diary.around(moment):
         try:
-            return call, BlockReader(diary, call, moment).block(model)
+            place = BlockReader(diary, call, moment).block(model)
+            return call, replace(place, mixer=placed(moment.module, call.module))
         except NotABlock as reason:
             reasons.append(f"{call.path or 'the model'} ({type(call.module).__name__}): {reason}")
     listed = "; ".join(reasons) or "no module around it maps hidden states to hidden states"

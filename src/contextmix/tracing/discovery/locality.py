@@ -20,8 +20,8 @@ from transformers import PreTrainedModel
 from contextmix.errors import UnsupportedModel
 from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
+from contextmix.tracing.recording.listeners import Listener, listening
 from contextmix.tracing.recording.replay import BlockReplay
-from contextmix.tracing.recording.tap import Listener, listening
 from contextmix.tracing.recording.turns import after, undone
 from contextmix.tracing.recording.verify import close, tolerance
 
@@ -97,7 +97,7 @@ class _Ear:
 
     value: Tensor | None = None
 
-    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `tap.Listener`."""
         if self.value is None:
             self.value = value.transpose(1, 2).flatten(2)

@@ -90,6 +90,8 @@ class BlockReader:
         reading = self._reading(self.entered if norm_in is None else norm_in.wrote)
         forms = {call: linear_form(call.module, call.read, call.wrote, self.allowed) for call in reading}
         linear = [call for call, form in forms.items() if form is not None]
+        if self.moment.query is None or self.moment.key is None:
+            return None
         wanted = (self.moment.query, self.moment.key, self.moment.value)
         query, key, value = (next((c for c in linear if self._same(c.wrote, tensor)), None) for tensor in wanted)
         if query is None or key is None or value is None or len({forms[call] for call in (query, key, value)}) > 1:
@@ -240,4 +242,7 @@ class BlockReader:
         return None if norm is None else self.norms[norm]
 
     def _path(self, call: Call) -> str:
-        return call.path.removeprefix(self.outer.path).removeprefix(".")
+        """Within the block. A module that blocks share (an activation) has its path in the first of them."""
+        if call.path.startswith(self.outer.path):
+            return call.path.removeprefix(self.outer.path).removeprefix(".")
+        return next(path for path, module in self.outer.module.named_modules() if module is call.module)

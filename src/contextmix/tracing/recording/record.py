@@ -12,13 +12,13 @@ from transformers import PreTrainedModel
 from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import Bound
-from contextmix.traces.anatomy import Anatomy, BlockAnatomy
+from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixer
 from contextmix.traces.trace import Checks, LayerTrace, Scores
+from contextmix.tracing.recording.listeners import listening
 from contextmix.tracing.recording.quiet import over
 from contextmix.tracing.recording.recorder import Recorder
 from contextmix.tracing.recording.replay import ChainReplay
 from contextmix.tracing.recording.resolve import part, resolve_block
-from contextmix.tracing.recording.tap import listening
 from contextmix.tracing.recording.turns import after
 from contextmix.tracing.recording.verify import tolerance
 
@@ -101,6 +101,10 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         """Output projection and feed-forward output."""
         yield after(part(block, place.attention.output), self.note("attention_out"))
         yield after(part(block, place.ffn.output), self.note("ffn_out"))
+
+    def mixers(self, place: BlockAnatomy) -> Iterator[Mixer | None]:
+        """Of its one attention."""
+        yield place.mixer
 
     def shaped(self, states: Tensor) -> Tensor:
         """Experts and routers hold the tokens of a batch in one row."""
@@ -190,7 +194,7 @@ class _RowRecorder(_BlockRecorder):
         layer = LayerTrace(
             index=self.number,
             block=resolve_block(self.model, place, attention.shape[1]),
-            scores=Scores(scores.query[:, :, self.rows], scores.key, scores.scaling),
+            scores=None if scores is None else Scores(scores.query[:, :, self.rows], scores.key, scores.scaling),
             tolerance=tolerance(ran_in),
             **tensors,
         )

@@ -15,8 +15,9 @@ from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import by_shapes
 from contextmix.traces.trace import Scores
 from contextmix.tracing.recording.differentiable import refuse_gradientless, replaced_input
+from contextmix.tracing.recording.listeners import Listener
 from contextmix.tracing.recording.quiet import evaluating, first_states
-from contextmix.tracing.recording.tap import Listener, tapped
+from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import is_ours
 
 
@@ -30,7 +31,7 @@ _SLOT = _Slot()
 class _Deaf:
     """A listener that wants to know nothing: the recorder of the clean run must not hear a replay."""
 
-    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `tap.Listener`."""
 
 
@@ -43,14 +44,14 @@ class _Zeroing(_Deaf):
     call: int | None
     calls: int = 0
 
-    def edited(self, module: nn.Module, query: Tensor, value: Tensor) -> Tensor:
+    def edited(self, module: nn.Module, n_heads: int, value: Tensor) -> Tensor:
         """See `tap.ValueEditor`."""
         self.calls += 1
         if self.call is not None and self.call != self.calls - 1:
             return value
-        if self.heads is not None and value.shape[1] != query.shape[1]:
+        if self.heads is not None and value.shape[1] != n_heads:
             raise UnsupportedModel(
-                f"{type(module).__name__}: {query.shape[1]} heads share {value.shape[1]} values, so the value of a few "
+                f"{type(module).__name__}: {n_heads} heads share {value.shape[1]} values, so the value of a few "
                 "heads cannot be zeroed in a run of the block. Zero it in all heads."
             )
         value = value.clone()

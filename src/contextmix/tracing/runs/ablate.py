@@ -185,7 +185,7 @@ class _ZeroValues:
     def __init__(self, kept: Tensor) -> None:
         self.kept, self.calls = kept, 0
 
-    def edited(self, module: nn.Module, query: Tensor, value: Tensor) -> Tensor:
+    def edited(self, module: nn.Module, n_heads: int, value: Tensor) -> Tensor:
         self.calls += 1
         if value.shape[0] != len(self.kept) or value.shape[2] != self.kept.shape[1]:
             raise UnsupportedModel(
@@ -194,7 +194,7 @@ class _ZeroValues:
             )
         return value * self.kept[:, None, :, None].to(value.device, value.dtype)
 
-    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """Nothing is kept."""
 
 
