@@ -34,8 +34,16 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "phi": ("Phi", MARKS),
     "gpt_neox": ("GPTNeoX", MARKS),
     "lfm2": ("Lfm2", {**MARKS, "num_key_value_heads": 1}),
-    "debertav2": ("DebertaV2", {}),
+    # These compute attention outside of the registry.
+    "debertav2": ("DebertaV2", {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 4}),
+    "deberta": ("Deberta", {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}),
+    "mpnet": ("MPNet", {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}),
+    "roformer": ("RoFormer", {"embedding_size": 8}),
     "bloom": ("Bloom", MARKS),
+    "gptneo": ("GPTNeo", {**MARKS, "attention_types": [[["global", "local"], 1]], "window_size": 4}),
+    "falcon": ("Falcon", MARKS),
+    "mpt": ("Mpt", MARKS),
+    "openaigpt": ("OpenAIGPT", {}),
 }
 ROUNDOFF = 16 * torch.finfo(torch.float32).eps
 """How far apart, beside the largest number, two orders of adding up states of 16 float32 numbers may end."""
