@@ -79,7 +79,10 @@ def _found(model: PreTrainedModel, diary: Diary) -> Anatomy:
     found = [_block(model, diary, number) for number in range(len(diary.attended))]
     refuse_gaps(model, diary, [call for call, _ in found])
     moments = zip(found, diary.attended, strict=True)
-    suspects = [Suspect.of(diary, call, moment, place.attention.output) for (call, place), moment in moments]
+    suspects = [
+        Suspect.of(diary, call, moment, place.attention.output, turned=place.turned)
+        for (call, place), moment in moments
+    ]
     refuse_hidden_mixing(model, suspects)
     return Anatomy(tuple(place for _, place in found))
 
@@ -133,7 +136,7 @@ def _block(model: PreTrainedModel, diary: Diary, number: int) -> tuple[Call, Blo
     for call in diary.around(moment):
         try:
             place = BlockReader(diary, call, moment).block(model)
-            return call, replace(place, mixer=placed(moment.module, call.module))
+            return call.turned() if place.turned else call, replace(place, mixer=placed(moment.module, call.module))
         except NotABlock as reason:
             reasons.append(f"{call.path or 'the model'} ({type(call.module).__name__}): {reason}")
     listed = "; ".join(reasons) or "no module around it maps hidden states to hidden states"

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from contextmix.traces.trace import Scores
 from contextmix.tracing.recording.listeners import listening
-from contextmix.tracing.recording.quiet import first_states, over, quiet_run
+from contextmix.tracing.recording.quiet import first_states, over, quiet_run, turned
 from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import after, before, turn_of, undone
 
@@ -36,6 +36,10 @@ class Call:
     def over(self, tokens: Sequence[int]) -> Call:
         """The same call with its states over these axes (batch, token), where it read or wrote them in one row."""
         return replace(self, read=over(self.read, tokens), wrote=over(self.wrote, tokens))
+
+    def turned(self) -> Call:
+        """The same call with its states over (batch, token), where it read and wrote them over (token, batch)."""
+        return replace(self, read=turned(self.read), wrote=turned(self.wrote))
 
 
 @dataclass(frozen=True, eq=False)

@@ -160,10 +160,10 @@ class _DecoderReader(BlockReader):
         """The anatomy of both steps, each proved on the tensors of this call."""
         if self.second.value.shape[1] == self.second.output.shape[1]:
             raise NotABlock("its second attention call reads as many keys as queries, so it is no cross-attention")
-        projection, transposed = self._projection()
+        projection, output = self._projection()
         reasons = []
         for sublayer, stream, between in self._ends(projection):
-            own = BlockAnatomy(self.outer.path, sublayer, NO_FEED_FORWARD, transposed=transposed)
+            own = BlockAnatomy(self.outer.path, sublayer, NO_FEED_FORWARD, transposed=output.transposed)
             reader = BlockReader(self.diary, replace(self.outer, read=stream), self.second)
             try:
                 cross = reader.block(model)

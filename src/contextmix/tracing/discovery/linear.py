@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from contextmix.maths.precision import at_least_float32
 from contextmix.traces.anatomy import GatedPlaces, LinearPlace
 from contextmix.tracing.discovery.activations import ACTIVATIONS, Activation
 from contextmix.tracing.discovery.diary import Call
-from contextmix.tracing.recording.resolve import linear_form
+from contextmix.tracing.recording.resolve import flat_weight, linear_form
 
 Same = Callable[[Tensor, Tensor], bool]
 Path = Callable[[Call], str]
@@ -39,6 +40,22 @@ def linear_place(reading: Sequence[Call], wanted: Tensor, path: Path, close: flo
         if columns is not None:
             return LinearPlace(path(call), columns, form)
     return None
+
+
+def parameter_places(block: nn.Module, read: Tensor, width: int) -> Iterator[tuple[LinearPlace, Tensor]]:
+    """What each parameter of a block that no linear module holds makes of a tensor, as a map to so many outputs.
+
+    Args:
+        block: The block.
+        read: (batch, n, d_in).
+        width: d_out.
+    """
+    d_in = read.shape[-1]
+    for path, parameter in block.named_parameters():
+        if parameter.ndim > 1 and parameter.numel() == d_in * width and parameter.is_floating_point():
+            for transposed in (True, False):
+                weight = flat_weight(at_least_float32(parameter.detach()), d_in, transposed)
+                yield LinearPlace(path, None, transposed, d_in), at_least_float32(read) @ weight
 
 
 def _columns(wrote: Tensor, wanted: Tensor) -> tuple[int, ...] | None:

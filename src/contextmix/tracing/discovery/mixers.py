@@ -113,9 +113,7 @@ class _Search(Counting):
         self.read: list[Tensor | None] = []
         self.found: dict[nn.Module, Mixer] = {}
 
-    def heard(
-        self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None
-    ) -> None:
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `Listener`; attention that passes through the registry is none of its business."""
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -133,11 +131,17 @@ class _Search(Counting):
         if read is None or wrote is None or read.ndim != 3:
             return
         with unheard():  # products of our own are none of the model's
-            for made in self.made_so_far:
-                if made.wrote.numel() == read.numel():
-                    mixer = next((one for one in _readings(made) if _is_read(one, made, read)), None)
-                    if mixer is not None and linear_form(module, read, wrote, _allowed(read)) is not None:
-                        self.found.setdefault(made.numbers[-1][0], mixer)
+            for made, mixer in self._matching(read):
+                if linear_form(module, read, wrote, _allowed(read)) is not None:
+                    self.found.setdefault(made.numbers[-1][0], mixer)
+
+    def _matching(self, read: Tensor) -> Iterator[tuple[_Made, Mixer]]:
+        """The products whose numbers a tensor holds, heads side by side, with the way to read them."""
+        for made in self.made_so_far:
+            if made.wrote.numel() == read.numel():
+                mixer = next((one for one in _readings(made) if _is_read(one, made, read)), None)
+                if mixer is not None:
+                    yield made, mixer
 
     def made(
         self,
@@ -149,7 +153,11 @@ class _Search(Counting):
         """See `Counting`."""
         wrote = func(*args, **kwargs)
         product = product_of(func, args, kwargs)
-        if product is not None:
+        operands = [one for one in args if isinstance(one, Tensor)]
+        if any(isinstance(one, nn.Parameter) for one in operands):  # a linear map that is no module
+            for read in (one for one in operands if not isinstance(one, nn.Parameter) and one.ndim > 2):
+                self.found |= {made.numbers[-1][0]: mixer for made, mixer in self._matching(read)}
+        elif product is not None:
             self.made_so_far.append(_Made(numbers, product, wrote.clone()))
         return wrote
 
@@ -177,10 +185,11 @@ def _readings(made: _Made) -> Iterator[Mixer]:
 
 
 def _is_read(mixer: Mixer, made: _Made, read: Tensor) -> bool:
-    """Whether a tensor (1, query, head · d_head) is what a product gave, and its operands make it."""
+    """Whether a tensor of one sequence is what a product gave, heads side by side, and its operands make it."""
     reading = Reading(made.product, mixer)
     output = reading.output(made.wrote)
-    if output.flatten(2).shape != read.shape or not close(output.flatten(2), read, _allowed(read)):
+    rows = read.reshape(output.shape[1], -1)  # of one sequence, whichever axis is its batch
+    if not close(output[0].flatten(1), rows, _allowed(read)):
         return False
     weights, values = reading.weights(), reading.values()
     if weights.shape[1] % values.shape[1]:
@@ -199,9 +208,7 @@ class _Both:
     def __init__(self) -> None:
         self.apart: nn.Module | None = None
 
-    def heard(
-        self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None
-    ) -> None:
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         if len(value) == 2 and not close(value[0], value[1], 10 * _allowed(value)):
             self.apart = module
 

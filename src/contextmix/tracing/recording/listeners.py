@@ -15,9 +15,7 @@ from contextmix.traces.trace import Scores
 class Listener(Protocol):
     """Whoever wants to know what passes through attention."""
 
-    def heard(
-        self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None
-    ) -> None:
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """One attention call: weights (batch, head, query, key), value before grouped keys are repeated, output.
 
         The scores hold query and key as attention reads them (rotated, where positions enter so), keys before grouped

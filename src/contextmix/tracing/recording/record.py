@@ -15,7 +15,7 @@ from contextmix.maths.shapes import Bound
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixer
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.listeners import listening
-from contextmix.tracing.recording.quiet import over
+from contextmix.tracing.recording.quiet import over, turned
 from contextmix.tracing.recording.recorder import Recorder
 from contextmix.tracing.recording.replay import ChainReplay
 from contextmix.tracing.recording.resolve import part, resolve_block
@@ -107,8 +107,13 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         yield place.mixer
 
     def shaped(self, states: Tensor) -> Tensor:
-        """Experts and routers hold the tokens of a batch in one row."""
-        return over(states, self.said["entered"].shape[:-1])
+        """Experts and routers hold the tokens of a batch in one row; some models have the tokens in front."""
+        return turned(states) if self.turned else over(states, self.said["entered"].shape[:-1])
+
+    @property
+    def turned(self) -> bool:
+        """See `BlockAnatomy`."""
+        return self.number < len(self.places) and self.places[self.number].turned
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """What enters the first block are the embeddings."""
@@ -179,11 +184,11 @@ class _RowRecorder(_BlockRecorder):
             self.replays.clear()
             entered = self.said["entered"]
             self.tokens = entered.shape[:-1]
-            self.said["entered"] = self.shaped(entered)
+            self.said["entered"] = entered[:, self.rows].clone()
 
     def shaped(self, states: Tensor) -> Tensor:
         """These rows alone, at once: all rows of the states of a block are a good part of what a run takes."""
-        return over(states, self.tokens)[:, self.rows].clone()
+        return (turned(states) if self.turned else over(states, self.tokens))[:, self.rows].clone()
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""

@@ -20,7 +20,7 @@ from contextmix.errors import TapSilent
 from contextmix.traces.anatomy import Mixer
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.listeners import listening
-from contextmix.tracing.recording.quiet import first_states, keep_freed_memory, quiet_run
+from contextmix.tracing.recording.quiet import first_states, keep_freed_memory, quiet_run, turned
 from contextmix.tracing.recording.replay import BlockReplay
 from contextmix.tracing.recording.resolve import part
 from contextmix.tracing.recording.tap import tapped
@@ -86,6 +86,11 @@ class Recorder(ABC, Generic[Place]):
     def number(self) -> int:
         """The block that runs, or how many have run."""
         return self.checks.layers
+
+    @property
+    def turned(self) -> bool:
+        """Whether the block that runs reads and writes (token, batch, d_model)."""
+        return False
 
     # What a kind of block does its own way ---------------------------------------------------------------------------
 
@@ -167,8 +172,10 @@ class Recorder(ABC, Generic[Place]):
         """A block begins."""
         if listening(self):
             self.inside = True
-            self.said["entered"] = first_states(args, kwargs)  # type: ignore[assignment]
-            self.replays.append(BlockReplay.of(self.model, module, args, kwargs))
+            states = first_states(args, kwargs)
+            assert states is not None  # a block reads hidden states, or it would be none
+            self.said["entered"] = turned(states) if self.turned else states
+            self.replays.append(BlockReplay.of(self.model, module, args, kwargs, self.turned))
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """A block ends: prove what was recorded, show it, forget it."""

@@ -16,7 +16,7 @@ from contextmix.maths.shapes import by_shapes
 from contextmix.traces.trace import Scores
 from contextmix.tracing.recording.differentiable import refuse_gradientless, replaced_input
 from contextmix.tracing.recording.listeners import Listener
-from contextmix.tracing.recording.quiet import evaluating, first_states
+from contextmix.tracing.recording.quiet import evaluating, first_states, turned
 from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import is_ours
 
@@ -69,6 +69,7 @@ class BlockReplay:
         args: What it was called with, with a mark in the place of the states.
         kwargs: The same.
         dtype: Of the states.
+        turned: See `BlockAnatomy`.
     """
 
     __repr__ = by_shapes
@@ -78,13 +79,16 @@ class BlockReplay:
     args: Any
     kwargs: Any
     dtype: torch.dtype
+    turned: bool = False
 
     @classmethod
-    def of(cls, model: PreTrainedModel, block: nn.Module, args: Any, kwargs: Any) -> BlockReplay:
+    def of(
+        cls, model: PreTrainedModel, block: nn.Module, args: Any, kwargs: Any, is_turned: bool = False
+    ) -> BlockReplay:
         """From a call as a forward hook sees it."""
         states = first_states(args, kwargs)
         assert states is not None  # a block reads hidden states, or it would be none
-        return cls(model, block, _put(args, states, _SLOT), _put(kwargs, states, _SLOT), states.dtype)
+        return cls(model, block, _put(args, states, _SLOT), _put(kwargs, states, _SLOT), states.dtype, is_turned)
 
     def __call__(self, states: Tensor) -> Tensor:
         """The block's output (batch, query, d_model) from other states of the shape of its own.
@@ -117,12 +121,12 @@ class BlockReplay:
     def run(self, states: Tensor, listener: Listener) -> Tensor:
         """The same, with someone who hears its attention."""
         with tapped(self.model, listener), evaluating(self.model), torch.set_grad_enabled(states.requires_grad):
-            entering = states.to(self.dtype)
+            entering = turned(states.to(self.dtype)) if self.turned else states.to(self.dtype)
             args, kwargs = (_put(one, _SLOT, entering) for one in (self.args, self.kwargs))
             with self._as_given(entering):
                 found = first_states(self.block(*args, **kwargs))
             assert found is not None  # as in the clean run
-            found = at_least_float32(found)
+            found = at_least_float32(turned(found) if self.turned else found)
         if states.requires_grad and not found.requires_grad:
             raise UnsupportedModel(
                 f"{type(self.block).__name__} passes no gradients from its output to its input, so derivatives of it "
