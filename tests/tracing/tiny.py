@@ -18,6 +18,8 @@ SIZES = {
     "max_position_embeddings": 24,
 }
 MARKS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+ABSENT = object()
+"""In the place of a setting that a family does not know."""
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("Bert", {}),
     "roberta": ("Roberta", {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}),
@@ -44,6 +46,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "falcon": ("Falcon", MARKS),
     "mpt": ("Mpt", MARKS),
     "openaigpt": ("OpenAIGPT", {}),
+    "xlnet": ("XLNet", {"d_inner": 32, "d_head": 8, "max_position_embeddings": ABSENT}),
 }
 ROUNDOFF = 16 * torch.finfo(torch.float32).eps
 """How far apart, beside the largest number, two orders of adding up states of 16 float32 numbers may end."""
@@ -54,7 +57,8 @@ DECODERS = ["llama", "gpt2"]
 def build(family: str, head: str = "Model", seed: int = 0, **changes: Any) -> transformers.PreTrainedModel:
     """A fresh model of a family, such as ``build("bert", "ForSequenceClassification", num_hidden_layers=1)``."""
     prefix, own = FAMILIES[family]
-    config = getattr(transformers, f"{prefix}Config")(**{**SIZES, **own, **changes})
+    settings = {name: value for name, value in {**SIZES, **own, **changes}.items() if value is not ABSENT}
+    config = getattr(transformers, f"{prefix}Config")(**settings)
     return vivid(getattr(transformers, f"{prefix}{head}")(config), seed)
 
 

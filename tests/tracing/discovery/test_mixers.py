@@ -219,6 +219,59 @@ def test_gradients_flow_through_a_replay(family: str):
     assert float(both / 2e-6) == pytest.approx(float(found[2, 4]), abs=1e-6)
 
 
+# Tokens in front, and projections that are parameters ----------------------------------------------------------------
+
+
+@contextmanager
+def value_of(attention: Any, token: int) -> Any:
+    """XLNet's values are made by a parameter, so the function that reads them is handed others; tokens come first."""
+    own = attention.rel_attn_core
+
+    def core(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **named: Any) -> Any:
+        value = value.clone()
+        value[token] = 0
+        return own(query, key, value, *rest, **named)
+
+    attention.rel_attn_core = core
+    try:
+        yield
+    finally:
+        del attention.rel_attn_core
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+@torch.no_grad()
+def test_tokens_in_front_and_a_projection_that_no_module_holds(layer: int):
+    model, ids = made("xlnet"), token_ids(N)
+    traced = cm.load(model)
+    trace, place = traced.trace({"input_ids": ids[0]}), traced.anatomy().blocks[layer]
+    assert (place.turned, place.projection.path, place.value.path) == (True, "rel_attn.o", "rel_attn.v")
+    states = []
+    with hook(model.layer[layer], lambda _, __, output: states.append(output[0][:, 0].clone())):
+        model(ids)
+        for token in range(N):
+            with value_of(model.layer[layer].rel_attn, token):
+                model(ids)
+    clean, *changed = states
+    assert (trace.layers[layer].residual_out - clean).abs().max() <= 1e-12
+    alike = [torch.nn.functional.cosine_similarity(clean, other, dim=-1) for other in changed]
+    found = cm.measure(trace, "value_zeroing", normalise=False).values[layer]
+    np.testing.assert_allclose(found, 1 - torch.stack(alike, dim=1), rtol=0, atol=1e-9)
+    torch.testing.assert_close(trace.layers[layer].replay_zeroed(3, None), changed[3], rtol=0, atol=1e-12)
+    assert trace.checks.conservation <= 1e-12
+
+
+def test_a_classifier_with_tokens_in_front_is_explained_by_every_kind_of_method():
+    traced, ids = cm.load(made("xlnet", "ForSequenceClassification")), token_ids(N)[0]
+    with torch.no_grad():
+        logits = traced.model(ids[None]).logits[0]
+    assert logits.shape == (2,)
+    for method in ("globenc", "gradient_inputs", "integrated_gradients", "occlusion", "alti", "hta", "decompx"):
+        values = traced.explain({"input_ids": ids}, method).values
+        assert np.isfinite(values).all()
+        assert np.abs(values).sum() > 0
+
+
 # What a family can be set to -----------------------------------------------------------------------------------------
 
 SET = {

@@ -273,4 +273,5 @@ class BlockReader:
         """Within the block. A module that blocks share (an activation) has its path in the first of them."""
         if call.path.startswith(self.outer.path):
             return call.path.removeprefix(self.outer.path).removeprefix(".")
-        return next(path for path, module in self.outer.module.named_modules() if module is call.module)
+        own: str = next(path for path, module in self.outer.module.named_modules() if module is call.module)
+        return own

@@ -77,7 +77,7 @@ def _einsum(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, 
         return None
     read, out = equation.replace(" ", "").split("->")
     left, right = read.split(",")
-    return _of_tensors(*operands, (left, right, out), lambda *both: torch.einsum(equation, *both))
+    return _of_tensors(operands[0], operands[1], (left, right, out), lambda *both: torch.einsum(equation, *both))
 
 
 def _of_tensors(left: Tensor, right: Tensor, axes: tuple[str, str, str], multiply: Callable[..., Tensor]) -> Product:
@@ -100,8 +100,8 @@ def _fused(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, A
     def again(_: Tensor | None, other: Tensor | None) -> Tensor:
         return func(**{**told, "value": value if other is None else other})  # type: ignore[no-any-return]
 
-    names = _SHARED[: query.ndim - 2]
-    return Product((lambda: _weights(told), lambda: value), (names + "ik", names + "kj", names + "ij"), again)
+    front = _SHARED[: query.ndim - 2]
+    return Product((lambda: _weights(told), lambda: value), (front + "ik", front + "kj", front + "ij"), again)
 
 
 def _weights(told: Mapping[str, Any]) -> Tensor:
@@ -114,7 +114,8 @@ def _weights(told: Mapping[str, Any]) -> Tensor:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype is torch.bool else scores + mask
-    return scores.softmax(-1)
+    weights: Tensor = scores.softmax(-1)
+    return weights
 
 
 _MATRICES = (torch.matmul, torch.bmm, Tensor.matmul, Tensor.bmm, Tensor.__matmul__)
