@@ -42,6 +42,40 @@ def linear_place(reading: Sequence[Call], wanted: Tensor, path: Path, close: flo
     return None
 
 
+def shifted_place(
+    reading: Sequence[Call], wanted: Tensor, block: nn.Module, path: Path, close: float
+) -> LinearPlace | None:
+    """The linear module that writes a tensor up to a parameter that is added afterwards (DeBERTa's value bias).
+
+    Args:
+        reading: The calls that read what the map reads.
+        wanted: (batch, n, d_out): what it writes in the end.
+        block: Where the parameter is looked for.
+        path: Names a call.
+        close: The relative difference between what a linear map computes twice.
+    """
+    for call in reading:
+        form = linear_form(call.module, call.read, call.wrote, close)
+        if form is None or call.wrote.shape[:-1] != wanted.shape[:-1]:
+            continue
+        changes, own = (_changes(tensor) for tensor in (wanted, call.wrote))
+        columns = torch.cdist(changes, own).argmin(-1)
+        if float((own[columns] - changes).abs().max()) > close * float(changes.abs().max()):
+            continue
+        shift = (wanted - call.wrote[..., columns]).flatten(0, -2).mean(0)
+        for name, parameter in block.named_parameters():
+            flat = parameter.detach().flatten()
+            if flat.shape == shift.shape and float((flat - shift).abs().max()) <= close * float(wanted.abs().max()):
+                return LinearPlace(path(call), tuple(columns.tolist()), form, added=name)
+    return None
+
+
+def _changes(tensor: Tensor) -> Tensor:
+    """(d_out, token - 1): how each column changes over the tokens, whatever is added to it."""
+    rows = tensor.flatten(0, -2)
+    return (rows[1:] - rows[:1]).T.contiguous()
+
+
 def parameter_places(block: nn.Module, read: Tensor, width: int) -> Iterator[tuple[LinearPlace, Tensor]]:
     """What each parameter of a block that no linear module holds makes of a tensor, as a map to so many outputs.
 

@@ -20,7 +20,7 @@ from contextmix.maths.precision import at_least_float32
 from contextmix.traces.anatomy import BlockAnatomy, LinearPlace, Matrices, NormPlace, ProjectionPlaces, Sublayer
 from contextmix.traces.block import BlockStates
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
-from contextmix.tracing.discovery.linear import gated_places, linear_place, parameter_places
+from contextmix.tracing.discovery.linear import gated_places, linear_place, parameter_places, shifted_place
 from contextmix.tracing.recording.resolve import linear_form, recognise_norm, resolve_block
 from contextmix.tracing.recording.verify import close, relative_error, tolerance
 
@@ -130,7 +130,8 @@ class BlockReader:
             return found
         read, value = self.entered if norm_in is None else norm_in.wrote, self.moment.value
         made = parameter_places(self.outer.module, read, value.shape[-1])
-        return next((place for place, wrote in made if self._same(wrote, value)), None)
+        found = next((place for place, wrote in made if self._same(wrote, value)), None)
+        return found or shifted_place(reading, value, self.outer.module, self._path, self.allowed)
 
     def _attention(self, projection: Call) -> tuple[Sublayer, Tensor, Tensor | None]:
         """The attention sub-layer, what it adds (unscaled), and h where the run shows it."""
