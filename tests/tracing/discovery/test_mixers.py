@@ -321,6 +321,25 @@ def test_methods_that_know_what_a_decoder_says(family: str):
         assert np.abs(values).sum() > 0
 
 
+@pytest.mark.parametrize("family", ["bloom", "gptneo"])
+def test_what_a_decoder_writes_is_explained_step_by_step(family: str):
+    traced, ids = cm.load(made(family, "ForCausalLM")), token_ids(5)[0]
+    for method in ("globenc", "value_zeroing_rollout", "evidence", "decompx"):
+        written = traced.explain_generation({"input_ids": ids}, method, max_new_tokens=3)
+        assert written.values.shape[0] == 3, method
+
+
+def test_deberta_is_decomposed_with_the_bias_that_it_adds_to_its_values():
+    model, ids = build("deberta", "ForSequenceClassification"), token_ids(N)
+    traced = cm.load(model)
+    assert traced.anatomy().blocks[0].value.added == "attention.self.v_bias"
+    with torch.no_grad():
+        logits = model(ids).logits[0]
+    for target in (0, 1):
+        found = traced.explain({"input_ids": ids[0]}, "decompx", target=target)
+        assert float(found.values.sum()) == pytest.approx(float(logits[target]), abs=1e-4)
+
+
 # Refused -------------------------------------------------------------------------------------------------------------
 
 

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.traces.trace import Scores
-from contextmix.tracing.discovery.mixers import heard_diary
+from contextmix.tracing.discovery.mixers import ensure_heard
 from contextmix.tracing.recording.quiet import quiet_run
-from contextmix.tracing.recording.tap import can_be_switched, tapped
-from contextmix.tracing.recording.watch import watched
+from contextmix.tracing.recording.tap import tapped
 
 
 class _Look:
@@ -34,8 +33,7 @@ def is_causal(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> bool:
         probe: Model inputs with at least two tokens: what is never masked for them is never masked.
     """
     look, inner = _Look(), model.base_model  # a head attends to nothing
-    if not can_be_switched(model) and not watched(model):
-        heard_diary(model, probe)
+    ensure_heard(model, probe)
     with tapped(model, look):
         quiet_run(inner if isinstance(inner, PreTrainedModel) else model, probe, last_logits=1)
     return look.calls > 0 and not look.later

@@ -90,6 +90,16 @@ def heard_diary(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Diary:
     return diary
 
 
+def ensure_heard(model: PreTrainedModel, inputs: Mapping[str, Any]) -> None:
+    """Find what is to be heard of a model that computes attention itself, if nobody has looked yet.
+
+    Raises:
+        UnsupportedModel: If no attention can be heard; says what was tried.
+    """
+    if not can_be_switched(model) and not watched(model):
+        heard_diary(model, inputs)
+
+
 def _twice(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: torch.cat([one, one]) if isinstance(one, Tensor) and one.ndim > 1 else one for name, one in inputs.items()

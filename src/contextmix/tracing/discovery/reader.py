@@ -272,7 +272,7 @@ class BlockReader:
 
     def _path(self, call: Call) -> str:
         """Within the block. A module that blocks share (an activation) has its path in the first of them."""
-        if call.path.startswith(self.outer.path):
+        if not self.outer.path or f"{call.path}.".startswith(f"{self.outer.path}."):
             return call.path.removeprefix(self.outer.path).removeprefix(".")
         own: str = next(path for path, module in self.outer.module.named_modules() if module is call.module)
         return own

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import BadInput, NotFinite, UnsupportedModel
 from contextmix.options.values import BATCH_TOKENS
 from contextmix.traces.trace import Scores
+from contextmix.tracing.discovery.mixers import ensure_heard
 from contextmix.tracing.recording.quiet import quiet_run
 from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import turn_of
@@ -162,6 +163,7 @@ def zeroed_log_probs(
     Raises:
         UnsupportedModel: If attention does not pass through transformers' registry.
     """
+    ensure_heard(model, {"input_ids": ids[None].to(model.device)})
     heads = model.config.get_text_config().num_attention_heads
     step = min(batch_tokens // len(ids), PAIRS_AT_ONCE // (heads * len(ids) ** 2), _most(model, answer))
     parts = []
