@@ -1,4 +1,4 @@
-"""What a map costs where attention does not pass through the registry: against the model's own forward pass, in one run.
+"""What a map costs where attention does not pass through the registry, against the model's own forward pass.
 
     python benchmarks/cost_outside.py [deberta] [mpnet] [bloom] [--tokens 128] [--repeats 7] [--cpu-time]
 
