@@ -328,7 +328,7 @@ def test_models_tells_all_of_one_type(run: Run):
     assert re.search(r"clip verified pre-norm \(\de-\d\d\), its text_model, vision_model 1 verified", parts)
     reason = " ".join(run("models", "--type", "convbert").stdout.split())
     assert "convbert refused computes attention itself, outside the attention registry of transformers, and" in reason
-    assert reason.split("1 refused")[0].endswith("heads side by side. ")
+    assert reason.split("1 refused")[0].endswith("heads side by side. No number was produced. ")
 
 
 def test_models_refuses_a_type_or_status_that_does_not_exist(run: Run):

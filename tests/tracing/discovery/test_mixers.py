@@ -419,3 +419,31 @@ def test_an_anatomy_that_was_found_serves_a_copy():
     anatomy = cm.load(build("bloom")).anatomy()
     other = cm.load(build("bloom", seed=1), anatomy=anatomy).trace({"input_ids": token_ids(N)[0]})
     assert other.checks.layers == 2
+
+
+# Two models in one, and half precision -------------------------------------------------------------------------------
+
+
+def bigbird() -> Any:
+    own = {"block_size": 4, "num_random_blocks": 1, "sep_token_id": 3, "max_position_embeddings": 64}
+    return vivid(transformers.BigBirdModel(transformers.BigBirdConfig(**{**SIZES, **own})))
+
+
+def test_a_model_that_becomes_another_on_short_inputs_is_refused_until_one_is_chosen():
+    """BigBird attends in blocks, and to everything once it has read a short input."""
+    assert "exchanged its own modules" in refusal(bigbird())
+    model = bigbird()
+    model.set_attention_type("original_full")
+    ids = token_ids(40)
+    trace = cm.load(model).trace({"input_ids": ids[0]})
+    with torch.no_grad():
+        attention = model(ids, output_attentions=True).attentions
+    for layer, own in zip(trace.layers, attention, strict=True):
+        assert torch.equal(layer.attention, own[0])
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "xlnet"])
+def test_half_precision_is_read_like_float32(family: str):
+    whole, half = cm.load(build(family)), cm.load(build(family).bfloat16())
+    assert half.anatomy().blocks[1].mixer == whole.anatomy().blocks[1].mixer
+    assert half.check().parity <= 1e-6

@@ -48,17 +48,32 @@ def discover(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Anatomy:
             "to two sequences, and one map per block cannot say that. No number was produced. contextmix.load reads "
             "both; or load one half: model.get_encoder()."
         )
-    diary = None
+    diary, parts = None, list(model.modules())
     unwatch(model)
     try:
         with in_float32(model):
             diary = _diary(model, probe)
+            _refuse_other_parts(model, parts)
             return _found(model, telling(model, probe, diary)[0])
     except UnsupportedModel as refusal:
         if diary is not None:
             as_it_runs = keep_diary(model, probe) if model.dtype.itemsize < 4 else diary  # it may overflow in float16
             _refuse_non_finite(as_it_runs.attended)
         raise UnsupportedModel(f"{refusal}{_hint(model)}") from None
+
+
+def _refuse_other_parts(model: PreTrainedModel, before: Sequence[nn.Module]) -> None:
+    """A model that puts other modules in its place for a short input (BigBird) is another one for a long input."""
+    after = list(model.modules())
+    changed = [module for module in after if all(module is not other for other in before)]
+    if changed:
+        kinds = ", ".join(dict.fromkeys(type(module).__name__ for module in changed))
+        raise UnsupportedModel(
+            f"{model.config.model_type!r} ({type(model).__name__}) exchanged its own modules when it read a short "
+            f"input (now there is {kinds}), as it does without contextmix: on short inputs it is another model than "
+            "on long ones, and stays so. Choose which of them you mean before loading it here, such as "
+            "model.set_attention_type('original_full'). No number was produced."
+        )
 
 
 def _diary(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Diary:
