@@ -388,6 +388,29 @@ def test_one_layer_that_cannot_be_separated_is_not_skipped():
     assert "layers beside the attention blocks made no attention call: encoder.layer.1" in refusal(model)
 
 
+class HeadsFirst(nn.Module):
+    """Attention whose heads and batch share one axis, the heads first."""
+
+    def __init__(self, own: nn.Module) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.o = own.q, own.k, own.v, own.o
+
+    def forward(self, states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor]:
+        batch, length, width = states.shape
+        heads = (one(states).view(batch, length, 2, -1).permute(2, 0, 1, 3) for one in (self.q, self.k, self.v))
+        query, key, value = (one.reshape(2 * batch, length, -1) for one in heads)
+        mixed = torch.bmm(torch.bmm(query, key.mT).softmax(-1), value).view(2, batch, length, -1)
+        return (self.o(mixed.permute(1, 2, 0, 3).reshape(batch, length, width)),)
+
+
+def test_an_axis_of_heads_and_batch_must_hold_the_batch_first():
+    """Of one sequence it would look the same; of several, values of other sequences would be taken for a head's."""
+    model = build("mpnet")
+    for layer in model.encoder.layer:
+        layer.attention.attn = HeadsFirst(layer.attention.attn)
+    assert "in HeadsFirst one axis holds heads and batch, and not the batch first" in refusal(model)
+
+
 def test_a_convolution_beside_attention_is_refused():
     config = transformers.ConvBertConfig(**{**SIZES, "embedding_size": 8, "num_attention_heads": 4, "head_ratio": 2})
     assert "none of them is read by a linear module" in refusal(vivid(transformers.ConvBertModel(config)))

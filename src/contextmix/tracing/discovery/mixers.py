@@ -63,7 +63,9 @@ def find_mixers(model: PreTrainedModel, run: Callable[[], object], run_two: Call
     for module, mixer in search.found.items():
         watch(module, mixer)
     if run_two is not None and any(mixer.batch is None for mixer in search.found.values()):
-        _refuse_other_batches(model, run_two)
+        apart = _unwatch_other_batches(model, run_two)
+        if apart is not None:
+            return f"in {type(apart).__name__} one axis holds heads and batch, and not the batch first"
     return search.tried()
 
 
@@ -223,13 +225,14 @@ class _Both:
             self.apart = module
 
 
-def _refuse_other_batches(model: PreTrainedModel, run: Callable[[], object]) -> None:
+def _unwatch_other_batches(model: PreTrainedModel, run: Callable[[], object]) -> nn.Module | None:
     """Where one axis holds batch and heads, the batch must come first: a sequence that stands there twice tells."""
     both, mixers = _Both(), watched(model)
     try:
         with turn_of(model), heard_by(both), watching(mixers, both):
             run()
     except Exception:  # a model that does not run on two sequences never mixes them up
-        return
+        return None
     if both.apart is not None:
         unwatch(model)
+    return both.apart
