@@ -55,6 +55,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/cost_family.py
 	$(BIN)/python benchmarks/cost_hta.py
 	$(BIN)/python benchmarks/cost_decompx.py
+	$(BIN)/python benchmarks/cost_outside.py
 	$(BIN)/python benchmarks/peak_memory.py
 	$(BIN)/python benchmarks/report.py
 

@@ -36,11 +36,12 @@ VERIFIED = {  # model type → part, layouts, causal
     "t5": ("", "pre-norm", True),  # encoder and decoder, relative positions
     "dinov2": ("", "pre-norm", False),  # scaled by a vector
     "wav2vec2": ("", "post-norm", False),
+    "bloom": ("", "pre-norm", True),  # these compute attention outside of the registry
+    "deberta-v2": ("", "post-norm", False),
     "clip": ("text_model, vision_model", "pre-norm", False),
 }
 REFUSED = {  # model type → a phrase of the reason
-    "bloom": "outside the attention registry",
-    "deberta-v2": "outside the attention registry",
+    "convbert": "none of them is read by a linear module",
     "kimi_linear": "made no attention call",
     "afmoe": "a gate or norm lies between",
     "diffllama": "cannot be read",

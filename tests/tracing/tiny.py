@@ -18,6 +18,8 @@ SIZES = {
     "max_position_embeddings": 24,
 }
 MARKS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+ABSENT = object()
+"""In the place of a setting that a family does not know."""
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("Bert", {}),
     "roberta": ("Roberta", {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}),
@@ -34,8 +36,17 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "phi": ("Phi", MARKS),
     "gpt_neox": ("GPTNeoX", MARKS),
     "lfm2": ("Lfm2", {**MARKS, "num_key_value_heads": 1}),
-    "debertav2": ("DebertaV2", {}),
+    # These compute attention outside of the registry.
+    "debertav2": ("DebertaV2", {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 4}),
+    "deberta": ("Deberta", {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}),
+    "mpnet": ("MPNet", {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}),
+    "roformer": ("RoFormer", {"embedding_size": 8}),
     "bloom": ("Bloom", MARKS),
+    "gptneo": ("GPTNeo", {**MARKS, "attention_types": [[["global", "local"], 1]], "window_size": 4}),
+    "falcon": ("Falcon", MARKS),
+    "mpt": ("Mpt", MARKS),
+    "openaigpt": ("OpenAIGPT", {}),
+    "xlnet": ("XLNet", {"d_inner": 32, "d_head": 8, "max_position_embeddings": ABSENT}),
 }
 ROUNDOFF = 16 * torch.finfo(torch.float32).eps
 """How far apart, beside the largest number, two orders of adding up states of 16 float32 numbers may end."""
@@ -46,7 +57,8 @@ DECODERS = ["llama", "gpt2"]
 def build(family: str, head: str = "Model", seed: int = 0, **changes: Any) -> transformers.PreTrainedModel:
     """A fresh model of a family, such as ``build("bert", "ForSequenceClassification", num_hidden_layers=1)``."""
     prefix, own = FAMILIES[family]
-    config = getattr(transformers, f"{prefix}Config")(**{**SIZES, **own, **changes})
+    settings = {name: value for name, value in {**SIZES, **own, **changes}.items() if value is not ABSENT}
+    config = getattr(transformers, f"{prefix}Config")(**settings)
     return vivid(getattr(transformers, f"{prefix}{head}")(config), seed)
 
 

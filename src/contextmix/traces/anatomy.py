@@ -72,12 +72,14 @@ class ProjectionPlaces:
 
 @dataclass(frozen=True)
 class LinearPlace:
-    """A linear map: a module, or some outputs of one that makes several at once.
+    """A linear map: a module, some outputs of one that makes several at once, or a parameter that no module holds.
 
     Attributes:
-        path: Module path relative to the block.
+        path: Module path relative to the block, or that of the parameter.
         columns: Which of the module's outputs, in order; None for all.
         transposed: Whether it stores its weight as (in, out), like GPT-2's Conv1D.
+        parameter: How many inputs it has, if it is a parameter, of two axes or more; None for a module.
+        added: Path of a parameter that is added to what the module gives.
     """
 
     __repr__ = by_shapes
@@ -85,6 +87,8 @@ class LinearPlace:
     path: str
     columns: tuple[int, ...] | None = None
     transposed: bool = False
+    parameter: int | None = None
+    added: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,26 @@ class GatedPlaces:
     up: LinearPlace
     second: LinearPlace
     activation: str | Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Mixer:
+    """The one product of attention weights and values, where a model makes it outside of the registry.
+
+    Attributes:
+        path: Of the module in whose call it is made, relative to the block.
+        number: Which product of two tensors in that call, from 0.
+        value: Which of its operands is the values, 0 or 1.
+        batch: Which of the axes that the operands share is the batch; the others are heads. None where one axis holds
+            both, the batch first.
+        n_heads: Attention heads.
+    """
+
+    path: str
+    number: int
+    value: int
+    batch: int | None
+    n_heads: int
 
 
 @dataclass(frozen=True)
@@ -148,6 +172,12 @@ class BlockAnatomy:
     """Where queries, keys and values come from; None if one module makes several, or they are rotated afterwards."""
     value: LinearPlace | None = None
     """Where the values alone come from (one head per group of queries); None if they are no linear map of its input."""
+    projection: LinearPlace | None = None
+    """The output projection, where it is a parameter by itself; the output of attention then only passes its states."""
+    turned: bool = False
+    """Whether its modules read and write (token, batch, d_model)."""
+    mixer: Mixer | None = None
+    """What is heard as its attention; None where that passes through the registry."""
 
     def __post_init__(self) -> None:
         refuse_kinds(self, path=str, attention=Sublayer, ffn=Sublayer, parallel=bool, transposed=bool)

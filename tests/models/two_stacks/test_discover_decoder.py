@@ -1,6 +1,7 @@
 """The anatomy of encoder–decoders: found, proved, and refused where it does not fit."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -153,7 +154,8 @@ class Between(nn.Module):
         return states.cumsum(1)
 
 
-def test_a_decoder_outside_the_registry_is_refused():
+def trocr() -> Any:
+    """A reader of pictures whose decoder computes attention itself."""
     size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     encoder = transformers.ViTConfig(**size, image_size=8, patch_size=4)
     decoder = transformers.TrOCRConfig(
@@ -162,8 +164,34 @@ def test_a_decoder_outside_the_registry_is_refused():
     config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
         encoder, decoder, decoder_start_token_id=2, pad_token_id=0
     )
-    model = vivid(transformers.VisionEncoderDecoderModel(config))
-    with pytest.raises(UnsupportedModel, match="its decoder made 0 attention calls"):
+    return vivid(transformers.VisionEncoderDecoderModel(config))
+
+
+def test_a_decoder_outside_the_registry_is_heard():
+    model, pixels = trocr().double(), torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    traced = cm.load(model)
+    report = traced.check({"pixel_values": pixels})
+    assert report.parity < 1e-6  # the eager attention of its ViT takes the softmax in float32
+    assert report.checks.conservation < 1e-9
+    assert report.checks.layers == 4
+    assert all(block.own.mixer and block.cross.mixer for block in traced.anatomy().decoder)
+    found = traced.explain({"pixel_values": pixels}, "value_zeroing_rollout", output=WRITTEN)
+    assert found.values.sum(-1) == pytest.approx(1)
+
+
+class Squared(torch.nn.Linear):
+    """A linear module that squares what it reads."""
+
+    def forward(self, states):
+        return super().forward(states.square())
+
+
+def test_a_decoder_whose_mixers_cannot_be_separated_is_refused():
+    model = trocr()
+    for layer in model.decoder.model.decoder.layers:
+        for attention in (layer.self_attn, layer.encoder_attn):
+            attention.out_proj.__class__ = Squared
+    with pytest.raises(UnsupportedModel, match=r"VisionEncoderDecoderModel\).*none of them is read by a linear module"):
         cm.load(model).explain({"pixel_values": torch.rand(1, 3, 8, 8)}, output=WRITTEN)
 
 

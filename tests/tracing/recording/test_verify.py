@@ -12,7 +12,7 @@ import contextmix as cm
 from contextmix.errors import NotFinite, TraceDoesNotAddUp
 from contextmix.tracing.recording.verify import conservation_error, prove, relative_error, tolerance
 
-READABLE = [family for family in FAMILIES if family not in ("lfm2", "debertav2", "bloom")]
+READABLE = [family for family in FAMILIES if family != "lfm2"]
 
 
 def layer_of(traced: cm.TracedModel) -> cm.LayerTrace:
@@ -33,9 +33,9 @@ def test_both_errors_are_tiny_in_float32(family: str, request: pytest.FixtureReq
 def test_both_errors_are_tinier_in_float64(family: str, request: pytest.FixtureRequest):
     traced = cm.load(build(family).double())
     checks = traced.trace({"input_ids": token_ids(11)[0]}).checks
-    # The norms of these two stand in the block equation, and compute in float32 whatever the model's precision.
+    # The norms of these three stand in the block equation, and compute in float32 whatever the model's precision.
     assert checks.conservation <= 1e-12
-    assert checks.block_equation <= (ROUNDOFF if family in ("gemma2", "olmo2") else 1e-12)
+    assert checks.block_equation <= (ROUNDOFF if family in ("gemma2", "olmo2", "deberta") else 1e-12)
     assert traced.anatomy().layouts == request.getfixturevalue(family).anatomy().layouts
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -18,10 +19,12 @@ from contextmix.traces.anatomy import Anatomy, BlockAnatomy
 from contextmix.tracing.discovery.diary import Attended, Call, Diary, keep_diary
 from contextmix.tracing.discovery.flat import telling
 from contextmix.tracing.discovery.locality import Suspect, refuse_hidden_mixing
+from contextmix.tracing.discovery.mixers import heard_diary, placed
 from contextmix.tracing.discovery.reader import BlockReader, NotABlock
 from contextmix.tracing.recording.quiet import quiet_run
 from contextmix.tracing.recording.upcast import in_float32
 from contextmix.tracing.recording.verify import close, tolerance
+from contextmix.tracing.recording.watch import unwatch
 
 
 def discover(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Anatomy:
@@ -45,10 +48,12 @@ def discover(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Anatomy:
             "to two sequences, and one map per block cannot say that. No number was produced. contextmix.load reads "
             "both; or load one half: model.get_encoder()."
         )
-    diary = None
+    diary, parts = None, list(model.modules())
+    unwatch(model)
     try:
         with in_float32(model):
             diary = _diary(model, probe)
+            _refuse_other_parts(model, parts)
             return _found(model, telling(model, probe, diary)[0])
     except UnsupportedModel as refusal:
         if diary is not None:
@@ -57,9 +62,23 @@ def discover(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Anatomy:
         raise UnsupportedModel(f"{refusal}{_hint(model)}") from None
 
 
+def _refuse_other_parts(model: PreTrainedModel, before: Sequence[nn.Module]) -> None:
+    """A model that puts other modules in its place for a short input (BigBird) is another one for a long input."""
+    after = list(model.modules())
+    changed = [module for module in after if all(module is not other for other in before)]
+    if changed:
+        kinds = ", ".join(dict.fromkeys(type(module).__name__ for module in changed))
+        raise UnsupportedModel(
+            f"{model.config.model_type!r} ({type(model).__name__}) exchanged its own modules when it read a short "
+            f"input (now there is {kinds}), as it does without contextmix: on short inputs it is another model than "
+            "on long ones, and stays so. Choose which of them you mean before loading it here, such as "
+            "model.set_attention_type('original_full'). No number was produced."
+        )
+
+
 def _diary(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Diary:
     try:
-        return keep_diary(model, probe)
+        return heard_diary(model, probe)
     except ContextMixError:
         raise
     except Exception as failure:  # a model may raise anything
@@ -72,15 +91,13 @@ def _diary(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Diary:
 
 
 def _found(model: PreTrainedModel, diary: Diary) -> Anatomy:
-    if not diary.attended:
-        raise UnsupportedModel(
-            f"{model.config.model_type!r} ({type(model).__name__}) ran without one attention call through the "
-            "registry of transformers, so what its heads mix cannot be recorded. No number was produced."
-        )
     found = [_block(model, diary, number) for number in range(len(diary.attended))]
     refuse_gaps(model, diary, [call for call, _ in found])
     moments = zip(found, diary.attended, strict=True)
-    suspects = [Suspect.of(diary, call, moment, place.attention.output) for (call, place), moment in moments]
+    suspects = [
+        Suspect.of(diary, call, moment, place.attention.output, turned=place.turned)
+        for (call, place), moment in moments
+    ]
     refuse_hidden_mixing(model, suspects)
     return Anatomy(tuple(place for _, place in found))
 
@@ -133,7 +150,8 @@ def _block(model: PreTrainedModel, diary: Diary, number: int) -> tuple[Call, Blo
     moment, reasons = diary.attended[number], []
     for call in diary.around(moment):
         try:
-            return call, BlockReader(diary, call, moment).block(model)
+            place = BlockReader(diary, call, moment).block(model)
+            return call.turned() if place.turned else call, replace(place, mixer=placed(moment.module, call.module))
         except NotABlock as reason:
             reasons.append(f"{call.path or 'the model'} ({type(call.module).__name__}): {reason}")
     listed = "; ".join(reasons) or "no module around it maps hidden states to hidden states"

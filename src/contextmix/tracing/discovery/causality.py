@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.traces.trace import Scores
+from contextmix.tracing.discovery.mixers import ensure_heard
 from contextmix.tracing.recording.quiet import quiet_run
 from contextmix.tracing.recording.tap import tapped
 
@@ -18,7 +19,7 @@ class _Look:
     def __init__(self) -> None:
         self.calls, self.later = 0, False
 
-    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         self.calls += 1
         square = attention.shape[-2] == attention.shape[-1]
         self.later |= not square or bool(attention.triu(1).any())
@@ -32,6 +33,7 @@ def is_causal(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> bool:
         probe: Model inputs with at least two tokens: what is never masked for them is never masked.
     """
     look, inner = _Look(), model.base_model  # a head attends to nothing
+    ensure_heard(model, probe)
     with tapped(model, look):
         quiet_run(inner if isinstance(inner, PreTrainedModel) else model, probe, last_logits=1)
     return look.calls > 0 and not look.later

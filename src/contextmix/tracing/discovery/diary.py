@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.traces.trace import Scores
-from contextmix.tracing.recording.quiet import first_states, over, quiet_run
-from contextmix.tracing.recording.tap import listening, tapped
+from contextmix.tracing.recording.listeners import listening
+from contextmix.tracing.recording.quiet import first_states, over, quiet_run, turned
+from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import after, before, turn_of, undone
 
 
@@ -36,16 +37,23 @@ class Call:
         """The same call with its states over these axes (batch, token), where it read or wrote them in one row."""
         return replace(self, read=over(self.read, tokens), wrote=over(self.wrote, tokens))
 
+    def turned(self) -> Call:
+        """The same call with its states over (batch, token), where it read and wrote them over (token, batch)."""
+        return replace(self, read=turned(self.read), wrote=turned(self.wrote))
+
 
 @dataclass(frozen=True, eq=False)
 class Attended:
-    """One attention call: by whom, when, and what its heads read and wrote, all (batch, query, head · d_head)."""
+    """One attention call: by whom, when, and what its heads read and wrote, all (batch, query, head · d_head).
+
+    Queries and keys are None where attention passes outside of the registry.
+    """
 
     module: nn.Module
     time: int
     n_heads: int
-    query: Tensor
-    key: Tensor
+    query: Tensor | None
+    key: Tensor | None
     value: Tensor
     output: Tensor
 
@@ -59,10 +67,11 @@ class Diary:
     _clock: int = 0
     _open: list[tuple[int, Tensor | None, dict[str, Any]]] = field(default_factory=list)
 
-    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `tap.Listener`."""
-        query, key, value = (tensor.transpose(1, 2).flatten(2).clone() for tensor in (scores.query, scores.key, value))
-        moment = Attended(module, self._tick(), attention.shape[1], query, key, value, output.flatten(2).clone())
+        query, key = (None, None) if scores is None else map(_over_heads, (scores.query, scores.key))
+        output = output.flatten(2).clone()
+        moment = Attended(module, self._tick(), attention.shape[1], query, key, _over_heads(value), output)
         self.attended.append(moment)
 
     def write_down(self, stack: ExitStack, path: str, module: nn.Module) -> None:
@@ -106,6 +115,11 @@ class Diary:
             held = [other for other in self.attended if call.began < other.time < call.ended]
             if len(held) == 1 and call.read.shape == call.wrote.shape:
                 yield call
+
+
+def _over_heads(tensor: Tensor) -> Tensor:
+    """(batch, head, n, d_head) as (batch, n, head · d_head)."""
+    return tensor.transpose(1, 2).flatten(2).clone()
 
 
 def keep_diary(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Diary:

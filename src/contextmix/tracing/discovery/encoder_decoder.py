@@ -30,6 +30,7 @@ from contextmix.tracing.discovery.blocks import discover, refuse_gaps
 from contextmix.tracing.discovery.diary import Attended, Call, Diary, keep_diary
 from contextmix.tracing.discovery.flat import telling
 from contextmix.tracing.discovery.locality import Suspect, refuse_hidden_mixing
+from contextmix.tracing.discovery.mixers import heard_diary, placed
 from contextmix.tracing.discovery.reader import BlockReader, NotABlock
 from contextmix.tracing.recording.quiet import first_states, quiet_run
 from contextmix.tracing.recording.resolve import linear_form, recognise_norm, resolve_block
@@ -88,7 +89,7 @@ def _decoder_diary(model: PreTrainedModel, source: Mapping[str, Tensor], target:
             assert states is not None  # an encoder gives hidden states
             ids = target[:, 1:] if states.shape[1] == target.shape[1] else target
             inputs = {"encoder_outputs": outputs, "decoder_input_ids": ids}
-            return telling(model, inputs, keep_diary(model, inputs), decoder=True)[0]
+            return telling(model, inputs, heard_diary(model, inputs), decoder=True)[0]
     except (RuntimeError, TypeError, ValueError) as reason:
         raise UnsupportedModel(
             f"{model.config.model_type!r} ({type(model).__name__}): its decoder does not run on the encoder's outputs "
@@ -157,18 +158,22 @@ class _DecoderReader(BlockReader):
 
     def decoder_block(self, model: PreTrainedModel) -> DecoderBlockAnatomy:
         """The anatomy of both steps, each proved on the tensors of this call."""
-        if self.second.key.shape[1] == self.second.query.shape[1]:
+        if self.second.value.shape[1] == self.second.output.shape[1]:
             raise NotABlock("its second attention call reads as many keys as queries, so it is no cross-attention")
-        projection, transposed = self._projection()
+        projection, output = self._projection()
         reasons = []
         for sublayer, stream, between in self._ends(projection):
-            own = BlockAnatomy(self.outer.path, sublayer, NO_FEED_FORWARD, transposed=transposed)
+            own = BlockAnatomy(self.outer.path, sublayer, NO_FEED_FORWARD, transposed=output.transposed)
             reader = BlockReader(self.diary, replace(self.outer, read=stream), self.second)
             try:
                 cross = reader.block(model)
                 if cross.parallel:
                     raise NotABlock("cross-attention and the feed-forward part run in parallel")
                 self._prove(model, own, projection, stream)
+                own, cross = (
+                    replace(place, mixer=placed(moment.module, self.outer.module))
+                    for place, moment in ((own, self.moment), (cross, self.second))
+                )
                 return DecoderBlockAnatomy(own, cross, between, self._query(reader, stream))
             except NotABlock as reason:
                 reasons.append(str(reason))
@@ -199,13 +204,16 @@ class _DecoderReader(BlockReader):
 
     def _query(self, cross: Any, stream: Tensor) -> QueryPlace | None:
         """The linear module whose output, times a number, is what cross-attention asks with."""
+        asked = self.second.query
+        if asked is None:
+            return None
         norm = cross._norm_reading(stream, before=self.second.time)
         for call in self._reading(stream if norm is None else norm.wrote):
             transposed = linear_form(call.module, call.read, call.wrote, self.allowed)
-            same_shape = call.wrote.shape == self.second.query.shape
+            same_shape = call.wrote.shape == asked.shape
             if transposed is None or not same_shape:
                 continue
-            factor = float((call.wrote * self.second.query).sum() / call.wrote.square().sum())
-            if self._same(call.wrote * factor, self.second.query):
+            factor = float((call.wrote * asked).sum() / call.wrote.square().sum())
+            if self._same(call.wrote * factor, asked):
                 return QueryPlace(self._path(call), transposed, factor)
         return None

@@ -98,7 +98,7 @@ def _found(
     last = next((call for call in reversed(diary.calls) if call.path == anatomy.blocks[-1].path), None)
     if last is None or logits is None or logits.ndim != (2 if position is None else 3):
         return None
-    states, scores = last.wrote[0], logits[0]
+    states, scores = (last.turned() if anatomy.blocks[-1].turned else last).wrote[0], logits[0]
     if position is not None:
         states, scores = states[position][None], scores[position if len(scores) > 1 else 0]
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)

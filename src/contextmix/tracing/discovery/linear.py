@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from contextmix.maths.precision import at_least_float32
 from contextmix.traces.anatomy import GatedPlaces, LinearPlace
 from contextmix.tracing.discovery.activations import ACTIVATIONS, Activation
 from contextmix.tracing.discovery.diary import Call
-from contextmix.tracing.recording.resolve import linear_form
+from contextmix.tracing.recording.resolve import flat_weight, linear_form
 
 Same = Callable[[Tensor, Tensor], bool]
 Path = Callable[[Call], str]
@@ -39,6 +40,56 @@ def linear_place(reading: Sequence[Call], wanted: Tensor, path: Path, close: flo
         if columns is not None:
             return LinearPlace(path(call), columns, form)
     return None
+
+
+def shifted_place(
+    reading: Sequence[Call], wanted: Tensor, block: nn.Module, path: Path, close: float
+) -> LinearPlace | None:
+    """The linear module that writes a tensor up to a parameter that is added afterwards (DeBERTa's value bias).
+
+    Args:
+        reading: The calls that read what the map reads.
+        wanted: (batch, n, d_out): what it writes in the end.
+        block: Where the parameter is looked for.
+        path: Names a call.
+        close: The relative difference between what a linear map computes twice.
+    """
+    for call in reading:
+        form = linear_form(call.module, call.read, call.wrote, close)
+        if form is None or call.wrote.shape[:-1] != wanted.shape[:-1]:
+            continue
+        changes, own = (_changes(tensor) for tensor in (wanted, call.wrote))
+        columns = torch.cdist(changes, own).argmin(-1)
+        if float((own[columns] - changes).abs().max()) > close * float(changes.abs().max()):
+            continue
+        shift = (wanted - call.wrote[..., columns]).flatten(0, -2).mean(0)
+        for name, parameter in block.named_parameters():
+            flat = parameter.detach().flatten()
+            if flat.shape == shift.shape and float((flat - shift).abs().max()) <= close * float(wanted.abs().max()):
+                return LinearPlace(path(call), tuple(columns.tolist()), form, added=name)
+    return None
+
+
+def _changes(tensor: Tensor) -> Tensor:
+    """(d_out, token - 1): how each column changes over the tokens, whatever is added to it."""
+    rows = tensor.flatten(0, -2)
+    return (rows[1:] - rows[:1]).T.contiguous()
+
+
+def parameter_places(block: nn.Module, read: Tensor, width: int) -> Iterator[tuple[LinearPlace, Tensor]]:
+    """What each parameter of a block that no linear module holds makes of a tensor, as a map to so many outputs.
+
+    Args:
+        block: The block.
+        read: (batch, n, d_in).
+        width: d_out.
+    """
+    d_in = read.shape[-1]
+    for path, parameter in block.named_parameters():
+        if parameter.ndim > 1 and parameter.numel() == d_in * width and parameter.is_floating_point():
+            for transposed in (True, False):
+                weight = flat_weight(at_least_float32(parameter.detach()), d_in, transposed)
+                yield LinearPlace(path, None, transposed, d_in), at_least_float32(read) @ weight
 
 
 def _columns(wrote: Tensor, wanted: Tensor) -> tuple[int, ...] | None:

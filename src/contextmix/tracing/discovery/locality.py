@@ -20,8 +20,8 @@ from transformers import PreTrainedModel
 from contextmix.errors import UnsupportedModel
 from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
+from contextmix.tracing.recording.listeners import Listener, listening
 from contextmix.tracing.recording.replay import BlockReplay
-from contextmix.tracing.recording.tap import Listener, listening
 from contextmix.tracing.recording.turns import after, undone
 from contextmix.tracing.recording.verify import close, tolerance
 
@@ -34,17 +34,19 @@ class Suspect:
         call: The module call that is the block.
         moment: Its self-attention.
         attention_out: What the output projection of each of its attention calls wrote, by path within the block.
+        turned: See `BlockAnatomy`.
     """
 
     call: Call
     moment: Attended
     attention_out: Mapping[str, Tensor]
+    turned: bool = False
 
     @classmethod
-    def of(cls, diary: Diary, call: Call, moment: Attended, *projections: str) -> Suspect:
+    def of(cls, diary: Diary, call: Call, moment: Attended, *projections: str, turned: bool = False) -> Suspect:
         """From the diary and the paths of the output projections within the block."""
         within = {one.path: one.wrote for one in diary.inside(call)}
-        return cls(call, moment, {path: within[f"{call.path}.{path}".strip(".")] for path in projections})
+        return cls(call, moment, {path: within[f"{call.path}.{path}".strip(".")] for path in projections}, turned)
 
 
 def refuse_hidden_mixing(model: PreTrainedModel, blocks: Sequence[Suspect]) -> None:
@@ -74,7 +76,7 @@ def _mixes(model: PreTrainedModel, block: Suspect) -> str | None:
     changed = entered.clone()
     changed[..., token, :] += torch.linspace(-1, 1, changed.shape[-1]).to(changed) * changed.std()
     ear = _Ear()
-    replay = BlockReplay.of(model, block.call.module, block.call.args, block.call.kwargs)
+    replay = BlockReplay.of(model, block.call.module, block.call.args, block.call.kwargs, block.turned)
     try:
         with torch.no_grad(), _held(block, ear):
             wrote = replay.run(changed, ear).to(left.dtype)
@@ -97,7 +99,7 @@ class _Ear:
 
     value: Tensor | None = None
 
-    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `tap.Listener`."""
         if self.value is None:
             self.value = value.transpose(1, 2).flatten(2)
@@ -109,7 +111,8 @@ def _held(block: Suspect, listener: Listener) -> Iterator[None]:
 
     def holding(states: Tensor) -> Callable[..., Any]:
         def hold(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            return states.view_as(output) if isinstance(output, Tensor) and listening(listener) else output
+            held = isinstance(output, Tensor) and output.numel() == states.numel() and listening(listener)
+            return states.view_as(output) if held else output
 
         return hold
 

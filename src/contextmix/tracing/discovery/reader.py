@@ -20,7 +20,7 @@ from contextmix.maths.precision import at_least_float32
 from contextmix.traces.anatomy import BlockAnatomy, LinearPlace, Matrices, NormPlace, ProjectionPlaces, Sublayer
 from contextmix.traces.block import BlockStates
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
-from contextmix.tracing.discovery.linear import gated_places, linear_place
+from contextmix.tracing.discovery.linear import gated_places, linear_place, parameter_places, shifted_place
 from contextmix.tracing.recording.resolve import linear_form, recognise_norm, resolve_block
 from contextmix.tracing.recording.verify import close, relative_error, tolerance
 
@@ -29,13 +29,21 @@ class NotABlock(Exception):
     """Why a module call is not a block of the block equation; `discover` turns it into a refusal."""
 
 
+def _is_turned(block: Call, moment: Attended) -> bool:
+    """Whether a block's states are (token, batch, d_model), and not (batch, token, d_model) as attention's."""
+    states, heads = block.read.shape, moment.output.shape
+    return len(states) == 3 and states[:2] == (heads[1], heads[0]) != heads[:2]
+
+
 class BlockReader:
     """Reads one block from a diary; every question is answered by comparing tensors."""
 
     def __init__(self, diary: Diary, block: Call, moment: Attended) -> None:
-        self.outer, self.moment = block, moment
-        self.entered, self.left = block.read, block.wrote
-        self.calls = [call.over(self.entered.shape[:-1]) for call in diary.inside(block)]
+        self.turned = _is_turned(block, moment)
+        self.outer, self.moment = block.turned() if self.turned else block, moment
+        self.entered, self.left = self.outer.read, self.outer.wrote
+        calls = [call.over(block.read.shape[:-1]) for call in diary.inside(block)]
+        self.calls = [call.turned() if self.turned else call for call in calls]
         self.allowed = max(tolerance(block.wrote.dtype), tolerance(torch.float32))  # norms may compute in float32
         self.norms = {call: place for call in self.calls if (place := self._norm_place(call))}
 
@@ -46,11 +54,21 @@ class BlockReader:
             NotABlock: If it is no block of the block equation.
         """
         self._refuse_other_axes()
-        projection, transposed = self._projection()
+        projection, output = self._projection()
         attention, raw, mid = self._attention(projection)
         ffn, contribution, parallel = self._ffn(raw, mid, attention)
         projections, value = self._projections(), self._value()
-        place = BlockAnatomy(self.outer.path, attention, ffn, parallel, transposed, projections, value)
+        place = BlockAnatomy(
+            self.outer.path,
+            attention,
+            ffn,
+            parallel,
+            output.transposed,
+            projections,
+            value,
+            None if output.parameter is None else output,
+            self.turned,
+        )
         states = (at_least_float32(tensor) for tensor in (self.entered, projection.wrote, contribution))
         rebuilt = BlockStates(resolve_block(model, place, self.moment.n_heads), *states).residual_out
         error = relative_error(rebuilt, at_least_float32(self.left))
@@ -71,13 +89,18 @@ class BlockReader:
                 "several at a time), and one map over its tokens cannot say that"
             )
 
-    def _projection(self) -> tuple[Call, bool]:
+    def _projection(self) -> tuple[Call, LinearPlace]:
         """What reads the heads' output, after attention, and writes states; equal numbers alone may be an accident."""
         reading = [call for call in self._reading(self.moment.output) if call.began > self.moment.time]
         for call in reading:
             transposed = linear_form(call.module, call.read, call.wrote, self.allowed)
             if transposed is not None and call.wrote.shape == self.entered.shape:
-                return call, transposed
+                return call, LinearPlace(self._path(call), None, transposed)
+        for place, wrote in parameter_places(self.outer.module, self.moment.output, self.entered.shape[-1]):
+            for call in self.calls:  # what passes on what a parameter made, such as dropout
+                passes = call.began > self.moment.time and self._same(call.read, wrote)
+                if passes and self._same(call.wrote, call.read):
+                    return call, place
         between = [f"{self._path(call)} ({type(call.module).__name__})" for call in reading]
         raise NotABlock(
             "no linear module reads the heads' output directly (a gate or norm lies between, or it is split)"
@@ -90,6 +113,8 @@ class BlockReader:
         reading = self._reading(self.entered if norm_in is None else norm_in.wrote)
         forms = {call: linear_form(call.module, call.read, call.wrote, self.allowed) for call in reading}
         linear = [call for call, form in forms.items() if form is not None]
+        if self.moment.query is None or self.moment.key is None:
+            return None
         wanted = (self.moment.query, self.moment.key, self.moment.value)
         query, key, value = (next((c for c in linear if self._same(c.wrote, tensor)), None) for tensor in wanted)
         if query is None or key is None or value is None or len({forms[call] for call in (query, key, value)}) > 1:
@@ -100,7 +125,13 @@ class BlockReader:
         """The linear map that writes the values, from what enters the block, normed or not."""
         norm_in = self._norm_reading(self.entered, before=self.moment.time)
         reading = self._reading(self.entered if norm_in is None else norm_in.wrote)
-        return linear_place(reading, self.moment.value, self._path, self.allowed)
+        found = linear_place(reading, self.moment.value, self._path, self.allowed)
+        if found is not None or self.moment.query is not None:
+            return found
+        read, value = self.entered if norm_in is None else norm_in.wrote, self.moment.value
+        made = parameter_places(self.outer.module, read, value.shape[-1])
+        found = next((place for place, wrote in made if self._same(wrote, value)), None)
+        return found or shifted_place(reading, value, self.outer.module, self._path, self.allowed)
 
     def _attention(self, projection: Call) -> tuple[Sublayer, Tensor, Tensor | None]:
         """The attention sub-layer, what it adds (unscaled), and h where the run shows it."""
@@ -240,4 +271,8 @@ class BlockReader:
         return None if norm is None else self.norms[norm]
 
     def _path(self, call: Call) -> str:
-        return call.path.removeprefix(self.outer.path).removeprefix(".")
+        """Within the block. A module that blocks share (an activation) has its path in the first of them."""
+        if not self.outer.path or f"{call.path}.".startswith(f"{self.outer.path}."):
+            return call.path.removeprefix(self.outer.path).removeprefix(".")
+        own: str = next(path for path, module in self.outer.module.named_modules() if module is call.module)
+        return own

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-from contextmix.tracing.recording.tap import unheard
+from contextmix.tracing.recording.listeners import unheard
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -165,6 +165,11 @@ def first_states(*places: Any) -> Tensor | None:
     return None
 
 
+def turned(states: Tensor) -> Tensor:
+    """States (token, batch, d_model) as (batch, token, d_model), and back."""
+    return states.transpose(0, 1) if states.ndim == 3 else states
+
+
 def over(states: Tensor, tokens: Sequence[int]) -> Tensor:
     """States over the axes (batch, token): experts and routers read and write the tokens of a batch in one row."""
     flat = states.ndim == 2 and len(tokens) == 2 and states.shape[0] == prod(tokens)

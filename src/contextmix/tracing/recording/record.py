@@ -12,14 +12,14 @@ from transformers import PreTrainedModel
 from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import Bound
-from contextmix.traces.anatomy import Anatomy, BlockAnatomy
+from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixer
 from contextmix.traces.trace import Checks, LayerTrace, Scores
-from contextmix.tracing.recording.quiet import over
+from contextmix.tracing.recording.listeners import listening
+from contextmix.tracing.recording.quiet import over, turned
 from contextmix.tracing.recording.recorder import Attended, Recorder, of_every_head
 from contextmix.tracing.recording.replay import ChainReplay
 from contextmix.tracing.recording.resolve import part, resolve_block
 from contextmix.tracing.recording.row_attention import by_itself
-from contextmix.tracing.recording.tap import listening
 from contextmix.tracing.recording.turns import after
 from contextmix.tracing.recording.verify import tolerance
 
@@ -106,9 +106,18 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         yield after(part(block, place.attention.output), self.note("attention_out"))
         yield after(part(block, place.ffn.output), self.note("ffn_out"))
 
+    def mixers(self, place: BlockAnatomy) -> Iterator[Mixer | None]:
+        """Of its one attention."""
+        yield place.mixer
+
     def shaped(self, states: Tensor) -> Tensor:
-        """Experts and routers hold the tokens of a batch in one row."""
-        return over(states, self.said["entered"].shape[:-1])
+        """Experts and routers hold the tokens of a batch in one row; some models have the tokens in front."""
+        return turned(states) if self.turned else over(states, self.said["entered"].shape[:-1])
+
+    @property
+    def turned(self) -> bool:
+        """See `BlockAnatomy`."""
+        return self.number < len(self.places) and self.places[self.number].turned
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """What enters the first block are the embeddings."""
@@ -189,17 +198,16 @@ class _RowRecorder(_BlockRecorder):
             self.replays.clear()
             entered = self.said["entered"]
             self.tokens = entered.shape[:-1]
-            self.said["entered"] = self.shaped(entered)
+            self.said["entered"] = entered[:, self.rows].clone()
 
     def shaped(self, states: Tensor) -> Tensor:
         """These rows alone, at once: all rows of the states of a block are a good part of what a run takes."""
-        return over(states, self.tokens)[:, self.rows].clone()
+        return (turned(states) if self.turned else over(states, self.tokens))[:, self.rows].clone()
 
-    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """Weights and values, which heads share as in the model; neither queries nor keys."""
         self.refuse_call(type(module).__name__)
-        nothing = Scores(scores.query[:, :, :0].clone(), scores.key[:, :, :0].clone(), scores.scaling)
-        self.attended.append(Attended(by_itself(attention), by_itself(value), nothing))
+        self.attended.append(Attended(by_itself(attention), by_itself(value), None))
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""

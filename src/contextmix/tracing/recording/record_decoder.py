@@ -14,6 +14,7 @@ from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.projections import Affine
 from contextmix.maths.shapes import Bound
+from contextmix.traces.anatomy import Mixer
 from contextmix.traces.block import Block
 from contextmix.traces.encoder_decoder import DecoderBlockAnatomy
 from contextmix.traces.trace import Checks, LayerTrace, Scores
@@ -63,6 +64,10 @@ class _DecoderRecorder(Recorder[DecoderBlockAnatomy]):
             yield before(between, self.note_read("between"))
         yield after(part(block, place.cross.attention.output), self.note("cross_out"))
         yield after(part(block, place.cross.ffn.output), self.note("ffn_out"))
+
+    def mixers(self, place: DecoderBlockAnatomy) -> Iterator[Mixer | None]:
+        """Of both attentions."""
+        yield from (place.own.mixer, place.cross.mixer)
 
     def steps(self, place: DecoderBlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace, LayerTrace]:
         """Self-attention, then cross-attention."""
@@ -129,6 +134,8 @@ class _DecoderRecorder(Recorder[DecoderBlockAnatomy]):
 def _one(call: Attended) -> Attended:
     """The one sequence of the batch."""
     weights, values = (at_least_float32(tensor.detach())[0] for tensor in (call.attention, call.value))
+    if call.scores is None:
+        return Attended(weights, values, None)
     scores = Scores(call.scores.query.detach()[0], call.scores.key.detach()[0], call.scores.scaling)
     return Attended(weights, values, scores)
 

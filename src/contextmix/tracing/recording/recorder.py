@@ -17,13 +17,16 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import TapSilent
+from contextmix.traces.anatomy import Mixer
 from contextmix.traces.trace import Checks, LayerTrace, Scores
-from contextmix.tracing.recording.quiet import first_states, keep_freed_memory, quiet_run
+from contextmix.tracing.recording.listeners import listening
+from contextmix.tracing.recording.quiet import first_states, keep_freed_memory, quiet_run, turned
 from contextmix.tracing.recording.replay import BlockReplay
 from contextmix.tracing.recording.resolve import part
-from contextmix.tracing.recording.tap import listening, tapped
+from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import after, before, turn_of, undone
 from contextmix.tracing.recording.verify import precision, prove
+from contextmix.tracing.recording.watch import watch
 
 
 class Placed(Protocol):
@@ -42,7 +45,7 @@ class Attended(NamedTuple):
 
     attention: Tensor
     value: Tensor
-    scores: Scores
+    scores: Scores | None
 
 
 def of_every_head(value: Tensor, heads: int) -> Tensor:
@@ -76,6 +79,7 @@ class Recorder(ABC, Generic[Place]):
         """
         keep_freed_memory()
         with turn_of(self.model), ExitStack() as stack:
+            self._watch()
             for hook in self._hooks():
                 stack.enter_context(undone(hook.remove))
             stack.enter_context(tapped(self.model, self))
@@ -88,6 +92,11 @@ class Recorder(ABC, Generic[Place]):
     def number(self) -> int:
         """The block that runs, or how many have run."""
         return self.checks.layers
+
+    @property
+    def turned(self) -> bool:
+        """Whether the block that runs reads and writes (token, batch, d_model)."""
+        return False
 
     # What a kind of block does its own way ---------------------------------------------------------------------------
 
@@ -115,6 +124,17 @@ class Recorder(ABC, Generic[Place]):
     def silent(self) -> str:
         """The refusal of a block that did not speak."""
 
+    def mixers(self, place: Place) -> Iterator[Mixer | None]:
+        """What is heard as attention in a block where it does not pass through the registry."""
+        yield from ()
+
+    def _watch(self) -> None:
+        """A copy of a model, or one whose anatomy was written by hand, was never looked at."""
+        for place in self.places:
+            for mixer in self.mixers(place):
+                if mixer is not None:
+                    watch(part(part(self.model, place.path), mixer.path), mixer)
+
     # Hooks -----------------------------------------------------------------------------------------------------------
 
     def _hooks(self) -> Iterator[Any]:
@@ -125,7 +145,7 @@ class Recorder(ABC, Generic[Place]):
             yield from self.listen(block, place)
             yield after(block, self.leave)
 
-    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `tap.Listener`."""
         self.refuse_call(type(module).__name__)
         self.attended.append(Attended(attention, of_every_head(value, attention.shape[1]), scores))
@@ -150,14 +170,16 @@ class Recorder(ABC, Generic[Place]):
         if self.inside and listening(self):
             states = first_states(*places)
             if states is not None:
-                self.said[name] = self.shaped(states)
+                self.said[name] = self.shaped(states).clone()  # the block may add to it in place (Falcon)
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A block begins."""
         if listening(self):
             self.inside = True
-            self.said["entered"] = first_states(args, kwargs)  # type: ignore[assignment]
-            self.replays.append(BlockReplay.of(self.model, module, args, kwargs))
+            states = first_states(args, kwargs)
+            assert states is not None  # a block reads hidden states, or it would be none
+            self.said["entered"] = turned(states) if self.turned else states
+            self.replays.append(BlockReplay.of(self.model, module, args, kwargs, self.turned))
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """A block ends: prove what was recorded, show it, forget it."""

@@ -15,8 +15,9 @@ from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import by_shapes
 from contextmix.traces.trace import Scores
 from contextmix.tracing.recording.differentiable import refuse_gradientless, replaced_input
-from contextmix.tracing.recording.quiet import evaluating, first_states
-from contextmix.tracing.recording.tap import Listener, tapped
+from contextmix.tracing.recording.listeners import Listener
+from contextmix.tracing.recording.quiet import evaluating, first_states, turned
+from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import is_ours
 
 
@@ -30,7 +31,7 @@ _SLOT = _Slot()
 class _Deaf:
     """A listener that wants to know nothing: the recorder of the clean run must not hear a replay."""
 
-    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `tap.Listener`."""
 
 
@@ -43,14 +44,14 @@ class _Zeroing(_Deaf):
     call: int | None
     calls: int = 0
 
-    def edited(self, module: nn.Module, query: Tensor, value: Tensor) -> Tensor:
+    def edited(self, module: nn.Module, n_heads: int, value: Tensor) -> Tensor:
         """See `tap.ValueEditor`."""
         self.calls += 1
         if self.call is not None and self.call != self.calls - 1:
             return value
-        if self.heads is not None and value.shape[1] != query.shape[1]:
+        if self.heads is not None and value.shape[1] != n_heads:
             raise UnsupportedModel(
-                f"{type(module).__name__}: {query.shape[1]} heads share {value.shape[1]} values, so the value of a few "
+                f"{type(module).__name__}: {n_heads} heads share {value.shape[1]} values, so the value of a few "
                 "heads cannot be zeroed in a run of the block. Zero it in all heads."
             )
         value = value.clone()
@@ -68,6 +69,7 @@ class BlockReplay:
         args: What it was called with, with a mark in the place of the states.
         kwargs: The same.
         dtype: Of the states.
+        turned: See `BlockAnatomy`.
     """
 
     __repr__ = by_shapes
@@ -77,13 +79,16 @@ class BlockReplay:
     args: Any
     kwargs: Any
     dtype: torch.dtype
+    turned: bool = False
 
     @classmethod
-    def of(cls, model: PreTrainedModel, block: nn.Module, args: Any, kwargs: Any) -> BlockReplay:
+    def of(
+        cls, model: PreTrainedModel, block: nn.Module, args: Any, kwargs: Any, is_turned: bool = False
+    ) -> BlockReplay:
         """From a call as a forward hook sees it."""
         states = first_states(args, kwargs)
         assert states is not None  # a block reads hidden states, or it would be none
-        return cls(model, block, _put(args, states, _SLOT), _put(kwargs, states, _SLOT), states.dtype)
+        return cls(model, block, _put(args, states, _SLOT), _put(kwargs, states, _SLOT), states.dtype, is_turned)
 
     def __call__(self, states: Tensor) -> Tensor:
         """The block's output (batch, query, d_model) from other states of the shape of its own.
@@ -116,12 +121,12 @@ class BlockReplay:
     def run(self, states: Tensor, listener: Listener) -> Tensor:
         """The same, with someone who hears its attention."""
         with tapped(self.model, listener), evaluating(self.model), torch.set_grad_enabled(states.requires_grad):
-            entering = states.to(self.dtype)
+            entering = turned(states.to(self.dtype)) if self.turned else states.to(self.dtype)
             args, kwargs = (_put(one, _SLOT, entering) for one in (self.args, self.kwargs))
             with self._as_given(entering):
                 found = first_states(self.block(*args, **kwargs))
             assert found is not None  # as in the clean run
-            found = at_least_float32(found)
+            found = at_least_float32(turned(found) if self.turned else found)
         if states.requires_grad and not found.requires_grad:
             raise UnsupportedModel(
                 f"{type(self.block).__name__} passes no gradients from its output to its input, so derivatives of it "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -44,7 +45,9 @@ def part(root: nn.Module, path: str) -> nn.Module:
 def resolve_block(model: PreTrainedModel, place: BlockAnatomy, n_heads: int) -> Block:
     """The parameters of one block, as views of the model's own wherever the data type allows."""
     root = part(model, place.path)
-    by_input, bias = affine(root, place.attention.output, place.transposed)  # (head · d_head, d_model)
+    output = place.projection or LinearPlace(place.attention.output, transposed=place.transposed)
+    found = _linear(root, output)
+    by_input, bias = found.weight, found.bias  # (head · d_head, d_model)
     return Block(
         output_weight=by_input.reshape(n_heads, -1, by_input.shape[-1]),
         output_bias=bias,
@@ -81,13 +84,32 @@ def _gated(root: nn.Module, places: GatedPlaces) -> GatedFeedForward:
 
 def _linear(root: nn.Module, place: LinearPlace) -> Affine:
     """A linear map with its weight as (in, out)."""
+    if place.parameter is not None:
+        return Affine(flat_weight(_parameter(root, place.path), place.parameter, place.transposed), None)
     weight, bias = affine(root, place.path, place.transposed)
+    if place.added is not None:
+        own = _linear(root, replace(place, added=None))
+        shift = _parameter(root, place.added).flatten()
+        return Affine(own.weight, shift if own.bias is None else own.bias + shift)
     if place.columns is None:
         return Affine(weight, bias)
     every = range(place.columns[0], place.columns[-1] + 1)
     # neighbours are a view, others a copy
     rows = slice(every.start, every.stop) if place.columns == tuple(every) else list(place.columns)
     return Affine(weight[:, rows], None if bias is None else bias[rows])
+
+
+def _parameter(root: nn.Module, path: str) -> Tensor:
+    module, _, name = path.rpartition(".")
+    found = _tensor(part(root, module), name)
+    if found is None:
+        raise UnsupportedModel(f"The anatomy names the parameter {path!r}, and {type(root).__name__} has none.")
+    return found
+
+
+def flat_weight(parameter: Tensor, width: int, transposed: bool) -> Tensor:
+    """A parameter of two axes or more as a matrix (in, out) of so many inputs; stored so, or the other way round."""
+    return parameter.reshape(width, -1) if transposed else parameter.reshape(-1, width).T
 
 
 def _projections(root: nn.Module, places: ProjectionPlaces | None) -> Projections | None:

@@ -1,5 +1,7 @@
 """Listen to attention through transformers' own registry; the only file that names it.
 
+Where a model computes attention outside of it, what `watch` knows of the model is heard instead.
+
 One attention function is registered for each attention that a model may have set. In the thread that listens it calls
 the model's *own* eager attention, or the user's function if that is what the model has set, and tells the active
 recorder what passed. In every other thread it is what the model had set. The mask function is registered under the same
@@ -13,9 +15,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
@@ -24,61 +25,19 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from contextmix.errors import UnsupportedModel
 from contextmix.traces.trace import Scores
+from contextmix.tracing.recording.listeners import Listener, current, heard_by
 from contextmix.tracing.recording.quiet import configurations
 from contextmix.tracing.recording.row_attention import FUSED, rows_attended
 from contextmix.tracing.recording.turns import turn_of, undone
 from contextmix.tracing.recording.verify import close, tolerance
+from contextmix.tracing.recording.watch import watched, watching
 
 NAME = "contextmix"
 EAGER = "eager"
 
 
-class Listener(Protocol):
-    """Whoever wants to know what passes through attention."""
-
-    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
-        """One attention call: weights (batch, head, query, key), value before grouped keys are repeated, output.
-
-        The scores hold query and key as attention reads them (rotated, where positions enter so), keys before grouped
-        ones are repeated.
-        """
-
-
-class ValueEditor(Listener, Protocol):
-    """A listener that changes the values before attention reads them."""
-
-    def edited(self, module: nn.Module, query: Tensor, value: Tensor) -> Tensor:
-        """Other values (batch, key-value head, key, d_head)."""
-
-
-class RowListener(Listener, Protocol):
-    """A listener that wants the weights of some rows alone; a fused attention then runs as it is set.
-
-    Attributes:
-        rows: Neighbouring queries.
-    """
-
-    rows: slice
-
-
-_listener: ContextVar[Listener | None] = ContextVar("contextmix_listener", default=None)
 _NAMES: dict[str, str] = {}
 _NAMING = threading.Lock()
-
-
-def listening(listener: Listener) -> bool:
-    """Whether a listener is the active one here: hooks are global, and another thread's run is none of its business."""
-    return _listener.get() is listener
-
-
-@contextmanager
-def unheard() -> Iterator[None]:
-    """Runs that are asked for inside of a recording, by its visitor, are none of its business either."""
-    token = _listener.set(None)
-    try:
-        yield
-    finally:
-        _listener.reset(token)
 
 
 # Attention -----------------------------------------------------------------------------------------------------------
@@ -88,12 +47,12 @@ def tap(
     own: str, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, Tensor | None]:
     """Attend exactly as the model would with the attention that it has set, and tell the listener if there is one."""
-    listener = _listener.get()
+    listener = current()
     if listener is None:
         plain: tuple[Tensor, Tensor | None] = _as_set(own, module)(module, query, key, value, attention_mask, **kwargs)
         return plain
     if hasattr(listener, "edited"):  # a ValueEditor
-        value = listener.edited(module, query, value)
+        value = listener.edited(module, query.shape[1], value)
     rows: slice | None = getattr(listener, "rows", None)  # a RowListener
     fused = rows is not None and own == FUSED
     attend = _as_set(own, module) if fused or is_users(own) else own_eager(module)
@@ -173,7 +132,7 @@ def _refuse_other_weights(own: str, output: Any, attention: Any, value: Tensor) 
 
 def _mask(own: str, *args: Any, **kwargs: Any) -> Any:
     """The mask for the attention that is called: eager where contextmix listens, else the one that belongs to it."""
-    listener = _listener.get()
+    listener = current()
     as_set = listener is None or is_users(own) or (own == FUSED and hasattr(listener, "rows"))
     if own == EAGER or not as_set:
         return eager_mask(*args, **kwargs)
@@ -206,6 +165,11 @@ def own_name(setting: str | None) -> str | None:
 name_over(EAGER)
 
 
+def can_be_switched(model: PreTrainedModel) -> bool:
+    """Whether a model sends its attention through the registry, as far as its code says."""
+    return bool(model._can_set_attn_implementation())
+
+
 @contextmanager
 def tapped(model: PreTrainedModel, listener: Listener) -> Iterator[None]:
     """Route the model's attention through the tap, with ``listener`` told of every call; restore everything afterwards.
@@ -214,19 +178,16 @@ def tapped(model: PreTrainedModel, listener: Listener) -> Iterator[None]:
         UnsupportedModel: If the model computes attention outside the registry and cannot be switched.
     """
     with turn_of(model):
-        if not model._can_set_attn_implementation():
+        mixers = watched(model)
+        if not mixers and not can_be_switched(model):
             raise UnsupportedModel(
                 f"{model.config.model_type!r} ({type(model).__name__}) computes attention itself, outside the "
-                "attention registry of transformers, so what its heads mix cannot be recorded. No number was "
-                "produced. Use a model of another architecture, or a newer transformers if it has moved this one "
-                "to the registry."
+                "attention registry of transformers, and no product of attention weights and values was found in it, "
+                "so what its heads mix cannot be recorded. No number was produced. Use a model of another "
+                "architecture, or a newer transformers if it has moved this one to the registry."
             )
-        token = _listener.set(listener)
-        try:
-            with _switched(model):
-                yield
-        finally:
-            _listener.reset(token)
+        with heard_by(listener), _switched(model), watching(mixers, listener):
+            yield
 
 
 @contextmanager

@@ -100,13 +100,20 @@ def _twin(module: nn.Module) -> Any:
         return known[id(tensor)]
 
     for name, value in vars(module).items():
-        if name in ("_parameters", "_buffers"):
+        if name == "_parameters":  # parameters they stay: what multiplies by one is known to be linear by that
+            value = {one: _parameter(cast(stored(module, one))) for one in value}
+        elif name == "_buffers":
             value = {one: cast(stored(module, one)) for one in value}
         elif type(value) is list:  # recurrent layers keep a list of their weights
             value = [cast(one) for one in value]
         found.__dict__[name] = value
     found.__dict__.pop("forward", None)
     return found
+
+
+def _parameter(tensor: Any) -> Any:
+    plain = isinstance(tensor, Tensor) and not isinstance(tensor, nn.Parameter)
+    return nn.Parameter(tensor, requires_grad=False) if plain else tensor
 
 
 @contextmanager

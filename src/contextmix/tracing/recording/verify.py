@@ -141,6 +141,8 @@ def conservation_error(layer: LayerTrace) -> float:
     # The few directions stand on the left of every product: BLAS takes four times as long with them on the right.
     directions = _directions(out.shape[-1], out.dtype, out.device)
     n_heads, d_head, _ = layer.block.output_weight.shape
+    if layer.value.shape[-1] != d_head or layer.value.shape[-2] != layer.attention.shape[-1]:
+        return torch.inf  # a hand-written anatomy names another product
     seen = (directions @ layer.block.output_weight.flatten(0, 1).T).view(-1, n_heads, d_head).transpose(0, 1)
     rebuilt = (seen @ layer.value.mT @ layer.attention.mT).sum(-3)  # (..., direction, query)
     if layer.block.output_bias is not None:

@@ -32,6 +32,7 @@ from contextmix.tracing.recording.quiet import (
     plain_outputs,
     quiet_run,
     run_options,
+    turned,
 )
 from contextmix.tracing.recording.record import layers_of
 from contextmix.tracing.recording.turns import before, undone
@@ -126,7 +127,9 @@ class Rerunner:
         seen: list[Tensor] = []
 
         def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen.append(first_states(args, kwargs))  # type: ignore[arg-type]
+            states = first_states(args, kwargs)
+            assert states is not None  # a block reads hidden states
+            seen.append(turned(states) if self.anatomy.blocks[0].turned else states)
 
         with undone(before(self.first_block, look).remove):
             outputs = quiet_run(self.model, tensors, last_logits=self.last_logits)
@@ -134,7 +137,7 @@ class Rerunner:
 
     def _scored(self, tensors: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         options = run_options(self.model, last_logits=self.last_logits)
-        with replaced_input(self.first_block, embeddings):
+        with replaced_input(self.first_block, turned(embeddings) if self.anatomy.blocks[0].turned else embeddings):
             return self._scores(self.model(**as_called(tensors), **options))
 
     def _scores(self, outputs: Any, places: Tensor | None = None) -> Tensor:

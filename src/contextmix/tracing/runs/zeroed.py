@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import UnsupportedModel
 from contextmix.options.values import BATCH_TOKENS
 from contextmix.traces.trace import Scores
+from contextmix.tracing.discovery.mixers import ensure_heard
 from contextmix.tracing.recording.offload import device_of
 from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.runs.ablate import Tick, Variant, finite, log_probs, most_at_once, placed, run_together
@@ -52,6 +53,7 @@ def zeroed_log_probs(
     Raises:
         UnsupportedModel: If attention does not pass through transformers' registry.
     """
+    ensure_heard(model, {"input_ids": ids[None].to(device_of(model))})
     heads = model.config.get_text_config().num_attention_heads
     step = min(batch_tokens // len(ids), PAIRS_AT_ONCE // (heads * len(ids) ** 2), most_at_once(model, answer))
     batches = list(torch.split(torch.arange(len(kept)), max(1, step)))
@@ -104,7 +106,7 @@ class _ZeroValues:
     def __init__(self, kept: Tensor) -> None:
         self.kept, self.calls = kept, 0
 
-    def edited(self, module: nn.Module, query: Tensor, value: Tensor) -> Tensor:
+    def edited(self, module: nn.Module, n_heads: int, value: Tensor) -> Tensor:
         self.calls += 1
         if value.shape[0] != len(self.kept) or value.shape[2] != self.kept.shape[1]:
             raise UnsupportedModel(
@@ -113,5 +115,5 @@ class _ZeroValues:
             )
         return value * self.kept[:, None, :, None].to(value.device, value.dtype)
 
-    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """Nothing is kept."""

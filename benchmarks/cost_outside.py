@@ -1,0 +1,92 @@
+"""What a map costs where attention does not pass through the registry, against the model's own forward pass.
+
+    python benchmarks/cost_outside.py [deberta] [mpnet] [bloom] [--tokens 128] [--repeats 7] [--cpu-time]
+
+Sizes of the published base models (of BLOOM 560M, of which four layers stand for all), random weights, one sequence.
+The programs of a group run in turn; printed are the best time of each and the median over rounds of its ratio to the
+plain pass. With ``--cpu-time`` on one thread the figures stand other work on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from functools import partial
+from typing import Any
+
+import torch
+from cost_family import Programs, report
+from rich.console import Console
+from transformers import BloomConfig, BloomModel, DebertaV2Config, DebertaV2Model, MPNetConfig, MPNetModel
+
+import contextmix
+from contextmix.tracing.recording.record import record
+
+
+def deberta() -> Any:
+    """DeBERTa-v3-base."""
+    config = DebertaV2Config(
+        vocab_size=128100,
+        hidden_size=768,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        relative_attention=True,
+        position_buckets=256,
+        norm_rel_ebd="layer_norm",
+        share_att_key=True,
+        pos_att_type=["p2c", "c2p"],
+        max_relative_positions=-1,
+        position_biased_input=False,
+        type_vocab_size=0,
+    )
+    return DebertaV2Model(config)
+
+
+def mpnet() -> Any:
+    """MPNet-base."""
+    return MPNetModel(MPNetConfig())
+
+
+def bloom() -> Any:
+    """Four layers of BLOOM 560M."""
+    return BloomModel(BloomConfig(vocab_size=250880, hidden_size=1024, n_layer=4, n_head=16))
+
+
+MODELS = {"deberta": deberta, "mpnet": mpnet, "bloom": bloom}
+
+
+def programs(model: Any, n: int) -> Programs:
+    """A plain pass, a recorded one, and two maps of all layers."""
+    ids = torch.randint(1000, 20000, (n,), generator=torch.Generator().manual_seed(0))
+    traced = contextmix.load(model.eval())
+    anatomy = traced.anatomy()  # found once per model, on seven tokens
+    plain = torch.no_grad()(partial(model, input_ids=ids[None]))
+    return {
+        "plain": plain,
+        "traced, nothing measured": lambda: record(model, anatomy, {"input_ids": ids[None]}, lambda _: None),
+        "attention_rollout": lambda: traced.explain({"input_ids": ids}, "attention_rollout"),
+        "globenc": lambda: traced.explain({"input_ids": ids}, "globenc"),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", choices=[[], *MODELS], help="all if left out")
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--cpu-time", action="store_true", help="processor time on one thread instead of wall time")
+    chosen = parser.parse_args()
+    if chosen.cpu_time:
+        torch.set_num_threads(1)
+    console = Console(width=100)
+    clock = time.process_time if chosen.cpu_time else time.perf_counter
+    for name in chosen.models or MODELS:
+        torch.manual_seed(0)
+        console.print(f"\n{MODELS[name].__doc__} {chosen.tokens} tokens:\n")
+        console.print(report(programs(MODELS[name](), chosen.tokens), chosen.repeats, clock))
+
+
+if __name__ == "__main__":
+    main()
