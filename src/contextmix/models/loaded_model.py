@@ -157,7 +157,7 @@ class LoadedModel:
             BadInput: If a text is empty, or there is no tokenizer for it, or tensors do not fit.
             TooLong: If a sequence is longer than the model reads.
         """
-        readers = Readers(self.model, self.tokenizer, self.processor, self.limit)
+        readers = Readers(self.model, self.tokenizer, self.processor, self.limit, self.anatomy)
         return read_sources(readers, source, sampling_rate, truncate=truncate, add_special_tokens=add_special_tokens)
 
     def labels(self, one: Inputs, count: int) -> Tokens:

@@ -22,7 +22,6 @@ from contextmix.results.files import at_home
 from contextmix.tracing.inputs.adapters import base_of, is_adapter, load_adapter
 from contextmix.tracing.inputs.heads import refuse_choices
 from contextmix.tracing.inputs.hub import first_line, hub_options, place_of
-from contextmix.tracing.inputs.media import kind_of
 from contextmix.tracing.inputs.names import BUILT_IN, near_misses, refuse_absent
 from contextmix.tracing.inputs.readers import load_processor, load_tokenizer
 
@@ -63,7 +62,7 @@ def load_pretrained(
     except Exception as reason:  # every library beneath has errors of its own for a damaged file
         raise ModelNotFound(_not_found(str(name), reason)) from reason
     refuse_missing(model, str(name), found["missing_keys"], new_head=new_head)
-    return model, load_tokenizer(name, **options), load_processor(kind_of(model), place, options)
+    return model, load_tokenizer(name, **options), load_processor(model, place, options)
 
 
 def refuse_missing(model: PreTrainedModel, name: str, missing: Iterable[str], *, new_head: bool = False) -> None:

@@ -18,6 +18,7 @@ from contextmix.tracing.recording.quiet import over
 from contextmix.tracing.recording.recorder import Recorder
 from contextmix.tracing.recording.replay import ChainReplay
 from contextmix.tracing.recording.resolve import part, resolve_block
+from contextmix.tracing.recording.stack import Between, Tower
 from contextmix.tracing.recording.tap import listening
 from contextmix.tracing.recording.turns import after
 from contextmix.tracing.recording.verify import tolerance
@@ -96,6 +97,19 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
     """Of blocks with one attention."""
 
     embeddings: Tensor | None = None
+    tower: Tower | None = None
+    between: Between
+
+    def run(self, inputs: Mapping[str, Any], *, last_logits: int = 0) -> tuple[Any, Checks]:
+        """See `Recorder`; images of a prompt may have a tower of their own."""
+        self.tower, self.between = Tower.of(self.model, self.places[0].path, inputs), Between(self.model)
+        return super().run(inputs, last_logits=last_logits)
+
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+        """See `tap.Listener`."""
+        began = self.inside or self.number > 0
+        if began or self.tower is None or not self.tower.holds(module):
+            super().heard(module, attention, value, output, scores)
 
     def listen(self, block: nn.Module, place: BlockAnatomy) -> Iterator[Any]:
         """Output projection and feed-forward output."""
@@ -107,10 +121,18 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         return over(states, self.said["entered"].shape[:-1])
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """What enters the first block are the embeddings."""
+        """What enters the first block are the embeddings, and what enters another one is what the last one wrote."""
         super().enter(module, args, kwargs)
+        if listening(self):
+            self.between.refuse_change(self.places, self.number, args, kwargs)
         if listening(self) and self.embeddings is None:
             self.embeddings = at_least_float32(self.said["entered"].detach())
+
+    def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """See `Recorder`; what was written is compared with what the next block reads."""
+        super().leave(module, args, output)
+        if listening(self):
+            self.between.wrote(output)
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
@@ -172,6 +194,7 @@ class _RowRecorder(_BlockRecorder):
         """Of what enters a block these rows are kept, and nothing to run it again with."""
         if listening(self):
             Recorder.enter(self, module, args, kwargs)
+            self.between.refuse_change(self.places, self.number, args, kwargs)
             self.replays.clear()
             entered = self.said["entered"]
             self.tokens = entered.shape[:-1]

@@ -51,6 +51,13 @@ class ValueEditor(Listener, Protocol):
         """Other values (batch, key-value head, key, d_head)."""
 
 
+class LonelyListener(Listener, Protocol):
+    """A listener under which each token attends to itself alone, so that a model mixes no tokens where it can."""
+
+    def alone(self, query: Tensor, value: Tensor) -> Tensor | None:
+        """The output of attention (batch, query, head, d_head); None to let it attend."""
+
+
 class RowListener(Listener, Protocol):
     """A listener that wants the weights of some rows alone; a fused attention then runs as it is set.
 
@@ -92,6 +99,8 @@ def tap(
     if listener is None:
         plain: tuple[Tensor, Tensor | None] = _as_set(own, module)(module, query, key, value, attention_mask, **kwargs)
         return plain
+    if hasattr(listener, "alone") and (own_values := listener.alone(query, value)) is not None:  # a LonelyListener
+        return own_values, None
     if hasattr(listener, "edited"):  # a ValueEditor
         value = listener.edited(module, query, value)
     rows: slice | None = getattr(listener, "rows", None)  # a RowListener
