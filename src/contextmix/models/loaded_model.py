@@ -36,7 +36,7 @@ from contextmix.tracing.inputs.heads import runs_alone, speaks
 from contextmix.tracing.inputs.media import refusals
 from contextmix.tracing.inputs.probe import default_probe
 from contextmix.tracing.inputs.sources import Readers, read_sources
-from contextmix.tracing.recording.quiet import on_device
+from contextmix.tracing.recording.quiet import has_images, on_device
 from contextmix.tracing.recording.record import record
 from contextmix.tracing.recording.turns import turn_of
 
@@ -241,13 +241,13 @@ class LoadedModel:
         refuse_mixing(plans)
         probe = own_probe(stacked([one]))
         with self.running(probe, one.tensors):
-            self.prove_parity(one.tensors if probe is None else probe)
+            self.prove_parity(stacked([one]))
             return list(attributed(self._subject(), one, plans, target, position, memory_budget, tick))
 
     def prove_parity(self, tensors: Mapping[str, Tensor]) -> None:
         """Once per model: a recorded run gives what a plain one gives. For runs on these tensors that do not record."""
-        if not self.proof.compared:
-            self._record(self._whole_probe(own_probe(tensors)), lambda layer: None)
+        if has_images(tensors) not in self.proof.compared:
+            self._record(tensors if has_images(tensors) else self._whole_probe(own_probe(tensors)), lambda layer: None)
 
     def _subject(self) -> Subject:
         """What an attribution needs to know."""

@@ -15,7 +15,7 @@ from contextmix.tracing.inputs.beside import accepted_names, reads_both
 from contextmix.tracing.inputs.encode import Inputs, as_tensor
 from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.regions import place_images, windows_of
-from contextmix.tracing.recording.quiet import BESIDE
+from contextmix.tracing.recording.quiet import BESIDE, has_images
 
 ENDS = "image places as they enter the first block; what the image tower mixed before is not in these numbers"
 """What results say of prompts with images."""
@@ -91,7 +91,7 @@ def refuse_marks_alone(model: PreTrainedModel, inputs: Inputs) -> Inputs:
         BadInput: If it is so.
     """
     ids, mark = inputs.tensors.get("input_ids"), image_id(model)
-    if ids is None or mark is None or not reads_both(model) or any(name.startswith(BESIDE) for name in inputs.tensors):
+    if ids is None or mark is None or not reads_both(model) or has_images(inputs.tensors):
         return inputs
     if count := int((ids == mark).sum()):
         raise BadInput(
@@ -99,6 +99,25 @@ def refuse_marks_alone(model: PreTrainedModel, inputs: Inputs) -> Inputs:
             "Give {'image': …, 'text': …}, a chat with images, or leave the marks out."
         )
     return inputs
+
+
+def refuse_other_images(model: PreTrainedModel, tensors: Mapping[str, Tensor], ids: Tensor) -> None:
+    """Other ids in the place of an image: the model puts what it sees there, whatever stands in the text.
+
+    Raises:
+        BadInput: If image places are replaced, left out or moved.
+    """
+    mark = image_id(model)
+    if (
+        has_images(tensors)
+        and mark is not None
+        and (ids == mark).sum(-1).ne((tensors["input_ids"] == mark).sum()).any()
+    ):
+        raise BadInput(
+            "An image place of the prompt is to be replaced or left out as if it were a word, and the model puts what "
+            "it sees there, whatever the text holds. Methods that replace token ids say nothing of images: use one "
+            "that follows values or gradients, such as evidence or gradient_inputs."
+        )
 
 
 def _in_precision(value: Tensor, dtype: torch.dtype) -> Tensor:

@@ -64,6 +64,11 @@ BESIDE = "of images: "
 """Begins the name of an input of a prompt that belongs to its images and not to its tokens; see `as_called`."""
 
 
+def has_images(inputs: Mapping[str, Any]) -> bool:
+    """Whether model inputs are a prompt with images."""
+    return any(name.startswith(BESIDE) for name in inputs)
+
+
 def as_called(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Model inputs as a model is called with them.
 
@@ -73,7 +78,7 @@ def as_called(inputs: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in inputs.items():
         if name.startswith(BESIDE):
-            found[name.removeprefix(BESIDE)] = value.flatten(0, 1)
+            found[name.removeprefix(BESIDE)] = value.flatten(0, 1).contiguous()
             continue
         switch = isinstance(value, Tensor) and value.dtype is torch.bool and value.ndim < 2
         axes = isinstance(value, Tensor) and name == "position_ids" and value.ndim == 3

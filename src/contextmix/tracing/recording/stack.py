@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import UnsupportedModel
 from contextmix.traces.anatomy import BlockAnatomy
-from contextmix.tracing.recording.quiet import BESIDE, first_states
+from contextmix.tracing.recording.quiet import first_states, has_images
 from contextmix.tracing.recording.verify import close, tolerance
 
 
@@ -28,9 +28,8 @@ class Tower:
     @classmethod
     def of(cls, model: PreTrainedModel, first_block: str, inputs: Mapping[str, Any]) -> Tower | None:
         """The tower of a model; None where there are no images to read, or the stack is the whole model."""
-        images = any(name.startswith(BESIDE) for name in inputs)
         stack = stack_of(model, first_block)
-        return cls(frozenset(map(id, stack.modules()))) if images and stack is not model else None
+        return cls(frozenset(map(id, stack.modules()))) if has_images(inputs) and stack is not model else None
 
     def holds(self, module: nn.Module) -> bool:
         """Whether an attention module belongs to the tower."""

@@ -21,6 +21,7 @@ from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.discovery.head import find_head
 from contextmix.tracing.inputs.encode import token_axis
 from contextmix.tracing.inputs.heads import class_scores, padding_id, token_scores
+from contextmix.tracing.inputs.imaged import refuse_other_images
 from contextmix.tracing.inputs.meaning import meaning_of
 from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.targets import Classes, choose, names_of
@@ -168,6 +169,7 @@ class Rerunner:
         if own is None:
             raise BadInput("The model was given no token ids, so no token can be replaced or left out.")
         ids, (batch, length) = ids.to(own.device), ids.shape
+        refuse_other_images(self.model, self.tensors, ids)
         mask = {} if seen is None else self._mask(seen.to(own.device))
         self._refuse_padding(ids, own, mask.get("attention_mask"))
         self._refuse_unknown(ids)

@@ -17,7 +17,7 @@ from contextmix.traces.target import Target
 from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.discovery.head import find_readout
 from contextmix.tracing.inputs.encode import token_axis
-from contextmix.tracing.recording.quiet import BESIDE
+from contextmix.tracing.recording.quiet import has_images
 from contextmix.tracing.recording.record import record, record_rows
 from contextmix.tracing.recording.scores import scores_in
 
@@ -82,7 +82,7 @@ class Reading:
         """How the head reads a row; shown by the first tokens where later ones change nothing and no image is cut."""
         assert self.rows is not None
         tensors, position = self.tensors, self.rows.start
-        if self.causal and not any(name.startswith(BESIDE) for name in tensors):
+        if self.causal and not has_images(tensors):
             stop, length = min(_PROBE, self._length), self._length
             tensors = {name: _first(name, value, stop, length) for name, value in tensors.items()}
             position = -1
