@@ -1,7 +1,7 @@
-"""Tiny random models of texts with images, each with a real processor of transformers, as users find them in a folder."""
+"""Tiny random models of texts with images, each with a real processor of transformers, as in a user's folder."""
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from contextmix.models.traced_model import TracedModel
 
 MARKS = {
     "<image>": "image_token",
+    "<|image|>": "cross",
     "<boi>": "boi_token",
     "<eoi>": "eoi_token",
     "<img>": "start_image_token",
@@ -44,12 +45,10 @@ WORDS = [
     "<s>",
     "</s>",
     *MARKS,
-    *"what colour is the disc left or right of a red green blue ? . :".split(),
+    *["what", "colour", "is", "the", "disc", "left", "or", "right", "of", "a", "red", "green", "blue", "?", ".", ":"],
 ]
 WORDS += ["user", "assistant", "\n"]
 NUMBER = {word: number for number, word in enumerate(WORDS)}
-EXTRA = 1024 + 128  # PaliGemma's processor adds as many places and segments
-
 TEXT = {
     "vocab_size": len(WORDS),
     "hidden_size": 32,
@@ -108,8 +107,6 @@ class InternProcessor(transformers.InternVLProcessor):
     """Of images alone: the part for videos needs torchvision."""
 
     def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
-        import re
-
         self.image_seq_length = 4
         self.start_image_token, self.end_image_token = "<img>", "</img>"
         self.image_token, self.video_token = "<context>", "<video>"
@@ -260,42 +257,35 @@ def _mllama() -> tuple[Any, Any]:
     config = transformers.MllamaConfig(
         vision_config=sight,
         text_config={**TEXT, "cross_attention_layers": [1], "rope_parameters": rope},
-        image_token_index=NUMBER["<image>"],
+        image_token_index=NUMBER["<|image|>"],
     )
     images = MllamaImageProcessorPil(size=SQUARE, max_image_tiles=1)
-    reader = transformers.MllamaProcessor(images, tokenizer(), chat_template=_template("<image>"))
+    reader = transformers.MllamaProcessor(images, tokenizer(), chat_template=_template("<|image|>"))
     return transformers.MllamaForConditionalGeneration(config), reader
 
 
-@dataclass(frozen=True)
-class Family:
-    """How to build a model, and how many image places a wide photo has in it."""
-
-    build: Callable[[], tuple[Any, Any]]
-    chats: bool = True
-
-
-FAMILIES: dict[str, Family] = {
-    "llava": Family(_llava),
-    "llava_next": Family(_llava_next),
-    "paligemma": Family(_paligemma, chats=False),
-    "gemma3": Family(_gemma3),
-    "qwen2_vl": Family(lambda: _qwen("Qwen2VL")),
-    "qwen2_5_vl": Family(lambda: _qwen("Qwen2_5_VL")),
-    "qwen3_vl": Family(lambda: _qwen("Qwen3VL")),
-    "idefics3": Family(_idefics3),
-    "internvl": Family(_internvl),
-    "mllama": Family(_mllama),
+FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "llava": _llava,
+    "llava_next": _llava_next,
+    "paligemma": _paligemma,
+    "gemma3": _gemma3,
+    "qwen2_vl": lambda: _qwen("Qwen2VL"),
+    "qwen2_5_vl": lambda: _qwen("Qwen2_5_VL"),
+    "qwen3_vl": lambda: _qwen("Qwen3VL"),
+    "idefics3": _idefics3,
+    "internvl": _internvl,
+    "mllama": _mllama,
 }
 EXACT = [name for name in FAMILIES if name not in ("qwen3_vl", "mllama")]
 """Families whose images enter the blocks as tokens, and nowhere else."""
+WITHOUT_TEMPLATE = ("paligemma",)
 QUESTION = "what colour is the disc ?"
 
 
 def built(name: str, seed: int = 0) -> tuple[Any, Any]:
     """A fresh model with its processor."""
     torch.manual_seed(seed)
-    model, reader = FAMILIES[name].build()
+    model, reader = FAMILIES[name]()
     return vivid(model, seed), reader
 
 

@@ -52,11 +52,11 @@ class Between:
     Features of an image may be added between blocks, and neither block sees that: each adds up by itself.
 
     Args:
-        model: For its name.
+        kind: Of the model, for sentences.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        self.model = model
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
         self._wrote: Tensor | None = None
         self._version = 0
 
@@ -80,7 +80,7 @@ class Between:
             return
         here = places[min(number, len(places) - 1)].path
         raise UnsupportedModel(
-            f"{self.model.config.model_type!r}: on this input, what {here} reads is not what "
+            f"{self.kind!r}: on this input, what {here} reads is not what "
             f"{places[number - 1].path} wrote. Something acts between these blocks, such as features of an image that "
             "are added there, and an attribution across layers would miss it. No number was produced. Without its "
             "images the same text may be read."
