@@ -70,7 +70,8 @@ def read_media(
     if kind is None:
         if given in ("text", "texts"):
             return None
-        raise BadInput(f"{_named(given)} was given, and {type(model).__name__} reads text.")
+        both = " with images in it. Give both: {'image': …, 'text': 'What is this?'}" if reads_both(model) else ""
+        raise BadInput(f"{_named(given)} was given, and {type(model).__name__} reads text{both}.")
     _refuse_others(model, kind, given, source)
     if processor is None:
         raise BadInput(

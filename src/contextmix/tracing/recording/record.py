@@ -102,7 +102,10 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
 
     def run(self, inputs: Mapping[str, Any], *, last_logits: int = 0) -> tuple[Any, Checks]:
         """See `Recorder`; images of a prompt may have a tower of their own."""
-        self.tower, self.between = Tower.of(self.model, self.places[0].path, inputs), Between(self.model.config.model_type)
+        self.tower, self.between = (
+            Tower.of(self.model, self.places[0].path, inputs),
+            Between(self.model.config.model_type),
+        )
         return super().run(inputs, last_logits=last_logits)
 
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
