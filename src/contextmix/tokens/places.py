@@ -166,7 +166,9 @@ def placed(places: Places | None, found: Sequence[Any]) -> Places | None:
     """
     if places is None or all(one is None for one in found):
         return None
-    return replace(places, **{_FIELD[type(places)]: tuple(found)})
+    own: Any = places
+    moved: Places = replace(own, **{_FIELD[type(places)]: tuple(found)})
+    return moved
 
 
 _FIELD: dict[type, str] = {Patches: "cells", Frames: "numbers", Regions: "boxes"}

@@ -16,6 +16,7 @@ from contextmix.tracing.inputs.encode import Inputs, as_tensor
 from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.regions import place_images, windows_of
 from contextmix.tracing.recording.quiet import BESIDE, has_images
+from contextmix.tracing.recording.stack import image_id
 
 ENDS = "image places as they enter the first block; what the image tower mixed before is not in these numbers"
 """What results say of prompts with images."""
@@ -76,12 +77,6 @@ def refuse_other_marks(model: PreTrainedModel, ids: Tensor) -> None:
             f"The processor does not fit the model: {type(model).__name__} puts images at its token {mark}, and the "
             f"prompt holds {what}. Load the processor that belongs to the model."
         )
-
-
-def image_id(model: PreTrainedModel) -> int | None:
-    """The id of the token that holds the place of an image; None if the configuration names none."""
-    names = ("image_token_id", "image_token_index")
-    return next((found for name in names if isinstance(found := getattr(model.config, name, None), int)), None)
 
 
 def refuse_marks_alone(model: PreTrainedModel, inputs: Inputs) -> Inputs:

@@ -15,10 +15,11 @@ from contextmix.tokens.media import read_image
 from contextmix.tokens.pieces import Tokens
 from contextmix.tracing.inputs.beside import reads_both
 from contextmix.tracing.inputs.encode import Inputs
-from contextmix.tracing.inputs.imaged import ENDS, image_id, image_tensors, refuse_other_marks
+from contextmix.tracing.inputs.imaged import ENDS, image_tensors, refuse_other_marks
 from contextmix.tracing.inputs.labels import labelled
 from contextmix.tracing.inputs.regions import place_images, windows_of
 from contextmix.tracing.inputs.spelled import spelled
+from contextmix.tracing.recording.stack import image_id
 
 
 @dataclass(frozen=True)

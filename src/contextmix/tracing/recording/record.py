@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from contextmix.tracing.recording.quiet import over
 from contextmix.tracing.recording.recorder import Recorder
 from contextmix.tracing.recording.replay import ChainReplay
 from contextmix.tracing.recording.resolve import part, resolve_block
-from contextmix.tracing.recording.stack import Between, Tower
+from contextmix.tracing.recording.stack import Between, Tower, image_places
 from contextmix.tracing.recording.tap import listening
 from contextmix.tracing.recording.turns import after
 from contextmix.tracing.recording.verify import tolerance
@@ -36,6 +37,7 @@ def record(
     visit: Visitor,
     *,
     last_logits: int = 0,
+    apart: bool = False,
 ) -> tuple[Any, Checks]:
     """Run a batch of equal-length sequences and show every block to a visitor.
 
@@ -45,16 +47,20 @@ def record(
         inputs: Model inputs with a batch axis, without padding.
         visit: Called once per block, in order, with tensors (batch, …); what it does not keep is freed.
         last_logits: See `quiet_run`.
+        apart: Whether the layers are looked at one by one, so that features of an image may be added between them.
 
     Returns:
         The model's outputs, and how well the trace proved itself.
 
     Raises:
+        UnsupportedModel: If something acts between the blocks; see `Between`.
         TraceDoesNotAddUp: If the parts of a block do not rebuild what the model computed.
         TapSilent: If a block made no attention call that could be heard.
         NotFinite: If an activation is NaN or infinite.
     """
-    return _BlockRecorder(model, anatomy.blocks, visit).run(inputs, last_logits=last_logits)
+    recorder = _BlockRecorder(model, anatomy.blocks, visit)
+    recorder.apart = apart
+    return recorder.run(inputs, last_logits=last_logits)
 
 
 def layers_of(model: PreTrainedModel, anatomy: Anatomy, inputs: Mapping[str, Tensor]) -> list[LayerTrace]:
@@ -99,14 +105,16 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
     embeddings: Tensor | None = None
     tower: Tower | None = None
     between: Between
+    apart = False
 
     def run(self, inputs: Mapping[str, Any], *, last_logits: int = 0) -> tuple[Any, Checks]:
         """See `Recorder`; images of a prompt may have a tower of their own."""
-        self.tower, self.between = (
-            Tower.of(self.model, self.places[0].path, inputs),
-            Between(self.model.config.model_type),
-        )
-        return super().run(inputs, last_logits=last_logits)
+        self.tower = Tower.of(self.model, self.places[0].path, inputs)
+        rows: slice | None = getattr(self, "rows", None)  # a listener that has the attribute is a RowListener
+        free = image_places(self.model, inputs) if self.apart or rows is not None else None
+        self.between = Between(self.model.config.model_type, free, rows)
+        outputs, checks = super().run(inputs, last_logits=last_logits)
+        return outputs, replace(checks, added=tuple(self.between.changed))
 
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
         """See `tap.Listener`."""
@@ -149,7 +157,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             replay=self.replays[-1],
             replay_zeroed=Bound(self.replays[-1].zeroed, tensors["residual_in"]),
             embeddings=self.embeddings,
-            replay_from_embeddings=ChainReplay(tuple(self.replays)),
+            replay_from_embeddings=None if self.between.changed else ChainReplay(tuple(self.replays)),
             tolerance=tolerance(ran_in),
             **tensors,
         )
