@@ -9,6 +9,7 @@ what a good map must show is known: the disc that was asked for. Run it with a n
 from __future__ import annotations
 
 import sys
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -80,7 +81,7 @@ def untrained(processor: LlavaProcessor) -> LlavaForConditionalGeneration:
     return LlavaForConditionalGeneration(config)
 
 
-def batch(processor: LlavaProcessor, random: np.random.Generator, count: int) -> tuple[dict[str, torch.Tensor], list[str]]:
+def batch(processor: LlavaProcessor, random: np.random.Generator, count: int) -> tuple[Any, list[str]]:
     """Pictures with questions, as the model reads them, and the answers."""
     pictures, answers, texts = [], [], []
     for _ in range(count):
@@ -143,15 +144,36 @@ def left_out(model: cm.TracedModel, picture: np.ndarray, question: str, answer: 
 
 def spearman(left: np.ndarray, right: np.ndarray) -> float:
     """Correlation of ranks; ties have their mean rank."""
-    ranks = [np.searchsorted(np.sort(one.ravel()), one.ravel(), side=side) for one in (left, right) for side in ("left", "right")]
-    first, second = ranks[0] + ranks[1], ranks[2] + ranks[3]
+    first, second = (_ranks(one.ravel()) for one in (left, right))
     return float(np.corrcoef(first, second)[0, 1]) if first.std() and second.std() else 0.0
 
 
-def measured(model: cm.TracedModel, method: str, picture: np.ndarray, question: str) -> cm.TokenMap:
-    """The row behind which the answer is said."""
-    row = model.explain({"image": picture, "text": question}, method)
-    return row if row.dims == ("key",) else row.row(-1)
+def _ranks(numbers: np.ndarray) -> np.ndarray:
+    ordered = np.sort(numbers)
+    return np.searchsorted(ordered, numbers, side="left") + np.searchsorted(ordered, numbers, side="right")
+
+
+class Test(NamedTuple):
+    """A new picture, the number of the quadrant that is asked for, and the colour of its disc."""
+
+    picture: np.ndarray
+    quadrant: int
+    colour: str
+
+    @property
+    def prompt(self) -> dict[str, Any]:
+        """What the model is given."""
+        return {"image": self.picture, "text": asked(QUADRANTS[self.quadrant])}
+
+
+def tests(random: np.random.Generator, count: int) -> list[Test]:
+    """New pictures with questions."""
+    found = []
+    for _ in range(count):
+        picture, names = painted(random)
+        quadrant = int(random.integers(4))
+        found.append(Test(picture, quadrant, names[quadrant]))
+    return found
 
 
 def main() -> None:
@@ -159,27 +181,33 @@ def main() -> None:
     random = np.random.default_rng(0)
     processor = reader()
     model = cm.load(trained(processor, random), processor)
-    tests = [(*painted(random), int(random.integers(4))) for _ in range(100)]
-    said = [model.explain({"image": picture, "text": asked(QUADRANTS[q])}).provenance.notes["target"] for picture, _, q in tests]
-    print(f"right answers: {np.mean([word == names[q] for word, (_, names, q) in zip(said, tests, strict=True)]):.0%}")
-    truth = [left_out(model, picture, asked(QUADRANTS[q]), word) for word, (picture, _, q) in zip(said, tests, strict=True)]
+    new, right = tests(random, 100), 0
+    hits: dict[str, list[bool]] = {method: [] for method in METHODS}
+    ranks: dict[str, list[float]] = {method: [] for method in METHODS}
+    for test in new:
+        rows = model.compare(test.prompt, METHODS).rows
+        said = rows["evidence"].provenance.notes["target"]
+        right += said == test.colour
+        truth = left_out(model, test.picture, test.prompt["text"], said)
+        for method, row in rows.items():
+            found = regions(row)
+            hits[method].append(found.reshape(2, 2, 2, 2).sum((1, 3)).argmax() == test.quadrant)
+            ranks[method].append(spearman(found, truth))
+    print(f"right answers: {right} of {len(new)}")
     for method in METHODS:
-        maps = [regions(measured(model, method, picture, asked(QUADRANTS[q]))) for picture, _, q in tests]
-        sums = [one.reshape(2, 2, 2, 2).sum((1, 3)).ravel() for one in maps]
-        hits = np.mean([quadrant.argmax() == q for quadrant, (_, _, q) in zip(sums, tests, strict=True)])
-        ranks = np.mean([spearman(one, other) for one, other in zip(maps, truth, strict=True)])
-        print(f"{method}: the asked quadrant is the strongest in {hits:.0%}; Spearman with leaving out a region {ranks:.2f}")
+        told = f"the asked quadrant is the strongest in {np.mean(hits[method]):.0%}"
+        print(f"{method}: {told}, Spearman with leaving out a region {np.mean(ranks[method]):.2f}")
     if len(sys.argv) > 1:
-        draw(model, tests[:3])
+        draw(model, new[:3])
 
 
-def draw(model: cm.TracedModel, tests: list[tuple[np.ndarray, list[str], int]]) -> None:
+def draw(model: cm.TracedModel, new: list[Test]) -> None:
     """Pictures above, maps below."""
     side = 3 * SIZE
-    sheet = Image.new("RGB", (len(tests) * (side + 8) - 8, 2 * side + 8), "white")
-    for number, (picture, _, quadrant) in enumerate(tests):
-        over = measured(model, "evidence", picture, asked(QUADRANTS[quadrant])).overlay(picture)
-        for row, image in enumerate((Image.fromarray(picture), over)):
+    sheet = Image.new("RGB", (len(new) * (side + 8) - 8, 2 * side + 8), "white")
+    for number, test in enumerate(new):
+        overlay = model.explain(test.prompt).overlay(test.picture)
+        for row, image in enumerate((Image.fromarray(test.picture), overlay)):
             sheet.paste(image.resize((side, side), Image.Resampling.NEAREST), (number * (side + 8), row * (side + 8)))
     sheet.save(sys.argv[1])
 

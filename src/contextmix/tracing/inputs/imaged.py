@@ -132,7 +132,8 @@ def with_images(
     Raises:
         BadInput: If several sequences came together and nobody can say whose the images are.
     """
-    images = {name: as_tensor(name, value) for name, value in given.items() if of_images(name) and reads_both(model)}
+    both = reads_both(model) and not given.keys().isdisjoint(("input_ids", "inputs_embeds"))
+    images = {name: as_tensor(name, value) for name, value in given.items() if both and of_images(name)}
     rows = split({name: value for name, value in given.items() if name not in images})
     if not images:
         return rows
@@ -146,10 +147,10 @@ def with_images(
     found = []
     for number, row in enumerate(rows):
         own = {name: value[number : number + 1] if len(rows) > 1 else value for name, value in images.items()}
-        beside = {
-            BESIDE + name: value.to(model.dtype) if value.is_floating_point() else value for name, value in own.items()
-        }
+        beside = {BESIDE + name: _in_precision(value, model.dtype) for name, value in own.items()}
         tensors = {**row.tensors, **beside}
-        place = partial(place_images, tokens=row.tokens, windows=windows_of(model, tensors, None, None))
+        place = None
+        if row.tokens is not None:
+            place = partial(place_images, tokens=row.tokens, windows=windows_of(model, tensors, None, None))
         found.append(Inputs(row.tokens, tensors, row.length, place, {**row.notes, "rows_end_at": ENDS}))
     return found

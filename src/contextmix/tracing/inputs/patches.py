@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import UnsupportedModel
 from contextmix.tokens.pieces import Tokens
-from contextmix.tokens.places import Box, Patches
+from contextmix.tokens.places import Patches
+from contextmix.tokens.regions import Box
 from contextmix.traces.anatomy import Anatomy
 from contextmix.tracing.inputs.encode import numbered
 from contextmix.tracing.recording.quiet import first_states, on_device, quiet_run

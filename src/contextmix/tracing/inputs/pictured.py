@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
 from contextmix.errors import BadInput, TooLong
@@ -17,9 +19,12 @@ from contextmix.tracing.inputs.beside import reads_both
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.imaged import ENDS, image_tensors, refuse_other_marks
 from contextmix.tracing.inputs.labels import labelled
-from contextmix.tracing.inputs.regions import place_images, windows_of
+from contextmix.tracing.inputs.regions import Process, Windows, place_images, windows_of
 from contextmix.tracing.inputs.spelled import spelled
+from contextmix.tracing.recording.quiet import BESIDE
 from contextmix.tracing.recording.stack import image_id
+
+_KNOWN: WeakKeyDictionary[PreTrainedModel, dict[Any, Windows | None]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -132,9 +137,22 @@ def read_pictured(
     refuse_other_marks(model, ids)
     tensors = image_tensors(model, processor, found)
     tokens = _labels(model, processor.tokenizer, text, ids.tolist(), added)
-    windows = windows_of(model, tensors, asked.images, lambda images: image_tensors(model, processor, run(images)[1]))
+    windows = _windows(model, processor, tensors, asked.images, run)
     place = partial(place_images, tokens=tokens, windows=windows)
     return Inputs(tokens, tensors, len(ids), place, {**notes, "images": len(asked.images), "rows_end_at": ENDS})
+
+
+def _windows(
+    model: PreTrainedModel, processor: Any, tensors: Mapping[str, Tensor], images: list[Any], run: Callable[..., Any]
+) -> Windows | None:
+    """Where patches stand in the images; found once for images of the same sizes, of which alone it depends."""
+    shapes = tuple((name, tuple(value.shape)) for name, value in sorted(tensors.items()) if name.startswith(BESIDE))
+    key = repr(processor.image_processor), tuple(image.size for image in images), shapes
+    known = _KNOWN.setdefault(model, {})
+    if key not in known:
+        process: Process = lambda shown: image_tensors(model, processor, run(shown)[1])  # noqa: E731
+        known[key] = windows_of(model, tensors, images, process)
+    return known[key]
 
 
 def _prompt(model: PreTrainedModel, processor: Any, asked: Asked) -> tuple[str, dict[str, Any]]:

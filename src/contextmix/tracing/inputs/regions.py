@@ -137,7 +137,7 @@ def _boxes(
                 return None
             found[here, axis], found[here, axis + 2] = edges
     limits = np.array([*size, *size], dtype=float)
-    return np.clip(found, 0, limits)[own]
+    return np.asarray(np.clip(found, 0, limits)[own])
 
 
 def _line(numbers: NDArray[np.int64], centres: Numbers, size: int) -> tuple[Numbers, Numbers] | None:
@@ -239,4 +239,4 @@ def _edge(box: Region | None, edge: int) -> float:
 def _ranks(edges: Sequence[float]) -> list[int]:
     """Which of the different numbers each is, the smallest first; what differs by rounding is the same."""
     rounded = np.round(np.array(edges), 3)
-    return np.searchsorted(np.unique(rounded), rounded).tolist()
+    return [int(rank) for rank in np.searchsorted(np.unique(rounded), rounded)]

@@ -74,10 +74,11 @@ class Units:
         """The mean of all numbers of each unit, (unit,)."""
         numbers = pixels.double()
         if self.patch is None:
-            return numbers.mean(-1).numpy()
+            return np.asarray(numbers.mean(-1))
         (rows, columns), (height, width) = self.patch, pixels.shape[-2:]
         cut = numbers.flatten(0, -4)[..., : height // rows * rows, : width // columns * columns].mean(-3)
-        return cut.unflatten(-1, (-1, columns)).unflatten(-3, (-1, rows)).mean((-3, -1)).flatten().numpy()
+        patches = cut.reshape(len(cut), height // rows, rows, width // columns, columns)
+        return np.asarray(patches.mean((2, 4)).flatten())
 
     def _spread(self, chosen: Bools) -> Tensor:
         """Which pixels are those of chosen units, in a shape that fits the pixels."""

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
 
 from contextmix.errors import BadInput, BadOption, NotInVocabulary
 from contextmix.maths.kept import kept
@@ -216,7 +215,7 @@ def longer(model: PreTrainedModel, tokenizer: Any, prompt: Inputs, new: Sequence
     whole: Any = model
     kinds = {name: value[None] for name, value in prompt.tensors.items() if name.endswith("token_type_ids")}
     for _ in new if kinds else ():
-        kinds = whole._update_model_kwargs_for_generation(ModelOutput(), kinds, num_new_tokens=1)
+        kinds = whole._update_model_kwargs_for_generation({}, kinds, num_new_tokens=1)
     own = {name: value[0] for name, value in kinds.items()}
     ids = torch.tensor([*prompt.tokens.ids, *new])
     tokens = labelled(tokenizer, prompt.tokens, new)
