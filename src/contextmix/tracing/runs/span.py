@@ -82,10 +82,11 @@ class Reading:
         """How the head reads a row; shown by the first tokens where later ones change nothing and no image is cut."""
         assert self.rows is not None
         tensors, position = self.tensors, self.rows.start
+        if self.causal:
+            position = -1
         if self.causal and not has_images(tensors):
             stop, length = min(_PROBE, self._length), self._length
             tensors = {name: _first(name, value, stop, length) for name, value in tensors.items()}
-            position = -1
         found = find_readout(self.model, self.anatomy, tensors, position)
         return None if found is None else found[0]
 
