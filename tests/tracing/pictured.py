@@ -226,8 +226,8 @@ def _qwen(prefix: str) -> tuple[Any, Any]:
     return getattr(transformers, f"{prefix}ForConditionalGeneration")(config), reader
 
 
-def _idefics3() -> tuple[Any, Any]:
-    config = transformers.Idefics3Config(
+def _idefics3(prefix: str) -> tuple[Any, Any]:
+    config = getattr(transformers, f"{prefix}Config")(
         vision_config=SIGHT,
         text_config={"model_type": "llama", **TEXT},
         image_token_id=NUMBER["<image>"],
@@ -235,7 +235,7 @@ def _idefics3() -> tuple[Any, Any]:
     )
     images = Idefics3ImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 32})
     reader = transformers.Idefics3Processor(images, tokenizer(), image_seq_len=4, chat_template=_template("<image>"))
-    return transformers.Idefics3ForConditionalGeneration(config), reader
+    return getattr(transformers, f"{prefix}ForConditionalGeneration")(config), reader
 
 
 def _internvl() -> tuple[Any, Any]:
@@ -272,7 +272,8 @@ FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
     "qwen2_vl": lambda: _qwen("Qwen2VL"),
     "qwen2_5_vl": lambda: _qwen("Qwen2_5_VL"),
     "qwen3_vl": lambda: _qwen("Qwen3VL"),
-    "idefics3": _idefics3,
+    "idefics3": lambda: _idefics3("Idefics3"),
+    "smolvlm": lambda: _idefics3("SmolVLM"),
     "internvl": _internvl,
     "mllama": _mllama,
 }
