@@ -122,7 +122,8 @@ def read_pictured(
         raise BadInput(
             f"An image with a text was given, and {type(model).__name__} was loaded without its processor, which holds "
             "an image processor and a tokenizer. Give the folder of both to contextmix.load, or the processor beside "
-            "the model (images need Pillow: pip install 'contextmix[image]')."
+            "the model (images need Pillow: pip install 'contextmix[image]'; a processor that reads videos too, as "
+            "Qwen's, needs torchvision)."
         )
     prompt, notes = _prompt(model, processor, asked)
     bos = getattr(processor.tokenizer, "bos_token", None)

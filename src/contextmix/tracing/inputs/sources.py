@@ -1,8 +1,8 @@
 """What a user gives, as `Inputs`: a text, a pair of texts, a chat, an image, a sound, model inputs, or a list of these.
 
-A string is one text; ``{"text": …, "text_pair": …}`` one pair; ``[{"role": …, "content": …}, …]`` one chat. Any other
-list or tuple holds several sources, and two texts together inside of it are a pair. A tuple of two texts by itself has
-two readings and is refused with both.
+A string is one text; ``{"text": …, "text_pair": …}`` one pair; ``{"image": …, "text": …}`` one prompt with an image;
+``[{"role": …, "content": …}, …]`` one chat. Any other list or tuple holds several sources, and two texts together
+inside of it are a pair. A tuple of two texts by itself has two readings and is refused with both.
 """
 
 from __future__ import annotations
