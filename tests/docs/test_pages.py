@@ -17,6 +17,7 @@ from PIL import Image
 from scipy.io import wavfile
 from tests.models.two_stacks.models import bilingual
 from tests.models.two_stacks.models import build as two_stacks
+from tests.tracing.pictured import built
 from tests.tracing.senses import IMAGE_MODELS, build, hearing, noise, photo, saved
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor
@@ -59,7 +60,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     saved(build(architecture, config), processor, place / "path/to/vit")
     heard = hearing(**FRAMES)
     saved(heard.model, heard.processor, place / "path/to/wav2vec2")
-    Image.fromarray(photo()).save(place / "photo.jpg")
+    saved(*built("llava"), place / "path/to/llava")
+    for name in ("photo.jpg", "left.jpg", "right.jpg"):
+        Image.fromarray(photo()).save(place / name)
     wavfile.write(place / "speech.wav", 16000, noise(8000))
     two_stacks("bart").float().save_pretrained(place / "a translation model")
     _words().save_pretrained(place / "a translation model")

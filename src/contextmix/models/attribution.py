@@ -31,6 +31,7 @@ from contextmix.tracing.inputs.heads import answers_questions, scores_tokens, sp
 from contextmix.tracing.inputs.meaning import meaning_of
 from contextmix.tracing.inputs.targets import names_of
 from contextmix.tracing.recording.offload import device_of
+from contextmix.tracing.recording.quiet import has_images
 from contextmix.tracing.runs.rerun import Rerunner, model_run
 
 
@@ -89,7 +90,8 @@ def attributed(
             "target='all' asks for one map per class, and a language model has as many as its vocabulary has tokens. "
             "Name one token, two to contrast such as target=('Lily', 'Tim'), or none to explain the predicted one."
         )
-    cut = place is not None and subject.causal
+    # What is behind the explained token cannot matter to a causal model; images may be read in both directions.
+    cut = place is not None and subject.causal and (not has_images(one.tensors) or place == one.length - 1)
     own = one if place is None or not cut else until(one, place + 1)
     run = model_run(
         subject.model,

@@ -49,6 +49,8 @@ def explained(
             for row, position in enumerate(positions):
                 tokens = model.labels(inputs[position], maps.shape[-1])
                 notes: dict[str, Any] = {**inputs[position].notes, **found.notes(which, row)}
+                if found.checks.added:
+                    notes["images_added_before_layers"] = list(found.checks.added)
                 if prediction := model.prediction(found.outputs, row, tokens):
                     notes["prediction"] = prediction
                 made = model.origin.provenance(found.checks, **plan.describe()).noting(**notes)

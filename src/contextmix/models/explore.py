@@ -13,6 +13,7 @@ from contextmix.plugins.selection import Selection
 from contextmix.results.exploration import Exploration
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.media import is_recording
+from contextmix.tokens.regions import Regions
 
 USUAL = ("globenc", "alti_rollout", "attention_rollout", "norm_encoder", "attention")
 """What is explored where nothing was named: what one run of the model gives. Value Zeroing takes one per token."""
@@ -162,7 +163,10 @@ class Request:
     def gathered(self, maps: Mapping[str, TokenMap], row: int, over: Any) -> Exploration:
         """The maps in the order that was asked for; an image or a sound only where tokens have places in it."""
         plans = [plan for plan in (*self.plans, *self.if_scored) if plan.name in maps]
-        placed = maps[plans[0].name].tokens.places is not None and (is_recording(over) or not isinstance(over, Mapping))
+        places = maps[plans[0].name].tokens.places
+        own = is_recording(over) or not isinstance(over, Mapping)
+        prompt = isinstance(places, Regions) and not (isinstance(over, Mapping) and "input_ids" in over)
+        placed = prompt or (places is not None and own)
         return Exploration({plan.name: maps[plan.name] for plan in plans}, row, about(plans), over if placed else None)
 
 

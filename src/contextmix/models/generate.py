@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel
 
-from contextmix.errors import BadInput, BadOption, TraceDoesNotAddUp, UnsupportedModel
+from contextmix.errors import BadInput, BadOption, UnsupportedModel
 from contextmix.models.attribution import until
 from contextmix.models.explain import explained, refuse_axes
 from contextmix.models.loaded_model import LoadedModel
-from contextmix.models.spans import explained_span, explained_together, in_one
+from contextmix.models.spans import explained_span, explained_together, in_one, refuse_later
 from contextmix.options.values import Asked
 from contextmix.plugins.contracts import ModelMethod
 from contextmix.plugins.plan import Plan
@@ -196,12 +196,7 @@ def of_maps(done: Generated, whole: TokenMap) -> TokenMap:
         TraceDoesNotAddUp: If a token has a share in what was said before it, so that these are not the steps' rows.
     """
     rows = whole.values[..., done.start - 1 :, :]
-    later = np.triu(np.ones(rows.shape[-2:], dtype=bool), done.start)
-    if rows[..., later].any():
-        raise TraceDoesNotAddUp(
-            f"{whole.provenance.title} gives tokens a share in what was said before them: the model is not causal on "
-            "this text, so the rows of one run are not those of the single steps. Explain each step with explain."
-        )
+    refuse_later(rows, done.start, whole.provenance.title)
     values = np.concatenate([rows, np.zeros_like(rows[..., :1])], axis=-1)
     notes = {name: note for name, note in whole.provenance.notes.items() if name != "prediction"}
     made = whole.provenance.derive(notes=notes).noting(**_notes(done, contrast=False))

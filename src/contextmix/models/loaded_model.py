@@ -28,7 +28,7 @@ from contextmix.results.provenance import library_versions
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Anatomy
-from contextmix.traces.trace import Checks, LayerTrace, Origin
+from contextmix.traces.trace import Checks, Origin
 from contextmix.tracing.discovery.blocks import discover
 from contextmix.tracing.discovery.causality import is_causal
 from contextmix.tracing.inputs.encode import Inputs, length_limit, stacked
@@ -36,8 +36,8 @@ from contextmix.tracing.inputs.heads import runs_alone, speaks
 from contextmix.tracing.inputs.media import refusals
 from contextmix.tracing.inputs.probe import default_probe
 from contextmix.tracing.inputs.sources import Readers, read_sources
-from contextmix.tracing.recording.quiet import on_device
-from contextmix.tracing.recording.record import record
+from contextmix.tracing.recording.quiet import has_images, on_device
+from contextmix.tracing.recording.record import Visitor, record
 from contextmix.tracing.recording.turns import turn_of
 
 
@@ -157,7 +157,7 @@ class LoadedModel:
             BadInput: If a text is empty, or there is no tokenizer for it, or tensors do not fit.
             TooLong: If a sequence is longer than the model reads.
         """
-        readers = Readers(self.model, self.tokenizer, self.processor, self.limit)
+        readers = Readers(self.model, self.tokenizer, self.processor, self.limit, self.anatomy)
         return read_sources(readers, source, sampling_rate, truncate=truncate, add_special_tokens=add_special_tokens)
 
     def labels(self, one: Inputs, count: int) -> Tokens:
@@ -211,7 +211,7 @@ class LoadedModel:
             )
         refuse_entries("measure_batch: plans", plans, Plan)
         visit = Measuring(plans, wanted)
-        outputs, checks = self._record(tensors, visit)
+        outputs, checks = self._record(tensors, visit, apart=all(plan.aggregation is None for plan in plans))
         return BatchMaps(plans, visit.found, outputs, checks)
 
     def attribute(
@@ -241,13 +241,14 @@ class LoadedModel:
         refuse_mixing(plans)
         probe = own_probe(stacked([one]))
         with self.running(probe, one.tensors):
-            self.prove_parity(one.tensors if probe is None else probe)
+            self.prove_parity(stacked([one]))
             return list(attributed(self._subject(), one, plans, target, position, memory_budget, tick))
 
     def prove_parity(self, tensors: Mapping[str, Tensor]) -> None:
         """Once per model: a recorded run gives what a plain one gives. For runs on these tensors that do not record."""
-        if not self.proof.compared:
-            self._record(self._whole_probe(own_probe(tensors)), lambda layer: None)
+        if has_images(tensors) not in self.proof.compared:
+            own = tensors if has_images(tensors) else self._whole_probe(own_probe(tensors))
+            self._record(own, lambda _: None, apart=True)
 
     def _subject(self) -> Subject:
         """What an attribution needs to know."""
@@ -255,11 +256,12 @@ class LoadedModel:
         return Subject(self.model, self.anatomy(), self.tokenizer, causal, self.origin, lambda: self.is_causal)
 
     def _record(
-        self, tensors: Mapping[str, Tensor], visit: Callable[[LayerTrace], None], *, last_logits: int = 1
+        self, tensors: Mapping[str, Tensor], visit: Visitor, *, last_logits: int = 1, apart: bool = False
     ) -> tuple[Any, Checks]:
         """See `contextmix.tracing.recording.record.record`."""
         with self.running(own_probe(tensors), tensors) as anatomy:
-            found = record(self.model, anatomy, on_device(self.model, tensors), visit, last_logits=last_logits)
+            own = on_device(self.model, tensors)
+            found = record(self.model, anatomy, own, visit, last_logits=last_logits, apart=apart)
             self.proof.compare(tensors, found[0], last_logits)
             return found
 

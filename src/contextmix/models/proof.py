@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import TraceDoesNotAddUp
 from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.encoder_decoder import EncoderDecoderAnatomy
-from contextmix.tracing.recording.quiet import first_states, on_device, quiet_run
+from contextmix.tracing.recording.quiet import first_states, has_images, on_device, quiet_run
 from contextmix.tracing.recording.upcast import in_float32
 from contextmix.tracing.recording.users_hooks import Hooks, state_of
 from contextmix.tracing.recording.verify import parity
@@ -30,7 +30,8 @@ class Proof:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        self.model, self.compared = model, False
+        self.model = model
+        self.compared: set[bool] = set()
         self._state: Any = None
         self._hooks: list[Hooks] | None = None
 
@@ -43,7 +44,7 @@ class Proof:
         before, self._state = self._state, [state_of(stack, paths) for stack, paths in stacks]
         if before is None or before == self._state:
             return False
-        self.compared, self._hooks, self._state = False, None, None
+        self.compared, self._hooks, self._state = set(), None, None
         return True
 
     @contextmanager
@@ -64,19 +65,19 @@ class Proof:
             yield
 
     def compare(self, inputs: Mapping[str, Tensor], outputs: Any, last_logits: int) -> None:
-        """Once: that the outputs of a recorded run are those of a plain one.
+        """Once, and once with images: that the outputs of a recorded run are those of a plain one.
 
         Raises:
             TraceDoesNotAddUp: If they are not; see `parity`.
         """
-        if not self.compared:
+        if has_images(inputs) not in self.compared:
             own = on_device(self.model, inputs)
             try:
                 parity(self.model, own, outputs, last_logits=last_logits)
             except TraceDoesNotAddUp:
                 if not self._is_rounding(own, outputs, last_logits):
                     raise
-            self.compared = True
+            self.compared.add(has_images(inputs))
 
     def _is_rounding(self, inputs: Mapping[str, Tensor], outputs: Any, last_logits: int) -> bool:
         """Whether a recorded run in half precision is about as near to the same run in float32 as a plain one is."""

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from contextmix.errors import TraceDoesNotAddUp
 from contextmix.models.attribution import until
 from contextmix.models.loaded_model import LoadedModel, own_probe
 from contextmix.plugins.contracts import Measured
@@ -47,6 +50,8 @@ def explained_span(
         run = reading.span(_targets(loaded, done, contrast), Meaning.ONE_OF)
         assert run is not None  # its rows are known
         found = [plan.steps(run) for plan in plans]
+        for plan, each in zip(plans, found, strict=True):
+            refuse_later(each.values.cpu().numpy(), done.start, plan.name)
         scores = run.scores  # by itself: what else was recorded is let go
     done = replace(done, scores=lambda: scores)
     return done, [_result(loaded, plan, done, each) for plan, each in zip(plans, found, strict=True)]
@@ -88,6 +93,25 @@ def in_one(rows: TokenMap, *, of_model: bool) -> TokenMap:
     dims = tuple(name for name in rows.dims if name != "query")
     made = rows.provenance.noting(together=way, target="".join(rows.query_tokens.pieces))
     return rows.derive(values=values, dims=dims, query_tokens=None, provenance=made)
+
+
+def refuse_later(rows: NDArray[Any], start: int, name: str) -> None:
+    """Rows that draw from what was said after them.
+
+    Args:
+        rows: (…, new token, key).
+        start: The position of the first new token.
+        name: Of the method.
+
+    Raises:
+        TraceDoesNotAddUp: If there is one.
+    """
+    later = np.triu(np.ones(rows.shape[-2:], dtype=bool), start)
+    if rows[..., later].any():
+        raise TraceDoesNotAddUp(
+            f"{name} gives tokens a share in what was said before them: the model is not causal on this text, so the "
+            "rows of one run are not those of the single steps. Explain each step with explain."
+        )
 
 
 def _targets(loaded: LoadedModel, done: Generated, contrast: bool) -> list[Target]:

@@ -275,7 +275,12 @@ class TracedEncoderDecoder(TracedModel):
         raise BadOption("An encoder–decoder explains no score: explain says which tokens made each that it wrote.")
 
     def _record(
-        self, tensors: Mapping[str, Tensor], visit: Callable[[LayerTrace], None], *, last_logits: int = 1
+        self,
+        tensors: Mapping[str, Tensor],
+        visit: Callable[[LayerTrace], None],
+        *,
+        last_logits: int = 1,
+        apart: bool = False,
     ) -> tuple[Any, Checks]:
         """Both stacks; the visitor sees the blocks of the encoder, and the outputs are whole."""
         outputs, checks, _ = TwoStacks(self).run(*both_inputs(tensors), visit, _ignore)

@@ -71,8 +71,8 @@ class TracedModel(AnsweringModel):
 
         Args:
             source: A text, a pair ``{"text": …, "text_pair": …}``, a chat (a list of messages), an image, a sound,
-                model inputs, or a list of these. In a list, two texts together are a pair; a tuple of two texts by
-                itself is refused, because it may also be a batch.
+                images with a text ``{"image": …, "text": …}``, model inputs, or a list of these. In a list, two texts
+                together are a pair; a tuple of two texts by itself is refused, because it may also be a batch.
 
         Returns:
             A `Trace`; for a list or a batch of model inputs, a list of them in order. A trace keeps all layers:
@@ -119,8 +119,8 @@ class TracedModel(AnsweringModel):
 
         Args:
             source: A text, a pair ``{"text": …, "text_pair": …}``, a chat (a list of messages), an image, a sound,
-                model inputs, or a list of these. In a list, two texts together are a pair; a tuple of two texts by
-                itself is refused, because it may also be a batch.
+                images with a text ``{"image": …, "text": …}``, model inputs, or a list of these. In a list, two texts
+                together are a pair; a tuple of two texts by itself is refused, because it may also be a batch.
             options: Of the method and the aggregation, such as ``normalise=True``.
 
         Returns:
@@ -200,8 +200,8 @@ class TracedModel(AnsweringModel):
 
         Args:
             source: A text, a pair ``{"text": …, "text_pair": …}``, a chat (a list of messages), an image, a sound,
-                model inputs, or a list of these. In a list, two texts together are a pair; a tuple of two texts by
-                itself is refused, because it may also be a batch.
+                images with a text ``{"image": …, "text": …}``, model inputs, or a list of these. In a list, two texts
+                together are a pair; a tuple of two texts by itself is refused, because it may also be a batch.
             methods: Recipes, mixing maps, and methods of the whole model; the first one is shown first. Left out, what
                 one run gives (GlobEnc, ALTI's and attention rollout, and the maps of N_Enc and attention), and
                 gradient × input where the model has a score to explain.

@@ -15,6 +15,7 @@ from contextmix.results.attached import attached
 from contextmix.results.comparison import Comparison
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
+from contextmix.tokens.regions import Regions
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +165,8 @@ class Exploration:
 def usual_query(token_map: TokenMap) -> tuple[int, bool]:
     """The row that is shown where none was chosen: the first token, or the last where none draws from a later one.
 
+    Of a prompt with images it is the last, which the answer follows; the images may be read in both directions.
+
     Args:
         token_map: Any map with a key axis.
 
@@ -173,6 +176,8 @@ def usual_query(token_map: TokenMap) -> tuple[int, bool]:
     if "query" not in token_map.dims:
         return token_map.selected.get("query", 0), False
     values = token_map.values
+    if isinstance(token_map.query_tokens.places, Regions):  # images may be read in both directions; the end sees all
+        return values.shape[-2] - 1, False
     rows, columns = values.shape[-2:]
     causal = rows == columns > 1 and not np.triu(values, 1).any()
     return (rows - 1, True) if causal else (0, False)

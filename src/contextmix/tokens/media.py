@@ -29,6 +29,27 @@ def is_image(source: Any) -> bool:
     return module is not None and isinstance(source, module.Image)
 
 
+def images_in(source: Any) -> list[Any]:
+    """The images of a source, in order: of a prompt, of a chat, of a list of images, or one by itself.
+
+    Example:
+        >>> images_in({"image": "a.png", "text": "What is this?"}), images_in(["a.png", "b.png"])
+        (['a.png'], ['a.png', 'b.png'])
+    """
+    if isinstance(source, Mapping):
+        if "image" in source:
+            return [source["image"]]
+        return images_in(source["images"]) if "images" in source else [source]
+    if not isinstance(source, list | tuple):
+        return [source]
+    if not any(isinstance(one, Mapping) and "content" in one for one in source):
+        return list(source)
+    contents = (one.get("content") for one in source if isinstance(one, Mapping))
+    parts = (part for content in contents if isinstance(content, list | tuple) for part in content)
+    images = (part for part in parts if isinstance(part, Mapping) and part.get("type") == "image")
+    return [part.get("image") if part.get("image") is not None else part.get("path") for part in images]
+
+
 def is_recording(source: Any) -> bool:
     """Whether something is a sound as the audio columns of Hugging Face hold it.
 

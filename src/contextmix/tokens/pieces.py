@@ -17,7 +17,7 @@ from typing import Any
 from contextmix.errors import AmbiguousToken, BadFile, BadInput, UnknownToken, WrongShape, refuse_kind
 from contextmix.maths.shapes import cut
 from contextmix.maths.whole import index_of, plain
-from contextmix.tokens.places import Places, places_from_dict
+from contextmix.tokens.places import Places, placed, places_from_dict, where
 
 _VISIBLE = {"\n": "⏎", "\r": "␍", "\t": "⇥", "\x7f": "␡"}
 _LINE, _LONGEST = 90, 20  # characters of a line of tokens, and of one token in it
@@ -116,7 +116,8 @@ class Tokens:
         """
         refuse_kind("Tokens.part: rows", rows, slice)
         ids, words, spans = (None if labels is None else labels[rows] for labels in (self.ids, self.words, self.spans))
-        return Tokens(self.pieces[rows], ids, self.special[rows], words, spans, self.text)  # type: ignore[arg-type]
+        places = None if self.places is None else placed(self.places, where(self.places)[rows])
+        return Tokens(self.pieces[rows], ids, self.special[rows], words, spans, self.text, places)  # type: ignore[arg-type]
 
     def merged(self) -> tuple[Tokens, tuple[tuple[int, ...], ...]]:
         """Merge pieces into words; special tokens stay alone.

@@ -1,4 +1,4 @@
-"""Where tokens that are no text stand: patches in an image, frames in a sound.
+"""Where tokens that are no text stand: patches in an image, frames in a sound, parts of images in a prompt.
 
 Places are geometry alone: they hold no pixel and no sample, so a stored result stays small and shows nobody's photo.
 """
@@ -6,14 +6,12 @@ Places are geometry alone: they hold no pixel and no sample, so a stored result 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from contextmix.errors import BadFile, WrongShape
-
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom, in pixels from the top left corner of the image; edges, not pixel numbers."""
+from contextmix.tokens.regions import Box, Regions
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,34 @@ class Frames:
         return {"kind": "frames", **{name: getattr(self, name) for name in names}, "numbers": list(self.numbers)}
 
 
-Places = Patches | Frames
+Places = Patches | Frames | Regions
+
+
+def where(places: Places) -> tuple[Any, ...]:
+    """For each token its patch, frame or region; None for one that is nowhere."""
+    own: tuple[Any, ...] = getattr(places, _FIELD[type(places)])
+    return own
+
+
+def placed(places: Places | None, found: Sequence[Any]) -> Places | None:
+    """The same places for other tokens; None where none of them is anywhere.
+
+    Args:
+        places: Of an image, a sound or a prompt.
+        found: For each token an entry of `where`, or None.
+
+    Example:
+        >>> placed(Frames(16000, 16000, 320, 0, 400, (0, 1)), [1]).numbers
+        (1,)
+    """
+    if places is None or all(one is None for one in found):
+        return None
+    own: Any = places
+    moved: Places = replace(own, **{_FIELD[type(places)]: tuple(found)})
+    return moved
+
+
+_FIELD: dict[type, str] = {Patches: "cells", Frames: "numbers", Regions: "boxes"}
 
 
 def places_from_dict(fields: Any) -> Places:
@@ -165,7 +190,7 @@ def places_from_dict(fields: Any) -> Places:
     """
     kind = fields.get("kind") if isinstance(fields, Mapping) else None
     if not isinstance(kind, str) or kind not in _KINDS:
-        raise BadFile(f"The places of the tokens are neither patches nor frames: {fields!r:.60}.")
+        raise BadFile(f"The places of the tokens are neither patches nor frames nor regions: {fields!r:.60}.")
     made, known = _KINDS[kind]
     if more := sorted(fields.keys() - known.keys() - {"kind"}):
         raise BadFile(f"The places of the tokens, {kind}, have no field {more[0]!r:.60}.")
@@ -199,11 +224,19 @@ def _maybe(fits: Fits) -> Fits:
     return lambda value: value is None or fits(value)
 
 
+def _is_region(value: Any) -> bool:
+    return _list_of(_real, 5)(value) and _whole(value[0])
+
+
 _PAIR = _list_of(_whole, 2)
 _KINDS: dict[str, tuple[Any, dict[str, Fits]]] = {
     "patches": (
         Patches,
         {"size": _PAIR, "grid": _PAIR, "window": _list_of(_real, 4), "cells": _list_of(_maybe(_PAIR))},
+    ),
+    "regions": (
+        Regions,
+        {"sizes": _list_of(_PAIR), "boxes": _list_of(_maybe(_is_region))},
     ),
     "frames": (
         Frames,

@@ -10,14 +10,14 @@ A decoder block is two steps of mixing, one after the other, and each of them is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from contextmix.errors import BadOption, WrongShape, refuse_entries, refuse_kind, refuse_kinds
 from contextmix.maths.shapes import cut
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
-from contextmix.tokens.places import Patches, Places
+from contextmix.tokens.places import placed, where
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Sublayer
 from contextmix.traces.trace import Checks, Origin, Trace
 
@@ -213,9 +213,9 @@ def part_of(tokens: Tokens, start: int, stop: int) -> Tokens:
     """Neighbouring tokens by themselves, without the text that they stand in."""
     labels = {name: getattr(tokens, name) for name in ("ids", "words")}
     own = {name: None if found is None else found[start:stop] for name, found in labels.items()}
-    where = _where(tokens)[start:stop]
+    there = _where(tokens)[start:stop]
     return Tokens(
-        tokens.pieces[start:stop], special=tokens.special[start:stop], places=_placed(tokens.places, where), **own
+        tokens.pieces[start:stop], special=tokens.special[start:stop], places=placed(tokens.places, there), **own
     )
 
 
@@ -226,7 +226,7 @@ def joined(first: Tokens, second: Tokens) -> Tokens:
     if first.words is not None and second.words is not None:
         offset = 1 + max((word for word in first.words if word is not None), default=-1)
         words = first.words + tuple(None if word is None else word + offset for word in second.words)
-    places = _placed(first.places, _where(first) + (None,) * len(second))
+    places = placed(first.places, _where(first) + (None,) * len(second))
     return Tokens(first.pieces + second.pieces, ids, first.special + second.special, words, places=places)
 
 
@@ -237,13 +237,4 @@ def with_residual(tokens: Tokens) -> Tokens:
 
 def _where(tokens: Tokens) -> tuple[Any, ...]:
     """For each token of an image or a sound its patch or frame."""
-    if tokens.places is None:
-        return (None,) * len(tokens)
-    return tokens.places.cells if isinstance(tokens.places, Patches) else tokens.places.numbers
-
-
-def _placed(places: Places | None, where: tuple[Any, ...]) -> Places | None:
-    """The same places for other tokens; None where none of them is anywhere."""
-    if places is None or all(one is None for one in where):
-        return None
-    return replace(places, cells=where) if isinstance(places, Patches) else replace(places, numbers=where)
+    return (None,) * len(tokens) if tokens.places is None else where(tokens.places)

@@ -183,11 +183,13 @@ class Checks:
         conservation: Σ attention · value · W_O + bias against the recorded attention output.
         block_equation: The parts put together against the recorded block output.
         layers: How many blocks spoke.
+        added: Numbers of the blocks before which features of an image were added to what the last block wrote.
     """
 
     conservation: float = 0.0
     block_equation: float = 0.0
     layers: int = 0
+    added: tuple[int, ...] = ()
 
     @property
     def told(self) -> str:
@@ -200,6 +202,7 @@ class Checks:
             max(self.conservation, other.conservation),
             max(self.block_equation, other.block_equation),
             self.layers + other.layers,
+            tuple(sorted({*self.added, *other.added})),
         )
 
     def to_dict(self) -> dict[str, float]:

@@ -106,6 +106,12 @@ def accepted_names(model: PreTrainedModel) -> set[str] | None:
     return named if {"input_ids", *([main] if isinstance(main, str) else main)} & named else None
 
 
+def reads_both(model: PreTrainedModel) -> bool:
+    """Whether a model reads texts with images in them."""
+    both = {"input_ids", "pixel_values"} <= (accepted_names(model) or set())
+    return both and model.main_input_name == "input_ids"
+
+
 def without_idle_types(model: PreTrainedModel, names: Mapping[str, Any]) -> dict[str, Any]:
     """What a tokenizer wrote, without token types if the model knows none."""
     known = accepted_names(model)

@@ -22,7 +22,6 @@ from contextmix.results.files import at_home
 from contextmix.tracing.inputs.adapters import base_of, is_adapter, load_adapter
 from contextmix.tracing.inputs.heads import refuse_choices
 from contextmix.tracing.inputs.hub import first_line, hub_options, place_of
-from contextmix.tracing.inputs.media import kind_of
 from contextmix.tracing.inputs.names import BUILT_IN, near_misses, refuse_absent
 from contextmix.tracing.inputs.placement import PASSED, refuse_asked, refuse_scattered, refuse_spread_adapter
 from contextmix.tracing.inputs.readers import load_processor, load_tokenizer
@@ -71,7 +70,7 @@ def load_pretrained(
         raise ModelNotFound(_not_found(str(name), reason)) from reason
     refuse_missing(model, str(name), found["missing_keys"], new_head=new_head)
     reading = {name: value for name, value in options.items() if name not in PASSED}
-    return model, load_tokenizer(name, **reading), load_processor(kind_of(model), place, reading)
+    return model, load_tokenizer(name, **reading), load_processor(model, place, reading)
 
 
 def refuse_missing(model: PreTrainedModel, name: str, missing: Iterable[str], *, new_head: bool = False) -> None:

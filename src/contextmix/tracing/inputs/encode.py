@@ -18,6 +18,7 @@ from contextmix.errors import BadInput, BadOption, TooLong
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Anatomy
 from contextmix.tracing.inputs.spelled import spelled
+from contextmix.tracing.recording.quiet import BESIDE
 
 _UNLIMITED = 10**6  # tokenizers without a limit say 1e30
 
@@ -172,6 +173,8 @@ def token_axis(name: str, value: Tensor, length: int) -> int | None:
     """The axis over the tokens in what a model reads of one sequence; None if it has none."""
     if name == "position_ids":
         return value.ndim - 1  # (axis, token) where a model counts along several axes
+    if name.startswith(BESIDE):  # as many patches as tokens would be chance
+        return None
     return 0 if value.shape[:1] == (length,) else None
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from contextmix.errors import UnsupportedModel
+from contextmix.errors import BadInput, UnsupportedModel
 from contextmix.tracing.recording.scores import scores_in
 
 _AT_TOKENS = ("ForTokenClassification", "ForCTC")
@@ -49,6 +49,29 @@ def padding_id(model: PreTrainedModel) -> int | None:
     """The id that means padding to a model, or None."""
     found: int | None = getattr(model.config.get_text_config(), "pad_token_id", None)
     return found
+
+
+def refuse_padding(model: PreTrainedModel, ids: Tensor, own: Tensor, mask: Tensor | None) -> None:
+    """An id of padding that the input does not hold: models pass over it, silently, in more than one way.
+
+    Args:
+        model: The model.
+        ids: What it is to read, (batch, n).
+        own: The input.
+        mask: Which of the ids are seen, (batch, n); None for all.
+
+    Raises:
+        BadInput: If one is seen.
+    """
+    padding = padding_id(model)
+    if padding is None:
+        return
+    read = ids.eq(padding) if mask is None else ids.eq(padding) & mask.bool()
+    if bool((read.sum(-1) > own.eq(padding).sum()).any()):
+        raise BadInput(
+            f"The id {padding} means padding to {type(model).__name__}, which may pass over it instead of "
+            "reading it, so the score would be that of another text. Choose another replacement."
+        )
 
 
 def refuse_choices(model: PreTrainedModel) -> None:

@@ -15,9 +15,10 @@ from transformers import BaseImageProcessor, FeatureExtractionMixin, PreTrainedM
 
 from contextmix.errors import BadInput, BadOption
 from contextmix.tokens.media import is_file
-from contextmix.tracing.inputs.beside import accepted_names, used
+from contextmix.tracing.inputs.beside import accepted_names, reads_both, used
 from contextmix.tracing.inputs.encode import Inputs, as_tensor
 from contextmix.tracing.inputs.kind import KINDS, Kind
+from contextmix.tracing.recording.quiet import BESIDE
 
 
 def kind_of(model: PreTrainedModel) -> Kind | None:
@@ -34,7 +35,8 @@ def sorted_readers(given: Any, model: PreTrainedModel) -> tuple[Any, Any]:
     """
     if isinstance(given, ProcessorMixin):
         kind = kind_of(model)
-        return getattr(given, "tokenizer", None), None if kind is None else getattr(given, kind.attribute, None)
+        own = given if reads_both(model) else None
+        return getattr(given, "tokenizer", None), own if kind is None else getattr(given, kind.attribute, None)
     is_reader = isinstance(given, BaseImageProcessor | FeatureExtractionMixin)
     return (None, given) if is_reader else (given, None)
 
@@ -68,7 +70,8 @@ def read_media(
     if kind is None:
         if given in ("text", "texts"):
             return None
-        raise BadInput(f"{_named(given)} was given, and {type(model).__name__} reads text.")
+        both = " with images in it. Give both: {'image': …, 'text': 'What is this?'}" if reads_both(model) else ""
+        raise BadInput(f"{_named(given)} was given, and {type(model).__name__} reads text{both}.")
     _refuse_others(model, kind, given, source)
     if processor is None:
         raise BadInput(
@@ -121,7 +124,8 @@ def refusals(model: PreTrainedModel, given: Mapping[str, Tensor] | None = None) 
 
 
 def _refusal(model: PreTrainedModel, given: Mapping[str, Tensor], reason: str) -> str:
-    read = ", ".join(f"{name} {tuple(value.shape)}" for name, value in given.items()) or model.main_input_name
+    shapes = {name.removeprefix(BESIDE): tuple(value.shape) for name, value in given.items()}
+    read = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or model.main_input_name
     switch = "interpolate_pos_encoding"
     resized = switch in (accepted_names(model) or ()) and switch not in given and "pixel_values" in given
     hint = f" For images of another size than it was trained on, add {switch!r}: True." if resized else ""

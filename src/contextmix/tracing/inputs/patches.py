@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import UnsupportedModel
 from contextmix.tokens.pieces import Tokens
-from contextmix.tokens.places import Box, Patches
+from contextmix.tokens.places import Patches
+from contextmix.tokens.regions import Box
 from contextmix.traces.anatomy import Anatomy
 from contextmix.tracing.inputs.encode import numbered
 from contextmix.tracing.recording.quiet import first_states, on_device, quiet_run
@@ -56,7 +57,7 @@ def place_patches(
     Raises:
         UnsupportedModel: If ``strict``, and tokens and patches do not come out.
     """
-    pixels, patch = tensors["pixel_values"], _patch_size(model)
+    pixels, patch = tensors["pixel_values"], patch_size(model)
     if patch is None or pixels.ndim != 3:
         return numbered(count)
     grid = pixels.shape[-2] // patch[0], pixels.shape[-1] // patch[1]
@@ -91,7 +92,7 @@ def vision_config(model: PreTrainedModel) -> Any:
     return getattr(model.config, "vision_config", None) or model.config
 
 
-def _patch_size(model: PreTrainedModel) -> Cell | None:
+def patch_size(model: PreTrainedModel) -> Cell | None:
     """Height and width of a patch; None where the configuration does not say."""
     patch = getattr(vision_config(model), "patch_size", None)
     height, width = (patch, patch) if isinstance(patch, int) else patch if isinstance(patch, list | tuple) else (0, 0)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import AutoProcessor, AutoTokenizer, PreTrainedModel
 
 from contextmix.errors import BadOption, ModelNotFound
+from contextmix.tracing.inputs.beside import reads_both
 from contextmix.tracing.inputs.hub import first_line, hub_options, place_of
-from contextmix.tracing.inputs.kind import Kind
 from contextmix.tracing.inputs.media import kind_of, sorted_readers
 from contextmix.tracing.inputs.names import is_here
 
@@ -70,7 +70,7 @@ def given_readers(given: Any, model: PreTrainedModel) -> tuple[Any, Any]:
 
 def _named_readers(name: str, model: PreTrainedModel) -> tuple[Any, Any]:
     place = place_of(name)
-    found = load_tokenizer(name), load_processor(kind_of(model), place, hub_options(place))
+    found = load_tokenizer(name), load_processor(model, place, hub_options(place))
     if found == (None, None):
         raise ModelNotFound(f"There is no tokenizer {name!r}: it is no folder with one, and the hub did not give it.")
     return found
@@ -87,11 +87,15 @@ def knows_no_words(tokenizer: Any) -> bool:
     }
 
 
-def load_processor(kind: Kind | None, place: str, options: dict[str, Any]) -> Any | None:
-    """What reads images or sounds for a model, saved beside it; None if there is none or Pillow is missing."""
-    if kind is None:
-        return None
+def load_processor(model: PreTrainedModel, place: str, options: dict[str, Any]) -> Any | None:
+    """What reads images or sounds for a model, saved beside it; None if there is none or Pillow is missing.
+
+    For texts with images it holds the tokenizer too. Images are read by PIL, as in `kinds.image`.
+    """
+    kind = kind_of(model)
     try:
+        if kind is None:
+            return AutoProcessor.from_pretrained(place, backend="pil", **options) if reads_both(model) else None  # type: ignore[no-untyped-call]
         return kind.load(place, **options)
     except (OSError, ValueError, KeyError, TypeError, ImportError):
         return None

@@ -1,13 +1,13 @@
 """What a user gives, as `Inputs`: a text, a pair of texts, a chat, an image, a sound, model inputs, or a list of these.
 
-A string is one text; ``{"text": …, "text_pair": …}`` one pair; ``[{"role": …, "content": …}, …]`` one chat. Any other
-list or tuple holds several sources, and two texts together inside of it are a pair. A tuple of two texts by itself has
-two readings and is refused with both.
+A string is one text; ``{"text": …, "text_pair": …}`` one pair; ``{"image": …, "text": …}`` one prompt with an image;
+``[{"role": …, "content": …}, …]`` one chat. Any other list or tuple holds several sources, and two texts together
+inside of it are a pair. A tuple of two texts by itself has two readings and is refused with both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,10 +16,13 @@ import torch
 from transformers import PreTrainedModel
 
 from contextmix.errors import BadInput
+from contextmix.traces.anatomy import Anatomy
 from contextmix.tracing.inputs.beside import used, without_idle_types
 from contextmix.tracing.inputs.chats import chat_text, is_chat
 from contextmix.tracing.inputs.encode import Inputs, split
-from contextmix.tracing.inputs.media import is_one_medium, kind_of, read_media
+from contextmix.tracing.inputs.imaged import refuse_marks_alone, with_images
+from contextmix.tracing.inputs.media import is_one_medium, kind_of, read_media, refusals
+from contextmix.tracing.inputs.pictured import asked_of, is_pictured, read_pictured
 from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.texts import Text, encode
 
@@ -36,12 +39,14 @@ class Readers:
         tokenizer: Its tokenizer, or None.
         processor: Its image processor or feature extractor, or None.
         limit: The most tokens that it reads; None for no limit.
+        anatomy: Gives where its parts are, for the places of images in prompts.
     """
 
     model: PreTrainedModel
     tokenizer: Any
     processor: Any
     limit: int | None
+    anatomy: Callable[[], Anatomy] | None = None
 
 
 def read_sources(
@@ -67,9 +72,19 @@ def read_sources(
         TooLong: If a sequence is longer than the model reads.
     """
     try:
-        return _read(readers, source, sampling_rate, truncate=truncate, add_special_tokens=add_special_tokens)
+        found = _read(readers, source, sampling_rate, truncate=truncate, add_special_tokens=add_special_tokens)
+        return [_placed(readers, refuse_marks_alone(readers.model, one)) for one in found]
     except RecursionError as reason:
         raise BadInput("The list holds itself, or lists in lists without end. Give a flat list of sources.") from reason
+
+
+def _placed(readers: Readers, one: Inputs) -> Inputs:
+    """A prompt with images whose places are known: of all else they are found after the run, or never."""
+    if one.tokens is None or one.place is None or readers.anatomy is None:
+        return one
+    with refusals(readers.model, one.tensors):
+        tokens = one.place(readers.model, readers.anatomy(), one.tensors, one.length)
+    return replace(one, tokens=tokens, place=None)
 
 
 def _read(
@@ -78,6 +93,10 @@ def _read(
     if kind_of(readers.model) is None:
         refuse_two_readings(source)
     read = partial(_read, readers, truncate=truncate, add_special_tokens=add_special_tokens)
+    pictured = asked_of(source)
+    if pictured is not None:
+        own = readers.processor
+        return [read_pictured(readers.model, own, pictured, readers.limit, add_special_tokens)]
     if is_chat(source):
         text = chat_text(readers.model, readers.tokenizer, source)
         return [_text(readers, text, truncate, bool(add_special_tokens))]
@@ -88,7 +107,9 @@ def _read(
         return media
     if isinstance(source, Mapping):
         given = used(readers.model, source)
-        return split(given, vocabulary(readers.model), readers.limit, readers.tokenizer)
+        return with_images(
+            readers.model, given, lambda own: split(own, vocabulary(readers.model), readers.limit, readers.tokenizer)
+        )
     if isinstance(source, str):
         return [_text(readers, source, truncate, add_special_tokens)]
     if not isinstance(source, Sequence):
@@ -167,7 +188,7 @@ def is_list(source: Any) -> bool:
 
 def is_many(source: Any) -> bool:
     """Whether these are several sequences: a list, or model inputs with a batch axis."""
-    if not isinstance(source, Mapping) or is_pair(source):
+    if not isinstance(source, Mapping) or is_pair(source) or is_pictured(source):
         return is_list(source)
     ids = source.get("input_ids", source.get("inputs_embeds"))
     if ids is None:

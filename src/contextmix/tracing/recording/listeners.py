@@ -30,6 +30,13 @@ class ValueEditor(Listener, Protocol):
         """Other values (batch, key-value head, key, d_head), of so many heads that weigh them."""
 
 
+class LonelyListener(Listener, Protocol):
+    """A listener under which each token attends to itself alone, so that a model mixes no tokens where it can."""
+
+    def alone(self, query: Tensor, value: Tensor) -> Tensor | None:
+        """The output of attention (batch, query, head, d_head); None to let it attend."""
+
+
 class RowListener(Listener, Protocol):
     """A listener that wants the weights of some rows alone; a fused attention then runs as it is set.
 

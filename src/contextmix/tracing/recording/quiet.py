@@ -65,14 +65,26 @@ def quiet_run(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, last_logi
         return model(**as_called(inputs), **options)
 
 
+BESIDE = "of images: "
+"""Begins the name of an input of a prompt that belongs to its images and not to its tokens; see `as_called`."""
+
+
+def has_images(inputs: Mapping[str, Any]) -> bool:
+    """Whether model inputs are a prompt with images."""
+    return any(name.startswith(BESIDE) for name in inputs)
+
+
 def as_called(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Model inputs as a model is called with them.
 
-    Here everything is a tensor with the batch first. Models read positions of several axes as (axis, batch, token), and
-    a switch as True or False.
+    Here everything is a tensor with the batch first. Models read positions of several axes as (axis, batch, token), a
+    switch as True or False, and the images of all prompts of a batch in one row.
     """
     found: dict[str, Any] = {}
     for name, value in inputs.items():
+        if name.startswith(BESIDE):
+            found[name.removeprefix(BESIDE)] = value.flatten(0, 1).contiguous()
+            continue
         switch = isinstance(value, Tensor) and value.dtype is torch.bool and value.ndim < 2
         axes = isinstance(value, Tensor) and name == "position_ids" and value.ndim == 3
         found[name] = bool(value.all()) if switch else value.movedim(1, 0) if axes else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from contextmix.tracing.recording.recorder import Attended, Recorder, of_every_h
 from contextmix.tracing.recording.replay import ChainReplay
 from contextmix.tracing.recording.resolve import part, resolve_block
 from contextmix.tracing.recording.row_attention import by_itself
+from contextmix.tracing.recording.stack import Between, Tower, image_places
 from contextmix.tracing.recording.turns import after
 from contextmix.tracing.recording.verify import tolerance
 
@@ -39,6 +41,7 @@ def record(
     visit: Visitor,
     *,
     last_logits: int = 0,
+    apart: bool = False,
 ) -> tuple[Any, Checks]:
     """Run a batch of equal-length sequences and show every block to a visitor.
 
@@ -48,16 +51,20 @@ def record(
         inputs: Model inputs with a batch axis, without padding.
         visit: Called once per block, in order, with tensors (batch, …); what it does not keep is freed.
         last_logits: See `quiet_run`.
+        apart: Whether the layers are looked at one by one, so that features of an image may be added between them.
 
     Returns:
         The model's outputs, and how well the trace proved itself.
 
     Raises:
+        UnsupportedModel: If something acts between the blocks; see `Between`.
         TraceDoesNotAddUp: If the parts of a block do not rebuild what the model computed.
         TapSilent: If a block made no attention call that could be heard.
         NotFinite: If an activation is NaN or infinite.
     """
-    return _BlockRecorder(model, anatomy.blocks, visit).run(inputs, last_logits=last_logits)
+    recorder = _BlockRecorder(model, anatomy.blocks, visit)
+    recorder.apart = apart
+    return recorder.run(inputs, last_logits=last_logits)
 
 
 def layers_of(model: PreTrainedModel, anatomy: Anatomy, inputs: Mapping[str, Tensor]) -> list[LayerTrace]:
@@ -100,6 +107,24 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
     """Of blocks with one attention."""
 
     embeddings: Tensor | None = None
+    tower: Tower | None = None
+    between: Between
+    apart = False
+
+    def run(self, inputs: Mapping[str, Any], *, last_logits: int = 0) -> tuple[Any, Checks]:
+        """See `Recorder`; images of a prompt may have a tower of their own."""
+        self.tower = Tower.of(self.model, self.places[0].path, inputs)
+        rows: slice | None = getattr(self, "rows", None)  # a listener that has the attribute is a RowListener
+        free = image_places(self.model, inputs) if self.apart or rows is not None else None
+        self.between = Between(self.model.config.model_type, free, rows)
+        outputs, checks = super().run(inputs, last_logits=last_logits)
+        return outputs, replace(checks, added=tuple(self.between.changed))
+
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+        """See `tap.Listener`."""
+        began = self.inside or self.number > 0
+        if began or self.tower is None or not self.tower.holds(module):
+            super().heard(module, attention, value, output, scores)
 
     def listen(self, block: nn.Module, place: BlockAnatomy) -> Iterator[Any]:
         """Output projection and feed-forward output."""
@@ -120,10 +145,18 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         return self.number < len(self.places) and self.places[self.number].turned
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """What enters the first block are the embeddings."""
+        """What enters the first block are the embeddings, and what enters another one is what the last one wrote."""
         super().enter(module, args, kwargs)
+        if listening(self):
+            self.between.refuse_change(self.places, self.number, args, kwargs)
         if listening(self) and self.embeddings is None:
             self.embeddings = at_least_float32(self.said["entered"].detach())
+
+    def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """See `Recorder`; what was written is compared with what the next block reads."""
+        super().leave(module, args, output)
+        if listening(self):
+            self.between.wrote(output)
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
@@ -137,7 +170,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             replay=self.replays[-1],
             replay_zeroed=Bound(self.replays[-1].zeroed, tensors["residual_in"]),
             embeddings=self.embeddings,
-            replay_from_embeddings=ChainReplay(tuple(self.replays)),
+            replay_from_embeddings=None if self.between.changed else ChainReplay(tuple(self.replays)),
             tolerance=tolerance(ran_in),
             **tensors,
         )
@@ -195,6 +228,7 @@ class _RowRecorder(_BlockRecorder):
         """Of what enters a block these rows are kept, and nothing to run it again with."""
         if listening(self):
             Recorder.enter(self, module, args, kwargs)
+            self.between.refuse_change(self.places, self.number, args, kwargs)
             self.replays.clear()
             entered = self.said["entered"]
             self.tokens = entered.shape[:-1]

@@ -51,6 +51,8 @@ def tap(
     if listener is None:
         plain: tuple[Tensor, Tensor | None] = _as_set(own, module)(module, query, key, value, attention_mask, **kwargs)
         return plain
+    if hasattr(listener, "alone") and (own_values := listener.alone(query, value)) is not None:  # a LonelyListener
+        return own_values, None
     if hasattr(listener, "edited"):  # a ValueEditor
         value = listener.edited(module, query.shape[1], value)
     rows: slice | None = getattr(listener, "rows", None)  # a RowListener

@@ -15,13 +15,13 @@ from contextmix.errors import BadInput, BadOption, NotInVocabulary
 from contextmix.maths.kept import kept
 from contextmix.maths.whole import plain, whole_number
 from contextmix.tokens.pieces import Tokens
+from contextmix.tokens.places import placed, where
 from contextmix.traces.meaning import Meaning, probabilities
-from contextmix.tracing.inputs.encode import Inputs
+from contextmix.tracing.inputs.encode import Inputs, stacked, token_axis
 from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.targets import texts_of
 from contextmix.tracing.inputs.texts import encode
-from contextmix.tracing.recording.offload import device_of
-from contextmix.tracing.recording.quiet import quiet_run
+from contextmix.tracing.recording.quiet import has_images, on_device, quiet_run
 from contextmix.tracing.runs.own_generate import Written, own_writing
 
 Continuation = str | Sequence[int]
@@ -113,7 +113,9 @@ class Speaker:
             BadOption: If the tokens do not fit into the model's context, or none is asked for.
             NotInVocabulary: If an id does not exist.
         """
-        if prompt.tokens is None or prompt.tokens.ids is None or set(prompt.tensors) != {"input_ids"}:
+        pictured = has_images(prompt.tensors) and "input_ids" in prompt.tensors
+        plain_ids = pictured or set(prompt.tensors) == {"input_ids"}
+        if prompt.tokens is None or prompt.tokens.ids is None or not plain_ids:
             raise BadInput(
                 f"A generation goes on from token ids alone, and the prompt holds {', '.join(sorted(prompt.tensors))}. "
                 "Give a text, or {'input_ids': …}."
@@ -123,20 +125,19 @@ class Speaker:
         self._refuse_count(max_new_tokens if new is None else len(new), start)
         done = Written([])
         if new is None:
-            done = self._own(prompt.tensors["input_ids"], max_new_tokens, settings)
+            done = self._own(prompt, max_new_tokens, settings)
             new = done.ids
         elif settings:
             raise BadOption("What follows is given, so nothing is generated, and settings of it mean nothing.")
-        ids = torch.tensor([*prompt.tokens.ids, *new])
-        labels = labelled(self.tokenizer, prompt.tokens, new)
-        inputs = Inputs(labels, {"input_ids": ids}, len(ids), notes=prompt.notes)
+        inputs = longer(self.model, self.tokenizer, prompt, new)
         how = done.settings
         greedy = continuation is None and not how.get("do_sample") and how.get("num_beams") == 1
-        return Generated(inputs, start, greedy, partial(self._scores, ids, len(new)), how, done.left_out)
+        return Generated(inputs, start, greedy, partial(self._scores, inputs, len(new)), how, done.left_out)
 
-    def _own(self, ids: Tensor, count: int, settings: Mapping[str, Any] | None) -> Written:
+    def _own(self, prompt: Inputs, count: int, settings: Mapping[str, Any] | None) -> Written:
         """What the model says by itself after the prompt, and how it was asked to; see `own_writing`."""
-        found = own_writing(self.model, {"input_ids": ids.unsqueeze(0).to(device_of(self.model))}, count, settings)
+        read, ids = on_device(self.model, stacked([prompt])), prompt.tensors["input_ids"]
+        found = own_writing(self.model, read, count, settings)
         if found.ids[: len(ids)] != ids.tolist() or len(found.ids) == len(ids):
             raise BadInput(
                 f"{type(self.model).__name__} gave no tokens that follow the prompt. Say with continuation=… what it "
@@ -185,11 +186,40 @@ class Speaker:
                 f"tokens. Take at most {room}, or a shorter prompt."
             )
 
-    def _scores(self, ids: Tensor, count: int) -> Tensor:
+    def _scores(self, inputs: Inputs, count: int) -> Tensor:
         """The logits of the rows that say the last tokens, (count, class)."""
-        outputs = quiet_run(self.model, {"input_ids": ids[None, :-1].to(device_of(self.model))}, last_logits=count)
+        last = inputs.length - 1
+        axes = {name: token_axis(name, value, inputs.length) for name, value in inputs.tensors.items()}
+        read = {
+            name: value if (axis := axes[name]) is None else value.narrow(axis, 0, last)
+            for name, value in inputs.tensors.items()
+        }
+        outputs = quiet_run(self.model, on_device(self.model, stacked([Inputs(None, read, last)])), last_logits=count)
         found: Tensor = outputs.logits[0, -count:]
         return found
+
+
+def longer(model: PreTrainedModel, tokenizer: Any, prompt: Inputs, new: Sequence[int]) -> Inputs:
+    """A prompt and new tokens as one input.
+
+    What a model with images reads of each token goes on as the model's own ``generate`` lets it go on.
+
+    Args:
+        model: The model.
+        tokenizer: Hugging Face's, or None.
+        prompt: With labels and ids.
+        new: The ids of the new tokens.
+    """
+    assert prompt.tokens is not None
+    assert prompt.tokens.ids is not None
+    whole: Any = model
+    kinds = {name: value[None] for name, value in prompt.tensors.items() if name.endswith("token_type_ids")}
+    for _ in new if kinds else ():
+        kinds = whole._update_model_kwargs_for_generation({}, kinds, num_new_tokens=1)
+    own = {name: value[0] for name, value in kinds.items()}
+    ids = torch.tensor([*prompt.tokens.ids, *new])
+    tokens = labelled(tokenizer, prompt.tokens, new)
+    return Inputs(tokens, {**prompt.tensors, **own, "input_ids": ids}, len(ids), notes=prompt.notes)
 
 
 def labelled(tokenizer: Any, prompt: Tokens, new: Sequence[int]) -> Tokens:
@@ -209,12 +239,26 @@ def labelled(tokenizer: Any, prompt: Tokens, new: Sequence[int]) -> Tokens:
     if said is not None:
         tokens = encode(tokenizer, f"{prompt.text}{said}", None).tokens
         if tokens is not None and tokens.ids == ids:
-            return tokens
+            return _with_places(prompt, tokens)
     marks = set() if tokenizer is None else set(tokenizer.all_special_ids)
-    return Tokens(
-        pieces=(*prompt.pieces, *texts_of(tokenizer, new)),
-        ids=ids,
-        special=(*prompt.special, *(number in marks for number in new)),
+    special = (*prompt.special, *(number in marks for number in new))
+    return _with_places(prompt, Tokens((*prompt.pieces, *texts_of(tokenizer, new)), ids, special))
+
+
+def _with_places(prompt: Tokens, found: Tokens) -> Tokens:
+    """Labels of a longer text with the image places of its beginning."""
+    if prompt.places is None:
+        return found
+    there = (*where(prompt.places), *(None for _ in found.pieces[len(prompt) :]))
+    words = None
+    if found.words is not None:
+        words = tuple(None if place else word for word, place in zip(found.words, there, strict=True))
+    return replace(
+        found,
+        pieces=(*prompt.pieces, *found.pieces[len(prompt) :]),
+        special=(*prompt.special, *found.special[len(prompt) :]),
+        words=words,
+        places=placed(prompt.places, there),
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import BadInput, UnsupportedModel
+from contextmix.maths.kept import kept
 from contextmix.options.values import Asked
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Anatomy
@@ -20,7 +21,8 @@ from contextmix.traces.model_run import ModelRun
 from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.discovery.head import find_head
 from contextmix.tracing.inputs.encode import token_axis
-from contextmix.tracing.inputs.heads import class_scores, padding_id, token_scores
+from contextmix.tracing.inputs.heads import class_scores, padding_id, refuse_padding, token_scores
+from contextmix.tracing.inputs.imaged import refuse_other_images
 from contextmix.tracing.inputs.meaning import meaning_of
 from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.targets import Classes, choose, names_of
@@ -35,6 +37,7 @@ from contextmix.tracing.recording.quiet import (
     turned,
 )
 from contextmix.tracing.recording.record import layers_of
+from contextmix.tracing.recording.stack import goes_through
 from contextmix.tracing.recording.turns import before, undone
 from contextmix.tracing.runs.span import span_at
 
@@ -79,6 +82,7 @@ class Rerunner:
                 embeddings, or of a block whose input cannot be replaced.
         """
         asked = torch.is_grad_enabled() and embeddings.requires_grad
+        assert self._goes_through
         if asked:
             refuse_gradientless(self.model)
         tensors = {name: value.expand(len(embeddings), *value.shape[1:]) for name, value in self.tensors.items()}
@@ -91,6 +95,10 @@ class Rerunner:
                 "gradients can follow, so a gradient would be zero everywhere and say nothing. Use occlusion."
             )
         return scores
+
+    @kept
+    def _goes_through(self) -> bool:
+        return goes_through(self.model, self.anatomy.blocks, self.tensors)
 
     def scores_of(self, ids: Tensor, kept: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
         """Logits (batch, class) of other token ids (batch, n); no gradients.
@@ -171,8 +179,9 @@ class Rerunner:
         if own is None:
             raise BadInput("The model was given no token ids, so no token can be replaced or left out.")
         ids, (batch, length) = ids.to(own.device), ids.shape
+        refuse_other_images(self.model, self.tensors, ids)
         mask = {} if seen is None else self._mask(seen.to(own.device))
-        self._refuse_padding(ids, own, mask.get("attention_mask"))
+        refuse_padding(self.model, ids, own, mask.get("attention_mask"))
         self._refuse_unknown(ids)
         found = {"input_ids": ids, **mask}
         for name, value in self.tensors.items():
@@ -205,18 +214,6 @@ class Rerunner:
                 "stays in its place. Delete the token, or replace it."
             )
         return {"attention_mask": seen.long()}
-
-    def _refuse_padding(self, ids: Tensor, own: Tensor, mask: Tensor | None) -> None:
-        """An id of padding that the input does not hold: models pass over it, silently, in more than one way."""
-        padding = padding_id(self.model)
-        if padding is None:
-            return
-        read = ids.eq(padding) if mask is None else ids.eq(padding) & mask.bool()
-        if bool((read.sum(-1) > own.eq(padding).sum()).any()):
-            raise BadInput(
-                f"The id {padding} means padding to {type(self.model).__name__}, which may pass over it instead of "
-                "reading it, so the score would be that of another text. Choose another replacement."
-            )
 
     def layers(self) -> list[LayerTrace]:
         """A proved `LayerTrace` per block, without a batch axis."""

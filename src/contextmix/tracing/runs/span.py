@@ -17,6 +17,7 @@ from contextmix.traces.target import Target
 from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.discovery.head import find_readout
 from contextmix.tracing.inputs.encode import token_axis
+from contextmix.tracing.recording.quiet import has_images
 from contextmix.tracing.recording.record import RowVisitor, record, record_rows
 from contextmix.tracing.recording.scores import scores_in
 
@@ -84,13 +85,14 @@ class Reading:
         return scores[0, -(rows.stop - rows.start) :] if self._wanted(rows) else scores[0, rows]
 
     def _readout(self) -> Readout | None:
-        """How the head reads a row; shown by the first tokens where later ones change nothing."""
+        """How the head reads a row; shown by the first tokens where later ones change nothing and no image is cut."""
         assert self.rows is not None
         tensors, position = self.tensors, self.rows.start
         if self.causal:
+            position = -1
+        if self.causal and not has_images(tensors):
             stop, length = min(_PROBE, self._length), self._length
             tensors = {name: _first(name, value, stop, length) for name, value in tensors.items()}
-            position = -1
         found = find_readout(self.model, self.anatomy, tensors, position)
         return None if found is None else found[0]
 

@@ -14,7 +14,8 @@ from contextmix.errors import WrongShape, refuse_kind
 from contextmix.results.exploration import usual_query
 from contextmix.results.token_map import Quantity, TokenMap
 from contextmix.tokens.pieces import Tokens, printable
-from contextmix.tokens.places import Frames, Patches
+from contextmix.tokens.places import Frames, Patches, where
+from contextmix.tokens.regions import Regions
 from contextmix.views.drawing.colours import Array, scaled
 from contextmix.views.drawing.facts import model_name
 
@@ -152,7 +153,7 @@ def _refuse_other_axes(token_map: TokenMap) -> None:
 def _default_query(token_map: TokenMap) -> tuple[int, str]:
     position, causal = usual_query(token_map)
     cause = ", as no token draws from a later one" if causal else ""
-    which = "last" if causal else "first"
+    which = "last" if position else "first"
     return position, f" No query was chosen, so this is the {which} token{cause}; choose one with query=…"
 
 
@@ -161,16 +162,24 @@ def _line(row: TokenMap, reason: str) -> Picture:
     kind, named = _kind(row)
     what = _draws(row, reason) + named
     scores, scaling = scaled(row.values), f"divided by the largest ({_largest(row.values)})"
-    placed = row.values[~np.array(row.tokens.special)]
+    placed = row.values[~_beside(row.tokens)]
     beyond = np.abs(row.values).max() > np.abs(placed).max(initial=0) > 0
     if beyond or (kind != "line" and np.abs(placed).max(initial=0) > 0):
         # A special token, such as the one that a text begins with, may hold far more than any other: then no word and
         # no patch could be told from another.
         scores = (row.values / np.abs(placed).max()).clip(-1, 1)
         which = "words" if kind == "line" else kind
-        scaling = f"divided by the largest of the {which} ({_largest(placed)})"
-        scaling += "; special tokens may exceed it" if beyond else ""
+        both = isinstance(row.tokens.places, Regions)
+        scaling = f"divided by the largest of the {'image places' if both else which} ({_largest(placed)})"
+        scaling += f"; {'words' if both else 'special tokens'} may exceed it" if beyond else ""
     return _picture(kind, row, row.values[None], scores[None], [texts], [_who(row)], what, scaling)
+
+
+def _beside(tokens: Tokens) -> Array:
+    """Tokens that may hold far more than those that are drawn: special ones; beside images those of the text."""
+    if isinstance(tokens.places, Regions):
+        return np.array([place is None for place in where(tokens.places)])
+    return np.array(tokens.special)
 
 
 def _kind(row: TokenMap) -> tuple[Kind, str]:
@@ -178,6 +187,8 @@ def _kind(row: TokenMap) -> tuple[Kind, str]:
     places = row.tokens.places
     if isinstance(places, Patches):
         return "patches", " Patches are named by row and column from the top left: r0c0."
+    if isinstance(places, Regions):
+        return "patches", " Image places are named by row and column from the top left: r0c0; the words are listed."
     if not isinstance(places, Frames):
         return "line", ""
     added = [places.is_added(position) for position in range(len(places))]

@@ -12,9 +12,11 @@ import numpy as np
 from contextmix.errors import BadInput, BadOption, WrongShape
 from contextmix.tokens.media import read_image, read_sound
 from contextmix.tokens.pieces import printable
-from contextmix.tokens.places import Frames, Patches
+from contextmix.tokens.places import Frames, Patches, where
+from contextmix.tokens.regions import Regions
 from contextmix.views.drawing.colours import Array, background
 from contextmix.views.drawing.picture import Picture
+from contextmix.views.drawing.side_by_side import canvas_for, on_canvas
 
 TINT = 0.85
 """Opacity of the strongest colour over an image: what is below stays visible."""
@@ -43,24 +45,32 @@ def tint(score: float, signed: bool) -> str:
 
 
 def marks(drawn: Picture) -> list[Mark]:
-    """The tokens of a row that stand somewhere in the image or the sound, in their order."""
-    places = drawn.keys.places
+    """The tokens of a row that stand somewhere in the image or the sound, in their order.
+
+    Places of images in a prompt may lie upon each other; smaller ones are drawn later.
+    """
+    places = on_canvas(drawn.keys.places)
     found = []
     for token, score in enumerate(drawn.scores[0].tolist()):
         box = None
-        if isinstance(places, Patches):
+        if isinstance(places, Patches | Regions):
             box = places.box(token)
         elif isinstance(places, Frames) and (slot := places.slot(token)) and slot[0] < places.duration:
             box = (slot[0], 1 - abs(score), min(slot[1], places.duration), 1.0)
         if box is not None:
             found.append(Mark(token, box, score, f"{printable(drawn.keys.pieces[token])}: {drawn.numbers[0][token]}"))
-    return found
+    return sorted(found, key=_area, reverse=True) if isinstance(places, Regions) else found
+
+
+def _area(mark: Mark) -> float:
+    left, top, right, bottom = mark.box
+    return (right - left) * (bottom - top)
 
 
 def elsewhere(drawn: Picture) -> list[int]:
-    """Special tokens: they stand nowhere, and what they give must not be forgotten."""
+    """Special tokens, and the words beside images: they stand nowhere, and what they give must not be forgotten."""
     places = drawn.keys.places
-    at = places.cells if isinstance(places, Patches) else places.numbers if isinstance(places, Frames) else ()
+    at = () if places is None else where(places)
     return [token for token, place in enumerate(at) if place is None]
 
 
@@ -70,12 +80,14 @@ def strongest(drawn: Picture, limit: int) -> list[int]:
     return sorted(order.tolist())
 
 
-def image_for(places: Patches, image: Any) -> Any:
-    """The image that a map is laid over, as RGB.
+def image_for(places: Patches | Regions, image: Any) -> Any:
+    """The image that a map is laid over, as RGB; of several images their canvas.
 
     Raises:
         BadInput: If it is none, or has another size than the one that was explained.
     """
+    if isinstance(places, Regions):
+        return canvas_for(places, image)
     found = read_image(image)
     if found.size != places.size:
         raise BadInput(
@@ -127,7 +139,7 @@ def ticks(duration: float, most: int = 10) -> list[tuple[float, str]]:
     return [(number * step, f"{number * step:.6g} s") for number in range(count + 1)]
 
 
-def refuse_no_place(drawn: Picture) -> Patches | Frames:
+def refuse_no_place(drawn: Picture) -> Patches | Frames | Regions:
     """The places of a row, which an overlay needs.
 
     Raises:

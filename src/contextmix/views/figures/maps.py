@@ -12,9 +12,11 @@ from contextmix.results.exploration import usual_query
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import printable
 from contextmix.tokens.places import Patches
-from contextmix.views.drawing.colours import background, scaled
+from contextmix.tokens.regions import Regions
+from contextmix.views.drawing.colours import Array, background, scaled
 from contextmix.views.drawing.picture import Picture, picture, whole
 from contextmix.views.drawing.scene import strongest
+from contextmix.views.drawing.side_by_side import on_canvas, raster
 from contextmix.views.figures.canvas import axes_or_new, extent, pyplot
 from contextmix.views.figures.lettering import line, room_for, say, ticks
 from contextmix.views.figures.marks import heat
@@ -27,6 +29,8 @@ Scale = Literal["row", "map", "none"]
 BARS = 40
 """Most bars: of more tokens, the strongest."""
 _WHOLE = 1 << 30  # a map of any size is drawn as it is
+_FINE = 240
+"""Most columns of the images of a prompt in a figure."""
 _SAID = {"row": ", each {row} ÷ its largest", "map": ", ÷ the largest of the map", "none": ""}
 
 
@@ -179,17 +183,28 @@ def patches(token_map: TokenMap, *, ax: Axes | None = None) -> Axes:
     drawn = picture(token_map) if token_map.dims == ("key",) else None
     if drawn is None or drawn.kind != "patches":
         raise WrongShape("Patches are drawn of one row of an image, for example model.explain(image).row('[CLS]').")
-    places = drawn.keys.places
+    table = _table(drawn)
+    rows, columns = table.shape
+    axes = axes_or_new(ax, 0.9 * pyplot().rcParams["figure.figsize"][0] * rows / columns)
+    heat(axes, table, [], [], signed=drawn.signed, limit=1.0, bar=f"{token_map.quantity}, ÷ the largest of the patches")
+    axes.set_aspect("equal")
+    say(axes, title=title_of(token_map))
+    return axes
+
+
+def _table(drawn: Picture) -> Array:
+    """The scores of patches on their grid, and of images in a prompt on a fine one."""
+    places = on_canvas(drawn.keys.places)
+    if isinstance(places, Regions):
+        width, height = places.sizes[0]
+        columns = min(width, _FINE)
+        return raster(drawn.scores[0], places, max(1, round(columns * height / width)), columns)
     assert isinstance(places, Patches)
     table = np.full(places.grid, np.nan)
     for position, cell in enumerate(places.cells):
         if cell is not None:
             table[cell] = drawn.scores[0, position]
-    axes = axes_or_new(ax, 0.9 * pyplot().rcParams["figure.figsize"][0] * places.grid[0] / places.grid[1])
-    heat(axes, table, [], [], signed=drawn.signed, limit=1.0, bar=f"{token_map.quantity}, ÷ the largest of the patches")
-    axes.set_aspect("equal")
-    say(axes, title=title_of(token_map))
-    return axes
+    return table
 
 
 def matrix(axes: Axes, drawn: Picture, source: TokenMap, scale: Scale, row: str) -> None:

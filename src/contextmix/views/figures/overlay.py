@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from contextmix.errors import refuse_kind
+from contextmix.errors import BadOption, refuse_kind
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.media import pillow
 from contextmix.tokens.places import Frames, Patches
+from contextmix.tokens.regions import Regions
 from contextmix.views.drawing.colours import Array
 from contextmix.views.drawing.picture import Picture, picture
 from contextmix.views.drawing.scene import TINT, envelope, image_for, marks, refuse_no_place, sound_for, ticks, tint
@@ -28,19 +29,20 @@ def overlay(token_map: TokenMap, source: Any, query: int | str | None = None, *,
 
     The image turns grey, so that colour means score alone: blue, or red and blue for numbers with sign, and the
     stronger the more opaque; what the processor cut away is dark. A sound becomes bars along time over its wave.
-    Special tokens stand nowhere and are not drawn.
+    Special tokens stand nowhere and are not drawn, nor are the words of a prompt. Several images of a prompt lie side
+    by side; where a place lies upon another one, the stronger one is seen.
 
     Args:
         token_map: A map with the axes key or (query, key).
-        source: The image or the sound, as it was given to ``explain``.
+        source: The image or the sound, as it was given to ``explain``; of a prompt all of it, its image, or its images.
         query: The token whose row to draw, by position or text. Left out: the first token.
-        smooth: Interpolate between the middles of patches instead of showing their edges.
+        smooth: Interpolate between the middles of patches instead of showing their edges; for one image by itself.
 
     Returns:
         A PIL image, for an image in its size.
 
     Raises:
-        BadOption: If the tokens of the map have no place.
+        BadOption: If the tokens of the map have no place, or those of a prompt are to be smooth.
         BadInput: If the source is not of the size or length that was explained, or Pillow is not installed.
         WrongShape: If the map has other axes.
 
@@ -56,14 +58,19 @@ def overlay(token_map: TokenMap, source: Any, query: int | str | None = None, *,
     refuse_kind("overlay: smooth", smooth, bool)
     drawn = picture(token_map, query)
     places = refuse_no_place(drawn)
-    if isinstance(places, Patches):
+    if isinstance(places, Regions) and smooth:
+        raise BadOption(
+            "smooth=True interpolates between the patches of one grid, and image places of a prompt may be of several "
+            "sizes and lie upon each other. Leave it out."
+        )
+    if isinstance(places, Patches | Regions):
         return _over_image(drawn, places, image_for(places, source), smooth)
     return _over_sound(drawn, places, sound_for(places, source))
 
 
-def _over_image(drawn: Picture, places: Patches, image: Any, smooth: bool) -> Image:
+def _over_image(drawn: Picture, places: Patches | Regions, image: Any, smooth: bool) -> Image:
     grey = np.asarray(image.convert("L"), dtype=np.float64)[..., None].repeat(3, axis=-1)
-    scores, seen = (_smooth if smooth else _stepped)(drawn, places)
+    scores, seen = _smooth(drawn, places) if smooth and isinstance(places, Patches) else _stepped(drawn, image.size)
     positive, negative = (np.array(_rgb(tint(sign, drawn.signed))) for sign in (1, -1))
     tints = np.where(scores[..., None] < 0, negative, positive)
     mixed = np.where(seen[..., None], _mixed(grey, tints, scores[..., None]), grey * UNSEEN)
@@ -71,13 +78,14 @@ def _over_image(drawn: Picture, places: Patches, image: Any, smooth: bool) -> Im
     return found
 
 
-def _stepped(drawn: Picture, places: Patches) -> tuple[Array, Array]:
+def _stepped(drawn: Picture, size: tuple[int, int]) -> tuple[Array, Array]:
     """The score of each pixel (height, width), and whether the model saw it."""
-    width, height = places.size
+    width, height = size
     scores, seen = np.zeros((height, width)), np.zeros((height, width), dtype=bool)
     for mark in marks(drawn):
         left, top, right, bottom = (round(edge) for edge in mark.box)
-        scores[top:bottom, left:right] = mark.score
+        own = scores[top:bottom, left:right]
+        scores[top:bottom, left:right] = np.where(np.abs(own) > abs(mark.score), own, mark.score)
         seen[top:bottom, left:right] = True
     return scores, seen
 

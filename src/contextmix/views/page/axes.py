@@ -7,9 +7,11 @@ from typing import Any
 from contextmix.errors import BadOption
 from contextmix.tokens.pieces import Tokens, printable
 from contextmix.tokens.places import Frames, Patches
+from contextmix.tokens.regions import Regions
 from contextmix.views.drawing.running_text import spelled
 from contextmix.views.drawing.scene import envelope, image_for, sound_for
-from contextmix.views.page.vector import data_uri
+from contextmix.views.drawing.side_by_side import on_canvas
+from contextmix.views.page.vector import data_uri, size_of
 
 WAVE = 1000
 """Stretches of a sound, of which the lowest and highest sample are kept."""
@@ -46,9 +48,10 @@ def media(tokens: Tokens, over: Any = None) -> dict[str, Any] | None:
         BadOption: If one was given for a text.
     """
     places = tokens.places
-    if isinstance(places, Patches):
+    if isinstance(places, Patches | Regions):
         source = "" if over is None else data_uri(image_for(places, over))
-        return {"kind": "image", "source": source, "width": places.size[0], "height": places.size[1]}
+        width, height = places.size if isinstance(places, Patches) else size_of(places)
+        return {"kind": "image", "source": source, "width": width, "height": height}
     if isinstance(places, Frames):
         wave = [] if over is None else envelope(sound_for(places, over), WAVE)
         return {"kind": "sound", "seconds": places.duration, "wave": [_rounded(*pair) for pair in wave]}
@@ -59,16 +62,16 @@ def media(tokens: Tokens, over: Any = None) -> dict[str, Any] | None:
 
 def named(tokens: Tokens) -> str:
     """What an input without a text of its own is called."""
-    kinds = {Patches: "an image", Frames: "a sound"}
+    kinds = {Patches: "an image", Frames: "a sound", Regions: "a prompt with images"}
     found: str = kinds.get(type(tokens.places), "")
     return found or "".join(gap + piece for gap, piece in spelled(tokens))
 
 
 def _places(tokens: Tokens) -> list[list[float] | None] | None:
     """Where each token stands: [left, top, width, height] in parts of the image, or [start, end] in seconds."""
-    places = tokens.places
-    if isinstance(places, Patches):
-        width, height = places.size
+    places = on_canvas(tokens.places)
+    if isinstance(places, Patches | Regions):
+        width, height = places.size if isinstance(places, Patches) else places.sizes[0]
         boxes = [places.box(token) for token in range(len(places))]
         return [
             None

@@ -97,7 +97,7 @@ def exhibit(
     return {
         "format": FORMAT,
         "version": VERSION,
-        "title": printable(title or keys.text or named(keys)),
+        "title": printable(title or (keys.text if keys.places is None else "") or named(keys)),
         "model": _line(
             " and ".join(map(model_name, dict.fromkeys(filter(None, (one.provenance.model for one in found)))))
         ),

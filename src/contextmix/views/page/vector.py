@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from contextmix.tokens.places import Frames, Patches
+from contextmix.tokens.regions import Regions
 from contextmix.views.drawing.colours import background
 from contextmix.views.drawing.picture import Picture
 from contextmix.views.drawing.scene import TINT, Mark, envelope, image_for, marks, sound_for, ticks, tint
+from contextmix.views.drawing.side_by_side import on_canvas
 
 LARGEST = 640
 """Most pixels, in either direction, of an image that is put into a page."""
@@ -52,14 +54,17 @@ def drawing(drawn: Picture, over: Any = None) -> Drawing | None:
         BadInput: If it is not of the size or length that was explained.
     """
     places = drawn.keys.places
-    if drawn.kind == "patches" and isinstance(places, Patches):
+    if drawn.kind == "patches" and isinstance(places, Patches | Regions):
         return _of_image(drawn, places, over)
     return _of_sound(drawn, places, over) if drawn.kind == "frames" and isinstance(places, Frames) else None
 
 
-def _of_image(drawn: Picture, places: Patches, over: Any) -> Drawing:
-    width, height = places.size
-    left, top, right, bottom = places.window
+def _of_image(drawn: Picture, places: Patches | Regions, over: Any) -> Drawing:
+    if isinstance(places, Patches):
+        (width, height), (left, top, right, bottom) = places.size, places.window
+    else:  # what several images do not show is seen: nothing is drawn there
+        width, height = size_of(places)
+        left, top, right, bottom = 0.0, 0.0, float(width), float(height)
     inner = f"M{left:.2f} {top:.2f}V{bottom:.2f}H{right:.2f}V{top:.2f}Z"
     cropped = left > 0 or top > 0 or right < width or bottom < height
     return Drawing(
@@ -69,6 +74,13 @@ def _of_image(drawn: Picture, places: Patches, over: Any) -> Drawing:
         image="" if over is None else data_uri(image_for(places, over)),
         unseen=f"M0 0H{width}V{height}H0Z{inner}" if cropped else "",
     )
+
+
+def size_of(places: Regions) -> tuple[int, int]:
+    """Width and height of the canvas of all images of a prompt."""
+    canvas = on_canvas(places)
+    assert isinstance(canvas, Regions)
+    return canvas.sizes[0]
 
 
 def _of_sound(drawn: Picture, places: Frames, over: Any) -> Drawing:

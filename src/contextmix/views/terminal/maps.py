@@ -12,10 +12,12 @@ from rich.text import Text
 
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.places import Frames, Patches
-from contextmix.views.drawing.colours import background
+from contextmix.tokens.regions import Regions
+from contextmix.views.drawing.colours import Array, background
 from contextmix.views.drawing.picture import Picture, picture
 from contextmix.views.drawing.running_text import spelled
 from contextmix.views.drawing.scene import elsewhere, marks, strongest, ticks
+from contextmix.views.drawing.side_by_side import on_canvas, raster
 from contextmix.views.terminal.parts import Bars, Folded, Key, coloured, cut
 from contextmix.views.terminal.plain import readable
 
@@ -31,6 +33,7 @@ PLACED_LIMIT = 10
 
 _LONGEST = 200  # cells of a token in the running text
 _LEVELS = 4
+_GRID_WIDTH = 32  # cells of the images of a prompt
 _SHADES = " ░▒▓█"
 
 
@@ -114,7 +117,8 @@ def _list(drawn: Picture, limit: int) -> RenderableType:
     )
     if len(shown) == len(drawn.columns):
         return table
-    special = ", and the special ones" if len(shown) > limit else ""
+    others = "words" if isinstance(drawn.keys.places, Regions) else "special ones"
+    special = f", and the {others}" if len(shown) > limit else ""
     count = min(limit, len(drawn.columns))
     return Group(table, Text(f"The {count} strongest of {len(drawn.columns)} tokens{special}.", style="dim"))
 
@@ -142,21 +146,32 @@ class _Patches:
     drawn: Picture
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        places = self.drawn.keys.places
-        assert isinstance(places, Patches)
-        rows, columns = places.grid
+        table = np.clip(np.nan_to_num(self._table(options.max_width)), -1, 1)
+        rows, columns = table.shape
         width = 2 if 2 * columns <= options.max_width else 1
         if columns > options.max_width:
             yield Text(f"The grid of {rows} × {columns} patches is wider than this console.", style="dim")
             return
-        tokens = {cell: token for token, cell in enumerate(places.cells) if cell is not None}
-        for row in range(rows):
+        for row in table.tolist():
             line = Text(no_wrap=True)
-            for column in range(columns):
-                score = self.drawn.scores[0, tokens[row, column]] if (row, column) in tokens else 0.0
+            for score in row:
                 colour = background(score, self.drawn.signed)
                 line.append(_SHADES[round(abs(score) * 4)] * width, Style(color=colour, bgcolor=colour))
             yield line
+
+    def _table(self, room: int) -> Array:
+        """The scores on a grid; of images in a prompt on one that fits the console."""
+        places, scores = on_canvas(self.drawn.keys.places), self.drawn.scores[0]
+        if isinstance(places, Regions):
+            width, height = places.sizes[0]
+            columns = max(1, min(_GRID_WIDTH, room // 2))
+            return raster(scores, places, max(1, round(columns * height / width)), columns)
+        assert isinstance(places, Patches)
+        table = np.zeros(places.grid)
+        for token, cell in enumerate(places.cells):
+            if cell is not None:
+                table[cell] = scores[token]
+        return table
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from transformers import AutoImageProcessor, PreTrainedModel
 
 from contextmix.errors import BadInput, UnsupportedModel
 from contextmix.tokens.media import is_image, read_image
-from contextmix.tokens.places import Box
+from contextmix.tokens.regions import Box
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.kind import Kind, row_of
 from contextmix.tracing.inputs.patches import place_patches, vision_config

@@ -1,0 +1,189 @@
+"""Prompts with images as people give them; what does not fit is refused with what was found and what to do."""
+
+import numpy as np
+import pytest
+import torch
+from tests.tracing.pictured import NUMBER, QUESTION, built, picture
+from tests.tracing.senses import seeing
+from tests.tracing.tiny import build as build_text
+from tests.tracing.tiny import word_pieces
+
+import contextmix as cm
+from contextmix.errors import BadInput, TooLong
+from contextmix.tracing.inputs.pictured import asked_of
+from contextmix.tracing.recording.quiet import as_called
+
+PHOTO = picture()
+SOURCE = {"image": PHOTO, "text": QUESTION}
+
+
+def chat(*parts, role="user"):
+    return [{"role": role, "content": list(parts)}]
+
+
+def image(found=PHOTO, name="image"):
+    return {"type": "image", name: found}
+
+
+def text(words=QUESTION):
+    return {"type": "text", "text": words}
+
+
+@pytest.fixture(scope="module")
+def llava():
+    return cm.load(*built("llava"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model with its processor beside it, and a photo."""
+    place = tmp_path_factory.mktemp("llava")
+    model, reader = built("llava")
+    model.save_pretrained(place)
+    reader.save_pretrained(place)
+    PHOTO.save(place / "photo.png")
+    return place
+
+
+def test_a_folder_reads_a_file_a_photo_and_an_array(folder, llava):
+    loaded = cm.load(str(folder))
+    wanted = llava.explain(SOURCE)
+    for given in (str(folder / "photo.png"), folder / "photo.png", np.asarray(PHOTO)):
+        found = loaded.explain({"image": given, "text": QUESTION})
+        assert np.allclose(found.values, wanted.values, atol=1e-6)
+        assert found.tokens == wanted.tokens
+
+
+def test_a_question_goes_through_the_template_and_is_the_chat_of_one_message(llava):
+    found, wanted = llava.explain(SOURCE), llava.explain(chat(image(), text()))
+    assert found.tokens == wanted.tokens
+    assert np.array_equal(found.values, wanted.values)
+    assert found.tokens.pieces[-2:] == ("assistant", ":")
+    assert found.provenance.notes["template"] == "chat"
+
+
+def test_images_stand_where_their_parts_stand(llava):
+    tokens = llava.explain(chat(text("left"), image(), text("right"), image(picture(40, 40)), text())).tokens
+    first, second = (tokens.position(label) for label in ("i0.r0c0", "i1.r0c0"))
+    assert tokens.position("left") < first < tokens.position("right") < second
+    assert tokens.places.sizes == ((100, 60), (40, 40))
+
+
+def test_an_answer_that_stands_in_the_chat_is_not_asked_for(llava):
+    messages = [*chat(image(), text()), {"role": "assistant", "content": "red"}]
+    assert llava.explain(messages, "attention").tokens.pieces[-1] == "red"
+
+
+def test_a_prompt_with_marks_is_read_as_it_is(llava):
+    found = llava.explain({"image": PHOTO, "text": "is <image> red ?"})
+    assert found.tokens.pieces[:3] == ("<s>", "is", "r0c0")
+    assert "template" not in found.provenance.notes
+
+
+def test_without_a_template_marks_stand_in_front():
+    found = cm.load(*built("paligemma")).explain({"image": PHOTO, "text": "is it red ?"})
+    assert found.tokens.pieces[0] == "r0c0"
+    assert found.provenance.notes["image_marks"] == "put in front of the text"
+
+
+def test_a_list_holds_texts_and_prompts_with_images(llava):
+    found = llava.explain([SOURCE, "left or right ?", SOURCE], "attention")
+    assert [len(one.tokens) for one in found] == [27, 5, 27]
+    assert np.allclose(found[0].values, llava.explain(SOURCE, "attention").values, atol=1e-6)
+    assert np.array_equal(found[0].values, found[2].values)
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        (PHOTO, r"An image was given, and LlavaForConditionalGeneration reads text with images in it. Give both"),
+        ({"image": PHOTO}, "An image was given without a text. Give both"),
+        ({"image": PHOTO, "text": " "}, "An image was given without a text"),
+        ({"image": PHOTO, "images": [PHOTO], "text": "a"}, "both were given. Leave one out"),
+        ({"images": [], "text": "a"}, "Give one at least"),
+        ({"images": PHOTO, "text": "a"}, "images holds several images in a list"),
+        ({"image": "none.png", "text": "a"}, "There is no image file none.png"),
+        ({"image": PHOTO, "text": "<image> or <image>"}, "Found total 2 <image> tokens and 1 images"),
+        ({"images": [PHOTO, PHOTO], "text": "<image> ?"}, "Found total 1 <image> tokens and 2 images"),
+        ("is <image> red ?", r"The text holds 1 mark for images \(token 4\) and no image was given"),
+        ({"input_ids": [[2, 4, 4, 5]]}, r"The text holds 2 marks for images \(token 4\) and no image was given"),
+        (chat(image(), {"type": "video", "video": "a"}), "this one is {'type': 'video'"),
+        (
+            chat({"type": "image", "url": "http://a/b.png"}, text()),
+            "contextmix fetches nothing. This part holds",
+        ),
+        (chat(image("https://a/b.png"), text()), "contextmix fetches nothing"),
+        (chat(image("none.png"), text()), "There is no image file none.png"),
+    ],
+)
+def test_what_does_not_fit_is_refused(llava, source, sentence):
+    with pytest.raises(BadInput, match=sentence):
+        llava.explain(source)
+
+
+def test_models_that_read_one_of_both():
+    with pytest.raises(BadInput, match="An image with a text was given, and BertModel reads text"):
+        cm.load(build_text("bert"), word_pieces()).explain(SOURCE)
+    with pytest.raises(BadInput, match="and ViTForImageClassification reads pixel_values alone"):
+        seeing("vit").explain(SOURCE)
+
+
+def test_a_missing_processor_or_that_of_another_model():
+    model, reader = built("llava")
+    with pytest.raises(BadInput, match="was loaded without its processor"):
+        cm.load(model).explain(SOURCE)
+    with pytest.raises(BadInput, match="was loaded without its processor"):
+        cm.load(model, reader.tokenizer).explain(SOURCE)
+    with pytest.raises(BadInput, match="makes pixel_attention_mask, which LlavaForConditionalGeneration does not read"):
+        cm.load(model, built("idefics3")[1]).explain(SOURCE)
+    with pytest.raises(BadInput, match=r"The processor does not fit the model: LlavaFor.* its token 4, and the prompt"):
+        cm.load(model, built("internvl")[1]).explain(SOURCE)
+
+
+def test_images_of_another_size_than_the_model_sees():
+    model, reader = built("llava")
+    reader.image_processor.crop_size = {"height": 40, "width": 40}
+    with pytest.raises(BadInput, match=r"does not read these input_ids .*pixel_values"):
+        cm.load(model, reader).explain(SOURCE)
+
+
+def test_a_processor_without_a_template_says_what_to_give():
+    model, reader = built("llava")
+    reader.chat_template = None
+    loaded = cm.load(model, reader)
+    with pytest.raises(BadInput, match="LlavaProcessor has no template for chats"):
+        loaded.explain(chat(image(), text()))
+    assert loaded.explain(SOURCE).tokens.pieces[1] == "r0c0"
+
+
+def test_a_prompt_longer_than_the_model_reads():
+    model, reader = built("llava")
+    reader.tokenizer.model_max_length = 20
+    with pytest.raises(TooLong):
+        cm.load(model, reader).explain(SOURCE)
+
+
+def test_tensors_of_several_sequences_say_whose_the_images_are(llava):
+    (inputs,) = llava.encode(SOURCE)
+    one = as_called({name: value.unsqueeze(0) for name, value in inputs.tensors.items()})
+    both = {name: torch.cat([value, value]) for name, value in one.items()}
+    assert [found.shape for found in llava.explain(both, "attention")] == [(2, 27, 27)] * 2
+    with pytest.raises(BadInput, match=r"2 sequences came with pixel_values \(3, 3, 32, 32\)"):
+        llava.explain({**both, "pixel_values": torch.cat([both["pixel_values"], one["pixel_values"]])})
+    more = {**one, "input_ids": torch.cat([one["input_ids"], torch.tensor([[NUMBER["<image>"]]])], -1)}
+    with pytest.raises(BadInput, match=r"does not read these input_ids .*Image features and image tokens do not match"):
+        llava.explain(more)
+
+
+def test_rows_end_at_the_image_places_and_results_say_so(llava):
+    found = llava.explain(SOURCE, "globenc")
+    assert "what the image tower mixed before" in found.provenance.notes["rows_end_at"]
+    assert "rows_end_at" not in llava.explain("left ?", "globenc").provenance.notes
+
+
+def test_what_is_no_prompt_with_images():
+    assert asked_of("a text") is None
+    assert asked_of([{"role": "user", "content": "a text"}]) is None
+    assert asked_of([{"role": "user", "content": [text()]}]) is None
+    assert asked_of({"text": "a", "text_pair": "b"}) is None
+    assert asked_of({"text": "a"}) is None

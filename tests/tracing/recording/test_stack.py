@@ -1,0 +1,243 @@
+"""Prompts with images, layer by layer in float64, against hooks of the tests' own; and what lies between the blocks."""
+
+import numpy as np
+import pytest
+import torch
+from tests.tracing.pictured import EXACT, QUESTION, built, picture
+from tests.tracing.tiny import in_float64
+
+import contextmix as cm
+from contextmix.errors import BadOption, TraceDoesNotAddUp, UnsupportedModel
+from contextmix.traces.anatomy import Anatomy
+from contextmix.tracing.recording.quiet import as_called, quiet_run
+from contextmix.tracing.recording.stack import Between, Tower, stack_of
+
+SOURCE = {"image": picture(), "text": QUESTION}
+WITH_EVERY_LAYER = ["value_zeroing", "norm_encoder", "alti"]
+
+
+@pytest.fixture(scope="module", params=EXACT)
+def family(request):
+    """A model in float64, its loaded form, and its inputs as it is called with them.
+
+    Eager attention takes its softmax in float32 where fused attention takes it in float64, so all runs here are eager.
+    """
+    model, reader = built(request.param)
+    model = in_float64(model)
+    model.set_attn_implementation("eager")
+    loaded = cm.load(model, reader)
+    (inputs,) = loaded.encode(SOURCE)
+    called = as_called({name: value.unsqueeze(0) for name, value in inputs.tensors.items()})
+    return model, loaded, called
+
+
+def blocks_of(model, loaded):
+    return [model.get_submodule(block.path) for block in loaded.anatomy().blocks]
+
+
+def run(model, called, hooks=()):
+    """A plain run with hooks: (module, hook) pairs."""
+    handles = [module.register_forward_hook(hook) for module, hook in hooks]
+    try:
+        with torch.no_grad():
+            return model(**called, use_cache=False, output_attentions=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def first(output):
+    return output[0] if isinstance(output, tuple) else output
+
+
+def test_value_zeroing_is_what_zeroed_values_change(family):
+    model, loaded, called = family
+    blocks = blocks_of(model, loaded)
+    found = loaded.explain(SOURCE, "value_zeroing", layers="all").values
+    states = [{} for _ in blocks]
+
+    def seeing(layer, key):
+        return lambda module, args, output: states[layer].__setitem__(key, first(output)[0].clone())
+
+    run(model, called, [(block, seeing(number, None)) for number, block in enumerate(blocks)])
+    count = found.shape[-1]
+    for layer, block in enumerate(blocks):
+        distances = np.zeros((count, count))
+        for token in range(count):
+
+            def zero(module, args, output, token=token):
+                output = output.clone()
+                output[:, token] = 0
+                return output
+
+            run(model, called, [(block.self_attn.v_proj, zero), (block, seeing(layer, token))])
+            for query in range(count):
+                clean, other = states[layer][None][query], states[layer][token][query]
+                cosine = float(clean @ other / clean.norm() / other.norm())
+                distances[query, token] = 1 - cosine
+        expected = distances / distances.sum(-1, keepdims=True)
+        assert np.abs(found[layer] - expected).max() <= 1e-9
+
+
+def test_attention_is_the_models_and_nothing_flows_where_it_is_zero(family):
+    model, loaded, called = family
+    trace = loaded.trace(SOURCE)
+    whole = run(model, called).attentions[-len(trace.layers) :]
+    for layer, attention in zip(trace.layers, whole, strict=True):
+        assert torch.equal(layer.attention, attention[0].to(layer.attention.dtype))
+    for method in WITH_EVERY_LAYER:
+        maps = loaded.explain(SOURCE, method, layers="all").values
+        for layer, attention in zip(maps, whole, strict=True):
+            shut = (attention[0] == 0).all(0).numpy() & ~np.eye(len(layer), dtype=bool)
+            assert shut.any() or model.config.model_type == "paligemma"  # whose prompt sees all of itself
+            assert (layer[shut] == 0).all()
+
+
+def test_the_parts_are_what_the_projection_wrote(family):
+    model, loaded, called = family
+    trace, blocks = loaded.trace(SOURCE), blocks_of(model, loaded)
+    wrote = {}
+
+    def note(layer):
+        return lambda module, args, output: wrote.__setitem__(layer, output[0].clone())
+
+    run(model, called, [(block.self_attn.o_proj, note(number)) for number, block in enumerate(blocks)])
+    for number, (layer, block) in enumerate(zip(trace.layers, blocks, strict=True)):
+        weight = block.self_attn.o_proj.weight.detach()
+        total = torch.zeros_like(wrote[number])
+        width = weight.shape[1] // len(layer.attention)
+        for head, (attention, value) in enumerate(zip(layer.attention, layer.value, strict=True)):
+            own = weight[:, head * width : (head + 1) * width]
+            for query in range(len(total)):
+                for key in range(len(total)):
+                    total[query] += attention[query, key] * (own @ value[key])
+        assert float((total - wrote[number]).abs().max()) <= 1e-9 * float(wrote[number].abs().max()) + 1e-12
+
+
+def test_evidence_adds_up_to_the_score(family):
+    model, loaded, called = family
+    found = loaded.explain(SOURCE, signed=True)
+    notes = found.provenance.notes
+    assert found.values.sum() == pytest.approx(notes["signed"], abs=1e-9)
+    assert notes["signed"] + notes["elsewhere"] == pytest.approx(notes["linear"], abs=1e-9)
+    logits = quiet_run(model, called).logits[0, -1]
+    assert notes["target_id"] == int(logits.argmax())
+    placed = [token for token in range(len(found.tokens)) if found.tokens.places.box(token) is not None]
+    assert np.abs(found.values[placed]).max() > 0
+
+
+def test_a_missed_block_is_refused_though_it_runs_before_the_first_named_one():
+    model, reader = built("llava")
+    anatomy = cm.load(model, reader).anatomy()
+    later = cm.load(model, reader, anatomy=Anatomy(anatomy.blocks[1:]))
+    with pytest.raises(TraceDoesNotAddUp, match="LlamaAttention attends outside of the blocks"):
+        later.explain(SOURCE, "attention")
+    earlier = cm.load(model, reader, anatomy=Anatomy(anatomy.blocks[:1]))
+    with pytest.raises(TraceDoesNotAddUp, match="attends outside of the blocks"):
+        earlier.explain(SOURCE, "attention")
+
+
+def test_without_images_nothing_may_attend_before_the_blocks():
+    model, reader = built("llava")
+    path = cm.load(model, reader).anatomy().blocks[0].path
+    assert Tower.of(model, path, {"input_ids": torch.ones(1, 3)}) is None
+    assert stack_of(model, path) is model.model.language_model
+    assert Tower.of(model.model.language_model, "layers.0", {"of images: pixel_values": torch.ones(1)}) is None
+
+
+def test_a_change_in_place_between_blocks_is_refused():
+    places = cm.load(*built("llava")).anatomy().blocks
+    states = torch.randn(1, 3, 4)
+    between = Between("llava")
+    between.wrote(states)
+    between.refuse_change(places, 1, (states,), {})
+    between.wrote((states,))
+    between.refuse_change(places, 1, (states.clone(),), {})  # a copy is the same
+    between.wrote(states)
+    states[0, 0] += 1
+    with pytest.raises(UnsupportedModel, match=r"layers.1 reads is not what model.language_model.layers.0 wrote"):
+        between.refuse_change(places, 1, (states,), {})
+
+
+@pytest.fixture(scope="module")
+def qwen3():
+    model, reader = built("qwen3_vl")
+    model = in_float64(model)
+    model.set_attn_implementation("eager")
+    return cm.load(model, reader)
+
+
+def test_features_added_at_image_places_leave_single_layers_and_the_evidence_of_words_exact(qwen3):
+    """Qwen3-VL adds image features behind its first block; by hooks on the blocks, zeroed one token at a time."""
+    model = qwen3.model
+    (inputs,) = qwen3.encode(SOURCE)
+    called = as_called({name: value.unsqueeze(0) for name, value in inputs.tensors.items()})
+    found = qwen3.explain(SOURCE, "value_zeroing", layers="all")
+    assert found.provenance.notes["images_added_before_layers"] == [1]
+    block = blocks_of(model, qwen3)[1]
+    states = {}
+    count = found.shape[-1]
+    run(model, called, [(block, lambda module, args, output: states.update(clean=first(output)[0].clone()))])
+    distances = np.zeros((count, count))
+    for token in range(count):
+
+        def zero(module, args, output, token=token):
+            output = output.clone()
+            output[:, token] = 0
+            return output
+
+        run(
+            model,
+            called,
+            [
+                (block.self_attn.v_proj, zero),
+                (block, lambda module, args, output: states.update(other=first(output)[0].clone())),
+            ],
+        )
+        distances[:, token] = (
+            1 - torch.nn.functional.cosine_similarity(states["clean"], states["other"], eps=0)
+        ).numpy()
+    expected = distances / distances.sum(-1, keepdims=True)
+    assert np.abs(found.values[1] - expected).max() <= 1e-9
+    notes = qwen3.explain(SOURCE, signed=True).provenance.notes
+    assert notes["signed"] + notes["elsewhere"] == pytest.approx(notes["linear"], abs=1e-9)
+
+
+@pytest.mark.parametrize("method", ["globenc", "gradient_inputs", "decompx"])
+def test_what_goes_across_layers_is_refused_where_features_are_added(qwen3, method):
+    with pytest.raises(UnsupportedModel, match=r"layers.1 reads is not what model.language_model.layers.0 wrote"):
+        qwen3.explain(SOURCE, method)
+    assert qwen3.explain(QUESTION, method) is not None
+
+
+def test_layers_that_were_asked_for_one_by_one_are_not_put_together(qwen3):
+    maps = qwen3.explain(SOURCE, "value_zeroing", layers="all")
+    with pytest.raises(BadOption, match="rollout goes across layers, and before layers 1 the model adds features"):
+        cm.aggregate(maps, "rollout")
+    with pytest.raises(UnsupportedModel):
+        qwen3.trace(SOURCE)
+
+
+def test_evidence_of_a_row_to_which_features_were_added_is_refused(qwen3):
+    place = qwen3.explain(SOURCE).tokens.position("r0c0")
+    with pytest.raises(UnsupportedModel, match="Something acts between these blocks"):
+        qwen3.explain(SOURCE, position=place)
+
+
+def test_something_added_to_words_is_refused_also_layer_by_layer():
+    model, reader = built("llava")
+    loaded = cm.load(model, reader)
+    loaded.explain(SOURCE, "attention")
+    between = Between("llava", torch.tensor([[False, True, False]]))
+    places = loaded.anatomy().blocks
+    for token in range(3):
+        states = torch.randn(1, 3, 4)
+        between.wrote(states)
+        other = states.clone()
+        other[0, token] += 1
+        if token == 1:
+            between.refuse_change(places, 1, (other,), {})
+        else:
+            with pytest.raises(UnsupportedModel):
+                between.refuse_change(places, 1, (other,), {})
+    assert between.changed == [1]
