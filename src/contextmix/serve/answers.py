@@ -99,7 +99,8 @@ def _by(content: bytes, sources: str | None, units: str | None) -> Answer:
     for name, way in (("sources", sources), ("units", units)):
         if way is not None:
             try:
-                found = found.by(**{name: token_of(way)})
+                how: Any = {name: token_of(way)}
+                found = found.by(**how)
             except (BadOption, BadInput) as refusal:
                 raise NotAcceptable(str(refusal), name) from None
     return found

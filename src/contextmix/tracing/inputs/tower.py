@@ -169,7 +169,7 @@ class _Seen(Exception):
 class _Alone:
     """Lets each token attend to itself; see `tap.LonelyListener`."""
 
-    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `tap.Listener`."""
 
     def alone(self, query: Tensor, value: Tensor) -> Tensor | None:

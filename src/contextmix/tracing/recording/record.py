@@ -120,8 +120,8 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         outputs, checks = super().run(inputs, last_logits=last_logits)
         return outputs, replace(checks, added=tuple(self.between.changed))
 
-    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores) -> None:
-        """See `tap.Listener`."""
+    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
+        """See `Listener`."""
         began = self.inside or self.number > 0
         if began or self.tower is None or not self.tower.holds(module):
             super().heard(module, attention, value, output, scores)
@@ -238,10 +238,9 @@ class _RowRecorder(_BlockRecorder):
         """These rows alone, at once: all rows of the states of a block are a good part of what a run takes."""
         return (turned(states) if self.turned else over(states, self.tokens))[:, self.rows].clone()
 
-    def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
+    def attended_by(self, attention: Tensor, value: Tensor, scores: Scores | None) -> Attended:
         """Weights and values, which heads share as in the model; neither queries nor keys."""
-        self.refuse_call(type(module).__name__)
-        self.attended.append(Attended(by_itself(attention), by_itself(value), None))
+        return Attended(by_itself(attention), by_itself(value), None)
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""

@@ -148,7 +148,11 @@ class Recorder(ABC, Generic[Place]):
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `tap.Listener`."""
         self.refuse_call(type(module).__name__)
-        self.attended.append(Attended(attention, of_every_head(value, attention.shape[1]), scores))
+        self.attended.append(self.attended_by(attention, value, scores))
+
+    def attended_by(self, attention: Tensor, value: Tensor, scores: Scores | None) -> Attended:
+        """What is kept of an attention call."""
+        return Attended(attention, of_every_head(value, attention.shape[1]), scores)
 
     def note(self, name: str) -> Callable[..., None]:
         """A forward hook that keeps a module's output; it returns None, or it would replace that output."""
