@@ -8,9 +8,10 @@ from typer.main import get_command
 
 import contextmix as cm
 from contextmix.cli.app import app, flag_of
-from contextmix.options import answering, catalogue, sets
+from contextmix.options import answering, catalogue, data, sets, verbs
 from contextmix.options.option import declared, described, filled, parted
-from contextmix.options.sets import Contrasting, EvaluateOptions, ExploreOptions, ReproduceOptions, RunOptions
+from contextmix.options.sets import Contrasting, EvaluateOptions, ReproduceOptions, RunOptions
+from contextmix.options.verbs import ExploreOptions
 from contextmix.serve.documents import Asked
 
 VERBS = {"run": RunOptions, "evaluate": EvaluateOptions, "reproduce": ReproduceOptions}
@@ -72,12 +73,14 @@ def test_the_server_describes_its_requests_with_the_same_words():
 
 
 def test_every_declared_option_is_taken_by_a_verb():
-    taken = [id(one.option) for kind in vars(sets).values() if isinstance(kind, type) for one in _of(kind)]
+    taken = [
+        id(one.option) for kind in {**vars(sets), **vars(verbs)}.values() if isinstance(kind, type) for one in _of(kind)
+    ]
     functions = [inspect.unwrap(one) for one in [*NAMED, cm.load]]
     taken += [id(one.option) for function in functions for one in declared(function).values()]
     known = {
         name: one.__metadata__[0]
-        for name, one in {**vars(catalogue), **vars(answering)}.items()
+        for name, one in {**vars(catalogue), **vars(answering), **vars(data)}.items()
         if hasattr(one, "__metadata__")
     }
     cli = {"MethodName", "OwnOptions", "Words"}  # flags of explain and generate
@@ -123,5 +126,5 @@ def test_what_was_not_given_has_its_default_and_what_was_given_stays():
     found = filled(RunOptions, {"limit": 3, "words": True}, "run")
     assert found.keys() == declared(RunOptions).keys()
     assert (found["limit"], found["words"], found["maps"], found["dtype"]) == (3, True, False, "float32")
-    own, rest = parted(sets.Computing, {"batch_size": 2, "heads": "each"}, "explain")
+    own, rest = parted(verbs.Computing, {"batch_size": 2, "heads": "each"}, "explain")
     assert (own["batch_size"], rest) == (2, {"heads": "each"})

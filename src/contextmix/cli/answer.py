@@ -16,7 +16,8 @@ from contextmix.cli.app import command
 from contextmix.errors import BadInput
 from contextmix.options.catalogue import MODEL, OwnOptions
 from contextmix.options.option import declared, filled
-from contextmix.options.sets import Answering, Precision
+from contextmix.options.sets import Precision
+from contextmix.options.verbs import Answering
 from contextmix.results.files import PAGES
 
 if TYPE_CHECKING:

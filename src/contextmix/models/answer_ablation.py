@@ -16,8 +16,8 @@ from contextmix.models.generate import refuse_other_models
 from contextmix.models.loaded_model import LoadedModel
 from contextmix.models.source_scores import FITTED, Fitting, SourceScores, explain_sources, refuse_ablation
 from contextmix.options.option import declared
-from contextmix.options.sets import Ablating
 from contextmix.options.values import Progress
+from contextmix.options.verbs import Ablating
 from contextmix.results.answer import Answer
 from contextmix.results.grouping import unit_rows
 from contextmix.results.losses import Losses

@@ -28,7 +28,7 @@ class Question:
         answer: A text, or None for the model's own.
         sources: How the context is cut.
         units: How the answer is cut.
-        options: Those of `contextmix.options.sets.AnswerOptions`.
+        options: Those of `contextmix.options.verbs.AnswerOptions`.
     """
 
     question: Any

@@ -26,8 +26,9 @@ from contextmix.options.answering import (
 )
 from contextmix.options.catalogue import Aggregation, Memory, MethodName, ShownLayers, Told
 from contextmix.options.option import parted, takes
-from contextmix.options.sets import AnswerOptions, Encoding
+from contextmix.options.sets import Encoding
 from contextmix.options.values import MEMORY_BUDGET
+from contextmix.options.verbs import AnswerOptions
 from contextmix.options.writing import Continuation, Contrast, Generation, MaxNewTokens, Together
 from contextmix.plugins.plan import make_plan
 from contextmix.results.answer import Answer

@@ -56,7 +56,7 @@ class Stacks(ABC, Generic[One]):
         return Comparison({plan.name: rows[plan.name] for plan in plans})
 
     def explore(self, source: Any, methods: Sequence[str] | None, options: Mapping[str, Any]) -> Any:
-        """See `TracedModel.explore`; the options are those of `contextmix.options.sets.ExploreOptions`."""
+        """See `TracedModel.explore`; the options are those of `contextmix.options.verbs.ExploreOptions`."""
         heads, query, target = (options[name] for name in ("heads", "query", "target"))
         self.refuse_question(heads, target)
         plans = plans_to_explore(self.usual if methods is None else methods, heads, options["options"])

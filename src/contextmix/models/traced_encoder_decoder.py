@@ -34,8 +34,9 @@ from contextmix.options.catalogue import (
     Truncate,
 )
 from contextmix.options.option import filled, parted, takes
-from contextmix.options.sets import Encoding, ExploreWrittenOptions, Writing
+from contextmix.options.sets import Encoding
 from contextmix.options.values import MAX_NEW_TOKENS, MEMORY_BUDGET
+from contextmix.options.verbs import ExploreWrittenOptions, Writing
 from contextmix.options.writing import Continuation, Contrast, Generation, MaxNewTokens, MaxWritten, Output, Together
 from contextmix.plugins.plan import Plan, make_plan
 from contextmix.results.comparison import Comparison
@@ -238,7 +239,7 @@ class TracedEncoderDecoder(TracedModel):
         Args:
             source: A text, an image, a sound, model inputs, or a list of these.
             methods: Recipes and mixing maps that can be joined; left out, GlobEnc, ALTI+ and ALTI's map of each layer.
-            asked: As declared in `contextmix.options.sets.ExploreWrittenOptions`.
+            asked: As declared in `contextmix.options.verbs.ExploreWrittenOptions`.
 
         Returns:
             An `Exploration`, or a list of them: queries are the written tokens, keys the source and what was read.

@@ -32,7 +32,7 @@ from contextmix.options.catalogue import (
     Truncate,
 )
 from contextmix.options.option import filled, parted, takes
-from contextmix.options.sets import Explaining, ExploreOptions
+from contextmix.options.verbs import Explaining, ExploreOptions
 from contextmix.plugins.plan import make_plan
 from contextmix.results.comparison import Comparison
 from contextmix.traces.trace import LayerTrace, Trace
@@ -205,7 +205,7 @@ class TracedModel(AnsweringModel):
             methods: Recipes, mixing maps, and methods of the whole model; the first one is shown first. Left out, what
                 one run gives (GlobEnc, ALTI's and attention rollout, and the maps of N_Enc and attention), and
                 gradient × input where the model has a score to explain.
-            asked: As declared in `contextmix.options.sets.ExploreOptions`.
+            asked: As declared in `contextmix.options.verbs.ExploreOptions`.
 
         Returns:
             An `Exploration`; for a list or a batch of model inputs, a list of them in order.

@@ -1,24 +1,22 @@
 """Every option that people choose: its type, default, check and help text, once for all verbs that take it.
 
-What an option means for one verb alone stands here too, with `Option.but`. Who takes which: `contextmix.options.sets`.
+What an option means for one verb alone stands here too, with `Option.but`. Those of whole data sets: `data`;
+of answers: `answering`. Who takes which: `sets` and `verbs`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 from contextmix.options.option import Option, at_least, one_of
-from contextmix.options.spelling import ALL_OR_NAMES, LAYERS, MIB, NAMES, PAIRS, PLACES, TEXT, TEXTS, TOKEN
+from contextmix.options.spelling import ALL_OR_NAMES, LAYERS, NAMES, PAIRS, PLACES, TEXT, TEXTS, TOKEN
 from contextmix.options.values import (
-    ANSWERS_SIZE,
-    BATCH_TOKENS,
     MEMORY_BUDGET,
     OF_NEXT_TOKEN,
     OF_REPRESENTATION,
     REFERENCE,
     SANITY_ROWS,
-    SHARD_SIZE,
     Asked,
     Layers,
     OfEach,
@@ -185,37 +183,6 @@ Told = Annotated[
     Option("Called as progress(done, what) before each step, with done from 0 to 1. What it raises ends the work."),
 ]
 
-# Rows of a data set --------------------------------------------------------------------------------------------------
-
-
-def _column(of: str) -> Option:
-    return Option(f"Column of {of}.")
-
-
-TextField = Annotated[str | None, _column("the texts")]
-PairField = Annotated[str | None, _column("the second texts")]
-LabelField = Annotated[str | None, _column("the labels")]
-IdField = Annotated[str | None, _column("the ids")]
-QueryField = Annotated[str | None, _column("each row's own token to explain, by text or position")]
-RationaleField = Annotated[
-    str | None, _column("what people marked: 0 or 1 per word, [start, end) of characters, or lists of several people")
-]
-QuestionField = Annotated[
-    str | None,
-    Option("Column of the questions, or of chats.", otherwise="question or messages, whichever the row has"),
-]
-ContextField = Annotated[
-    str | None,
-    _column("the context of each question: a text, or a list of texts").but(otherwise="context, if there is one"),
-]
-AnswerField = Annotated[
-    str | None,
-    _column("answers to explain; where one is missing, the model writes it").but(otherwise="answer, if there is one"),
-]
-TagsField = Annotated[str | None, _column("one part of speech per word, for experiments that need them")]
-Split = Annotated[str | None, Option("Split of a data set by name, such as validation.")]
-Limit = Annotated[int | None, Option("Only this many rows, from the first.")]
-
 # How scores are judged -----------------------------------------------------------------------------------------------
 
 METRICS = Option(
@@ -267,60 +234,4 @@ Sanity = Annotated[
         default=SANITY_ROWS,
         check=at_least(1, "a number of texts for the check with random weights"),
     ),
-]
-
-# How the work is done ------------------------------------------------------------------------------------------------
-
-Task = Annotated[
-    Literal["explain", "answer"],
-    Option(
-        "What is done with each row, by the name of its verb: explain (scores of a text) or answer (a question, and "
-        "which sources made its answer).",
-        default="explain",
-        check=one_of("explain", "answer"),
-    ),
-]
-Maps = Annotated[bool, Option("Keep the whole token × token maps too.", default=False)]
-ShardSize = Annotated[
-    int | None,
-    Option(
-        "Rows that are sorted and written together.",
-        otherwise=f"{SHARD_SIZE}; of answers {ANSWERS_SIZE}",
-        check=at_least(1, "a number of rows"),
-    ),
-]
-BatchTokens = Annotated[
-    int,
-    Option(
-        "Tokens that run together at most; another number changes the last bits of the results.", default=BATCH_TOKENS
-    ),
-]
-BatchMemory = Annotated[
-    int,
-    Option(
-        "Memory that a batch may take beside the model, by estimate.",
-        python="In bytes.",
-        default=MEMORY_BUDGET,
-        otherwise="1 GiB",
-        spelling=MIB,
-        flag="--memory",
-    ),
-]
-WORKERS = Option(
-    "Processes, each with its own model; with Ray its actors.", default=1, check=at_least(1, "a number of processes")
-)
-Workers = Annotated[int, WORKERS]
-UsualWorkers = Annotated[
-    int | None, WORKERS.but(default=None, otherwise="for a small model one per processor, at most 4")
-]
-Engine = Annotated[Literal["local", "ray"], Option("'local' or 'ray'.", default="local")]
-Address = Annotated[str | None, Option("Address of a Ray cluster.", otherwise="a cluster that is started here")]
-Strict = Annotated[bool, Option("Stop at the first row that cannot be explained.", default=False)]
-RetryFailed = Annotated[bool, Option("Measure rows again that failed before.", default=False)]
-ShowProgress = Annotated[bool, Option("Show progress on the standard error stream.", default=True)]
-Only = Annotated[Sequence[str] | None, Option("Names of experiments of the study.", otherwise="all", spelling=NAMES)]
-OtherModel = Annotated[Any, Option("A second model, for experiments that compare two.", spelling=TEXT)]
-Tagger = Annotated[
-    str | None,
-    Option("The spaCy pipeline that finds parts of speech where no column holds them, such as en_core_web_sm."),
 ]

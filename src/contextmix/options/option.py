@@ -213,7 +213,7 @@ def parted(kind: Any, given: Mapping[str, Any], function: str) -> tuple[dict[str
     """All options of a kind, as `filled` gives them, and what was given beside them.
 
     Example:
-        >>> from contextmix.options.sets import Computing
+        >>> from contextmix.options.verbs import Computing
         >>> parted(Computing, {"batch_size": 2, "normalise": True}, "explain")[1]
         {'normalise': True}
     """

@@ -3,85 +3,73 @@
 from typing_extensions import TypedDict
 
 from contextmix.options.answering import (
-    Ablate,
     AnswerLength,
-    AnswerMethod,
-    AnswerText,
-    AwayBy,
     Dependence,
     Hops,
-    LeaveOut,
-    MaskCount,
-    Rewrite,
     Sources,
     Template,
     Thoughts,
     Units,
 )
 from contextmix.options.catalogue import (
-    Address,
     AddSpecialTokens,
     Against,
-    AllLayers,
     AllMethods,
     AllMetrics,
-    AnswerField,
-    BatchMemory,
-    BatchSize,
-    BatchTokens,
-    ContextField,
     Device,
     DeviceMap,
     Dtype,
-    Engine,
-    FirstQuery,
     GoldTarget,
-    Heads,
-    IdField,
     KeptLayers,
-    LabelField,
-    Limit,
-    Maps,
-    Memory,
     MethodOptions,
     Methods,
     MetricOptions,
     Metrics,
     Model,
+    Query,
+    RandomisedRows,
+    Reference,
+    RemovalChoice,
+    RowsModel,
+    Sanity,
+    Seed,
+    Target,
+    Truncate,
+    TruncateRow,
+    UsualRemoval,
+    WeightsSeed,
+    Words,
+)
+from contextmix.options.data import (
+    Address,
+    AnswerField,
+    BatchMemory,
+    BatchTokens,
+    ContextField,
+    Engine,
+    IdField,
+    LabelField,
+    Limit,
+    Maps,
     Only,
     OtherModel,
     PairField,
-    Query,
     QueryField,
     QuestionField,
-    RandomisedRows,
     RationaleField,
-    Reference,
-    RemovalChoice,
     RetryFailed,
-    RowsModel,
-    SamplingRate,
-    Sanity,
-    Seed,
     ShardSize,
     ShowProgress,
     Split,
     Strict,
     Tagger,
     TagsField,
-    Target,
     Task,
     TextField,
-    Told,
-    Truncate,
-    TruncateRow,
-    UsualRemoval,
     UsualWorkers,
-    WeightsSeed,
-    Words,
     Workers,
 )
-from contextmix.options.writing import Generation, MaxWritten, Output
+from contextmix.options.writing import Generation
 
 
 class Precision(TypedDict, total=False):
@@ -235,68 +223,3 @@ class Contrasting(TypedDict, total=False):
 
     target: Target
     against: Against
-
-
-class Computing(TypedDict, total=False):
-    """How an explanation is computed; it changes no number."""
-
-    batch_size: BatchSize
-    memory_budget: Memory
-
-
-class Explaining(Computing, Encoding, total=False):
-    """What `TracedModel.explain` takes beside what it names and the options of the method."""
-
-
-class Writing(Explaining, total=False):
-    """The same of an encoder–decoder."""
-
-    max_new_tokens: MaxWritten
-    generation: Generation
-
-
-class ExploreOptions(Encoding, total=False):
-    """What `TracedModel.explore` takes."""
-
-    heads: Heads
-    query: FirstQuery
-    target: Target
-    layers: AllLayers
-    options: MethodOptions
-    truncate: Truncate
-    sampling_rate: SamplingRate
-    memory_budget: Memory
-    progress: Told
-
-
-class ExploreWrittenOptions(ExploreOptions, total=False):
-    """What `TracedEncoderDecoder.explore` takes."""
-
-    output: Output
-    max_new_tokens: MaxWritten
-    generation: Generation
-
-
-class Ablating(TypedDict, total=False):
-    """What an answer loses without its sources."""
-
-    ablate: Ablate
-    away: AwayBy
-    masks: MaskCount
-    rewrite: Rewrite
-
-
-class AnswerOptions(Encoding, Replying, Ablating, total=False):
-    """What `TracedModel.explain_answer` takes beside what it names and the options of the method."""
-
-    truncate: LeaveOut
-    memory_budget: Memory
-
-
-class Answering(AnswerOptions, total=False):
-    """The same with what it names, where text alone can be given: on the command line and by a page."""
-
-    answer: AnswerText
-    sources: Sources
-    units: Units
-    method: AnswerMethod

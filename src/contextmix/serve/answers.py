@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse
 
 from contextmix.errors import BadInput, BadOption
 from contextmix.options.option import declared
-from contextmix.options.sets import Answering
 from contextmix.options.spelling import token_of
+from contextmix.options.verbs import Answering
 from contextmix.results.answer import Answer
 from contextmix.serve.asking import Asking, NotAcceptable
 from contextmix.serve.desk import Desk, only_json

@@ -14,7 +14,7 @@ import contextmix
 from contextmix.errors import ContextMixError
 from contextmix.models.explore import plans_to_explore, refuse_idle_target
 from contextmix.options.option import accepted, declared
-from contextmix.options.sets import Answering
+from contextmix.options.verbs import Answering
 from contextmix.plugins.plan import make_plan
 from contextmix.serve.documents import Asked, AskedAnswer, MethodFacts, ModelFacts
 from contextmix.serve.limits import Limits

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from contextmix.options.option import declared
-from contextmix.options.sets import Answering, Contrasting, ExploreOptions
+from contextmix.options.sets import Contrasting
+from contextmix.options.verbs import Answering, ExploreOptions
 
 
 class Refusal(BaseModel):

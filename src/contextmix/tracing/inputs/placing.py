@@ -224,10 +224,7 @@ def _alone(name: str, question: str) -> Placed:
 
 
 def refuse_template(name: str | None) -> None:
-    """Refuse a template that places no question, before there is one; see `Placer.template`.
-
-    Raises:
-        BadOption: If it lacks a place.
+    """Refuse (`BadOption`) a template that places no question, before there is one; see `Placer.template`.
 
     Example:
         >>> refuse_template("{context} {qustion}")
