@@ -119,7 +119,7 @@ def test_what_is_lost_without_a_source_is_printed_and_written(run, texts, tmp_pa
         *("--json", tmp_path / "a.json", "--html", tmp_path / "a.html"),
     )
     assert result.exit_code == 0, result.stderr
-    assert re.search(r"Without it: −\d\.\d (nats|log-odds); the model says:", " ".join(result.stdout.split()))
+    assert re.search(r"Without it: −\d+\.\d (nats|log-odds); the model says:", " ".join(result.stdout.split()))
     losses = cm.Answer.load(tmp_path / "a.json").losses
     assert losses.method == method
     assert losses.away == ("deleted" if "deleted" in flags else "masked")

@@ -181,8 +181,8 @@ def test_questions_are_answered_and_counted(ask, tmp_path):
     assert re.search(r"last process +6 rows in \d+ s: [\d.]+ rows/s", first.stdout)
     assert ask("--truncate").stdout == first.stdout
     found = cm.open_run(tmp_path / "out")
-    assert found.manifest["model"]["name"] == "demo-decoder"
-    expected = cm.load("demo-decoder").explain_answer(GOOD[1]["question"], GOOD[1]["context"], max_new_tokens=3)
+    assert found.manifest["model"]["name"] == "demo-answers"
+    expected = cm.load("demo-answers").explain_answer(GOOD[1]["question"], GOOD[1]["context"], max_new_tokens=3)
     assert found.answer("written").to_dict() == expected.to_dict()
 
 
@@ -191,6 +191,7 @@ def test_every_option_of_an_answer_reaches_the_run(ask, tmp_path):
         *("--method", "integrated-gradients", "--option", "steps=2", "--sources", "document", "--units", "2"),
         *("--template", "question", "--dependence", "--truncate", "--generation", "num_beams=2", "--limit", "2"),
         *("--shard-size", "1024", "--no-add-special-tokens", "--context-field", "context", "--answer-field", "answer"),
+        *("--thoughts", "none", "--hops", "all"),
     )
     assert result.exit_code == 0, result.stderr
     assert cm.open_run(tmp_path / "out").manifest["settings"] == {
@@ -203,6 +204,8 @@ def test_every_option_of_an_answer_reaches_the_run(ask, tmp_path):
         "template": "question",
         "truncate": True,
         "dependence": True,
+        "thoughts": "none",
+        "hops": "all",
         "add_special_tokens": False,
         "shard_size": 1024,
     }

@@ -257,7 +257,7 @@ def test_more_panels_in_a_line_than_there_are_draw_what_there_is():
 
 def test_damaged_runs_can_be_looked_at():
     for run in samples(cm.Run):
-        assert re.fullmatch(r"<Run .*run': globenc, occlusion of .*rows.*>", repr(run))
+        assert re.fullmatch(r"<Run .*run': (globenc, occlusion|evidence) of .*rows.*>", repr(run))
 
 
 def test_traces_are_equal_to_themselves_alone():

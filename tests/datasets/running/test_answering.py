@@ -71,10 +71,10 @@ def test_thoughts_are_kept_apart_and_passed_on(stories, tmp_path):
         "id": "thought",
         "question": "Who has a ball?",
         "context": TEXTS,
-        "answer": "Lily ran. So: Lily. Tom has none.",
+        "answer": "<think>Lily ran.</think> Lily. Tom has none.",
     }
-    run = answered([row, GOOD[1]], tmp_path / "out", model=stories, thoughts="So:", hops="all")
-    expected = asked_of(stories, row, thoughts="So:", hops="all")
+    run = answered([row, GOOD[1]], tmp_path / "out", model=stories, hops="all")
+    expected = asked_of(stories, row, hops="all")
     assert_same(run.answer("thought"), expected)
     assert expected.thoughts == "Lily ran."
     assert run.to_pandas().loc[0, "thoughts"] == expected.thoughts
