@@ -16,6 +16,8 @@ FILES |= {"tokenizer.json", "tokenizer_config.json"}
 TEXTS = ["Tom has the blue kite. The sun was hot.", "Lily has the red ball. Lily lives in Oslo."]
 ONE_HOP = [
     ("Who has the red ball?", "Lily has the red ball."),
+    ("Who has the blue kite?", "Tom has the blue kite."),
+    ("What does Lily have?", "Lily has the red ball."),
     ("What does Tom have?", "Tom has the blue kite."),
     ("Where does Lily live?", "Lily lives in Oslo."),
     ("Who lives in Oslo?", "Lily lives in Oslo."),
