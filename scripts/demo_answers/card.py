@@ -91,7 +91,7 @@ Intended for demonstrating and testing answers and their sources. It is no assis
   about another kind of text, it answers something of that kind all the same.
 - It takes two steps inside because it was taught to, by the second loss above. Larger models may do it in other ways,
   or not at all.
-- It was trained on stories of up to ten sentences. Of 11 to 13 it is as sure, but says more often what the text does
+- It was trained on stories of up to ten sentences. On 11 to 13 it is as good, but says more often what the text does
   not say; longer ones were not tried.
 - Names, jobs and relatives are combined by chance, whatever they mean outside.
 - What an attribution shows here says how *this* model works, not how larger ones do.
