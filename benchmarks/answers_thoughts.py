@@ -144,7 +144,7 @@ def with_own_thoughts(model: contextmix.TracedModel, kind: str, count: int) -> I
             reply = model.explain_answer(asked.question + THINK, story.texts, max_new_tokens=LONGEST, units="whole")
         except contextmix.ContextMixError:  # thoughts without an end, or no answer behind them
             continue
-        if f"<think> {reply.thoughts}{END} {reply.text}" == asked.thoughts:
+        if f"<think>\n{reply.thoughts}\n{END}\n\n{reply.text}" == asked.thoughts:
             gold = tuple(story.sentences.index(one) for one in asked.gold)
             yield Case(asked.question + THINK, story.texts, asked.thoughts, "markers", gold)
             found += 1

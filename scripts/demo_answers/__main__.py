@@ -5,8 +5,10 @@
 
 Stories and questions are drawn from `kinds.py` and `words.py` as training goes; the tokenizer is learned on others of
 them. The weights are written in float16, with a card that holds what `measure.py` found. With the same seed, versions
-and number of threads the same model comes out. The weights that are in the package came of such a run in which the
-stories were still being mended: another one is about as good, not equal.
+and number of threads the same model comes out: not the one that is in the package. Its stages were started by hand,
+each from the weights that the one before had left, while stories, rates and numbers of steps were still being changed;
+the steps of the first two are about those after which they were stopped, and in the fourth and the last the rate fell
+with the clock. How good another run gets was not measured.
 """
 
 from __future__ import annotations

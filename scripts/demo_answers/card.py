@@ -13,6 +13,7 @@ WAYS = {
     "answers after thoughts": {"thinks": True},
     "made-up words": {"odd_share": 1.0},
     "11 to 13 sentences": {"sizes": (11, 13)},
+    "rivals alone": {"crowded_share": 1.0, "sizes": (6, 10)},
 }
 """Columns of the table, and how each is measured."""
 KINDS = ("one-hop", "two-hop told", "two-hop silent", "unknown")
@@ -65,14 +66,21 @@ four documents, six questions each, every word known from training unless it say
   kitchen.
 - *two-hop silent*: "Which room is the key in?" The key is in the kitchen. The box is not named.
 - *unknown*: the story does not say it, and the answer is "I don't know."
-- *made-up words*: half of the kinds of words (people, things, towns, …) are letters that were never seen before.
+- *made-up words*: half of the kinds of words (people, things, towns, …) are letters put together by chance.
+- *rivals alone*: 6 to 10 sentences, all of one chain told again and again, or of two kinds with up to five rivals each.
 
 ## Where it comes from
 
 - **Data**: stories and questions that `scripts/demo_answers` draws by chance; no text of anybody else. Training saw
-  {seen:,} stories of two to ten sentences, each once, with six or eight questions each.
-- **Training**: {steps:,} steps from random weights, on one core: Muon and AdamW, in bfloat16. In the first thousand a
-  token of an answer or a thought weighs ten times as much as one of a story; after that, answers and thoughts alone.
+  about {seen:,} stories of two to ten sentences, with up to eight questions each; nobody looked for stories that came
+  twice.
+- **Training**: about {steps:,} steps from random weights, on one core: Muon and AdamW, in bfloat16. In the first
+  thousand a token of an answer or a thought weighs ten times as much as one of a story; after that, answers and
+  thoughts alone. The last three stages also tell stories of rivals alone. In the last one a second loss asks of the
+  states after layer 4 that they know the box while a silent answer is written (a matrix reads them, and is thrown away
+  afterwards): the model did not find that step by itself.
+- The stages were run by hand, one after the other, and changed on the way: `scripts/demo_answers` lists them, and makes
+  a like model, not this one.
 - **Licence**: that of contextmix, MIT.
 
 ## Use, limits, biases
@@ -81,15 +89,16 @@ Intended for demonstrating and testing answers and their sources. It is no assis
 
 - It knows the kinds of sentences and questions that `scripts/demo_answers/kinds.py` lists. Asked in other words, or
   about another kind of text, it answers something of that kind all the same.
-- It hardly takes two steps inside: where an answer does not spell out both facts, it leans on the last one alone. Told
-  to think first, it does.
-- Texts much longer than ten sentences are beyond it: see the last column.
+- It takes two steps inside because it was taught to, by the second loss above. Larger models may do it in other ways,
+  or not at all.
+- It was trained on stories of up to ten sentences. On 11 to 13 it is as good, but says more often what the text does
+  not say; longer ones were not tried.
 - Names, jobs and relatives are combined by chance, whatever they mean outside.
 - What an attribution shows here says how *this* model works, not how larger ones do.
 """
 
 
-def write_card(model: LlamaForCausalLM, reader: PreTrainedTokenizerFast, folder: Path, stories: int = 800) -> str:
+def write_card(model: LlamaForCausalLM, reader: PreTrainedTokenizerFast, folder: Path, stories: int = 400) -> str:
     """Measure, and write README.md.
 
     Args:

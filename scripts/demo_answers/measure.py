@@ -21,6 +21,7 @@ def exact_matches(
     *,
     thinks: bool = False,
     odd_share: float = 0.0,
+    crowded_share: float = 0.0,
     sizes: tuple[int, int] = (3, 10),
     stories: int = 400,
 ) -> dict[str, list[bool]]:
@@ -34,6 +35,7 @@ def exact_matches(
         reader: Its tokenizer.
         thinks: Whether it is told to think first; the thoughts have to be right as well.
         odd_share: The share of stories with made-up words.
+        crowded_share: The share of stories that hold nothing but rivals.
         sizes: The fewest and the most sentences.
         stories: How many.
     """
@@ -42,7 +44,7 @@ def exact_matches(
     for _ in range(stories // 16):
         rows, kinds = [], []
         for _ in range(16):
-            story = Story(chance, chance.randint(*sizes), odd_share)
+            story = Story(chance, chance.randint(*sizes), odd_share, crowded_share)
             asked = some_questions(story, 6)
             pairs = [(one.question + THINK, one.thoughts) if thinks else (one.question, one.answer) for one in asked]
             rows.append(row_of(reader, story, pairs))

@@ -17,6 +17,10 @@ ODD_STORIES = 0.35
 """The share of stories in which half of the kinds of words are made up, so that the model learns to copy any word."""
 MOST_OF_A_KIND = 3
 """From so many facts of a kind on, a story tells of other things."""
+MOST_IN_A_CROWD = 5
+"""Of a kind, in a story of rivals alone."""
+HARD = ("gave", "gave", "gave", "has", "at", "job")
+"""Kinds that a crowded story has more often than others: those that the model is wrong about more often."""
 CLOSE = {"has": "gave", "gave": "has"}
 """Kinds that answer each other's questions, more or less: not asked of a person of whom the other one is told."""
 
@@ -39,12 +43,14 @@ class Asked:
         question: As one asks it.
         answer: What is right.
         gold: The sentences that the answer needs; of two hops the relay first.
+        between: The word that leads from one to the other and that a silent answer does not name.
     """
 
     kind: str
     question: str
     answer: str
     gold: tuple[str, ...]
+    between: str = ""
 
     @property
     def thoughts(self) -> str:
@@ -91,14 +97,24 @@ class Bag:
 class Story:
     """Sentences in documents, and what can be asked about them."""
 
-    def __init__(self, chance: random.Random, size: int, odd_share: float = ODD_STORIES) -> None:
+    def __init__(
+        self,
+        chance: random.Random,
+        size: int,
+        odd_share: float = ODD_STORIES,
+        crowded_share: float = 0.0,
+        chained_share: float = 0.6,
+    ) -> None:
         odd = chance.random() < odd_share
         kinds = [one for one in WORDS if one not in CLOSED]
         self.chance = chance
         self.bag = Bag(chance, {one for one in kinds if odd and chance.random() < 0.5})
         self.facts: list[Fact] = []
         self.bland: list[str] = []
-        self._fill(size)
+        if crowded_share and chance.random() < crowded_share:
+            self._crowd(size, chained_share)
+        else:
+            self._fill(size)
         sentences = [one.text for one in self.facts] + self.bland
         chance.shuffle(sentences)
         cuts = sorted(chance.sample(range(1, len(sentences)), min(chance.choice((0, 0, 1, 2, 3)), len(sentences) - 1)))
@@ -132,6 +148,18 @@ class Story:
                 self._tell(kind, {})
         for text in self.chance.sample(BLAND, size - len(self.facts)):
             self.bland.append(text.format(person=self.bag.person(set()), other=self.bag.fresh("person")))
+
+    def _crowd(self, size: int, chained_share: float) -> None:
+        """Rivals alone: one chain many times, or facts of two kinds; only the words of the question tell them apart."""
+        if self.chance.random() < chained_share:
+            chain = self._some_chain()
+            kinds = [chain.relay, chain.origin]
+            while size - len(self.facts) >= 2 and self._count(chain.relay) < MOST_IN_A_CROWD:
+                self._link(chain, whole=len(self.facts) < 4 or self.chance.random() < 0.8)
+        else:
+            kinds = list({one: None for one in self.chance.sample([*KINDS, *HARD], 5)})[:2]
+        while len(self.facts) < size:
+            self._tell(self.chance.choice([one for one in kinds if self._count(one) < MOST_IN_A_CROWD]), {})
 
     def _count(self, kind: str) -> int:
         return sum(one.kind == kind for one in self.facts)
@@ -190,7 +218,8 @@ class Story:
                 for kind, pairs in (("two-hop told", chain.told), ("two-hop silent", chain.silent)):
                     for question, answer in pairs:
                         gold = (relay.text, origin.text)
-                        yield kind, Asked(kind, question.format(**words), answer.format(**words), gold)
+                        between = relay.words[chain.shared[0]] if kind == "two-hop silent" else ""
+                        yield kind, Asked(kind, question.format(**words), answer.format(**words), gold, between)
 
     def _half_known(self) -> Iterator[Asked]:
         """Questions through a relay whose origin the story does not tell."""
@@ -220,15 +249,16 @@ class Story:
         return Asked("unknown", template.format(**words), UNKNOWN, ())
 
 
-def some_questions(story: Story, count: int) -> list[Asked]:
+def some_questions(story: Story, count: int, silent: int = 6) -> list[Asked]:
     """Questions of all kinds, none twice where there are enough.
 
     Args:
         story: What they are about.
         count: How many.
+        silent: The weight of two-hop silent questions; one-hop ones weigh 9.
     """
     groups = {kind: asked for kind, asked in story.questions().items() if asked}
-    weights = {"one-hop": 9, "two-hop told": 3, "two-hop silent": 6, "unknown": 4}
+    weights = {"one-hop": 9, "two-hop told": 3, "two-hop silent": silent, "unknown": 4}
     found: list[Asked] = []
     while len(found) < count and groups:
         kind = story.chance.choices(list(groups), [weights[one] for one in groups])[0]

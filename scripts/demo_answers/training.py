@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from scripts.demo_answers.reader import LONGEST, PIECES
@@ -13,9 +14,9 @@ from scripts.demo_answers.stories import THINK, Asked, Story, some_questions
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-THOUGHTFUL = 0.25
-"""The share of questions that ask to think first."""
 LONGEST_STORY = 10
+HALFWAY = 4
+"""Of six layers: two are left for the second step."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class Course:
         first: The longest stories at first, in sentences.
         easy: The steps in which they grow to `LONGEST_STORY`.
         story: The weight in the loss of a token of the story or of a question; one of an answer or a thought weighs 1.
+        crowded: The share of stories that hold nothing but rivals.
+        chained: The share of those that are one chain, many times.
+        silent: The weight of two-hop silent questions; one-hop ones weigh 9.
+        thoughtful: The share of questions that ask to think first.
+        halfway: The weight of a second loss: after layer `HALFWAY`, the states of a silent answer have to know the word
+            that leads from one fact to the other.
     """
 
     steps: int
@@ -43,24 +50,48 @@ class Course:
     first: int
     easy: int
     story: float
+    crowded: float = 0.0
+    chained: float = 0.6
+    silent: int = 6
+    thoughtful: float = 0.25
+    halfway: float = 0.0
 
 
+TWO_STEPS: dict[str, Any] = {
+    **{"batch": 16, "asked": 8, "rate": 2e-3, "warm_up": 20, "first": 10, "easy": 1, "story": 0.0},
+    **{"crowded": 0.75, "chained": 0.9, "silent": 30, "thoughtful": 0.1},
+}
 STAGES = (
     Course(1000, batch=16, asked=6, rate=4e-3, warm_up=60, down=0.0, first=3, easy=500, story=0.1),
     Course(2000, batch=8, asked=8, rate=1e-3, warm_up=20, down=0.0, first=4, easy=1, story=0.0),
     Course(3000, batch=16, asked=8, rate=2e-3, warm_up=20, down=0.6, first=8, easy=300, story=0.0),
+    Course(1000, batch=16, asked=8, rate=1.5e-3, warm_up=20, down=0.0, first=10, easy=1, story=0.0, crowded=0.6),
+    Course(300, **TWO_STEPS, down=0.0),
+    Course(1000, **TWO_STEPS, down=0.6, halfway=0.5),
 )
-"""First the language; then answers alone: what a story says next cannot be known, and is noise to them."""
+"""First the language; then answers alone: what a story says next cannot be known, and is noise to them. Stories of
+rivals alone taught one step and not two: after 1,000 steps of them silent answers were as they had been, and 300 steps
+with more of those did not lower the loss. With the second loss the second step came within 300. The fourth stage was
+stopped when its rate had fallen to four fifths."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A story and its questions: ids, positions, block (0 is the story), weight of what each id predicts."""
+    """A story and its questions.
+
+    Attributes:
+        ids: Of all tokens.
+        positions: Of each; a question begins where the story ends.
+        blocks: 0 is the story, then a number for each question.
+        weights: Of what each id predicts.
+        between: At each token of a silent answer the id that begins the word between its two facts, else -1.
+    """
 
     ids: list[int]
     positions: list[int]
     blocks: list[int]
     weights: list[float]
+    between: list[int]
 
 
 def make_model() -> LlamaForCausalLM:
@@ -82,13 +113,21 @@ def make_model() -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def row_of(reader: PreTrainedTokenizerFast, story: Story, asked: list[tuple[str, str]], weight: float = 0.0) -> Row:
+def row_of(
+    reader: PreTrainedTokenizerFast,
+    story: Story,
+    asked: list[tuple[str, str]],
+    weight: float = 0.0,
+    between: list[str] | None = None,
+) -> Row:
     """One row of a batch.
 
     Args:
         reader: The tokenizer.
         story: The story.
         asked: Questions and what is to be written.
+        weight: In the loss, of a token of the story or of a question.
+        between: For each question the word between two facts that a silent answer leaves out, or nothing.
     """
     texts = [f"<s><|user|>{story.text}\n\n"]
     for question, answer in asked:
@@ -98,13 +137,17 @@ def row_of(reader: PreTrainedTokenizerFast, story: Story, asked: list[tuple[str,
     positions, blocks = list(range(len(ids))), [0] * len(ids)
     start = len(ids)
     weights[-1] = 0.0  # what follows is several things
-    for block, (question, answer) in enumerate(zip(parts[1::2], parts[2::2], strict=True), start=1):
+    hidden = [-1] * len(ids)
+    words = between or [""] * len(asked)
+    for block, (question, answer, word) in enumerate(zip(parts[1::2], parts[2::2], words, strict=True), start=1):
         own = question + answer
         ids += own
         positions += range(start, start + len(own))
         blocks += [block] * len(own)
         weights += [weight] * (len(question) - 1) + [1.0] * len(answer) + [0.0]
-    return Row(ids, positions, blocks, weights)
+        first = reader(word, add_special_tokens=False)["input_ids"][0] if word else -1
+        hidden += [-1] * (len(question) - 1) + [first] * len(answer) + [-1]
+    return Row(ids, positions, blocks, weights, hidden)
 
 
 def batches(reader: PreTrainedTokenizerFast, course: Course, seed: int) -> Iterator[list[Row]]:
@@ -115,9 +158,13 @@ def batches(reader: PreTrainedTokenizerFast, course: Course, seed: int) -> Itera
         longest = course.first + (LONGEST_STORY - course.first) * min(1.0, done / course.easy)
         rows = []
         for _ in range(32 * course.batch):
-            story = Story(chance, chance.randint(2 if longest < 8 else 3, round(longest)))
-            pairs = [_pair(chance, one) for one in some_questions(story, course.asked)]
-            rows.append(row_of(reader, story, pairs, course.story))
+            size = chance.randint(2 if longest < 8 else 3, round(longest))
+            story = Story(chance, size, crowded_share=course.crowded, chained_share=course.chained)
+            asked = some_questions(story, course.asked, course.silent)
+            thinks = [chance.random() < course.thoughtful for _ in asked]
+            pairs = [_pair(one, first) for one, first in zip(asked, thinks, strict=True)]
+            between = ["" if first else one.between for one, first in zip(asked, thinks, strict=True)]
+            rows.append(row_of(reader, story, pairs, course.story, between))
         rows.sort(key=lambda row: len(row.ids))
         found = [rows[start : start + course.batch] for start in range(0, len(rows), course.batch)]
         chance.shuffle(found)
@@ -125,8 +172,7 @@ def batches(reader: PreTrainedTokenizerFast, course: Course, seed: int) -> Itera
         done += 32
 
 
-def _pair(chance: random.Random, one: Asked) -> tuple[str, str]:
-    thinks = chance.random() < THOUGHTFUL
+def _pair(one: Asked, thinks: bool) -> tuple[str, str]:
     return (one.question + THINK, one.thoughts) if thinks else (one.question, one.answer)
 
 
@@ -145,16 +191,40 @@ def tensors(rows: list[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, 
     return ids, padded([row.positions for row in rows], 0).long(), mask, padded([row.weights for row in rows], 0.0)
 
 
-def loss_of(model: LlamaForCausalLM, rows: list[Row]) -> torch.Tensor:
-    """Weighted cross entropy."""
+def loss_of(
+    model: LlamaForCausalLM, rows: list[Row], halfway: float = 0.0, reads: torch.nn.Linear | None = None
+) -> torch.Tensor:
+    """Weighted cross entropy.
+
+    Args:
+        model: The model.
+        rows: One batch.
+        halfway: The weight of the second loss.
+        reads: What it reads the states after layer `HALFWAY` with; no part of the model.
+    """
     ids, positions, mask, weights = tensors(rows)
+    row = {"input_ids": ids, "position_ids": positions, "attention_mask": mask, "use_cache": False}
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        states = model.model(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False)[0]
+        out = model.model(**row, output_hidden_states=reads is not None)
         kept = weights[:, :-1] > 0
-        logits = model.lm_head(states[:, :-1][kept])
+        logits = model.lm_head(out.last_hidden_state[:, :-1][kept])
     losses = cross_entropy(logits.float(), ids[:, 1:][kept], reduction="none")
     own = weights[:, :-1][kept]
-    return (losses * own).sum() / own.sum()
+    loss = (losses * own).sum() / own.sum()
+    return loss if reads is None else loss + halfway * _second_loss(model, rows, out.hidden_states[HALFWAY], reads)
+
+
+def _second_loss(
+    model: LlamaForCausalLM, rows: list[Row], states: torch.Tensor, reads: torch.nn.Linear
+) -> torch.Tensor:
+    """Cross entropy of the word between two facts, wherever a silent answer is written."""
+    wanted = torch.full(states.shape[:2], -1)
+    for place, row in enumerate(rows):
+        wanted[place, : len(row.between)] = torch.tensor(row.between)
+    asked = wanted >= 0
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model.lm_head(reads(model.model.norm(states[asked])))
+    return cross_entropy(logits.float(), wanted[asked], reduction="sum") / max(1, int(asked.sum()))
 
 
 def rate_at(step: int, course: Course) -> float:
@@ -181,9 +251,13 @@ def train(model: LlamaForCausalLM, reader: PreTrainedTokenizerFast, course: Cour
         seed: Of the stories.
     """
     both = optimizers(model, course)
+    reads = torch.nn.Linear(model.config.hidden_size, model.config.hidden_size, bias=False) if course.halfway else None
+    if reads is not None:
+        torch.nn.init.eye_(reads.weight)
+        both[1].add_param_group({"params": list(reads.parameters())})
     started, seen, shown = time.monotonic(), 0, []
     for step, rows in enumerate(batches(reader, course, seed)):
-        loss = loss_of(model, rows)
+        loss = loss_of(model, rows, course.halfway, reads)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in both:

@@ -1,6 +1,5 @@
 """The built-in model that answers questions: small, offline, mostly right, and its answers have sources."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,8 @@ FILES |= {"tokenizer.json", "tokenizer_config.json"}
 TEXTS = ["Tom has the blue kite. The sun was hot.", "Lily has the red ball. Lily lives in Oslo."]
 ONE_HOP = [
     ("Who has the red ball?", "Lily has the red ball."),
+    ("Who has the blue kite?", "Tom has the blue kite."),
+    ("What does Lily have?", "Lily has the red ball."),
     ("What does Tom have?", "Tom has the blue kite."),
     ("Where does Lily live?", "Lily lives in Oslo."),
     ("Who lives in Oslo?", "Lily lives in Oslo."),
@@ -98,10 +99,8 @@ def test_without_the_source_it_does_not_know(answers):
 def test_it_thinks_when_it_is_told_to(answers, tokenizer):
     question, wanted = SILENT
     found = answers.explain_answer(f"{question} Think first.", BOXES, max_new_tokens=40)
-    thoughts = re.fullmatch(r"<think>\n(.*)\n</think>\n\n(.*)", found.text)
-    assert thoughts is not None
-    assert thoughts[1] == "The key is in the box. The box is in the kitchen."
-    assert thoughts[2] == wanted
+    assert found.thoughts == "The key is in the box. The box is in the kitchen."
+    assert found.text == wanted
     chat = [{"role": "user", "content": question}]
     asked = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, enable_thinking=True)
     assert asked == f"<s><|user|>{question} Think first.</s><|assistant|>\n"
@@ -110,7 +109,9 @@ def test_it_thinks_when_it_is_told_to(answers, tokenizer):
 def test_it_is_right_about_most_stories_that_it_has_not_seen(model, tokenizer):
     found, thought = (shares(exact_matches(model, tokenizer, stories=96, thinks=thinks)) for thinks in (False, True))
     assert all(count >= 15 for _, count in found.values())
-    assert found["one-hop"][0] >= 0.78
-    assert found["unknown"][0] >= 0.8
-    assert found["two-hop silent"][0] >= 0.55
-    assert thought["two-hop silent"][0] >= 0.85
+    assert found["one-hop"][0] >= 0.95
+    assert found["unknown"][0] >= 0.88
+    assert found["two-hop told"][0] >= 0.9
+    assert found["two-hop silent"][0] >= 0.95
+    assert thought["one-hop"][0] >= 0.94
+    assert thought["two-hop silent"][0] >= 0.92

@@ -8,11 +8,11 @@ import torch
 from scripts.demo_answers.kinds import KINDS, slots
 from scripts.demo_answers.reader import make_tokenizer
 from scripts.demo_answers.stories import THINK, UNKNOWN, Story, some_questions
-from scripts.demo_answers.training import STAGES, batches, loss_of, make_model, optimizers, row_of, tensors
+from scripts.demo_answers.training import HALFWAY, STAGES, batches, loss_of, make_model, optimizers, row_of, tensors
 
 
-def drawn(count: int, size: int = 9) -> list[Story]:
-    return [Story(random.Random(seed), size) for seed in range(count)]
+def drawn(count: int, size: int = 9, crowded: float = 0.0) -> list[Story]:
+    return [Story(random.Random(seed), size, crowded_share=crowded) for seed in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +41,37 @@ def test_an_answer_rests_on_sentences_of_the_story_and_an_unknown_one_on_none():
     assert kinds == {"one-hop", "two-hop told", "two-hop silent", "unknown"}
 
 
-def test_no_question_has_two_answers():
-    for story in drawn(300):
+@pytest.mark.parametrize("crowded", [0.0, 1.0])
+def test_no_question_has_two_answers(crowded):
+    for story in drawn(300, crowded=crowded):
         answers: dict[str, set[str]] = {}
         for asked in (one for group in story.questions().values() for one in group):
             answers.setdefault(asked.question, set()).add(asked.answer)
         assert {question: found for question, found in answers.items() if len(found) > 1} == {}
+
+
+def test_a_crowded_story_holds_rivals_alone():
+    for story in drawn(100, size=8, crowded=1.0):
+        kinds = [fact.kind for fact in story.facts]
+        assert len(story.sentences) == len(kinds) == 8
+        assert len(set(kinds)) == 2
+        assert all(kinds.count(kind) <= 5 for kind in kinds)
+
+
+def test_a_chain_told_again_leaves_a_silent_question_several_ends():
+    for seed in range(50):
+        story = Story(random.Random(seed), 8, crowded_share=1.0, chained_share=1.0)
+        origins = {fact.kind for fact in story.facts} - {story.facts[0].kind}
+        assert len(origins) == 1
+        assert len(story.questions()["two-hop silent"]) >= 2
+        assert sum(fact.kind in origins for fact in story.facts) >= 2
+
+
+def test_silent_questions_come_first_where_they_weigh_most():
+    story = Story(random.Random(0), 8, crowded_share=1.0, chained_share=1.0)
+    count = len(story.questions()["two-hop silent"])
+    asked = some_questions(story, count, silent=10**9)
+    assert [one.kind for one in asked] == ["two-hop silent"] * count
 
 
 def test_what_the_origin_alone_says_is_the_end_of_a_silent_answer():
@@ -123,3 +148,31 @@ def test_the_loss_falls(reader):
             one.step()
             one.zero_grad()
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_silent_answer_alone_is_asked_for_the_word_between_its_facts(reader):
+    story = Story(random.Random(3), 8, odd_share=0.0, crowded_share=1.0, chained_share=1.0)
+    groups = story.questions()
+    asked = [groups["two-hop silent"][0], groups["one-hop"][0]]
+    row = row_of(reader, story, [(one.question, one.answer) for one in asked], between=[one.between for one in asked])
+    relay, origin = asked[0].gold
+    assert asked[0].between in relay
+    assert asked[0].between in origin
+    assert asked[0].between not in asked[0].question + asked[0].answer
+    known = {reader.convert_ids_to_tokens(one) for one in row.between if one >= 0}
+    assert known == {f"▁{asked[0].between}"}
+    blocks = [block for block, one in zip(row.blocks, row.between, strict=True) if one >= 0]
+    assert blocks == [1] * len(reader(f"{asked[0].answer}</s>")["input_ids"])
+
+
+def test_the_second_loss_falls_and_leaves_the_last_layers_alone(reader):
+    torch.manual_seed(0)
+    model, course = make_model(), replace(STAGES[-1], steps=1, batch=4, asked=4)
+    rows = next(batches(reader, course, seed=0))
+    reads = torch.nn.Linear(model.config.hidden_size, model.config.hidden_size, bias=False)
+    plain, both = loss_of(model, rows), loss_of(model, rows, 0.5, reads)
+    assert both > plain
+    (both - plain).backward()
+    assert reads.weight.grad.abs().max() > 0
+    grads = [layer.mlp.down_proj.weight.grad.abs().max().item() for layer in model.model.layers]
+    assert max(grads[HALFWAY:]) < 1e-3 * min(grads[:HALFWAY])
