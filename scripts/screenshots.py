@@ -31,11 +31,11 @@ from contextmix.views.terminal.answer import show
 TEXT = "A deep and meaningful film, if not exactly a cheerful one: the performances are unforgettable."
 STORY = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."
 TEXTS = (
-    "Tom had a big dog. The sun was hot.",
-    "Lily had a red ball. She was happy.",
-    "Mia sat under a tree. She ate an apple.",
+    "Tom has the blue kite. The sun was hot.",
+    "Lily has the red ball. Lily lives in Oslo.",
+    "Mia saw the red bird. The key is in the box. The box is in the kitchen.",
 )
-QUESTION = "Lily wanted to play with her"
+QUESTION = "Which room is the key in?"
 METHODS = ("globenc", "attention_rollout", "decompx")
 COLOURS = 256
 
@@ -82,7 +82,7 @@ def signed(page: Page) -> None:
 def ask(page: Page) -> None:
     """Texts and a question on the local page, and what is lost without a source."""
     page.get_by_role("link", name="Answer").click()
-    page.get_by_role("button", name="A story to go on with").click()
+    page.get_by_role("button", name="A question").click()
     page.locator("#answer-ablate").select_option("source_occlusion")
     page.locator("#answer-go").click()
     page.locator("#answer-shown .panel.live").wait_for()
@@ -91,7 +91,7 @@ def ask(page: Page) -> None:
 
 
 SHOTS = (
-    Shot("answer", "answer", (1200, 700), lambda page: page.locator("#source-2").hover()),
+    Shot("answer", "answer", (1200, 700), lambda page: page.locator("#source-6").hover()),
     Shot("answer-notebook", "answer-notebook", (900, 490), lambda _: None),
     Shot("answer-terminal", "answer-terminal", (1000, 460), lambda _: None),
     Shot("answer-serve-dark", SERVED, (1200, 1770), ask, "dark"),
@@ -110,7 +110,8 @@ def reports(model: contextmix.TracedModel, folder: Path) -> None:
     model.explore(TEXT, ["attention"], heads=True).save(folder / "heads.html")
     story = contextmix.load("demo-decoder")
     story.explore(STORY, ["norm_residual"], query="Lily").save(folder / "story.html")
-    answer = story.explain_answer(QUESTION, TEXTS, max_new_tokens=16, ablate="source_occlusion")
+    answers = contextmix.load("demo-answers")
+    answer = answers.explain_answer(QUESTION, TEXTS, ablate="source_occlusion")
     answer.save(folder / "answer.html")
     head = '<!doctype html><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
     (folder / "answer-notebook.html").write_text(head + still(answer), encoding="utf-8")
@@ -122,7 +123,7 @@ def reports(model: contextmix.TracedModel, folder: Path) -> None:
 @contextlib.contextmanager
 def served() -> Iterator[str]:
     """The address of the local page."""
-    command = [sys.executable, "-m", "contextmix", "serve", "--port", "0", "--workers", "1", "--model", "demo-decoder"]
+    command = [sys.executable, "-m", "contextmix", "serve", "--port", "0", "--workers", "1", "--model", "demo-answers"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         found = re.search(r"http://[\d.:]+", process.stdout.readline())
