@@ -239,13 +239,13 @@ class LoadedModel:
         refuse_kind("attribute: one", one, Inputs)
         refuse_entries("attribute: plans", plans, Plan)
         refuse_mixing(plans)
-        probe = own_probe(stacked([one]))
-        with self.running(probe, one.tensors):
+        with self.running(own_probe(stacked([one])), one.tensors):
             self.prove_parity(stacked([one]))
             return list(attributed(self._subject(), one, plans, target, position, memory_budget, tick))
 
     def prove_parity(self, tensors: Mapping[str, Tensor]) -> None:
         """Once per model: a recorded run gives what a plain one gives. For runs on these tensors that do not record."""
+        refuse_tensors("prove_parity: tensors", tensors)
         if has_images(tensors) not in self.proof.compared:
             own = tensors if has_images(tensors) else self._whole_probe(own_probe(tensors))
             self._record(own, lambda _: None, apart=True)

@@ -71,7 +71,7 @@ BESIDE = "of images: "
 
 def has_images(inputs: Mapping[str, Any]) -> bool:
     """Whether model inputs are a prompt with images."""
-    return any(isinstance(name, str) and name.startswith(BESIDE) for name in inputs)
+    return any(name.startswith(BESIDE) for name in inputs)
 
 
 def as_called(inputs: Mapping[str, Any]) -> dict[str, Any]:
