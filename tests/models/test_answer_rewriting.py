@@ -114,3 +114,11 @@ def test_what_cannot_be_rewritten_is_refused(stories, answer):
     others = replace(tokens, ids=(*tokens.ids[:3], tokens.ids[3] + 1, *tokens.ids[4:]))
     with pytest.raises(BadInput, match="cut into other tokens"):
         stories.ablate(replace(answer, token_map=answer.token_map.derive(tokens=others)), rewrite=1)
+
+
+def test_of_a_model_that_thinks_first_the_answers_are_compared_not_the_thoughts():
+    texts = ["Tom has the blue kite.", "The key is in the box. The box is in the kitchen."]
+    asked = {"max_new_tokens": 40, "ablate": "source_occlusion", "rewrite": [2]}
+    found = cm.load("demo-answers").explain_answer("Which room is the key in? Think first.", texts, **asked)
+    assert (found.text, found.losses.own) == ("The key is in the kitchen.", "The key is in the kitchen.")
+    assert found.losses.says == {2: "I don't know."}

@@ -30,6 +30,7 @@ from contextmix.options.values import ANSWERS_SIZE, OF_NEXT_TOKEN
 from contextmix.plugins.selection import spelled
 from contextmix.results.answer import Answer
 from contextmix.tracing.inputs.placing import refuse_template
+from contextmix.tracing.recording.offload import device_of
 
 OF_SETTINGS = (BadOption, UnknownName, UnsupportedModel)
 """Refusals that are no fault of a row: the next one would be refused too."""
@@ -119,7 +120,7 @@ class Answerer:
         """What is drawn at random depends on the row alone, so an answer comes out the same whenever it is made."""
         asked = row.asked
         assert asked is not None
-        device = self.model.model.device
+        device = device_of(self.model.model)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(row.number)
             more = {"answer": asked.answer, "memory_budget": self.memory_budget, **self.settings.asked}
