@@ -6,9 +6,9 @@
     in full:    h = norm_after ( keep · x + scale · norm_out(attention(…)) + shift + additions ), and y from h alike
 
 Every norm is optional, and so are a factor on the residual, a constant and further additions. The residual may be
-norm_in(x) in the place of x. An `Anatomy` is data: module paths and the form of each norm. It is found by looking at one run
-(`tracing.discover`) and proved on every run (`tracing.verify`), so there is no list of supported architectures. For an
-odd model, write one by hand and pass it to `contextmix.load(..., anatomy=...)`.
+norm_in(x) in the place of x. An `Anatomy` is data: module paths and the form of each norm. It is found by looking at
+one run (`tracing.discover`) and proved on every run (`tracing.verify`), so there is no list of supported architectures.
+For an odd model, write one by hand and pass it to `contextmix.load(..., anatomy=...)`.
 """
 
 from __future__ import annotations
@@ -219,7 +219,10 @@ class BlockAnatomy:
         norms = {name for name in ("norm_in", "norm_out", "norm_after") if getattr(self.attention, name)}
         names = {frozenset({"norm_in"}): "pre-norm", frozenset({"norm_after"}): "post-norm", frozenset(): "no norm"}
         names |= {frozenset({"norm_in", "norm_out"}): "sandwich", frozenset({"norm_out"}): "norm on output"}
-        return names.get(frozenset(norms), " + ".join(sorted(norms)))
+        found = names.get(frozenset(norms), " + ".join(sorted(norms)))
+        found += ", normed residual" if self.attention.normed else ""
+        found += ", no feed-forward part" if not self.ffn.output else ""
+        return found + (", further additions" if self.attention.additions or self.ffn.additions else "")
 
 
 @dataclass(frozen=True)

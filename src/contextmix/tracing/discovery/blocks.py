@@ -148,7 +148,7 @@ def refuse_gaps(model: PreTrainedModel, diary: Diary, blocks: Sequence[Call]) ->
 
 
 def _block(model: PreTrainedModel, diary: Diary, number: int) -> tuple[Call, BlockAnatomy]:
-    moment, reasons = diary.attended[number], []
+    moment, reasons = diary.attended[number], list[str]()
     for kind in (BlockReader, FurtherReader):  # the plain equation anywhere before a wider one
         reasons.clear()
         for call in diary.around(moment):

@@ -81,9 +81,9 @@ class BlockReader:
             None if output.parameter is None else output,
             self.turned,
         )
-        said = (self.entered, projection.wrote, found.ffn_out, found.attention_added, found.ffn_added)
-        states = (None if tensor is None else at_least_float32(tensor) for tensor in said)
-        rebuilt = BlockStates(resolve_block(model, place, self.moment.n_heads), *states).residual_out
+        states = (at_least_float32(tensor) for tensor in (self.entered, projection.wrote, found.ffn_out))
+        added = (None if one is None else at_least_float32(one) for one in (found.attention_added, found.ffn_added))
+        rebuilt = BlockStates(resolve_block(model, place, self.moment.n_heads), *states, *added).residual_out
         error = relative_error(rebuilt, at_least_float32(self.left))
         if not error <= self.allowed:
             raise NotABlock(

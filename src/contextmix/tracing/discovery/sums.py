@@ -103,9 +103,7 @@ class FurtherReader(BlockReader):
                 additions = tuple(Addition(self._path(c), s) for c, s in zip(calls[1:], scales, strict=True))
                 ffn = replace(ffn, keep=keep, shift=found.shift, additions=additions)
                 added = [call.wrote * one.scale for call, one in zip(calls[1:], additions, strict=True)]
-                return Sums(
-                    middle.attention, ffn, ffn_out, ffn_added=torch.stack(added).sum(0) if added else None
-                )
+                return Sums(middle.attention, ffn, ffn_out, ffn_added=torch.stack(added).sum(0) if added else None)
         return None
 
     def _alone(self, projection: Call) -> Sums | None:
@@ -148,7 +146,7 @@ def rebuilt(whole: Tensor, terms: Sequence[Tensor], allowed: float) -> Sum | Non
 
 
 def _fits(whole: Tensor, terms: Sequence[Tensor]) -> Iterator[tuple[Sequence[Tensor], Tensor | None]]:
-    """Least squares over (token, d_model): one number for each term; then one per d_model, without a constant and with."""
+    """Least squares over (token, d_model): a number for each term; then one per d_model, and with a constant."""
     flat = torch.stack([one.flatten() for one in terms], -1)
     yield torch.linalg.lstsq(flat, whole.reshape(-1, 1)).solution.flatten().unbind(), None
     for columns in (terms, [*terms, torch.ones_like(whole)]):

@@ -166,7 +166,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         attention, value, scores = self.attended[-1]
         added = taken_additions(self.said, place)
         said = {_STATES[name]: tensor for name, tensor in self.said.items()} | {"attention": attention, "value": value}
-        tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()}
+        tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()} | added
         layer = LayerTrace(
             index=self.number,
             block=resolve_block(self.model, place, attention.shape[1]),
@@ -177,7 +177,6 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             replay_from_embeddings=None if self.between.changed else ChainReplay(tuple(self.replays)),
             tolerance=tolerance(ran_in),
             **tensors,
-            **added,
         )
         return (layer,)
 
@@ -258,9 +257,9 @@ class _RowRecorder(_BlockRecorder):
         added = taken_additions(self.said, place)
         said = {_STATES[name]: tensor for name, tensor in self.said.items()}
         said |= {"attention": attention, "value": of_every_head(value, attention.shape[1])}
-        tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()}
+        tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()} | added
         block = resolve_block(self.model, place, attention.shape[1])
-        return (LayerTrace(index=self.number, block=block, tolerance=tolerance(ran_in), **tensors, **added),)
+        return (LayerTrace(index=self.number, block=block, tolerance=tolerance(ran_in), **tensors),)
 
     def show(self, *steps: LayerTrace) -> None:
         """What is kept of the block, without a batch axis."""

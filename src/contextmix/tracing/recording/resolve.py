@@ -173,7 +173,7 @@ def _resolve_norms(root: nn.Module, sublayer: Sublayer) -> SublayerNorms:
     def norm(place: NormPlace | None) -> Norm | None:
         return None if place is None else parameters(part(root, place.path), place)
 
-    norms = (norm(place) for place in (sublayer.norm_in, sublayer.norm_out, sublayer.norm_after))
+    norms = norm(sublayer.norm_in), norm(sublayer.norm_out), norm(sublayer.norm_after)
     return SublayerNorms(*norms, sublayer.scale, sublayer.keep, sublayer.normed, sublayer.shift)
 
 
