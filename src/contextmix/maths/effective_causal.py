@@ -92,7 +92,7 @@ def _growing(attention: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     n, d = values.shape
     size = max(d, ROWS)
     starts = range(d, n, size)
-    blocks = torch.nn.functional.pad(values[d:], (0, 0, 0, (d - n) % size)).unflatten(0, (-1, size))
+    blocks = torch.nn.functional.pad(values[d:], (0, 0, 0, (d - n) % size)).view(-1, size, d)
     grams = torch.cat([(values[:d].mT @ values[:d]).unsqueeze(0), blocks.mT @ blocks]).cumsum(0)
     inverse, condition = inverse_factor(grams[:-1])
     lengths = grams.diagonal(dim1=-2, dim2=-1).sum(-1)
@@ -114,7 +114,9 @@ def _solved(outputs: Tensor, rows: Tensor) -> Tensor:
     eye = torch.eye(rows.shape[-2], dtype=rows.dtype, device=rows.device)
     factor, _ = torch.linalg.cholesky_ex(rows @ rows.mT + eye)  # fails where the values before the block are singular
     shares = torch.linalg.solve_triangular(factor, rows @ outputs.mT, upper=False).triu_()
-    return outputs - torch.linalg.solve_triangular(factor.mT, shares, upper=True).mT @ rows
+    shares = torch.linalg.solve_triangular(factor.mT, shares, upper=True)
+    found: Tensor = outputs - shares.mT @ rows
+    return found
 
 
 def _projected(attention: Tensor, values: Tensor, first: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,5 +19,5 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether a device multiplies matrices in bfloat16 itself. A processor that does not takes four times as long."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
