@@ -43,6 +43,7 @@ class Tail:
         ffn_scale: Factor of it.
         ffn_sum: The stream after the second addition.
         norm_last: Norm on the stream after it (post-norm).
+        keep: Factor of the stream that the feed-forward part is added to.
     """
 
     attention_out: Tensor
@@ -58,6 +59,7 @@ class Tail:
     ffn_scale: float | Tensor
     ffn_sum: Tensor
     norm_last: Norm | None
+    keep: float | Tensor = 1.0
 
     def row(self, query: int) -> Tail:
         """The same for one query alone."""
@@ -106,7 +108,7 @@ def _change(
     raw = weights @ sources
     added = norm_change(tail.attention_out[queries], raw, tail.attention_norm_out) * tail.attention_scale
     if tail.ffn is None:
-        return norm_change(tail.ffn_sum[queries], added, tail.norm_last)
+        return norm_change(tail.ffn_sum[queries], _kept(added, tail), tail.norm_last)
     if reader is not None:
         spread = None if reader.norm is None else inverse_change(reader.total[queries], added, reader.norm)
         moved = reader.feed_forward_change(weights, spread, zeroed, queries, product)
@@ -117,7 +119,11 @@ def _change(
         read = norm_change(tail.residual_mid[queries], stream, tail.norm_in)
         moved = _any_feed_forward_change(tail.ffn, norm_in(tail)[queries], read)
     moved = norm_change(tail.ffn_out[queries], moved, tail.ffn_norm_out) * tail.ffn_scale
-    return norm_change(tail.ffn_sum[queries], stream + moved, tail.norm_last)
+    return norm_change(tail.ffn_sum[queries], _kept(stream, tail) + moved, tail.norm_last)
+
+
+def _kept(stream: Tensor, tail: Tail) -> Tensor:
+    return stream if isinstance(tail.keep, float) and tail.keep == 1.0 else stream * tail.keep
 
 
 def _is_factored(tail: Tail) -> bool:

@@ -17,6 +17,7 @@ from contextmix.maths.evidence import against_others, spoken_for, through_norm
 from contextmix.plugins.contracts import Measured, ModelMethod, QuantityBy
 from contextmix.plugins.papers import FERRANDO_2023
 from contextmix.results.provenance import Quantity
+from contextmix.traces.block import SublayerNorms
 from contextmix.traces.flow_down import carried_down, drawn_by_rows
 from contextmix.traces.meaning import Meaning
 from contextmix.traces.model_run import ModelRun
@@ -188,9 +189,10 @@ def read_down(layers: list[ReadRows], direction: Tensor) -> tuple[Tensor, Tensor
     positive, total = direction.new_zeros(shape), direction.new_zeros(shape)
     elsewhere, size = direction.new_zeros(shape[0]), direction.new_zeros(shape[0])
     for layer in reversed(layers):
-        norms, states = layer.block.attention, layer.states
-        direction, first = through_norm(direction, layer.block.ffn.norm_after, states.ffn_sum)
-        second = (direction * layer.block.ffn.contribution(states.ffn_out)).sum(-1)
+        norms, ffn, states = layer.block.attention, layer.block.ffn, layer.states
+        direction, first = through_norm(direction, ffn.norm_after, states.ffn_sum)
+        second = _of_rows(direction, ffn.contribution(states.ffn_out), states.ffn_added)
+        direction, around_ffn = _around(direction, ffn, states.residual_mid)
         direction, third = through_norm(direction, norms.norm_after, states.attention_sum)
         inner, fourth = through_norm(direction * norms.scale, norms.norm_out, states.attention_out)
         bias = layer.block.output_bias
@@ -198,12 +200,24 @@ def read_down(layers: list[ReadRows], direction: Tensor) -> tuple[Tensor, Tensor
         found = spoken_for(layer.attention, layer.value, layer.block.output_weight, inner)
         positive[:, layer.columns] += found.clamp(min=0)
         total[:, layer.columns] += found
-        for part in (first, second, third, fourth, fifth):
+        beside = _of_rows(direction, norms.shift, states.attention_added)
+        direction, around = _around(direction, norms, states.residual_in)
+        for part in (first, second, around_ffn, third, fourth, fifth, beside, around):
             elsewhere += part
             size += part.abs()
         size += found.abs().sum(-1)
     entered = (direction * layers[0].states.residual_in).sum(-1)
     return positive, total, elsewhere + entered, size + entered.abs()
+
+
+def _of_rows(direction: Tensor, *added: Tensor | None) -> Tensor:
+    """What was added to each row and is no position's, along a direction, (row,)."""
+    return sum(((direction * one).sum(-1) for one in added if one is not None), direction.new_zeros(len(direction)))
+
+
+def _around(direction: Tensor, norms: SublayerNorms, entered: Tensor) -> tuple[Tensor, Tensor]:
+    """A direction behind the residual of a sub-layer as one in front of it, and what a norm's bias adds there."""
+    return through_norm(direction * norms.keep, norms.norm_in if norms.normed else None, entered)
 
 
 def _refuse_gap(gap: float, allowed: float) -> None:

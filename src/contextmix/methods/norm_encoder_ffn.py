@@ -51,11 +51,11 @@ def measure(layer: LayerTrace) -> Tensor:
 def _feed_forward(layer: LayerTrace) -> FeedForward:
     ffn = layer.block.feed_forward
     plain = isinstance(ffn, FeedForward) and float(ffn.activation(ffn.first.new_zeros(1))) == 0
-    if layer.block.parallel or not isinstance(ffn, FeedForward) or not plain:
+    if layer.block.parallel or layer.ffn_added is not None or not isinstance(ffn, FeedForward) or not plain:
         raise UnsupportedModel(
             f"Layer {layer.index}: norm_encoder_ffn needs a feed-forward part that reads the result of attention, of "
-            "two matrices with an activation between them that is zero at zero (no gate, no experts). No number was "
-            "produced. norm_encoder leaves the feed-forward part out."
+            "two matrices with an activation between them that is zero at zero (no gate, no experts), and nothing else "
+            "that is added after attention. No number was produced. norm_encoder leaves the feed-forward part out."
         )
     return ffn
 

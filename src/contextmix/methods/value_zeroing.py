@@ -78,7 +78,7 @@ def measure(
     notes, distances = {}, None
     if layer.following is not None:
         distances = _through_cross_attention(layer, layer.following, distance, heads)
-    elif layer.block.parallel or layer.block.feed_forward is not None:
+    elif _has_closed_form(layer):
         zeroed = _Zeroed.of(layer, heads)
         distances = zeroed.distances(distance, precision)
         if precision != "full":
@@ -87,6 +87,12 @@ def measure(
         distances = _replayed(layer, distance, heads)
     notes["zero_rows"] = (distances.sum(-1) == 0).sum()
     return Measured(row_shares(distances) if normalise else distances, notes)
+
+
+def _has_closed_form(layer: LayerTrace) -> bool:
+    """Whether all that learns of the change can be run on its own; what else is added may read it, and cannot."""
+    known = layer.block.parallel or layer.block.feed_forward is not None
+    return known and layer.ffn_added is None and not layer.block.ffn.normed
 
 
 def _replayed(layer: LayerTrace, distance: str, heads: Sequence[int] | None) -> Tensor:
@@ -191,6 +197,7 @@ def _tail(layer: LayerTrace) -> Tail:
         ffn_scale=block.ffn.scale,
         ffn_sum=states.ffn_sum,
         norm_last=block.ffn.norm_after,
+        keep=block.ffn.keep,
     )
 
 
@@ -202,10 +209,11 @@ def _check(layer: LayerTrace, distance: str, heads: Sequence[int] | None, precis
     n_heads = layer.attention.shape[-3]
     if heads is not None and (not heads or not all(0 <= head < n_heads for head in heads)):
         raise BadOption(f"value_zeroing can zero heads 0 to {n_heads - 1}; got heads={list(heads)}.")
-    if precision != "full" and (layer.block.parallel or not isinstance(layer.block.feed_forward, FeedForward)):
+    reads = isinstance(layer.block.feed_forward, FeedForward) and not layer.block.parallel
+    if precision != "full" and not (reads and _has_closed_form(layer)):
         raise UnsupportedModel(
             f"Layer {layer.index}: reduced precision is for a feed-forward part of two matrices with an activation "
-            "between them, which reads the result of attention, and this one is none. Use precision='full'."
+            "between them, which alone reads the result of attention, and this one is none. Use precision='full'."
         )
     if precision == "bfloat16" and not multiplies_bfloat16(layer.attention.device):
         raise BadOption(

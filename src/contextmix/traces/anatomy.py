@@ -3,8 +3,10 @@
     h = norm_after ( x + scale  · norm_out ( attention( norm_in (x) ) ) )
     y = norm_after'( h + scale' · norm_out'( ffn      ( norm_in'(h) ) ) )
     parallel:   y = x + scale · norm_out(attention(…)) + scale' · norm_out'(ffn(…))
+    in full:    h = norm_after ( keep · x + scale · norm_out(attention(…)) + shift + additions ), and y from h alike
 
-Every norm is optional. An `Anatomy` is data: module paths and the form of each norm. It is found by looking at one run
+Every norm is optional, and so are a factor on the residual, a constant and further additions. The residual may be
+norm_in(x) in the place of x. An `Anatomy` is data: module paths and the form of each norm. It is found by looking at one run
 (`tracing.discover`) and proved on every run (`tracing.verify`), so there is no list of supported architectures. For an
 odd model, write one by hand and pass it to `contextmix.load(..., anatomy=...)`.
 """
@@ -131,6 +133,21 @@ class Mixer:
 
 
 @dataclass(frozen=True)
+class Addition:
+    """What else is added to the stream where a sub-layer is; it reads one token at a time.
+
+    Attributes:
+        output: The module whose output is added.
+        scale: Factor of it: a number, or one per d_model.
+    """
+
+    __repr__ = by_shapes
+
+    output: str
+    scale: float | Tensor = 1.0
+
+
+@dataclass(frozen=True)
 class Sublayer:
     """One sub-layer of a block, attention or feed-forward, as paths relative to the block.
 
@@ -144,6 +161,10 @@ class Sublayer:
         scale: Factor of the contribution: a number, or one per d_model.
         matrices: The two matrices of a plain feed-forward part; None for attention and for gated parts.
         gated: The three matrices of a gated feed-forward part.
+        keep: Factor of the residual that the contribution is added to: a number, or one per d_model.
+        normed: Whether that residual is what `norm_in` writes, and not what it reads.
+        shift: One number per d_model that is added too.
+        additions: What else is added.
     """
 
     __repr__ = by_shapes
@@ -156,6 +177,10 @@ class Sublayer:
     scale: float | Tensor = 1.0
     matrices: Matrices | None = None
     gated: GatedPlaces | None = None
+    keep: float | Tensor = 1.0
+    normed: bool = False
+    shift: Tensor | None = None
+    additions: tuple[Addition, ...] = ()
 
 
 @dataclass(frozen=True)

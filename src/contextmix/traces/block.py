@@ -25,10 +25,24 @@ class SublayerNorms:
     norm_out: Norm | None = None
     norm_after: Norm | None = None
     scale: float | Tensor = 1.0
+    keep: float | Tensor = 1.0
+    normed: bool = False
+    shift: Tensor | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the sub-layer adds to the residual stream as it is, and nothing but its contribution."""
+        return isinstance(self.keep, float) and self.keep == 1.0 and not self.normed and self.shift is None
+
+    def passed(self, stream: Tensor) -> Tensor:
+        """What is left of the residual stream (..., d_model) in front of the sub-layer, where it is added to."""
+        stream = _apply(self.norm_in, stream) if self.normed else stream
+        return stream if isinstance(self.keep, float) and self.keep == 1.0 else stream * self.keep
 
     def contribution(self, raw: Tensor) -> Tensor:
         """What the sub-layer adds to the residual stream, from its raw output (..., d_model)."""
-        return _apply(self.norm_out, raw) * self.scale
+        found = _apply(self.norm_out, raw) * self.scale
+        return found if self.shift is None else found + self.shift
 
 
 @dataclass(frozen=True)
@@ -72,6 +86,8 @@ class BlockStates:
         residual_in: x, the block's input.
         attention_out: The raw output of attention, with the output bias.
         ffn_out: The raw output of the feed-forward part.
+        attention_added: What further modules add where attention is; None for nothing.
+        ffn_added: The same where the feed-forward part is.
     """
 
     __repr__ = by_shapes
@@ -80,11 +96,18 @@ class BlockStates:
     residual_in: Tensor
     attention_out: Tensor
     ffn_out: Tensor
+    attention_added: Tensor | None = None
+    ffn_added: Tensor | None = None
+
+    @kept
+    def own(self) -> Tensor:
+        """What the row's own token brings to the sum after attention: the residual, and what is added beside it."""
+        return _plus(self.block.attention.passed(self.residual_in), self.attention_added)
 
     @kept
     def attention_sum(self) -> Tensor:
         """x plus what attention adds: the true input of the norm after attention."""
-        return self.residual_in + self.block.attention.contribution(self.attention_out)
+        return self.own + self.block.attention.contribution(self.attention_out)
 
     @kept
     def residual_mid(self) -> Tensor:
@@ -94,12 +117,17 @@ class BlockStates:
     @kept
     def ffn_sum(self) -> Tensor:
         """h plus what the feed-forward part adds: the true input of the norm after it."""
-        return self.residual_mid + self.block.ffn.contribution(self.ffn_out)
+        kept = self.block.ffn.passed(self.residual_mid)
+        return _plus(kept + self.block.ffn.contribution(self.ffn_out), self.ffn_added)
 
     @kept
     def residual_out(self) -> Tensor:
         """y, the block's output rebuilt from its parts."""
         return _apply(self.block.ffn.norm_after, self.ffn_sum)
+
+
+def _plus(total: Tensor, added: Tensor | None) -> Tensor:
+    return total if added is None else total + added
 
 
 def _apply(norm: Norm | None, total: Tensor) -> Tensor:

@@ -67,7 +67,8 @@ class ReadRows:
         start = int(seen.argmax()) if bool(seen.any()) else 0
         if start:  # a window: no row looks further back, and what is not seen need not be kept
             weights, value = weights[..., start:].clone(), value[:, start:].clone()
-        states = BlockStates(layer.block, layer.residual_in, layer.attention_out, layer.ffn_out)
+        said = layer.residual_in, layer.attention_out, layer.ffn_out, layer.attention_added, layer.ffn_added
+        states = BlockStates(layer.block, *said)
         return cls(layer.block, weights, value, states, layer.residual_out, layer.tolerance, first + start)
 
 

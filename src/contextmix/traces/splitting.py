@@ -30,6 +30,8 @@ def split_block(layer: LayerTrace) -> SplitBlock:
 
 def obstacle(layer: LayerTrace) -> str | None:
     """What keeps a block from being split by token; None if nothing does."""
+    if not layer.plain:
+        return "more is added to its stream than attention and a feed-forward part, or a factor or norm lies on it"
     if value_map(layer) is None:
         return "its values are no linear map of its input"
     if feed_forward(layer) is None:

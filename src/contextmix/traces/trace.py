@@ -67,6 +67,9 @@ class LayerTrace:
         cross: Whether the keys are tokens of another sequence (cross-attention). Then no key is a row's own token, and
             maps with the residual have it in a column of its own, the last.
         following: In a decoder block of an encoder–decoder: the step that reads what this one leaves.
+        attention_added: (..., query, d_model): what further modules add to the stream where attention is, or None. They
+            read one token at a time, so it belongs to the row's own token, like the residual.
+        ffn_added: The same where the feed-forward part is.
     """
 
     index: int
@@ -85,6 +88,8 @@ class LayerTrace:
     tolerance: float = 1e-4
     cross: bool = False
     following: LayerTrace | None = None
+    attention_added: Tensor | None = None
+    ffn_added: Tensor | None = None
 
     def __post_init__(self) -> None:
         refuse_kinds(self, index=int, block=Block, **dict.fromkeys(_BATCHED, Tensor))
@@ -108,7 +113,14 @@ class LayerTrace:
     @kept
     def states(self) -> BlockStates:
         """The steps of the block equation (shared by the checks and the methods, computed once)."""
-        return BlockStates(self.block, self.residual_in, self.attention_out, self.ffn_out)
+        added = self.attention_added, self.ffn_added
+        return BlockStates(self.block, self.residual_in, self.attention_out, self.ffn_out, *added)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the stream is its input, attention and the feed-forward part added up: no factor, nothing else."""
+        added = self.attention_added is not None or self.ffn_added is not None
+        return self.block.attention.plain and self.block.ffn.plain and not added
 
     @kept
     def attention_parts(self) -> Parts:
@@ -122,7 +134,7 @@ class LayerTrace:
         """The same as it enters the residual stream (norm on the output, scale), plus the residual."""
         norms = self.block.attention
         added = self.attention_parts.through(norms.norm_out, self.attention_out).scaled(norms.scale)
-        return added.plus_residual(self.residual_in)
+        return added.plus_residual(self.states.own)
 
     @kept
     def mid_parts(self) -> Parts:
@@ -132,7 +144,9 @@ class LayerTrace:
     @kept
     def out_parts(self) -> Parts:
         """The same after the norm that follows the feed-forward part, whose own output enters only the denominator."""
-        return self.mid_parts.through(self.block.ffn.norm_after, self.states.ffn_sum)
+        norms = self.block.ffn
+        kept = self.mid_parts.through(norms.norm_in if norms.normed else None, self.states.residual_mid)
+        return kept.scaled(norms.keep).through(norms.norm_after, self.states.ffn_sum)
 
     def __getitem__(self, example: int) -> LayerTrace:
         """One sequence of a batch.
@@ -147,7 +161,8 @@ class LayerTrace:
         example = index_of("LayerTrace: example", example)
         if not -count <= example < count:
             raise UnknownPosition("sequence", example, range(count))
-        own: dict[str, Any] = {name: getattr(self, name)[example] for name in _BATCHED}
+        added = [name for name in ("attention_added", "ffn_added") if getattr(self, name) is not None]
+        own: dict[str, Any] = {name: getattr(self, name)[example] for name in (*_BATCHED, *added)}
         if self.scores is not None:
             own["scores"] = Scores(self.scores.query[example], self.scores.key[example], self.scores.scaling)
         if self.replay is not None:

@@ -21,6 +21,7 @@ from contextmix.tracing.discovery.flat import telling
 from contextmix.tracing.discovery.locality import Suspect, refuse_hidden_mixing
 from contextmix.tracing.discovery.mixers import heard_diary, placed
 from contextmix.tracing.discovery.reader import BlockReader, NotABlock
+from contextmix.tracing.discovery.sums import FurtherReader
 from contextmix.tracing.recording.quiet import quiet_run
 from contextmix.tracing.recording.upcast import in_float32
 from contextmix.tracing.recording.verify import close, tolerance
@@ -148,12 +149,14 @@ def refuse_gaps(model: PreTrainedModel, diary: Diary, blocks: Sequence[Call]) ->
 
 def _block(model: PreTrainedModel, diary: Diary, number: int) -> tuple[Call, BlockAnatomy]:
     moment, reasons = diary.attended[number], []
-    for call in diary.around(moment):
-        try:
-            place = BlockReader(diary, call, moment).block(model)
-            return call.turned() if place.turned else call, replace(place, mixer=placed(moment.module, call.module))
-        except NotABlock as reason:
-            reasons.append(f"{call.path or 'the model'} ({type(call.module).__name__}): {reason}")
+    for kind in (BlockReader, FurtherReader):  # the plain equation anywhere before a wider one
+        reasons.clear()
+        for call in diary.around(moment):
+            try:
+                place = kind(diary, call, moment).block(model)
+                return call.turned() if place.turned else call, replace(place, mixer=placed(moment.module, call.module))
+            except NotABlock as reason:
+                reasons.append(f"{call.path or 'the model'} ({type(call.module).__name__}): {reason}")
     listed = "; ".join(reasons) or "no module around it maps hidden states to hidden states"
     raise UnsupportedModel(
         f"{model.config.model_type!r}: the block of attention call {number} ({type(moment.module).__name__}) cannot "

@@ -11,6 +11,7 @@ What is found is then put into the block equation and must reproduce the block's
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,6 +28,18 @@ from contextmix.tracing.recording.verify import close, relative_error, tolerance
 
 class NotABlock(Exception):
     """Why a module call is not a block of the block equation; `discover` turns it into a refusal."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What a block adds up: its two sub-layers, and what the modules that are added wrote."""
+
+    attention: Sublayer
+    ffn: Sublayer
+    ffn_out: Tensor
+    parallel: bool = False
+    attention_added: Tensor | None = None
+    ffn_added: Tensor | None = None
 
 
 def _is_turned(block: Call, moment: Attended) -> bool:
@@ -55,21 +68,21 @@ class BlockReader:
         """
         self._refuse_other_axes()
         projection, output = self._projection()
-        attention, raw, mid = self._attention(projection)
-        ffn, contribution, parallel = self._ffn(raw, mid, attention)
+        found = self.sums(projection)
         projections, value = self._projections(), self._value()
         place = BlockAnatomy(
             self.outer.path,
-            attention,
-            ffn,
-            parallel,
+            found.attention,
+            found.ffn,
+            found.parallel,
             output.transposed,
             projections,
             value,
             None if output.parameter is None else output,
             self.turned,
         )
-        states = (at_least_float32(tensor) for tensor in (self.entered, projection.wrote, contribution))
+        said = (self.entered, projection.wrote, found.ffn_out, found.attention_added, found.ffn_added)
+        states = (None if tensor is None else at_least_float32(tensor) for tensor in said)
         rebuilt = BlockStates(resolve_block(model, place, self.moment.n_heads), *states).residual_out
         error = relative_error(rebuilt, at_least_float32(self.left))
         if not error <= self.allowed:
@@ -77,6 +90,15 @@ class BlockReader:
                 f"its parts rebuild its output only within {error:.1e} (relative; allowed {self.allowed:.0e})"
             )
         return place
+
+    def sums(self, projection: Call) -> Sums:
+        """What the block adds up.
+
+        Raises:
+            NotABlock: If it is something else than its input, attention and a feed-forward part.
+        """
+        attention, raw, mid = self._attention(projection)
+        return Sums(attention, *self._ffn(raw, mid))
 
     def _refuse_other_axes(self) -> None:
         """States are (batch, token, d_model), and attention is over the same tokens."""
@@ -157,7 +179,7 @@ class BlockReader:
         """
         return self._writing(self.left, norm.read) is None
 
-    def _ffn(self, raw: Tensor, mid: Tensor | None, attention: Sublayer) -> tuple[Sublayer, Tensor, bool]:
+    def _ffn(self, raw: Tensor, mid: Tensor | None) -> tuple[Sublayer, Tensor, bool]:
         """The feed-forward sub-layer, its raw output, and whether it runs parallel to attention."""
         parallel = mid is None
         stream = self.entered + raw if mid is None else mid
@@ -168,11 +190,15 @@ class BlockReader:
         found = self._writing(target, stream)
         if found is None:
             raise NotABlock("no module writes what its output holds beside input and attention")
-        output, scale = found
+        return *self.ffn_place(*found, self.entered if parallel else stream, norm_after, parallel), parallel
+
+    def ffn_place(
+        self, output: Call, scale: float | Tensor, read: Tensor, norm_after: Call | None, parallel: bool = False
+    ) -> tuple[Sublayer, Tensor]:
+        """The feed-forward sub-layer whose output, times a scale, is added; and its raw output."""
         before = self._first_writing(output.read) if output in self.norms else None
         norm_out = None if before is None else output  # a norm whose input no module writes is part of the black box
         output = before or output
-        read = self.entered if parallel else stream
         after = -1 if parallel else self.moment.time
         norms = [call for call in self.norms if call.began > after and self._same(call.read, read)]
         norms = [norm for norm in norms if norm is not norm_after]
@@ -189,7 +215,7 @@ class BlockReader:
             matrices=self._matrices(states, output.wrote),
             gated=gated_places(self.calls, states, output.wrote, self._path, self.allowed, self._same),
         )
-        return sublayer, output.wrote, parallel
+        return sublayer, output.wrote
 
     def _matrices(self, read: Tensor, wrote: Tensor) -> Matrices | None:
         """The feed-forward part as linear, activation, linear, if it is that."""

@@ -15,6 +15,7 @@ from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import Bound
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixer
 from contextmix.traces.trace import Checks, LayerTrace, Scores
+from contextmix.tracing.recording.additions import listen_to_additions, names_of_additions, taken_additions
 from contextmix.tracing.recording.listeners import listening
 from contextmix.tracing.recording.quiet import over, turned
 from contextmix.tracing.recording.recorder import Attended, Recorder, of_every_head
@@ -129,7 +130,9 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
     def listen(self, block: nn.Module, place: BlockAnatomy) -> Iterator[Any]:
         """Output projection and feed-forward output."""
         yield after(part(block, place.attention.output), self.note("attention_out"))
-        yield after(part(block, place.ffn.output), self.note("ffn_out"))
+        if place.ffn.output:
+            yield after(part(block, place.ffn.output), self.note("ffn_out"))
+        yield from listen_to_additions(block, place, self.note)
 
     def mixers(self, place: BlockAnatomy) -> Iterator[Mixer | None]:
         """Of its one attention."""
@@ -161,6 +164,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
         attention, value, scores = self.attended[-1]
+        added = taken_additions(self.said, place)
         said = {_STATES[name]: tensor for name, tensor in self.said.items()} | {"attention": attention, "value": value}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()}
         layer = LayerTrace(
@@ -173,6 +177,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             replay_from_embeddings=None if self.between.changed else ChainReplay(tuple(self.replays)),
             tolerance=tolerance(ran_in),
             **tensors,
+            **added,
         )
         return (layer,)
 
@@ -187,7 +192,11 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         """Too few blocks are named, or modules that do not run or are no sub-layer."""
         if not self.attended:
             raise TapSilent(self.silent())
+        places = self.places[self.number : self.number + 1]
+        if any(not place.ffn.output for place in places):
+            self.said["ffn_out"] = torch.zeros_like(self.said["entered"])
         wrong = [_STATES[name] for name in self.strays(_STATES)]
+        wrong += [name for place in places for name in self.strays(names_of_additions(place))]
         if wrong or self.number == len(self.places):
             found = f"left no {', no '.join(wrong)} of its shape" if wrong else "ran, and the anatomy names no more"
             raise TraceDoesNotAddUp(
@@ -246,11 +255,12 @@ class _RowRecorder(_BlockRecorder):
         """The block is one step."""
         attention, value, _ = self.attended[-1]
         self.weighed = attention.detach()[0], value.detach()[0]
+        added = taken_additions(self.said, place)
         said = {_STATES[name]: tensor for name, tensor in self.said.items()}
         said |= {"attention": attention, "value": of_every_head(value, attention.shape[1])}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()}
         block = resolve_block(self.model, place, attention.shape[1])
-        return (LayerTrace(index=self.number, block=block, tolerance=tolerance(ran_in), **tensors),)
+        return (LayerTrace(index=self.number, block=block, tolerance=tolerance(ran_in), **tensors, **added),)
 
     def show(self, *steps: LayerTrace) -> None:
         """What is kept of the block, without a batch axis."""

@@ -152,6 +152,8 @@ def linear_weight(module: nn.Module, transposed: bool) -> Tensor | None:
 
 def _feed_forward(root: nn.Module, sublayer: Sublayer) -> FeedForward | Callable[[Tensor], Tensor] | None:
     places = sublayer.matrices
+    if not sublayer.output:
+        return None
     if places is None:
         return Bound(_one_after_another, [part(root, path) for path in sublayer.modules]) if sublayer.modules else None
     first, second = (affine(root, path, places.transposed) for path in (places.first, places.second))
@@ -171,7 +173,8 @@ def _resolve_norms(root: nn.Module, sublayer: Sublayer) -> SublayerNorms:
     def norm(place: NormPlace | None) -> Norm | None:
         return None if place is None else parameters(part(root, place.path), place)
 
-    return SublayerNorms(norm(sublayer.norm_in), norm(sublayer.norm_out), norm(sublayer.norm_after), sublayer.scale)
+    norms = (norm(place) for place in (sublayer.norm_in, sublayer.norm_out, sublayer.norm_after))
+    return SublayerNorms(*norms, sublayer.scale, sublayer.keep, sublayer.normed, sublayer.shift)
 
 
 def parameters(module: nn.Module, place: NormPlace) -> Norm:
