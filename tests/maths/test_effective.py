@@ -217,9 +217,10 @@ def masked(attention: torch.Tensor, window: int) -> torch.Tensor:
 @pytest.mark.parametrize("window", [1, 2, 4, 100])
 @pytest.mark.parametrize(("n", "d"), [(1, 2), (3, 5), (9, 1), (12, 3), (12, 11)])
 @pytest.mark.parametrize("rank", [None, 1])
-@pytest.mark.parametrize("chunk", [1, 40, 1 << 18])
-def test_each_row_is_projected_among_the_tokens_that_it_sees(n, d, rank, window, chunk, monkeypatch):
+@pytest.mark.parametrize(("chunk", "shared"), [(1, 1), (40, 4), (1 << 18, 64)])
+def test_each_row_is_projected_among_the_tokens_that_it_sees(n, d, rank, window, chunk, shared, monkeypatch):
     monkeypatch.setattr(causal_module, "GRAM_ELEMENTS", chunk)
+    monkeypatch.setattr(causal_module, "ROWS", shared)
     attention, value = drawn(n * 7 + d, n, d, n_heads=2, rank=rank)
     attention = masked(attention, window)
     first = [max(0, i - window + 1) for i in range(n)]
@@ -229,6 +230,17 @@ def test_each_row_is_projected_among_the_tokens_that_it_sees(n, d, rank, window,
     for h in range(2):
         close(found[h], by_rows(attention[h], value[h], first))
     assert lower_half(found).eq(found).all()
+
+
+def test_many_rows_share_their_factors_in_float32(monkeypatch):
+    monkeypatch.setattr(causal_module, "ROWS", 8)
+    attention, value = drawn(14, 90, 7, n_heads=2)
+    value[1, 7:30] = value[1, 3]  # of one head, what the first rows see is of rank 7, and hardly grows
+    attention = masked(attention, 100).float()
+    found = causal_effective(attention, value.float(), first_seen(attention))
+    for h in range(2):
+        wanted = by_rows(attention[h].double(), value[h].float().double(), [0] * 90)
+        assert np.abs(found[h].numpy() - wanted).max() < 1e-5 * np.abs(wanted).max()
 
 
 def test_tokens_that_send_the_same_are_found_in_any_row():

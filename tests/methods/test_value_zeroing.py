@@ -262,7 +262,8 @@ def test_small_blocks_of_tokens_give_the_same_map(monkeypatch):
     torch.testing.assert_close(measure(layer).values, whole)
 
 
-def test_reduced_precision_is_close_and_measures_its_own_error():
+def test_reduced_precision_is_close_and_measures_its_own_error(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)  # or emulated
     traced, ids = cm.load(build("bert")), {"input_ids": token_ids(12)[0]}
     exact = traced.explain(ids, "value_zeroing").values
     found = traced.explain(ids, "value_zeroing", precision="bfloat16")
@@ -271,6 +272,13 @@ def test_reduced_precision_is_close_and_measures_its_own_error():
     assert 0 < error.max() < 1e-2
     assert (noted > 0).all()
     assert (noted <= error + 1e-6).all()
+
+
+def test_reduced_precision_is_refused_where_it_would_be_slower(monkeypatch):
+    trace = cm.load(build("bert")).trace({"input_ids": token_ids(3)[0]})
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(BadOption, match="this processor has no instructions for it"):
+        cm.measure(trace, "value_zeroing", precision="bfloat16")
 
 
 def test_one_token_draws_everything_from_itself():

@@ -84,18 +84,22 @@ def test_a_contrast_of_all_tokens_with_none_is_refused():
         together(speaker("gpt2"), "gradient", contrast=True)
 
 
-def test_a_gradient_of_the_whole_answer_runs_the_model_once_beside_the_probabilities_of_its_tokens():
-    """What enters the first block is looked up without the blocks behind it."""
+@pytest.mark.parametrize("as_one", [True, False])
+def test_gradients_of_an_answer_run_the_model_once(as_one: bool):
+    """What enters the first block is looked up without the blocks behind it, and the run says the probabilities too."""
     stories = cm.load("demo-decoder")
-    ask = lambda: stories.explain_generation("Lily had a", "gradient_inputs", continuation=" red ball", together=True)  # noqa: E731
+    ask = lambda: stories.explain_generation("Lily had a", "gradient_inputs", continuation=" red ball", together=as_one)  # noqa: E731
     blocks = [part for part in stories.model.modules() if type(part).__name__.endswith("DecoderLayer")]
     ran: list[int] = []
     hooks = [part.register_forward_hook(lambda *_: ran.append(1)) for part in blocks]
     try:
         ask()  # proves the model
         ran.clear()
-        ask()
+        found = ask()
     finally:
         for hook in hooks:
             hook.remove()
-    assert len(ran) == 2 * len(blocks) > 0
+    assert len(ran) == len(blocks) > 0
+    plain = stories.explain_generation("Lily had a", "attention", continuation=" red ball")
+    told = [one.provenance.notes["generation"]["probabilities"] for one in (found, plain)]
+    np.testing.assert_allclose(*told, rtol=1e-5)

@@ -40,6 +40,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "debertav2": ("DebertaV2", {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 4}),
     "deberta": ("Deberta", {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}),
     "mpnet": ("MPNet", {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}),
+    "ibert": ("IBert", {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}),
     "roformer": ("RoFormer", {"embedding_size": 8}),
     "bloom": ("Bloom", MARKS),
     "gptneo": ("GPTNeo", {**MARKS, "attention_types": [[["global", "local"], 1]], "window_size": 4}),

@@ -5,8 +5,9 @@ row to row, so each row has its own projection: with V_i the values that row i s
 
     a_eff,i = a_i V_i V_i⁺ = (a_i V_i) (V_iᵀ V_i)⁻¹ V_iᵀ
 
-The Gram matrices V_iᵀ V_i of all rows are running sums, in float64. Rows that see no more tokens than d_head lose
-nothing if their values are independent. Where neither is certain, singular values decide, as for the whole matrix.
+in float64. Where each row sees all tokens before it, blocks of rows share their factors (`_growing`); with a sliding
+window, each row has its own. Rows that see no more tokens than d_head lose nothing if their values are independent.
+Where neither is certain, singular values decide, as for the whole matrix.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from contextmix.maths.effective import condition_limit, inverse_factor, value_sp
 
 GRAM_ELEMENTS = 1 << 18
 """Numbers of running Gram matrices that are held at a time."""
+ROWS = 64
+"""The fewest rows that share their factors."""
 
 
 def first_seen(attention: Tensor) -> Tensor | None:
@@ -59,16 +62,61 @@ def _one_head(attention: Tensor, value: Tensor, first: Tensor) -> Tensor:
     few = lengths <= d
     independent = bool(value_space(value[: int(few.sum())]).is_everything)
     undecided = torch.zeros_like(few) if independent else few.clone()
-    for rows in torch.split(torch.arange(n, device=value.device), max(1, GRAM_ELEMENTS // d**2)):
-        rows = rows[~few[rows]]
+    exact, later = value.double(), ~few
+    if n > d and not first.any():
+        out[d:], condition = _growing(attention[d:], exact)
+        later[d:] = ~(condition < condition_limit(value))
+    for rows in torch.split(later.nonzero().flatten(), max(1, GRAM_ELEMENTS // d**2)):
         if len(rows):
-            projected, condition = _projected(attention, value.double(), first, rows)
-            out[rows], undecided[rows] = projected.to(out.dtype), condition >= condition_limit(value)
+            projected, condition = _projected(attention, exact, first, rows)
+            out[rows], undecided[rows] = projected.to(out.dtype), ~(condition < condition_limit(value))
     for row in undecided.nonzero().flatten().tolist():
         own = slice(int(first[row]), row + 1)
         basis = value_space(value[own]).basis
         out[row, own] = (attention[row, own] @ basis) @ basis.mT
     return out
+
+
+def _growing(attention: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """A_eff of the rows d_head, d_head + 1, … that see everything before them, and a bound on each row's condition.
+
+    Rows are taken in blocks. With G = L Lᵀ of the values before a block, and Y = V_block L⁻ᵀ, the Gram matrix of its
+    row i is L (I + Y_iᵀ Y_i) Lᵀ, where Y_i are the rows of Y up to i. By Woodbury's identity its inverse needs that of
+    I + Y_i Y_iᵀ, whose Cholesky factor is the leading part of the one of the whole block. So two factors serve all
+    rows of a block: n · d_head² operations, beside the two products with the values.
+
+    Args:
+        attention: (query, key): the weights of these rows.
+        values: (key, d_head), float64.
+    """
+    n, d = values.shape
+    size = max(d, ROWS)
+    starts = range(d, n, size)
+    blocks = torch.nn.functional.pad(values[d:], (0, 0, 0, (d - n) % size)).view(-1, size, d)
+    grams = torch.cat([(values[:d].mT @ values[:d]).unsqueeze(0), blocks.mT @ blocks]).cumsum(0)
+    inverse, condition = inverse_factor(grams[:-1])
+    lengths = grams.diagonal(dim1=-2, dim2=-1).sum(-1)
+    condition = condition * (lengths[1:] / lengths[:-1]).sqrt()  # the values of a row are no longer than its block's
+    outputs = torch.zeros_like(blocks)
+    for output, start in zip(outputs, starts, strict=True):
+        rows = attention[start - d : start - d + size, : start + size].double()
+        output[: len(rows)] = rows @ values[: start + size]
+    weights = _solved(outputs @ inverse.mT, blocks @ inverse.mT) @ inverse
+    found = torch.zeros_like(attention)
+    for weight, start in zip(weights, starts, strict=True):
+        rows = found[start - d : start - d + size, : start + size]
+        rows.copy_(weight[: len(rows)] @ values[: start + size].mT)
+    return found.tril_(d), condition.repeat_interleave(size)[: n - d]
+
+
+def _solved(outputs: Tensor, rows: Tensor) -> Tensor:
+    """x_i (I + Y_iᵀ Y_i)⁻¹ for each row x_i of the outputs and the rows Y_i up to it; both (block, row, d_head)."""
+    eye = torch.eye(rows.shape[-2], dtype=rows.dtype, device=rows.device)
+    factor, _ = torch.linalg.cholesky_ex(rows @ rows.mT + eye)  # fails where the values before the block are singular
+    shares = torch.linalg.solve_triangular(factor, rows @ outputs.mT, upper=False).triu_()
+    shares = torch.linalg.solve_triangular(factor.mT, shares, upper=True)
+    found: Tensor = outputs - shares.mT @ rows
+    return found
 
 
 def _projected(attention: Tensor, values: Tensor, first: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

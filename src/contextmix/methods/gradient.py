@@ -5,6 +5,7 @@ s_i = ‖∂y_c/∂e⁰_i‖₂, with e⁰ the output of the embedding layer. It
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from contextmix.maths.gradients import token_lengths
@@ -12,6 +13,7 @@ from contextmix.plugins.contracts import ModelMethod
 from contextmix.plugins.papers import SIMONYAN_2014
 from contextmix.results.provenance import Quantity
 from contextmix.traces.model_run import ModelRun
+from contextmix.traces.span_run import SpanRun
 
 
 def attribute(run: ModelRun) -> Tensor:
@@ -35,6 +37,11 @@ def attribute(run: ModelRun) -> Tensor:
     return token_lengths(run.gradient)
 
 
+def steps(run: SpanRun) -> Tensor:
+    """The same for several neighbouring tokens, (row, key): one run of the model, and one backward pass for each."""
+    return torch.stack([token_lengths(found) for found in run.gradients()])
+
+
 METHOD = ModelMethod(
     name="gradient",
     attribute=attribute,
@@ -43,5 +50,7 @@ METHOD = ModelMethod(
     paper=SIMONYAN_2014,
     cost="one forward and one backward pass",
     needs="scores of classes or next tokens, gradients",
+    steps=steps,
     together="score",
+    reads="gradients",
 )

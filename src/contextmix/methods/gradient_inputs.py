@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from contextmix.maths.gradients import REDUCTIONS
@@ -14,6 +15,7 @@ from contextmix.plugins.contracts import ModelMethod, QuantityBy
 from contextmix.plugins.papers import MODARRESSI_2022
 from contextmix.results.provenance import Quantity
 from contextmix.traces.model_run import ModelRun
+from contextmix.traces.span_run import SpanRun
 
 
 def attribute(run: ModelRun, *, reduce: Literal["norm", "sum"] = "norm") -> Tensor:
@@ -40,6 +42,11 @@ def attribute(run: ModelRun, *, reduce: Literal["norm", "sum"] = "norm") -> Tens
     return REDUCTIONS[reduce](run.gradient * run.embeddings)
 
 
+def steps(run: SpanRun, *, reduce: Literal["norm", "sum"] = "norm") -> Tensor:
+    """The same for several neighbouring tokens, (row, key): one run of the model, and one backward pass for each."""
+    return torch.stack([REDUCTIONS[reduce](found * run.embeddings) for found in run.gradients()])
+
+
 METHOD = ModelMethod(
     name="gradient_inputs",
     attribute=attribute,
@@ -48,5 +55,7 @@ METHOD = ModelMethod(
     paper=MODARRESSI_2022,
     cost="one forward and one backward pass",
     needs="scores of classes or next tokens, gradients",
+    steps=steps,
     together="score",
+    reads="gradients",
 )

@@ -72,7 +72,7 @@ def attribute(
             f"memory_budget={run.memory_budget:,} bytes do not hold the backward pass of one point on the path, which "
             f"takes {reason.needed:,}. Give more, or shorten the text."
         ) from reason
-    run.refuse_no_effect(average)
+    run.target.refuse_gradient(average)
     products = (end.to(average.dtype) - start.to(average.dtype)) * average
     with torch.no_grad():
         scores = run.target.of(run.scores_from(torch.stack([end, start]))).to(average.dtype)

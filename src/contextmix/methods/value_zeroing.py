@@ -17,6 +17,7 @@ from torch import Tensor
 from contextmix.errors import BadOption, UnsupportedModel
 from contextmix.maths.differences import cosine_distance, euclidean_distance
 from contextmix.maths.feedforward import FeedForward
+from contextmix.maths.precision import multiplies_bfloat16
 from contextmix.maths.shares import row_shares
 from contextmix.maths.zeroing import Reader, Tail, bfloat16_product, reader_of, zeroing_changes
 from contextmix.maths.zeroing_steps import changes_through
@@ -55,7 +56,7 @@ def measure(
         (they stay zero), and ``bfloat16_error``.
 
     Raises:
-        BadOption: If an option has another value, or there is no such head.
+        BadOption: If an option has another value, there is no such head, or the processor has no bfloat16.
         UnsupportedModel: If reduced precision is asked for and the feed-forward part is not two matrices.
 
     Source:
@@ -213,6 +214,11 @@ def _check(layer: LayerTrace, distance: str, heads: Sequence[int] | None, precis
         raise UnsupportedModel(
             f"Layer {layer.index}: reduced precision is for a feed-forward part of two matrices with an activation "
             "between them, which alone reads the result of attention, and this one is none. Use precision='full'."
+        )
+    if precision == "bfloat16" and not multiplies_bfloat16(layer.attention.device):
+        raise BadOption(
+            "value_zeroing was asked for precision='bfloat16', and this processor has no instructions for it: the same "
+            "products would take about four times as long as exact ones. Use precision='full'."
         )
 
 

@@ -89,7 +89,7 @@ def explained_as_one(
 ) -> TokenMap:
     """What made all new tokens together: dims (key,), with a layer axis in front where several layers are shown."""
     if isinstance(plan.method, ModelMethod) and plan.method.together == "score":
-        found = explained_together(loaded, plan, done, memory_budget)
+        done, found = explained_together(loaded, plan, done, memory_budget)
         return found.derive(provenance=found.provenance.noting(**_notes(done, contrast=False)))
     _, (rows,) = explained_saying(loaded, [plan], done, memory_budget, layers=layers)
     return in_one(rows, of_model=plan.of_model)

@@ -148,7 +148,7 @@ def refuse_joint(plan: Plan) -> None:
         BadOption: With the reason, and what can be.
     """
     method = plan.method
-    if plan.in_one_run:
+    if plan.reads_rows:
         return
     if not isinstance(method, Method) or method.decoder in (None, "attention"):
         why = (
@@ -160,7 +160,7 @@ def refuse_joint(plan: Plan) -> None:
             "what the decoder had read; measure(trace, …, stream='cross') gives its maps"
         )
         possible = [name for name, one in METHODS.items() if isinstance(one, Method) and one.decoder in _JOINED]
-        possible += [name for name in METHODS if make_plan(name).in_one_run]
+        possible += [name for name in METHODS if make_plan(name).reads_rows]
         raise BadOption(f"{plan.name} {why}. Can be joined: {', '.join(possible)}, and recipes that roll them out.")
     if plan.aggregation is not None and plan.aggregation.name != "rollout":
         raise BadOption(

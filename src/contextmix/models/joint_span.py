@@ -25,7 +25,7 @@ class JointSpan:
     """The rows of the decoder that said each token; a visitor of both steps of its blocks.
 
     Args:
-        plan: A method that reads all rows in one run; see `Plan.in_one_run`.
+        plan: A method that reads all rows in one run; see `Plan.reads_rows`.
     """
 
     def __init__(self, plan: Plan) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from contextmix.errors import TraceDoesNotAddUp
 from contextmix.models.attribution import until
@@ -22,6 +23,7 @@ from contextmix.tracing.inputs.encode import stacked
 from contextmix.tracing.inputs.targets import names_of
 from contextmix.tracing.recording.quiet import on_device
 from contextmix.tracing.runs.generate import Generated
+from contextmix.tracing.runs.row_gradients import RowGradientsRun
 from contextmix.tracing.runs.span import Reading
 from contextmix.tracing.runs.spoken import spoken_run
 
@@ -47,8 +49,11 @@ def explained_span(
         loaded.prove_parity(tensors)
         rows = slice(done.start - 1, read.length)
         reading = Reading(loaded.model, anatomy, on_device(loaded.model, tensors), rows, causal=True)
-        run = reading.span(_targets(loaded, done, contrast), Meaning.ONE_OF)
+        targets = tuple(_targets(loaded, done, contrast))
+        run = reading.span(targets, Meaning.ONE_OF)
         assert run is not None  # its rows are known
+        back = RowGradientsRun(loaded.model, anatomy, reading.tensors, -1, rows=rows, targets=targets)
+        run = replace(run, record_gradients=back.recorded)
         found = [plan.steps(run) for plan in plans]
         for plan, each in zip(plans, found, strict=True):
             refuse_later(each.values.cpu().numpy(), done.start, plan.name)
@@ -57,7 +62,9 @@ def explained_span(
     return done, [_result(loaded, plan, done, each) for plan, each in zip(plans, found, strict=True)]
 
 
-def explained_together(loaded: LoadedModel, plan: Plan, done: Generated, memory_budget: int) -> TokenMap:
+def explained_together(
+    loaded: LoadedModel, plan: Plan, done: Generated, memory_budget: int
+) -> tuple[Generated, TokenMap]:
     """What made all new tokens, as the one score that is the sum of their log-probabilities.
 
     Args:
@@ -67,7 +74,8 @@ def explained_together(loaded: LoadedModel, plan: Plan, done: Generated, memory_
         memory_budget: Bytes that the method may use for its own tensors.
 
     Returns:
-        Dims (key,): prompt and new tokens, zero for the last one, which nothing reads.
+        The same generation, whose scores are those of this run if the method made one; and dims (key,): prompt and new
+        tokens, zero for the last one, which nothing reads.
     """
     read = until(done.inputs, done.inputs.length - 1)
     tensors, ids = stacked([read]), done.inputs.tensors["input_ids"][done.start :]
@@ -76,9 +84,12 @@ def explained_together(loaded: LoadedModel, plan: Plan, done: Generated, memory_
         loaded.prove_parity(tensors)
         own = on_device(loaded.model, tensors)
         answer = (ids, "".join(done.new.pieces))
-        run = spoken_run(loaded.model, anatomy, own, read.tokens, answer, memory_budget)
+        heard: list[Tensor] = []
+        run = spoken_run(loaded.model, anatomy, own, read.tokens, answer, memory_budget, heard.append)
         found = plan.attribute(run)
-    return _result(loaded, plan, done, found, target=answer[1])
+    if heard:
+        done = replace(done, scores=lambda: heard[0])
+    return done, _result(loaded, plan, done, found, target=answer[1])
 
 
 def in_one(rows: TokenMap, *, of_model: bool) -> TokenMap:

@@ -159,8 +159,8 @@ class TwoStacks(Stacks[Pair]):
         self, pair: Pair, plans: Sequence[Plan], query: int | str | None, layers: Any, steps: Steps | None = None
     ) -> dict[str, TokenMap]:
         """The joint map of each plan, by its name; one run of both stacks serves them all."""
-        joints = [JointMaps(plan) for plan in plans if not plan.in_one_run]
-        spans = [JointSpan(plan) for plan in plans if plan.in_one_run]
+        joints = [JointMaps(plan) for plan in plans if not plan.reads_rows]
+        spans = [JointSpan(plan) for plan in plans if plan.reads_rows]
 
         def see_encoder(layer: LayerTrace) -> None:
             for joint in joints:

@@ -44,6 +44,11 @@ class Plan(Selection):
         """Whether several neighbouring tokens are explained in one run of the model."""
         return isinstance(self.method, ModelMethod) and self.method.steps is not None
 
+    @property
+    def reads_rows(self) -> bool:
+        """Whether it explains neighbouring tokens by what was recorded in their rows, without gradients."""
+        return self.in_one_run and isinstance(self.method, ModelMethod) and self.method.reads == "rows"
+
     def steps(self, run: SpanRun) -> Measured:
         """What made each of several neighbouring tokens, (row, key), with its report."""
         assert isinstance(self.method, ModelMethod)

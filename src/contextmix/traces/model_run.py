@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from contextmix.errors import NotFinite, UnsupportedModel
+from contextmix.errors import UnsupportedModel
 from contextmix.maths.gradients import Disconnected, score_gradients
 from contextmix.maths.kept import kept
 from contextmix.maths.norms import Norm, normalise
@@ -128,12 +128,8 @@ class ModelRun:
         try:
             scores, found = score_gradients(explained, points.to(self.embeddings.dtype), 0)
         except Disconnected as reason:
-            raise UnsupportedModel(self._without_effect()) from reason
-        if not bool(scores.isfinite().all() and found.isfinite().all()):
-            raise NotFinite(
-                f"The gradient of the score of {self.target.title} is NaN or infinite, so every number made "
-                "of it would be wrong. Half precision overflows easily: load the model in float32."
-            )
+            raise UnsupportedModel(self.target.without_effect) from reason
+        self.target.refuse_infinite(scores, found)
         return scores, found
 
     @kept
@@ -145,21 +141,5 @@ class ModelRun:
             NotFinite: If it is NaN or infinite.
         """
         _, found = self.gradients(self.embeddings[None])
-        self.refuse_no_effect(found)
+        self.target.refuse_gradient(found)
         return found.squeeze(0)
-
-    def refuse_no_effect(self, gradient: Tensor) -> None:
-        """A gradient of zeros alone would look like an attribution of nothing to everyone.
-
-        Raises:
-            UnsupportedModel: If it is one.
-        """
-        if not bool(gradient.any()):
-            raise UnsupportedModel(self._without_effect())
-
-    def _without_effect(self) -> str:
-        return (
-            f"The score of {self.target.title} does not react to the embeddings at all: its gradient is zero "
-            "everywhere, so no token can be told from another. Is the model trained, and its head connected? In half "
-            "precision small gradients vanish: load it in float32."
-        )

@@ -5,7 +5,7 @@ A score of the whole input is read at one row, the tokens of an answer at one ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -78,6 +78,23 @@ def _once_per_group(layer: LayerTrace) -> Tensor:
 
 
 @dataclass(frozen=True)
+class RowGradients:
+    """The gradients of the explained scores of some rows, of one run.
+
+    Attributes:
+        embeddings: (key, d_model): what entered the first block.
+        scores: (row, class).
+        each: Gives the gradient of each row's score with respect to the embeddings, (key, d_model), one after another.
+    """
+
+    __repr__ = by_shapes
+
+    embeddings: Tensor
+    scores: Tensor
+    each: Callable[[], Iterator[Tensor]]
+
+
+@dataclass(frozen=True)
 class SpanRun:
     """Neighbouring rows of one sequence, and the score that is explained at each.
 
@@ -91,6 +108,8 @@ class SpanRun:
         meaning: What the scores are.
         units: For each position the unit that it belongs to (its word, its sentence), for methods that count what
             leaves a unit; None: each position is one.
+        record_gradients: Runs the model once, so that the scores of these rows can be followed back; None where no run
+            does that.
     """
 
     __repr__ = by_shapes
@@ -103,6 +122,7 @@ class SpanRun:
     readout: Callable[[], Readout | None]
     meaning: Meaning = Meaning.ONE_OF
     units: tuple[int, ...] | None = None
+    record_gradients: Callable[[], RowGradients] | None = None
 
     @kept
     def recorded(self) -> tuple[list[ReadRows], Tensor]:
@@ -121,9 +141,32 @@ class SpanRun:
         """The same with all rows of every block: memory grows with the square of the length."""
         return self.record_all()
 
+    @kept
+    def _row_gradients(self) -> RowGradients:
+        assert self.record_gradients is not None  # `ModelMethod.reads` says where it is
+        return self.record_gradients()
+
+    @property
+    def embeddings(self) -> Tensor:
+        """What entered the first block (key, d_model), of the run whose scores are followed back."""
+        return self._row_gradients.embeddings
+
+    def gradients(self) -> Iterator[Tensor]:
+        """The gradient of each row's score at the embeddings, (key, d_model); all rows share one run.
+
+        Raises:
+            UnsupportedModel: If no gradient can be taken, or one is zero everywhere.
+            NotFinite: If one is NaN or infinite.
+        """
+        for target, found in zip(self.targets, self._row_gradients.each(), strict=True):
+            target.refuse_gradient(found)
+            yield found
+
     @property
     def scores(self) -> Tensor:
         """(row, class), of whatever run there was; the model runs if there was none."""
+        if "_row_gradients" in self.__dict__:
+            return self._row_gradients.scores
         runs = [self.__dict__[name] for name in ("recorded", "recorded_rows", "recorded_all") if name in self.__dict__]
         return (runs[0] if runs else self.recorded)[1]
 

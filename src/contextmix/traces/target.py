@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from contextmix.errors import NotFinite, UnsupportedModel
+
 
 @dataclass(frozen=True)
 class Target:
@@ -40,3 +42,35 @@ class Target:
         """The explained score among all scores: (..., class) → (...)."""
         own = scores[..., self.number]
         return own if self.foil is None else own - scores[..., self.foil]
+
+    def refuse_gradient(self, gradient: Tensor) -> None:
+        """A gradient of this score that says nothing; of zeros alone it would look like an attribution of nothing.
+
+        Raises:
+            UnsupportedModel: If it is zero everywhere.
+            NotFinite: If it is NaN or infinite.
+        """
+        self.refuse_infinite(gradient)
+        if not bool(gradient.any()):
+            raise UnsupportedModel(self.without_effect)
+
+    def refuse_infinite(self, *found: Tensor) -> None:
+        """A score or a gradient of it that is NaN or infinite.
+
+        Raises:
+            NotFinite: If one is.
+        """
+        if not all(bool(one.isfinite().all()) for one in found):
+            raise NotFinite(
+                f"The gradient of the score of {self.title} is NaN or infinite, so every number made of it would be "
+                "wrong. Half precision overflows easily: load the model in float32."
+            )
+
+    @property
+    def without_effect(self) -> str:
+        """Why a score that does not react to the embeddings explains nothing."""
+        return (
+            f"The score of {self.title} does not react to the embeddings at all: its gradient is zero everywhere, so "
+            "no token can be told from another. Is the model trained, and its head connected? In half precision small "
+            "gradients vanish: load it in float32."
+        )

@@ -73,6 +73,7 @@ FAMILIES = {
         rest="attention.self.v_bias",
     ),
     "mpnet": Own("encoder.layer", "attention.attn.v", "attention.attn.o", causal=False),
+    "ibert": Own("encoder.layer", "attention.self.value", "attention.output.dense", causal=False),
     "roformer": Own("encoder.layer", "attention.self.value", "attention.output.dense", causal=False),
     "bloom": Own("h", "self_attention.query_key_value", "self_attention.dense", third(2, 2), exact=FLOAT32),
     "gptneo": Own("h", "attn.attention.v_proj", "attn.attention.out_proj"),
@@ -95,6 +96,10 @@ def hook(module: nn.Module, act: Callable[..., Any]) -> Any:
         handle.remove()
 
 
+def first(said: Any) -> Tensor:
+    return said if isinstance(said, Tensor) else said[0]
+
+
 class ByHand:
     """A model run by the test's own hooks, with nothing of contextmix."""
 
@@ -109,19 +114,19 @@ class ByHand:
         kept: dict[str, Any] = {}
         shift = self.block.get_parameter(self.own.rest) if self.own.rest else torch.zeros(1)
 
-        def make(_: Any, __: Any, output: Tensor) -> Tensor:
+        def make(_: Any, __: Any, said: Any) -> Any:
+            output = first(said).clone()
             columns = self.own.columns(output.shape[-1])
-            output = output.clone()
             if zeroed is not None:
                 output[0, zeroed, columns] = -shift.expand(len(columns)).to(output)
             kept["value"] = output[0][:, columns] + shift
-            return output
+            return output if isinstance(said, Tensor) else (output, *said[1:])
 
         def leave(_: Any, __: Any, output: Any) -> None:
-            kept["left"] = (output if isinstance(output, Tensor) else output[0])[0].clone()
+            kept["left"] = first(output)[0].clone()
 
-        def wrote(_: Any, __: Any, output: Tensor) -> None:
-            kept["wrote"] = output[0].clone()
+        def wrote(_: Any, __: Any, output: Any) -> None:
+            kept["wrote"] = first(output)[0].clone()
 
         with hook(self.maker, make), hook(self.block, leave), hook(self.projection, wrote):
             self.model(self.ids)

@@ -12,7 +12,7 @@ from contextmix.maths.precision import at_least_float32
 from contextmix.traces.anatomy import GatedPlaces, LinearPlace
 from contextmix.tracing.discovery.activations import ACTIVATIONS, Activation
 from contextmix.tracing.discovery.diary import Call
-from contextmix.tracing.recording.resolve import flat_weight, linear_form
+from contextmix.tracing.recording.resolve import affine, flat_weight, linear_form
 
 Same = Callable[[Tensor, Tensor], bool]
 Path = Callable[[Call], str]
@@ -90,6 +90,27 @@ def parameter_places(block: nn.Module, read: Tensor, width: int) -> Iterator[tup
             for transposed in (True, False):
                 weight = flat_weight(at_least_float32(parameter.detach()), d_in, transposed)
                 yield LinearPlace(path, None, transposed, d_in), at_least_float32(read) @ weight
+
+
+def uncalled_places(
+    block: nn.Module, calls: Sequence[Call], read: Tensor, width: int
+) -> Iterator[tuple[LinearPlace, Tensor]]:
+    """What each linear module of a block that the run never called makes of a tensor: its parameters may be used.
+
+    Args:
+        block: The block.
+        calls: The calls inside of it.
+        read: (batch, n, d_in).
+        width: d_out.
+    """
+    called = {call.module for call in calls}
+    for path, module in block.named_modules():
+        weight = getattr(module, "weight", None)
+        if module in called or not isinstance(weight, Tensor) or tuple(weight.shape) != (width, read.shape[-1]):
+            continue
+        matrix, bias = affine(block, path, transposed=False)
+        made = at_least_float32(read) @ matrix
+        yield LinearPlace(path), made if bias is None else made + bias
 
 
 def _columns(wrote: Tensor, wanted: Tensor) -> tuple[int, ...] | None:

@@ -21,7 +21,8 @@ from contextmix.errors import UnsupportedModel
 from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
 from contextmix.tracing.recording.listeners import Listener, listening
-from contextmix.tracing.recording.replay import BlockReplay
+from contextmix.tracing.recording.quiet import first_states
+from contextmix.tracing.recording.replay import BlockReplay, put
 from contextmix.tracing.recording.turns import after, undone
 from contextmix.tracing.recording.verify import close, tolerance
 
@@ -111,8 +112,9 @@ def _held(block: Suspect, listener: Listener) -> Iterator[None]:
 
     def holding(states: Tensor) -> Callable[..., Any]:
         def hold(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            held = isinstance(output, Tensor) and output.numel() == states.numel() and listening(listener)
-            return states.view_as(output) if held else output
+            said = first_states(output)  # of a module that says more than its states (I-BERT's scaling factors)
+            held = said is not None and said.numel() == states.numel() and listening(listener)
+            return put(output, said, states.view_as(said)) if said is not None and held else output
 
         return hold
 

@@ -155,6 +155,19 @@ class _Search(Counting):
                 if mixer is not None:
                     yield made, mixer
 
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """See `Counting`; a linear function may be called by no module."""
+        if func is nn.functional.linear and self.open and listening(self):
+            self._read(args[0])
+        return super().__torch_function__(func, types, args, kwargs)
+
+    def _read(self, read: Tensor) -> None:
+        """A linear map reads a tensor: if it holds the numbers of a product, that product is a mixer."""
+        for made, mixer in self._matching(read):
+            self.found.setdefault(made.numbers[-1][0], mixer)
+
     def made(
         self,
         numbers: Sequence[tuple[nn.Module, int]],

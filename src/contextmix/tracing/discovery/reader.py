@@ -10,7 +10,7 @@ What is found is then put into the block equation and must reproduce the block's
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,13 @@ from contextmix.maths.precision import at_least_float32
 from contextmix.traces.anatomy import BlockAnatomy, LinearPlace, Matrices, NormPlace, ProjectionPlaces, Sublayer
 from contextmix.traces.block import BlockStates
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
-from contextmix.tracing.discovery.linear import gated_places, linear_place, parameter_places, shifted_place
+from contextmix.tracing.discovery.linear import (
+    gated_places,
+    linear_place,
+    parameter_places,
+    shifted_place,
+    uncalled_places,
+)
 from contextmix.tracing.recording.resolve import linear_form, recognise_norm, resolve_block
 from contextmix.tracing.recording.verify import close, relative_error, tolerance
 
@@ -78,7 +84,7 @@ class BlockReader:
             output.transposed,
             projections,
             value,
-            None if output.parameter is None else output,
+            None if output.path == attention.output else output,
             self.turned,
         )
         states = (at_least_float32(tensor) for tensor in (self.entered, projection.wrote, found.ffn_out))
@@ -118,7 +124,7 @@ class BlockReader:
             transposed = linear_form(call.module, call.read, call.wrote, self.allowed)
             if transposed is not None and call.wrote.shape == self.entered.shape:
                 return call, LinearPlace(self._path(call), None, transposed)
-        for place, wrote in parameter_places(self.outer.module, self.moment.output, self.entered.shape[-1]):
+        for place, wrote in self._unheld(self.moment.output, self.entered.shape[-1]):
             for call in self.calls:  # what passes on what a parameter made, such as dropout
                 passes = call.began > self.moment.time and self._same(call.read, wrote)
                 if passes and self._same(call.wrote, call.read):
@@ -128,6 +134,11 @@ class BlockReader:
             "no linear module reads the heads' output directly (a gate or norm lies between, or it is split)"
             + (f"; it is read by {', '.join(between)}" if between else "")
         )
+
+    def _unheld(self, read: Tensor, width: int) -> Iterator[tuple[LinearPlace, Tensor]]:
+        """What linear maps that no call shows make of a tensor."""
+        yield from parameter_places(self.outer.module, read, width)
+        yield from uncalled_places(self.outer.module, self.calls, read, width)
 
     def _projections(self) -> ProjectionPlaces | None:
         """The linear modules that write the queries, keys and values from what enters the block, normed or not."""
@@ -151,8 +162,7 @@ class BlockReader:
         if found is not None or self.moment.query is not None:
             return found
         read, value = self.entered if norm_in is None else norm_in.wrote, self.moment.value
-        made = parameter_places(self.outer.module, read, value.shape[-1])
-        found = next((place for place, wrote in made if self._same(wrote, value)), None)
+        found = next((place for place, wrote in self._unheld(read, value.shape[-1]) if self._same(wrote, value)), None)
         return found or shifted_place(reading, value, self.outer.module, self._path, self.allowed)
 
     def _attention(self, projection: Call) -> tuple[Sublayer, Tensor, Tensor | None]:

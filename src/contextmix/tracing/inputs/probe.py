@@ -49,7 +49,7 @@ def default_probe(model: PreTrainedModel, limit: int | None = None, words: int |
     """
     candidates = list(_candidates(model, limit, words or vocabulary(model) or 2))
     if len(candidates) == 1:  # nothing to choose from
-        return candidates[0]
+        return {name: one.to(model.dtype) if one.is_floating_point() else one for name, one in candidates[0].items()}
     reasons: list[str] = []
     for candidate in candidates:
         inputs = on_device(model, candidate)

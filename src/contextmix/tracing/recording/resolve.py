@@ -143,10 +143,11 @@ def linear_weight(module: nn.Module, transposed: bool) -> Tensor | None:
     bias = _tensor(module, "bias")
     device, dtype = execution_device(module), next(own.dtype for own in (*module.parameters(), torch.empty(0)))
     with torch.no_grad(), evaluating(module):
-        found = module(torch.eye(width, device=device, dtype=dtype if dtype.is_floating_point else None))
-    if not isinstance(found, Tensor):  # a router of experts says several things
+        said = module(torch.eye(width, device=device, dtype=dtype if dtype.is_floating_point else None))
+    found = [one for one in (said if isinstance(said, tuple) else (said,)) if isinstance(one, Tensor)]
+    if len(found) != 1:  # a router of experts says several things
         return None
-    rows = at_least_float32(found)
+    rows = at_least_float32(found[0])
     return rows if bias is None else rows - bias
 
 
@@ -157,7 +158,13 @@ def _feed_forward(root: nn.Module, sublayer: Sublayer) -> FeedForward | Callable
     if places is None:
         return Bound(_one_after_another, [part(root, path) for path in sublayer.modules]) if sublayer.modules else None
     first, second = (affine(root, path, places.transposed) for path in (places.first, places.second))
-    return FeedForward(*first, part(root, places.activation), *second)
+    return FeedForward(*first, Bound(_activated, part(root, places.activation)), *second)
+
+
+def _activated(module: nn.Module, states: Tensor) -> Tensor:
+    """What an activation makes of states, where it says more than that too (I-BERT's scaling factors)."""
+    said: Any = module(states)
+    return said[0] if isinstance(said, tuple) else said  # type: ignore[no-any-return]
 
 
 def _one_after_another(modules: list[nn.Module], states: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from contextmix.traces.anatomy import Mixer
 from contextmix.tracing.recording.listeners import Listener, listening
 from contextmix.tracing.recording.products import Reading, is_product, product_of
 from contextmix.tracing.recording.turns import after, before, undone
+from contextmix.tracing.recording.whole_attention import INSIDES
 
 _MIXERS: WeakKeyDictionary[nn.Module, Mixer] = WeakKeyDictionary()
 
@@ -79,6 +80,9 @@ class Counting(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func in INSIDES and self.open and listening(self.listener):
+            with self:
+                return INSIDES[func](*args, **kwargs)
         if not self.open or not is_product(func) or not listening(self.listener):
             return func(*args, **kwargs)
         numbers = [(module, count[0]) for module, count in self.open]

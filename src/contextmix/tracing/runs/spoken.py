@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from contextmix.maths.precision import at_least_float32
@@ -16,47 +17,30 @@ from contextmix.traces.meaning import Meaning
 from contextmix.traces.model_run import ModelRun
 from contextmix.traces.target import Target
 from contextmix.tracing.recording.offload import device_of
-from contextmix.tracing.recording.quiet import first_states, quiet_run
-from contextmix.tracing.recording.turns import before, undone
-from contextmix.tracing.runs.rerun import Rerunner
-
-
-class _Entered(Exception):
-    """The first block was reached, with these states; not an error."""
+from contextmix.tracing.runs.entering import Entering
 
 
 @dataclass(frozen=True)
-class Spoken(Rerunner):
+class Spoken(Entering):
     """A prompt and an answer but for its last token; the score is the log-probability of the answer.
 
     Attributes:
         answer: The ids of the answer's tokens, (m,); the last m rows say them.
+        heard: The logits of these rows in the last run, (batch, m, class).
     """
 
     answer: Tensor = field(kw_only=True)
+    heard: list[Tensor] = field(default_factory=list, kw_only=True)
 
     @property
     def last_logits(self) -> int:
         """One for each token of the answer."""
         return len(self.answer)
 
-    def entered(self) -> Tensor:
-        """What enters the first block (key, d_model); nothing behind it runs."""
-
-        def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            raise _Entered(first_states(args, kwargs))
-
-        try:
-            with undone(before(self.first_block, stop).remove):
-                quiet_run(self.model, self.tensors, last_logits=self.last_logits)
-        except _Entered as found:
-            states: Tensor = found.args[0]
-            return states.detach()[0]
-        return self.clean()[0]  # it caught what was to stop it
-
     def _scores(self, outputs: Any, places: Tensor | None = None) -> Tensor:
         """Σ_t log p(y_t), (batch, 1), in float32 at least."""
         logits = at_least_float32(outputs.logits[:, -len(self.answer) :])
+        self.heard[:] = [logits.detach()]
         said = logits.log_softmax(-1).gather(-1, self.answer.expand(len(logits), -1).unsqueeze(-1))
         total: Tensor = said.sum(1)
         return total
@@ -69,6 +53,7 @@ def spoken_run(
     tokens: Tokens,
     answer: tuple[Tensor, str],
     memory_budget: int,
+    hear: Callable[[Tensor], None] = lambda logits: None,
 ) -> ModelRun:
     """A run whose one score is the log-probability of an answer; it knows no vectors of a head and no other ids.
 
@@ -79,15 +64,24 @@ def spoken_run(
         tokens: Their labels.
         answer: The ids of the answer's tokens, and its text.
         memory_budget: Bytes that a method may use for its own tensors.
+        hear: Told the logits of the rows that say the answer, (m, class), if a method runs the model on what it read.
     """
     again = Spoken(model, anatomy, tensors, -1, answer=answer[0].to(device_of(model)))
+    embeddings = again.entered()
+
+    def scores_from(points: Tensor) -> Tensor:
+        scores = again.scores_from(points)
+        if len(points) == 1 and torch.equal(points[0], embeddings):
+            hear(again.heard[0][0])
+        return scores
+
     return ModelRun(
         tokens=tokens,
-        embeddings=again.entered(),
+        embeddings=embeddings,
         target=Target(0, answer[1]),
         targets=(),
         clean=lambda: again.clean()[1].detach(),
-        scores_from=again.scores_from,
+        scores_from=scores_from,
         scores_of=again.scores_of,
         embeddings_of=again.embeddings_of,
         layers=again.layers,
