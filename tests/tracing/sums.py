@@ -1,4 +1,7 @@
-"""Tiny decoders whose blocks add up more than their input, attention and a feed-forward part; no factor is one."""
+"""Tiny decoders whose blocks add up more than their input, attention and a feed-forward part; no factor is one.
+
+Two of the four blocks of ``gemma4sharing`` mix the values of the other two.
+"""
 
 from typing import Any
 
@@ -7,7 +10,7 @@ import transformers
 from tests.tracing.tiny import MARKS, SIZES, vivid
 from torch import nn
 
-FURTHER = ("gemma4", "minimax", "doge", "gptneoxjapanese")
+FURTHER = ("gemma4", "gemma4sharing", "minimax", "doge", "gptneoxjapanese")
 _SHARED = {**SIZES, **MARKS, "num_key_value_heads": 1, "head_dim": 8}
 _OWN: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma4": (
@@ -17,6 +20,18 @@ _OWN: dict[str, tuple[str, dict[str, Any]]] = {
             "hidden_size_per_layer_input": 4,
             "vocab_size_per_layer_input": 40,
             "layer_types": ["sliding_attention", "full_attention"],
+            "sliding_window": 4,
+        },
+    ),
+    "gemma4sharing": (
+        "Gemma4",
+        {
+            "global_head_dim": 8,
+            "hidden_size_per_layer_input": 4,
+            "vocab_size_per_layer_input": 40,
+            "num_hidden_layers": 4,
+            "num_kv_shared_layers": 2,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
             "sliding_window": 4,
         },
     ),
@@ -35,19 +50,19 @@ _OWN: dict[str, tuple[str, dict[str, Any]]] = {
     "doge": ("Doge", {}),
     "gptneoxjapanese": ("GPTNeoXJapanese", {"intermediate_multiple_size": 2}),
 }
-SCALARS = (0.7, 1.3)
+SCALARS = (0.7, 1.3, 0.9, 1.1)
 """Of Gemma 4's blocks: buffers, which a fresh model leaves at one."""
 
 
 def further(family: str, head: str = "Model", seed: int = 0, **changes: Any) -> Any:
     """A fresh model in float64, such as ``further("gemma4", "ForCausalLM")``; its RMS norms compute in float64 too."""
     prefix, own = _OWN[family]
-    text = "Text" if family == "gemma4" else ""
+    text = "Text" if prefix == "Gemma4" else ""
     config = getattr(transformers, f"{prefix}{text}Config")(**{**_SHARED, **own, **changes})
     kind = f"{prefix}{text if head == 'Model' else ''}{head}"
     model = vivid(getattr(transformers, kind)(config), seed)
     for block, scalar in zip(blocks_of(model), SCALARS, strict=False):
-        if family == "gemma4":
+        if text:
             block.layer_scalar.fill_(scalar)
     if family == "minimax":
         model.set_experts_implementation("eager")  # the fused experts take no float64

@@ -228,7 +228,10 @@ def _per_layer(
         found = [measured(formula(layer)) for layer in trace.layers]
     values = torch.stack([one.values for one in found]).cpu().numpy()
     dims = {2: ("layer", "query"), 3: ("layer", "query", "key"), 4: ("layer", "head", "query", "key")}[values.ndim]
-    made_how = trace.provenance(**made).noting(**layer_notes(found))
+    notes: dict[str, Any] = layer_notes(found)
+    if trace.checks.borrowed:
+        notes["values_of_earlier_layers_in"] = list(trace.checks.borrowed)
+    made_how = trace.provenance(**made).noting(**notes)
     keys = trace.tokens
     if "key" in dims and values.shape[-1] > len(keys):
         keys = with_residual(keys)
@@ -279,7 +282,12 @@ def aggregate(
 
 
 def _refuse_additions(token_map: TokenMap, way: str) -> None:
-    """Maps of layers between which features of an image were added."""
+    """Maps of layers between which features of an image were added, or that mix the values of other layers."""
+    if layers := token_map.provenance.notes.get("values_of_earlier_layers_in"):
+        raise BadOption(
+            f"{way} follows tokens from each layer to the one before, and layers {', '.join(map(str, layers))} mix "
+            "values that an earlier one made. Look at the layers one by one, or ask for evidence."
+        )
     if layers := token_map.provenance.notes.get("images_added_before_layers"):
         raise BadOption(
             f"{way} goes across layers, and before layers {', '.join(map(str, layers))} the model adds features of the "

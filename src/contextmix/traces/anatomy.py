@@ -203,6 +203,8 @@ class BlockAnatomy:
     """Whether its modules read and write (token, batch, d_model)."""
     mixer: Mixer | None = None
     """What is heard as its attention; None where that passes through the registry."""
+    values_of: int | None = None
+    """Number of the earlier block whose values its attention mixes; None where it makes its own."""
 
     def __post_init__(self) -> None:
         refuse_kinds(self, path=str, attention=Sublayer, ffn=Sublayer, parallel=bool, transposed=bool)

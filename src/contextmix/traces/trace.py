@@ -70,6 +70,8 @@ class LayerTrace:
         attention_added: (..., query, d_model): what further modules add to the stream where attention is, or None. They
             read one token at a time, so it belongs to the row's own token, like the residual.
         ffn_added: The same where the feed-forward part is.
+        values_of: Number of the earlier block whose values these are, made of what entered that one; None where the
+            block makes its own.
     """
 
     index: int
@@ -90,6 +92,7 @@ class LayerTrace:
     following: LayerTrace | None = None
     attention_added: Tensor | None = None
     ffn_added: Tensor | None = None
+    values_of: int | None = None
 
     def __post_init__(self) -> None:
         refuse_kinds(self, index=int, block=Block, **dict.fromkeys(_BATCHED, Tensor))
@@ -174,7 +177,8 @@ class LayerTrace:
             own["replay_from_embeddings"] = Bound(_replay_one, self.replay_from_embeddings, self.embeddings, example)
         if self.following is not None:
             own["following"] = self.following[example]
-        return LayerTrace(index=self.index, block=self.block, tolerance=self.tolerance, cross=self.cross, **own)
+        own |= {"cross": self.cross, "values_of": self.values_of}
+        return LayerTrace(index=self.index, block=self.block, tolerance=self.tolerance, **own)
 
 
 _BATCHED = ("attention", "value", "residual_in", "attention_out", "ffn_out", "residual_out")
@@ -199,12 +203,14 @@ class Checks:
         block_equation: The parts put together against the recorded block output.
         layers: How many blocks spoke.
         added: Numbers of the blocks before which features of an image were added to what the last block wrote.
+        borrowed: Numbers of the blocks whose attention mixes the values of an earlier block.
     """
 
     conservation: float = 0.0
     block_equation: float = 0.0
     layers: int = 0
     added: tuple[int, ...] = ()
+    borrowed: tuple[int, ...] = ()
 
     @property
     def told(self) -> str:
@@ -218,6 +224,7 @@ class Checks:
             max(self.block_equation, other.block_equation),
             self.layers + other.layers,
             tuple(sorted({*self.added, *other.added})),
+            tuple(sorted({*self.borrowed, *other.borrowed})),
         )
 
     def to_dict(self) -> dict[str, float]:

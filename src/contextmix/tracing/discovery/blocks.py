@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import ContextMixError, NotFinite, UnsupportedModel
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy
+from contextmix.tracing.discovery.borrowed import lender
 from contextmix.tracing.discovery.diary import Attended, Call, Diary, keep_diary
 from contextmix.tracing.discovery.flat import telling
 from contextmix.tracing.discovery.locality import Suspect, refuse_hidden_mixing
@@ -94,9 +95,13 @@ def _diary(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Diary:
 def _found(model: PreTrainedModel, diary: Diary) -> Anatomy:
     found = [_block(model, diary, number) for number in range(len(diary.attended))]
     refuse_gaps(model, diary, [call for call, _ in found])
+    found = [(call, replace(place, values_of=lender(diary, number))) for number, (call, place) in enumerate(found)]
     moments = zip(found, diary.attended, strict=True)
     suspects = [
-        Suspect.of(diary, call, moment, place.attention.output, turned=place.turned)
+        replace(
+            Suspect.of(diary, call, moment, place.attention.output, turned=place.turned),
+            borrows=place.values_of is not None,
+        )
         for (call, place), moment in moments
     ]
     refuse_hidden_mixing(model, suspects)

@@ -84,7 +84,7 @@ class BlockReader:
             output.transposed,
             projections,
             value,
-            None if output.path == attention.output else output,
+            None if output.path == found.attention.output else output,
             self.turned,
         )
         states = (at_least_float32(tensor) for tensor in (self.entered, projection.wrote, found.ffn_out))

@@ -16,6 +16,7 @@ from contextmix.maths.shapes import Bound
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixer
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.additions import listen_to_additions, names_of_additions, taken_additions
+from contextmix.tracing.recording.lent import Lent, keep_last
 from contextmix.tracing.recording.listeners import listening
 from contextmix.tracing.recording.quiet import over, turned
 from contextmix.tracing.recording.recorder import Attended, Recorder, of_every_head
@@ -110,6 +111,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
     embeddings: Tensor | None = None
     tower: Tower | None = None
     between: Between
+    lent: Lent
     apart = False
 
     def run(self, inputs: Mapping[str, Any], *, last_logits: int = 0) -> tuple[Any, Checks]:
@@ -118,14 +120,19 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         rows: slice | None = getattr(self, "rows", None)  # a listener that has the attribute is a RowListener
         free = image_places(self.model, inputs) if self.apart or rows is not None else None
         self.between = Between(self.model.config.model_type, free, rows)
-        outputs, checks = super().run(inputs, last_logits=last_logits)
-        return outputs, replace(checks, added=tuple(self.between.changed))
+        self.lent = Lent(self.places)
+        wanted = 0 if self.lent.borrowers else last_logits
+        outputs, checks = super().run(inputs, last_logits=wanted)
+        if wanted != last_logits:
+            keep_last(outputs, last_logits)
+        return outputs, replace(checks, added=tuple(self.between.changed), borrowed=self.lent.borrowers)
 
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `Listener`."""
         began = self.inside or self.number > 0
         if began or self.tower is None or not self.tower.holds(module):
             super().heard(module, attention, value, output, scores)
+            self.lent.mixed(self.number, value)
 
     def listen(self, block: nn.Module, place: BlockAnatomy) -> Iterator[Any]:
         """Output projection and feed-forward output."""
@@ -174,11 +181,17 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             replay=self.replays[-1],
             replay_zeroed=Bound(self.replays[-1].zeroed, tensors["residual_in"]),
             embeddings=self.embeddings,
-            replay_from_embeddings=None if self.between.changed else ChainReplay(tuple(self.replays)),
+            replay_from_embeddings=ChainReplay(tuple(self.replays)) if self.joined else None,
             tolerance=tolerance(ran_in),
+            values_of=place.values_of,
             **tensors,
         )
         return (layer,)
+
+    @property
+    def joined(self) -> bool:
+        """Whether each block so far reads what the one before it wrote, and nothing else."""
+        return not self.between.changed and all(number > self.number for number in self.lent.borrowers)
 
     def refuse_call(self, name: str) -> None:
         """Attention between or around the blocks."""
@@ -258,8 +271,8 @@ class _RowRecorder(_BlockRecorder):
         said = {_STATES[name]: tensor for name, tensor in self.said.items()}
         said |= {"attention": attention, "value": of_every_head(value, attention.shape[1])}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()} | added
-        block = resolve_block(self.model, place, attention.shape[1])
-        return (LayerTrace(index=self.number, block=block, tolerance=tolerance(ran_in), **tensors),)
+        tensors |= {"tolerance": tolerance(ran_in), "values_of": place.values_of}
+        return (LayerTrace(index=self.number, block=resolve_block(self.model, place, attention.shape[1]), **tensors),)
 
     def show(self, *steps: LayerTrace) -> None:
         """What is kept of the block, without a batch axis."""
