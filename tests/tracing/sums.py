@@ -1,6 +1,6 @@
 """Tiny decoders whose blocks add up more than their input, attention and a feed-forward part; no factor is one.
 
-Two of the four blocks of ``gemma4sharing`` mix the values of the other two.
+Two of the four blocks of ``gemma4sharing`` mix the values of the other two. Tokens of ``gemma3n`` have three streams.
 """
 
 from typing import Any
@@ -35,6 +35,19 @@ _OWN: dict[str, tuple[str, dict[str, Any]]] = {
             "sliding_window": 4,
         },
     ),
+    "gemma3n": (
+        "Gemma3n",
+        {
+            "hidden_size_per_layer_input": 4,
+            "vocab_size_per_layer_input": 40,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "num_kv_shared_layers": 0,
+            "sliding_window": 4,
+            "laurel_rank": 4,
+            "altup_num_inputs": 3,
+            "activation_sparsity_pattern": [0.0, 0.5],
+        },
+    ),
     "minimax": (
         "MiniMax",
         {
@@ -57,12 +70,12 @@ SCALARS = (0.7, 1.3, 0.9, 1.1)
 def further(family: str, head: str = "Model", seed: int = 0, **changes: Any) -> Any:
     """A fresh model in float64, such as ``further("gemma4", "ForCausalLM")``; its RMS norms compute in float64 too."""
     prefix, own = _OWN[family]
-    text = "Text" if prefix == "Gemma4" else ""
+    text = "Text" if prefix.startswith("Gemma") else ""
     config = getattr(transformers, f"{prefix}{text}Config")(**{**_SHARED, **own, **changes})
     kind = f"{prefix}{text if head == 'Model' else ''}{head}"
     model = vivid(getattr(transformers, kind)(config), seed)
     for block, scalar in zip(blocks_of(model), SCALARS, strict=False):
-        if text:
+        if prefix == "Gemma4":
             block.layer_scalar.fill_(scalar)
     if family == "minimax":
         model.set_experts_implementation("eager")  # the fused experts take no float64

@@ -148,6 +148,21 @@ class Addition:
 
 
 @dataclass(frozen=True)
+class StreamPlaces:
+    """Where one stream passes the block equation, in a block that carries several of each token.
+
+    Attributes:
+        entered: The module that reads it in front of attention; its last call in the block.
+        left: The module that reads it behind the feed-forward part; its last call in the block.
+        count: How many streams a token has; they are the first axis of what the block reads and writes.
+    """
+
+    entered: str
+    left: str
+    count: int
+
+
+@dataclass(frozen=True)
 class Sublayer:
     """One sub-layer of a block, attention or feed-forward, as paths relative to the block.
 
@@ -203,6 +218,8 @@ class BlockAnatomy:
     """Whether its modules read and write (token, batch, d_model)."""
     mixer: Mixer | None = None
     """What is heard as its attention; None where that passes through the registry."""
+    stream: StreamPlaces | None = None
+    """Where its stream enters and leaves; None where that is what the block itself reads and writes."""
     values_of: int | None = None
     """Number of the earlier block whose values its attention mixes; None where it makes its own."""
 

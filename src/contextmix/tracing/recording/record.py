@@ -24,7 +24,7 @@ from contextmix.tracing.recording.replay import ChainReplay
 from contextmix.tracing.recording.resolve import part, resolve_block
 from contextmix.tracing.recording.row_attention import by_itself
 from contextmix.tracing.recording.stack import Between, Tower, image_places
-from contextmix.tracing.recording.turns import after
+from contextmix.tracing.recording.turns import after, before
 from contextmix.tracing.recording.verify import tolerance
 
 Visitor = Callable[[LayerTrace], None]
@@ -139,6 +139,9 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         yield after(part(block, place.attention.output), self.note("attention_out"))
         if place.ffn.output:
             yield after(part(block, place.ffn.output), self.note("ffn_out"))
+        if place.stream is not None:
+            yield before(part(block, place.stream.entered), self.note_read("entered"))
+            yield before(part(block, place.stream.left), self.note_read("left"))
         yield from listen_to_additions(block, place, self.note)
 
     def mixers(self, place: BlockAnatomy) -> Iterator[Mixer | None]:
@@ -178,15 +181,17 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             index=self.number,
             block=resolve_block(self.model, place, attention.shape[1]),
             scores=scores,
-            replay=self.replays[-1],
-            replay_zeroed=Bound(self.replays[-1].zeroed, tensors["residual_in"]),
-            embeddings=self.embeddings,
-            replay_from_embeddings=ChainReplay(tuple(self.replays)) if self.joined else None,
             tolerance=tolerance(ran_in),
             values_of=place.values_of,
             **tensors,
         )
-        return (layer,)
+        if place.stream is not None:  # the block maps other states than those of the equation
+            return (layer,)
+        again = self.replays[-1]
+        ways: dict[str, Any] = {"replay": again, "replay_zeroed": Bound(again.zeroed, layer.residual_in)}
+        if self.joined:
+            ways["replay_from_embeddings"] = ChainReplay(tuple(self.replays))
+        return (replace(layer, embeddings=self.embeddings, **ways),)
 
     @property
     def joined(self) -> bool:

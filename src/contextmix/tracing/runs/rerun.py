@@ -26,6 +26,7 @@ from contextmix.tracing.inputs.imaged import refuse_other_images
 from contextmix.tracing.inputs.meaning import meaning_of
 from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.targets import Classes, choose, names_of
+from contextmix.tracing.recording.by_token import as_read, by_token
 from contextmix.tracing.recording.differentiable import frozen, refuse_gradientless, replaced_input
 from contextmix.tracing.recording.quiet import (
     as_called,
@@ -34,7 +35,6 @@ from contextmix.tracing.recording.quiet import (
     plain_outputs,
     quiet_run,
     run_options,
-    turned,
 )
 from contextmix.tracing.recording.record import layers_of
 from contextmix.tracing.recording.stack import goes_through
@@ -137,7 +137,7 @@ class Rerunner:
         def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             states = first_states(args, kwargs)
             assert states is not None  # a block reads hidden states
-            seen.append(turned(states) if self.anatomy.blocks[0].turned else states)
+            seen.append(by_token(states, self.anatomy.blocks[0]))
 
         with undone(before(self.first_block, look).remove):
             outputs = quiet_run(self.model, tensors, last_logits=self.last_logits)
@@ -145,7 +145,7 @@ class Rerunner:
 
     def _scored(self, tensors: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         options = run_options(self.model, last_logits=self.last_logits)
-        with replaced_input(self.first_block, turned(embeddings) if self.anatomy.blocks[0].turned else embeddings):
+        with replaced_input(self.first_block, as_read(embeddings, self.anatomy.blocks[0])):
             return self._scores(self.model(**as_called(tensors), **options))
 
     def _scores(self, outputs: Any, places: Tensor | None = None) -> Tensor:
