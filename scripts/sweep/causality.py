@@ -30,9 +30,11 @@ def causality(traced: cm.TracedModel, inputs: Mapping[str, Tensor]) -> bool:
     """
     if not isinstance(traced, cm.TracedEncoderDecoder):
         layers = one_stack(traced, inputs)
-        return _agreed(_reached(layers[-1]), layers)
+        chained = layers[-1].replay_from_embeddings is not None
+        reached = _reached(layers[-1]) if chained else _reached_by_id(traced, inputs, "input_ids")
+        return _agreed(reached, layers)
     causality(cm.load(traced.model.get_encoder()), both_inputs(inputs)[0])
-    return _agreed(_reached_in_decoder(traced, inputs), decoder_steps(traced, inputs))
+    return _agreed(_reached_by_id(traced, inputs, "decoder_input_ids"), decoder_steps(traced, inputs))
 
 
 def one_stack(traced: cm.TracedModel, inputs: Mapping[str, Tensor]) -> Sequence[LayerTrace]:
@@ -57,14 +59,11 @@ def _reached(last: LayerTrace) -> bool:
     return _moved(last.replay_from_embeddings(changed), last.replay_from_embeddings(last.embeddings))
 
 
-def _reached_in_decoder(traced: cm.TracedEncoderDecoder, inputs: Mapping[str, Tensor]) -> bool:
-    """Whether another last token id reaches what the decoder says at an earlier position."""
-    other = inputs["decoder_input_ids"].clone()
+def _reached_by_id(traced: cm.TracedModel | cm.TracedEncoderDecoder, inputs: Mapping[str, Tensor], name: str) -> bool:
+    """Whether another last token id reaches what the model says at an earlier position."""
+    other = inputs[name].clone()
     other[:, -1] = (other[:, -1] + 1) % 5
-    clean, changed = (
-        first_states(quiet_run(traced.model, {**inputs, "decoder_input_ids": ids}))
-        for ids in (inputs["decoder_input_ids"], other)
-    )
+    clean, changed = (first_states(quiet_run(traced.model, {**inputs, name: ids})) for ids in (inputs[name], other))
     assert clean is not None
     assert changed is not None
     return _moved(changed[0], clean[0])

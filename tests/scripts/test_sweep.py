@@ -161,7 +161,7 @@ def test_two_hundred_types_are_verified_within_the_tolerance():
 
 
 def test_a_decoder_whose_map_hides_a_later_token_is_called_wrong(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(causality_module, "_reached_in_decoder", lambda *_: True)
+    monkeypatch.setattr(causality_module, "_reached_by_id", lambda *_: True)
     found = examine("bart")
     assert found["status"] == "wrong"
     assert "reaches earlier ones" in found["reason"]
