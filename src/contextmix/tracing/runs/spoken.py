@@ -16,7 +16,7 @@ from contextmix.traces.meaning import Meaning
 from contextmix.traces.model_run import ModelRun
 from contextmix.traces.target import Target
 from contextmix.tracing.recording.offload import device_of
-from contextmix.tracing.recording.quiet import first_states, quiet_run
+from contextmix.tracing.recording.quiet import first_states, has_images, quiet_run
 from contextmix.tracing.recording.turns import before, undone
 from contextmix.tracing.runs.rerun import Rerunner
 
@@ -41,7 +41,9 @@ class Spoken(Rerunner):
         return len(self.answer)
 
     def entered(self) -> Tensor:
-        """What enters the first block (key, d_model); nothing behind it runs."""
+        """What enters the blocks (key, d_model; see `Entering.together`); without images nothing behind them runs."""
+        if has_images(self.tensors):
+            return self.clean()[0]
 
         def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             raise _Entered(first_states(args, kwargs))
