@@ -206,6 +206,9 @@ def read_down(layers: list[ReadRows], direction: Tensor) -> tuple[Tensor, Tensor
             elsewhere += part
             size += part.abs()
         size += found.abs().sum(-1)
+        if layer.added is not None:  # features of an image, where the row is a place of it
+            elsewhere += (sixth := (direction * layer.added).sum(-1))
+            size += sixth.abs()
     entered = (direction * layers[0].states.residual_in).sum(-1)
     return positive, total, elsewhere + entered, size + entered.abs()
 

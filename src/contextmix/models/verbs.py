@@ -264,7 +264,6 @@ def aggregate(
     if token_map.dims != ("layer", "query", "key"):
         raise WrongShape(f"{way.name} combines maps with dims ('layer', 'query', 'key'); these have {token_map.dims}.")
     refuse_quantity(way, token_map.quantity, token_map.provenance.title)
-    _refuse_additions(token_map, way.name)
     maps = torch.from_numpy(token_map.values.copy())
     made = token_map.provenance.derive(aggregation=way.name, aggregation_options=options)
     if query is None:
@@ -276,13 +275,3 @@ def aggregate(
     return token_map.derive(
         values=found.values.numpy(), dims=("key",), layers=None, selected=selected, provenance=noted(made, found)
     )
-
-
-def _refuse_additions(token_map: TokenMap, way: str) -> None:
-    """Maps of layers between which features of an image were added."""
-    if layers := token_map.provenance.notes.get("images_added_before_layers"):
-        raise BadOption(
-            f"{way} goes across layers, and before layers {', '.join(map(str, layers))} the model adds features of the "
-            "image to what the last layer wrote, which none of these maps knows. Look at the layers one by one, or "
-            "ask for evidence."
-        )

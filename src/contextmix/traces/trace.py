@@ -61,7 +61,8 @@ class LayerTrace:
         replay: Other input states (..., query, d_model) → the block's output; gradients flow. None on toy traces.
         replay_zeroed: A token and heads (None: all) whose value is set to zero → the block's output; without a token,
             the clean one. None on toy traces.
-        embeddings: (..., query, d_model): what entered the first block.
+        embeddings: (..., query, d_model): what entered the first block; behind it, side by side, what was added before
+            later blocks up to this one, if anything was.
         replay_from_embeddings: Other embeddings → this block's output, through all blocks before it; gradients flow.
         tolerance: Largest relative error by which what is computed again may differ, in the precision of the model.
         cross: Whether the keys are tokens of another sequence (cross-attention). Then no key is a row's own token, and
@@ -70,6 +71,8 @@ class LayerTrace:
         attention_added: (..., query, d_model): what further modules add to the stream where attention is, or None. They
             read one token at a time, so it belongs to the row's own token, like the residual.
         ffn_added: The same where the feed-forward part is.
+        added: (..., query, d_model): features of an image that were added to what the block before wrote, at the places
+            of that image, and are part of ``residual_in``; None where nothing was.
     """
 
     index: int
@@ -90,6 +93,7 @@ class LayerTrace:
     following: LayerTrace | None = None
     attention_added: Tensor | None = None
     ffn_added: Tensor | None = None
+    added: Tensor | None = None
 
     def __post_init__(self) -> None:
         refuse_kinds(self, index=int, block=Block, **dict.fromkeys(_BATCHED, Tensor))
@@ -174,6 +178,8 @@ class LayerTrace:
             own["replay_from_embeddings"] = Bound(_replay_one, self.replay_from_embeddings, self.embeddings, example)
         if self.following is not None:
             own["following"] = self.following[example]
+        if self.added is not None:
+            own["added"] = self.added[example]
         return LayerTrace(index=self.index, block=self.block, tolerance=self.tolerance, cross=self.cross, **own)
 
 

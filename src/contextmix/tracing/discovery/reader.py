@@ -84,7 +84,7 @@ class BlockReader:
             output.transposed,
             projections,
             value,
-            None if output.path == attention.output else output,
+            None if output.path == found.attention.output else output,
             self.turned,
         )
         said = (self.entered, projection.wrote, found.ffn_out, found.attention_added, found.ffn_added)

@@ -103,9 +103,7 @@ class FurtherReader(BlockReader):
                 additions = tuple(Addition(self._path(c), s) for c, s in zip(calls[1:], scales, strict=True))
                 ffn = replace(ffn, keep=keep, shift=found.shift, additions=additions)
                 added = [call.wrote * one.scale for call, one in zip(calls[1:], additions, strict=True)]
-                return Sums(
-                    middle.attention, ffn, ffn_out, ffn_added=torch.stack(added).sum(0) if added else None
-                )
+                return Sums(middle.attention, ffn, ffn_out, ffn_added=torch.stack(added).sum(0) if added else None)
         return None
 
     def _alone(self, projection: Call) -> Sums | None:

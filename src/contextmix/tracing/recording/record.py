@@ -16,13 +16,14 @@ from contextmix.maths.shapes import Bound
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixer
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.additions import listen_to_additions, names_of_additions, taken_additions
+from contextmix.tracing.recording.between import Between, side_by_side
 from contextmix.tracing.recording.listeners import listening
 from contextmix.tracing.recording.quiet import over, turned
 from contextmix.tracing.recording.recorder import Attended, Recorder, of_every_head
 from contextmix.tracing.recording.replay import ChainReplay
 from contextmix.tracing.recording.resolve import part, resolve_block
 from contextmix.tracing.recording.row_attention import by_itself
-from contextmix.tracing.recording.stack import Between, Tower, image_places
+from contextmix.tracing.recording.stack import Tower, image_places
 from contextmix.tracing.recording.turns import after
 from contextmix.tracing.recording.verify import tolerance
 
@@ -42,7 +43,6 @@ def record(
     visit: Visitor,
     *,
     last_logits: int = 0,
-    apart: bool = False,
 ) -> tuple[Any, Checks]:
     """Run a batch of equal-length sequences and show every block to a visitor.
 
@@ -52,7 +52,6 @@ def record(
         inputs: Model inputs with a batch axis, without padding.
         visit: Called once per block, in order, with tensors (batch, …); what it does not keep is freed.
         last_logits: See `quiet_run`.
-        apart: Whether the layers are looked at one by one, so that features of an image may be added between them.
 
     Returns:
         The model's outputs, and how well the trace proved itself.
@@ -63,9 +62,7 @@ def record(
         TapSilent: If a block made no attention call that could be heard.
         NotFinite: If an activation is NaN or infinite.
     """
-    recorder = _BlockRecorder(model, anatomy.blocks, visit)
-    recorder.apart = apart
-    return recorder.run(inputs, last_logits=last_logits)
+    return _BlockRecorder(model, anatomy.blocks, visit).run(inputs, last_logits=last_logits)
 
 
 def layers_of(model: PreTrainedModel, anatomy: Anatomy, inputs: Mapping[str, Tensor]) -> list[LayerTrace]:
@@ -110,14 +107,15 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
     embeddings: Tensor | None = None
     tower: Tower | None = None
     between: Between
-    apart = False
+
+    def __init__(self, model: PreTrainedModel, places: Sequence[BlockAnatomy], visit: Callable[..., None]) -> None:
+        super().__init__(model, places, visit)
+        self.later: dict[int, Tensor] = {}
 
     def run(self, inputs: Mapping[str, Any], *, last_logits: int = 0) -> tuple[Any, Checks]:
         """See `Recorder`; images of a prompt may have a tower of their own."""
         self.tower = Tower.of(self.model, self.places[0].path, inputs)
-        rows: slice | None = getattr(self, "rows", None)  # a listener that has the attribute is a RowListener
-        free = image_places(self.model, inputs) if self.apart or rows is not None else None
-        self.between = Between(self.model.config.model_type, free, rows)
+        self.between = Between(self.model.config.model_type, image_places(self.model, inputs))
         outputs, checks = super().run(inputs, last_logits=last_logits)
         return outputs, replace(checks, added=tuple(self.between.changed))
 
@@ -151,9 +149,15 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         """What enters the first block are the embeddings, and what enters another one is what the last one wrote."""
         super().enter(module, args, kwargs)
         if listening(self):
-            self.between.refuse_change(self.places, self.number, args, kwargs)
+            self.note_added(args, kwargs)
         if listening(self) and self.embeddings is None:
             self.embeddings = at_least_float32(self.said["entered"].detach())
+
+    def note_added(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Features of an image that were added before this block."""
+        found = self.between.added(self.places, self.number, args, kwargs)
+        if found is not None:
+            self.later[self.number] = found
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """See `Recorder`; what was written is compared with what the next block reads."""
@@ -164,7 +168,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
         attention, value, scores = self.attended[-1]
-        added = taken_additions(self.said, place)
+        more = taken_additions(self.said, place)
         said = {_STATES[name]: tensor for name, tensor in self.said.items()} | {"attention": attention, "value": value}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()}
         layer = LayerTrace(
@@ -173,11 +177,12 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             scores=scores,
             replay=self.replays[-1],
             replay_zeroed=Bound(self.replays[-1].zeroed, tensors["residual_in"]),
-            embeddings=self.embeddings,
-            replay_from_embeddings=None if self.between.changed else ChainReplay(tuple(self.replays)),
+            embeddings=None if self.embeddings is None else side_by_side(self.embeddings, self.later),
+            replay_from_embeddings=ChainReplay(tuple(self.replays), tuple(self.later)),
             tolerance=tolerance(ran_in),
+            added=self.later.get(self.number),
             **tensors,
-            **added,
+            **more,
         )
         return (layer,)
 
@@ -237,7 +242,7 @@ class _RowRecorder(_BlockRecorder):
         """Of what enters a block these rows are kept, and nothing to run it again with."""
         if listening(self):
             Recorder.enter(self, module, args, kwargs)
-            self.between.refuse_change(self.places, self.number, args, kwargs)
+            self.note_added(args, kwargs)
             self.replays.clear()
             entered = self.said["entered"]
             self.tokens = entered.shape[:-1]
@@ -255,12 +260,14 @@ class _RowRecorder(_BlockRecorder):
         """The block is one step."""
         attention, value, _ = self.attended[-1]
         self.weighed = attention.detach()[0], value.detach()[0]
-        added = taken_additions(self.said, place)
+        more = taken_additions(self.said, place)
         said = {_STATES[name]: tensor for name, tensor in self.said.items()}
         said |= {"attention": attention, "value": of_every_head(value, attention.shape[1])}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()}
+        if (added := self.later.pop(self.number, None)) is not None:
+            tensors["added"] = added[:, self.rows].clone()
         block = resolve_block(self.model, place, attention.shape[1])
-        return (LayerTrace(index=self.number, block=block, tolerance=tolerance(ran_in), **tensors, **added),)
+        return (LayerTrace(index=self.number, block=block, tolerance=tolerance(ran_in), **tensors, **more),)
 
     def show(self, *steps: LayerTrace) -> None:
         """What is kept of the block, without a batch axis."""

@@ -142,16 +142,24 @@ class BlockReplay:
 
 @dataclass(frozen=True)
 class ChainReplay:
-    """Blocks one after another, from the embeddings to the last of them."""
+    """Blocks one after another, from the embeddings to the last of them.
+
+    Attributes:
+        blocks: The blocks.
+        later: The numbers of those before which something is added, which stands beside the embeddings.
+    """
 
     __repr__ = by_shapes
 
     blocks: tuple[BlockReplay, ...]
+    later: tuple[int, ...] = ()
 
     def __call__(self, states: Tensor) -> Tensor:
-        """The last block's output from other embeddings (batch, query, d_model); gradients flow."""
-        for block in self.blocks:
-            states = block(states)
+        """The last block's output from other embeddings, (batch, query, d_model · (1 + additions)); gradients flow."""
+        states, *more = states.chunk(1 + len(self.later), -1)
+        added = dict(zip(self.later, more, strict=True))
+        for number, block in enumerate(self.blocks):
+            states = block(states + added[number] if number in added else states)
         return states
 
 
