@@ -36,6 +36,7 @@ class ReadRows:
         tolerance: See `LayerTrace`.
         first: The column of its first key: rows see nothing in front of their window, and steps of a run may have keys
             of different sequences side by side.
+        gate: See `LayerTrace`, without a batch axis.
     """
 
     __repr__ = by_shapes
@@ -47,6 +48,7 @@ class ReadRows:
     residual_out: Tensor
     tolerance: float
     first: int = 0
+    gate: Tensor | None = None
 
     @property
     def columns(self) -> slice:
@@ -68,7 +70,7 @@ class ReadRows:
         if start:  # a window: no row looks further back, and what is not seen need not be kept
             weights, value = weights[..., start:].clone(), value[:, start:].clone()
         states = BlockStates(layer.block, layer.residual_in, layer.attention_out, layer.ffn_out)
-        return cls(layer.block, weights, value, states, layer.residual_out, layer.tolerance, first + start)
+        return cls(layer.block, weights, value, states, layer.residual_out, layer.tolerance, first + start, layer.gate)
 
 
 def _once_per_group(layer: LayerTrace) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from contextmix.errors import UnknownPosition, WrongShape, refuse_entries, refuse_kinds
+from contextmix.maths.gated import folded
 from contextmix.maths.kept import kept
 from contextmix.maths.parts import Parts
 from contextmix.maths.shapes import Bound, by_shapes, cut
@@ -67,6 +68,9 @@ class LayerTrace:
         cross: Whether the keys are tokens of another sequence (cross-attention). Then no key is a row's own token, and
             maps with the residual have it in a column of its own, the last.
         following: In a decoder block of an encoder–decoder: the step that reads what this one leaves.
+        gate: (..., head, query, d_head), or with 1 in the place of d_head: what the heads' output is multiplied by
+            before the output projection reads it (a gate, one over the denominator of a norm); None for ones.
+        gate_answers: Whether it would be another one if the values were (a norm): maps hold it at what it was.
     """
 
     index: int
@@ -85,6 +89,8 @@ class LayerTrace:
     tolerance: float = 1e-4
     cross: bool = False
     following: LayerTrace | None = None
+    gate: Tensor | None = None
+    gate_answers: bool = False
 
     def __post_init__(self) -> None:
         refuse_kinds(self, index=int, block=Block, **dict.fromkeys(_BATCHED, Tensor))
@@ -111,11 +117,17 @@ class LayerTrace:
         return BlockStates(self.block, self.residual_in, self.attention_out, self.ffn_out)
 
     @kept
+    def mixing(self) -> tuple[Tensor, Tensor | None]:
+        """Weights (..., head, query, key) with all of the gate that can be part of them, and what is left of it."""
+        return folded(self.attention, self.gate)
+
+    @kept
     def attention_parts(self) -> Parts:
         """The attention output split by source token, without the output bias."""
         bias = self.block.output_bias
         total = self.attention_out if bias is None else self.attention_out - bias
-        return Parts(self.attention, self.value, self.block.output_weight, total, apart=self.cross)
+        weights, gate = self.mixing
+        return Parts(weights, self.value, self.block.output_weight, total, apart=self.cross, gate=gate)
 
     @kept
     def residual_parts(self) -> Parts:
@@ -159,6 +171,8 @@ class LayerTrace:
             own["replay_from_embeddings"] = Bound(_replay_one, self.replay_from_embeddings, self.embeddings, example)
         if self.following is not None:
             own["following"] = self.following[example]
+        if self.gate is not None:
+            own |= {"gate": self.gate[example], "gate_answers": self.gate_answers}
         return LayerTrace(index=self.index, block=self.block, tolerance=self.tolerance, cross=self.cross, **own)
 
 
