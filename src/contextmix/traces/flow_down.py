@@ -97,7 +97,8 @@ def _block(layer: LayerTrace, down: Down, own: slice = slice(None)) -> tuple[Dow
     inner = _alone(before).times(block.attention.scale).through(block.attention.norm_out, layer.attention_out)
     if block.output_bias is not None:
         inner = Down(inner.direction, inner.shift + inner.direction @ block.output_bias)
-    sent, at_values = messages(layer.attention, layer.value, block.output_weight, inner.direction, own)
+    weights, gate = layer.mixing
+    sent, at_values = messages(weights, layer.value, block.output_weight, inner.direction, gate, own)
     value = value_map(layer)
     assert value is not None  # refused before
     at_keys = _alone(Down(at_values, down.shift)).before(value)

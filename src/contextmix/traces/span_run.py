@@ -37,6 +37,7 @@ class ReadRows:
         first: The column of its first key: rows see nothing in front of their window, and steps of a run may have keys
             of different sequences side by side.
         added: See `LayerTrace`.
+        gate: See `LayerTrace`, without a batch axis.
     """
 
     __repr__ = by_shapes
@@ -49,6 +50,7 @@ class ReadRows:
     tolerance: float
     first: int = 0
     added: Tensor | None = None
+    gate: Tensor | None = None
 
     @property
     def columns(self) -> slice:
@@ -70,7 +72,7 @@ class ReadRows:
         if start:  # a window: no row looks further back, and what is not seen need not be kept
             weights, value = weights[..., start:].clone(), value[:, start:].clone()
         said = layer.residual_in, layer.attention_out, layer.ffn_out, layer.attention_added, layer.ffn_added
-        behind = layer.residual_out, layer.tolerance, first + start, layer.added
+        behind = layer.residual_out, layer.tolerance, first + start, layer.added, layer.gate
         return cls(layer.block, weights, value, BlockStates(layer.block, *said), *behind)
 
 

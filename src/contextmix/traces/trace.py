@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from contextmix.errors import UnknownPosition, WrongShape, refuse_entries, refuse_kinds
+from contextmix.maths.gated import folded
 from contextmix.maths.kept import kept
 from contextmix.maths.parts import Parts
 from contextmix.maths.shapes import Bound, by_shapes, cut
@@ -73,6 +74,9 @@ class LayerTrace:
         ffn_added: The same where the feed-forward part is.
         added: (..., query, d_model): features of an image that were added to what the block before wrote, at the places
             of that image, and are part of ``residual_in``; None where nothing was.
+        gate: (..., head, query, d_head), or with 1 in the place of d_head: what the heads' output is multiplied by
+            before the output projection reads it (a gate, one over the denominator of a norm); None for ones.
+        gate_answers: Whether it would be another one if the values were (a norm): maps hold it at what it was.
     """
 
     index: int
@@ -94,6 +98,8 @@ class LayerTrace:
     attention_added: Tensor | None = None
     ffn_added: Tensor | None = None
     added: Tensor | None = None
+    gate: Tensor | None = None
+    gate_answers: bool = False
 
     def __post_init__(self) -> None:
         refuse_kinds(self, index=int, block=Block, **dict.fromkeys(_BATCHED, Tensor))
@@ -127,11 +133,17 @@ class LayerTrace:
         return self.block.attention.plain and self.block.ffn.plain and not added
 
     @kept
+    def mixing(self) -> tuple[Tensor, Tensor | None]:
+        """Weights (..., head, query, key) with all of the gate that can be part of them, and what is left of it."""
+        return folded(self.attention, self.gate)
+
+    @kept
     def attention_parts(self) -> Parts:
         """The attention output split by source token, without the output bias."""
         bias = self.block.output_bias
         total = self.attention_out if bias is None else self.attention_out - bias
-        return Parts(self.attention, self.value, self.block.output_weight, total, apart=self.cross)
+        weights, gate = self.mixing
+        return Parts(weights, self.value, self.block.output_weight, total, apart=self.cross, gate=gate)
 
     @kept
     def residual_parts(self) -> Parts:
@@ -180,6 +192,8 @@ class LayerTrace:
             own["following"] = self.following[example]
         if self.added is not None:
             own["added"] = self.added[example]
+        if self.gate is not None:
+            own |= {"gate": self.gate[example], "gate_answers": self.gate_answers}
         return LayerTrace(index=self.index, block=self.block, tolerance=self.tolerance, cross=self.cross, **own)
 
 

@@ -18,13 +18,14 @@ from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.additions import listen_to_additions, names_of_additions, taken_additions
 from contextmix.tracing.recording.between import Between, side_by_side
 from contextmix.tracing.recording.listeners import listening
+from contextmix.tracing.recording.outlet import reader_path, recorded_gate, turning
 from contextmix.tracing.recording.quiet import over, turned
 from contextmix.tracing.recording.recorder import Attended, Recorder, of_every_head
 from contextmix.tracing.recording.replay import ChainReplay
 from contextmix.tracing.recording.resolve import part, resolve_block
 from contextmix.tracing.recording.row_attention import by_itself
 from contextmix.tracing.recording.stack import Tower, image_places
-from contextmix.tracing.recording.turns import after
+from contextmix.tracing.recording.turns import after, before
 from contextmix.tracing.recording.verify import tolerance
 
 Visitor = Callable[[LayerTrace], None]
@@ -121,13 +122,22 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
 
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `Listener`."""
-        began = self.inside or self.number > 0
+        began, rows = self.inside or self.number > 0, getattr(self, "rows", None)
         if began or self.tower is None or not self.tower.holds(module):
             super().heard(module, attention, value, output, scores)
+            if self._place is not None and self._place.outlet is not None:
+                heads = output if rows is None else output[:, rows]
+                self.attended[-1] = self.attended[-1]._replace(output=heads.clone())  # a gate may act in place
+
+    @property
+    def _place(self) -> BlockAnatomy | None:
+        return self.places[self.number] if self.number < len(self.places) else None
 
     def listen(self, block: nn.Module, place: BlockAnatomy) -> Iterator[Any]:
-        """Output projection and feed-forward output."""
-        yield after(part(block, place.attention.output), self.note("attention_out"))
+        """Output projection, what it reads where something stands in front of it, and feed-forward output."""
+        yield after(part(block, place.attention.output), turning(place, self.note("attention_out")))
+        if place.outlet is not None:
+            yield before(part(block, reader_path(place)), turning(place, self.note_read("heads_read")))
         if place.ffn.output:
             yield after(part(block, place.ffn.output), self.note("ffn_out"))
         yield from listen_to_additions(block, place, self.note)
@@ -167,13 +177,14 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
-        attention, value, scores = self.attended[-1]
+        attention, value, scores, _ = self.attended[-1]
         more = taken_additions(self.said, place)
-        said = {_STATES[name]: tensor for name, tensor in self.said.items()} | {"attention": attention, "value": value}
+        said = {own: self.said[name] for name, own in _STATES.items()} | {"attention": attention, "value": value}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()}
         layer = LayerTrace(
             index=self.number,
             block=resolve_block(self.model, place, attention.shape[1]),
+            **self.gate(place, tensors, ran_in),
             scores=scores,
             replay=self.replays[-1],
             replay_zeroed=Bound(self.replays[-1].zeroed, tensors["residual_in"]),
@@ -185,6 +196,15 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             **more,
         )
         return (layer,)
+
+    def gate(self, place: BlockAnatomy, tensors: Mapping[str, Tensor], ran_in: torch.dtype) -> dict[str, Any]:
+        """What the heads' output was multiplied by, as a `LayerTrace` has it."""
+        if place.outlet is None:
+            return {}
+        heads, read = self.attended[-1].output, self.said.get("heads_read")
+        assert heads is not None  # noted with the attention call
+        assert read is not None  # or the block would have been refused
+        return recorded_gate(self.model, place, tensors, heads, read, tolerance(ran_in))
 
     def refuse_call(self, name: str) -> None:
         """Attention between or around the blocks."""
@@ -202,6 +222,8 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             self.said["ffn_out"] = torch.zeros_like(self.said["entered"])
         wrong = [_STATES[name] for name in self.strays(_STATES)]
         wrong += [name for place in places for name in self.strays(names_of_additions(place))]
+        if self._place is not None and self._place.outlet is not None and "heads_read" not in self.said:
+            wrong.append("input of its output projection")
         if wrong or self.number == len(self.places):
             found = f"left no {', no '.join(wrong)} of its shape" if wrong else "ran, and the anatomy names no more"
             raise TraceDoesNotAddUp(
@@ -258,15 +280,16 @@ class _RowRecorder(_BlockRecorder):
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
-        attention, value, _ = self.attended[-1]
+        attention, value, *_ = self.attended[-1]
         self.weighed = attention.detach()[0], value.detach()[0]
         more = taken_additions(self.said, place)
-        said = {_STATES[name]: tensor for name, tensor in self.said.items()}
+        said = {own: self.said[name] for name, own in _STATES.items()}
         said |= {"attention": attention, "value": of_every_head(value, attention.shape[1])}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()}
         if (added := self.later.pop(self.number, None)) is not None:
             tensors["added"] = added[:, self.rows].clone()
         block = resolve_block(self.model, place, attention.shape[1])
+        more |= self.gate(place, tensors, ran_in)
         return (LayerTrace(index=self.number, block=block, tolerance=tolerance(ran_in), **tensors, **more),)
 
     def show(self, *steps: LayerTrace) -> None:
