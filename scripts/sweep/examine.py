@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 import contextmix as cm
 from contextmix.errors import ContextMixError
+from contextmix.tracing.recording.quiet import plain_names
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def prove(model: PreTrainedModel, path: str = "") -> Finding:
         "verified",
         type(model).__name__,
         path,
-        tuple(inputs),
+        plain_names(inputs),
         report.anatomy.layouts,
         report.checks.layers,
         causal,

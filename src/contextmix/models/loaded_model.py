@@ -31,6 +31,7 @@ from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.trace import Checks, Origin
 from contextmix.tracing.discovery.blocks import discover
 from contextmix.tracing.discovery.causality import is_causal
+from contextmix.tracing.inputs.beside import refuse_without_main
 from contextmix.tracing.inputs.encode import Inputs, length_limit, stacked
 from contextmix.tracing.inputs.heads import runs_alone, speaks
 from contextmix.tracing.inputs.media import refusals
@@ -205,10 +206,7 @@ class LoadedModel:
             wanted: Whether a plan needs a layer; None for all.
         """
         refuse_tensors("measure_batch: tensors", tensors)
-        if not tensors.keys() & {"input_ids", "inputs_embeds", self.model.main_input_name}:
-            raise BadInput(
-                f"The model inputs hold {', '.join(map(str, tensors))}, and no {self.model.main_input_name}."
-            )
+        refuse_without_main(self.model, tensors)
         refuse_entries("measure_batch: plans", plans, Plan)
         visit = Measuring(plans, wanted)
         outputs, checks = self._record(tensors, visit)

@@ -50,8 +50,10 @@ class Sums:
 
 
 def _is_turned(block: Call, moment: Attended) -> bool:
-    """Whether a block's states are (token, batch, d_model), and not (batch, token, d_model) as attention's."""
+    """Whether a block's states are (token, batch, d_model) or (token, d_model), not (batch, token, d_model)."""
     states, heads = block.read.shape, moment.output.shape
+    if len(states) == 2:
+        return (1, states[0]) == heads[:2]
     return len(states) == 3 and states[:2] == (heads[1], heads[0]) != heads[:2]
 
 
