@@ -46,7 +46,7 @@ class TracedTowers(TracedModel):
     A text is explained by the text tower, an image or a sound by the other one, and the result says which (the note
     ``tower``). Both by name, ``{"image": …, "text": …}``, give both results, by the same names. The score that methods
     of the whole model explain is the similarity of the two sides: of such a pair, or with what ``target`` names, as in
-    ``explain("photo.jpg", "gradient_inputs", target="a photo of a dog")``; two texts are contrasted.
+    ``explain("photo.jpg", "gradient_inputs", target="a red disc")``; two texts are contrasted.
     """
 
     @kept
