@@ -127,9 +127,11 @@ def prove(model: PreTrainedModel, path: str = "") -> Finding:
         Wrong: If it does not, and should.
     """
     traced = cm.load(model)
-    inputs = run(model)
+    sides = list(traced.towers.values()) if isinstance(traced, cm.TracedTowers) else [traced]
+    probes = [run(side.model) for side in sides]
+    inputs = {name: value for probe in probes for name, value in probe.items()}
     report = traced.check()
-    causal = causality(traced, inputs)
+    causal = all([causality(side, probe) for side, probe in zip(sides, probes, strict=True)])
     return Finding(
         "verified",
         type(model).__name__,

@@ -56,8 +56,8 @@ _MEANING = """\
 There is no list of supported models in contextmix: this page is a record, not a switch. What is *verified* was a small
 model of the type, with the kinds of layers that its default config names and with random weights, none of them at a
 value that hides something (no norm weight of one, no bias of zero, no gate closed), on a short random *input*. A model
-of text and images that was given text alone is verified for text alone; of an encoder–decoder both stacks are. What
-was shown:
+of text and images that was given text alone is verified for text alone; of an encoder–decoder both stacks are, and of
+a model of two towers both towers, each of which gives in the whole model what it gives alone. What was shown:
 
 - the parts of each block add up to what the model computed (*error*: the largest relative error of conservation, block
   equation and parity; at most 1e-4 is allowed),

@@ -38,7 +38,8 @@ VERIFIED = {  # model type → part, layouts, causal
     "wav2vec2": ("", "post-norm", False),
     "bloom": ("", "pre-norm", True),  # these compute attention outside of the registry
     "deberta-v2": ("", "post-norm", False),
-    "clip": ("text_model, vision_model", "pre-norm", False),
+    "clip": ("", "pre-norm", False),  # two towers
+    "groupvit": ("text_model", "pre-norm", True),
 }
 REFUSED = {  # model type → a phrase of the reason
     "convbert": "none of them is read by a linear module",
@@ -167,7 +168,7 @@ def test_a_decoder_whose_map_hides_a_later_token_is_called_wrong(monkeypatch: py
     assert "reaches earlier ones" in found["reason"]
 
 
-@pytest.mark.parametrize("model_type", ["bert", "gemma2", "t5", "clip", "bloom"])
+@pytest.mark.parametrize("model_type", ["bert", "gemma2", "t5", "groupvit", "bloom"])
 def test_the_record_is_what_is_found_today(model_type: str):
     row, found = cm.models(model_type).loc[model_type], examine(model_type)
     assert row[["status", "part", "layouts"]].to_dict() == {name: found[name] for name in ("status", "part", "layouts")}

@@ -14,6 +14,7 @@ import torch
 from contextmix.errors import BadOption, UnknownName, WrongShape
 from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
 from contextmix.models.traced_model import TracedModel
+from contextmix.models.traced_towers import TracedTowers
 from contextmix.options.catalogue import (
     AddSpecialTokens,
     AggregationName,
@@ -51,6 +52,7 @@ from contextmix.tracing.inputs.checkpoints import load_pretrained, move, refuse_
 from contextmix.tracing.inputs.placement import refuse_loaded, refuse_placement
 from contextmix.tracing.inputs.readers import given_readers
 from contextmix.tracing.inputs.sources import Source
+from contextmix.tracing.inputs.towers import towers_of
 from contextmix.tracing.inputs.unwrap import unwrapped
 from contextmix.tracing.recording.modes import undisturbed
 
@@ -110,7 +112,8 @@ def load(  # noqa: D417
         move(loaded, device)
     given = given_readers(tokenizer, loaded)
     tokenizer, processor = (other if one is None else one for one, other in zip(given, beside, strict=True))
-    kind = TracedEncoderDecoder if has_two_stacks(loaded) else TracedModel
+    towers = anatomy is None and bool(towers_of(loaded))
+    kind = TracedEncoderDecoder if has_two_stacks(loaded) else TracedTowers if towers else TracedModel
     return kind(loaded, tokenizer, processor, name=name, revision=revision, anatomy=anatomy)
 
 
