@@ -74,6 +74,7 @@ _COUNTS: tuple[tuple[str, int], ...] = (
     (r"max_window_layers", 0),
     (r"attn_layer_period", LAYERS),
     (r"attn_layer_offset", 1),
+    (r"num_kv_shared_layers", 0),  # as many as there are layers would leave none to share
 )
 # What some configs leave open although their model cannot do without.
 _NEEDED = re.compile(

@@ -100,8 +100,10 @@ def zeroing_changes(
         weights = -attention[:, queries, zeroed].permute(2, 1, 0)  # (zeroed, query, head)
         if seen == attention.shape[-2]:
             continue
-        gated = isinstance(sources, GatedHeads)
-        raw = -sources.vectors(zeroed, queries) if gated else weights @ sources[zeroed]
+        if isinstance(sources, GatedHeads):
+            raw = -sources.vectors(zeroed, queries)
+        else:
+            raw = weights @ sources[zeroed]
         yield zeroed, queries, _change(raw, weights, zeroed, queries, tail, reader, product)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from contextmix.errors import UnsupportedModel
 from contextmix.plugins.contracts import Measured
 from contextmix.plugins.plan import Plan, layer_notes
 from contextmix.traces.trace import Checks, LayerTrace
@@ -61,5 +62,12 @@ class Measuring:
     def __call__(self, layer: LayerTrace) -> None:
         """Measure one block."""
         for plan, kept in zip(self.plans, self.found, strict=True):
+            if layer.values_of is not None and plan.aggregation is not None:
+                raise UnsupportedModel(
+                    f"Layer {layer.index} mixes the values that layer {layer.values_of} made, so what it draws from a "
+                    f"token is the token as it entered that one. {plan.aggregation.name} follows tokens from each "
+                    "layer to the one before, and would credit others. No number was produced. Ask for the maps of "
+                    "single layers (layers='all' without an aggregation) or for evidence."
+                )
             if self.wanted is None or self.wanted(plan, layer.index):
                 kept.append(plan.measure(layer))

@@ -51,6 +51,8 @@ def explained(
                 notes: dict[str, Any] = {**inputs[position].notes, **found.notes(which, row)}
                 if found.checks.added:
                     notes["images_added_before_layers"] = list(found.checks.added)
+                if found.checks.borrowed:
+                    notes["values_of_earlier_layers_in"] = list(found.checks.borrowed)
                 if prediction := model.prediction(found.outputs, row, tokens):
                     notes["prediction"] = prediction
                 made = model.origin.provenance(found.checks, **plan.describe()).noting(**notes)

@@ -231,7 +231,10 @@ def _per_layer(
         found = [measured(formula(layer)) for layer in trace.layers]
     values = torch.stack([one.values for one in found]).cpu().numpy()
     dims = {2: ("layer", "query"), 3: ("layer", "query", "key"), 4: ("layer", "head", "query", "key")}[values.ndim]
-    made_how = trace.provenance(**made).noting(**layer_notes(found))
+    notes: dict[str, Any] = layer_notes(found)
+    if trace.checks.borrowed:
+        notes["values_of_earlier_layers_in"] = list(trace.checks.borrowed)
+    made_how = trace.provenance(**made).noting(**notes)
     keys = trace.tokens
     if "key" in dims and values.shape[-1] > len(keys):
         keys = with_residual(keys)
@@ -267,6 +270,7 @@ def aggregate(
     if token_map.dims != ("layer", "query", "key"):
         raise WrongShape(f"{way.name} combines maps with dims ('layer', 'query', 'key'); these have {token_map.dims}.")
     refuse_quantity(way, token_map.quantity, token_map.provenance.title)
+    _refuse_borrowed(token_map, way.name)
     maps = torch.from_numpy(token_map.values.copy())
     made = token_map.provenance.derive(aggregation=way.name, aggregation_options=options)
     if query is None:
@@ -278,3 +282,12 @@ def aggregate(
     return token_map.derive(
         values=found.values.numpy(), dims=("key",), layers=None, selected=selected, provenance=noted(made, found)
     )
+
+
+def _refuse_borrowed(token_map: TokenMap, way: str) -> None:
+    """Maps of layers that mix the values of other layers."""
+    if layers := token_map.provenance.notes.get("values_of_earlier_layers_in"):
+        raise BadOption(
+            f"{way} follows tokens from each layer to the one before, and layers {', '.join(map(str, layers))} mix "
+            "values that an earlier one made. Look at the layers one by one, or ask for evidence."
+        )

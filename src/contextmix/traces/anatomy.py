@@ -6,9 +6,9 @@
     in full:    h = norm_after ( keep · x + scale · norm_out(attention(…)) + shift + additions ), and y from h alike
 
 Every norm is optional, and so are a factor on the residual, a constant and further additions. The residual may be
-norm_in(x) in the place of x. An `Anatomy` is data: module paths and the form of each norm. It is found by looking at one run
-(`tracing.discover`) and proved on every run (`tracing.verify`), so there is no list of supported architectures. For an
-odd model, write one by hand and pass it to `contextmix.load(..., anatomy=...)`.
+norm_in(x) in the place of x. An `Anatomy` is data: module paths and the form of each norm. It is found by looking at
+one run (`tracing.discover`) and proved on every run (`tracing.verify`), so there is no list of supported architectures.
+For an odd model, write one by hand and pass it to `contextmix.load(..., anatomy=...)`.
 """
 
 from __future__ import annotations
@@ -174,6 +174,21 @@ class Outlet:
 
 
 @dataclass(frozen=True)
+class StreamPlaces:
+    """Where one stream passes the block equation, in a block that carries several of each token.
+
+    Attributes:
+        entered: The module that reads it in front of attention; its last call in the block.
+        left: The module that reads it behind the feed-forward part; its last call in the block.
+        count: How many streams a token has; they are the first axis of what the block reads and writes.
+    """
+
+    entered: str
+    left: str
+    count: int
+
+
+@dataclass(frozen=True)
 class Sublayer:
     """One sub-layer of a block, attention or feed-forward, as paths relative to the block.
 
@@ -231,6 +246,10 @@ class BlockAnatomy:
     """What is heard as its attention; None where that passes through the registry."""
     outlet: Outlet | None = None
     """What stands between its heads and the output projection; None for nothing."""
+    stream: StreamPlaces | None = None
+    """Where its stream enters and leaves; None where that is what the block itself reads and writes."""
+    values_of: int | None = None
+    """Number of the earlier block whose values its attention mixes; None where it makes its own."""
 
     def __post_init__(self) -> None:
         refuse_kinds(self, path=str, attention=Sublayer, ffn=Sublayer, parallel=bool, transposed=bool)
@@ -247,7 +266,10 @@ class BlockAnatomy:
         norms = {name for name in ("norm_in", "norm_out", "norm_after") if getattr(self.attention, name)}
         names = {frozenset({"norm_in"}): "pre-norm", frozenset({"norm_after"}): "post-norm", frozenset(): "no norm"}
         names |= {frozenset({"norm_in", "norm_out"}): "sandwich", frozenset({"norm_out"}): "norm on output"}
-        return names.get(frozenset(norms), " + ".join(sorted(norms)))
+        found = names.get(frozenset(norms), " + ".join(sorted(norms)))
+        found += ", normed residual" if self.attention.normed else ""
+        found += ", no feed-forward part" if not self.ffn.output else ""
+        return found + (", further additions" if self.attention.additions or self.ffn.additions else "")
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,8 @@ def _backward(layer: LayerTrace, replay: Replay | None, states: Tensor | None, w
     if replay is None or states is None:
         raise UnsupportedModel(
             f"Layer {layer.index} was recorded without a way to run it again, and the closed form of its derivatives "
-            "does not cover it. Trace it with contextmix.load(…).trace."
+            "does not cover it. Trace it with contextmix.load(…).trace; a block that carries several streams of each "
+            "token has no such derivatives."
         )
     error = float(largest_error(replay(states).detach(), layer.residual_out))
     if not error <= layer.tolerance:

@@ -77,6 +77,8 @@ class LayerTrace:
         gate: (..., head, query, d_head), or with 1 in the place of d_head: what the heads' output is multiplied by
             before the output projection reads it (a gate, one over the denominator of a norm); None for ones.
         gate_answers: Whether it would be another one if the values were (a norm): maps hold it at what it was.
+        values_of: Number of the earlier block whose values these are, made of what entered that one; None where the
+            block makes its own.
     """
 
     index: int
@@ -100,6 +102,7 @@ class LayerTrace:
     added: Tensor | None = None
     gate: Tensor | None = None
     gate_answers: bool = False
+    values_of: int | None = None
 
     def __post_init__(self) -> None:
         refuse_kinds(self, index=int, block=Block, **dict.fromkeys(_BATCHED, Tensor))
@@ -194,7 +197,8 @@ class LayerTrace:
             own["added"] = self.added[example]
         if self.gate is not None:
             own |= {"gate": self.gate[example], "gate_answers": self.gate_answers}
-        return LayerTrace(index=self.index, block=self.block, tolerance=self.tolerance, cross=self.cross, **own)
+        own |= {"cross": self.cross, "values_of": self.values_of}
+        return LayerTrace(index=self.index, block=self.block, tolerance=self.tolerance, **own)
 
 
 _BATCHED = ("attention", "value", "residual_in", "attention_out", "ffn_out", "residual_out")
@@ -219,12 +223,14 @@ class Checks:
         block_equation: The parts put together against the recorded block output.
         layers: How many blocks spoke.
         added: Numbers of the blocks before which features of an image were added to what the last block wrote.
+        borrowed: Numbers of the blocks whose attention mixes the values of an earlier block.
     """
 
     conservation: float = 0.0
     block_equation: float = 0.0
     layers: int = 0
     added: tuple[int, ...] = ()
+    borrowed: tuple[int, ...] = ()
 
     @property
     def told(self) -> str:
@@ -238,6 +244,7 @@ class Checks:
             max(self.block_equation, other.block_equation),
             self.layers + other.layers,
             tuple(sorted({*self.added, *other.added})),
+            tuple(sorted({*self.borrowed, *other.borrowed})),
         )
 
     def to_dict(self) -> dict[str, float]:

@@ -190,13 +190,13 @@ def test_something_between_two_blocks_is_refused():
 
 def test_an_anatomy_that_does_not_rebuild_the_block_is_refused(monkeypatch: pytest.MonkeyPatch):
     """Whatever the matching of tensors takes for an anatomy, the block equation has the last word."""
-    plain = BlockReader._ffn
+    plain = BlockReader.ffn_place
 
     def mistaken(*args: Any) -> Any:
         ffn, *rest = plain(*args)
         return (replace(ffn, scale=1.01), *rest)
 
-    monkeypatch.setattr(BlockReader, "_ffn", mistaken)
+    monkeypatch.setattr(BlockReader, "ffn_place", mistaken)
     assert "rebuild its output only within" in refused(build("bert"))
 
 

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 import contextmix as cm
 from contextmix.errors import ContextMixError, UnsupportedModel
 from contextmix.plugins.plan import METHODS
+from contextmix.tracing.discovery.claims import NotABlock
 from contextmix.tracing.discovery.diary import keep_diary
 from contextmix.tracing.discovery.flat import is_flat
-from contextmix.tracing.discovery.reader import BlockReader, NotABlock
+from contextmix.tracing.discovery.reader import BlockReader
 
 HOW = {"zero": 0.0, "denormal": 1e-40, "constant": 0.5}
 HEADS = {"gpt2": "LMHeadModel", "bert": "ForSequenceClassification", "llama": "ForCausalLM"}

@@ -26,16 +26,16 @@ class Blurred(nn.Module):
 class Remembered(nn.Module):
     """A module that writes what another one wrote."""
 
-    def __init__(self, other: nn.Module) -> None:
+    def __init__(self, other: nn.Module, factor: float = 1.0) -> None:
         super().__init__()
-        self.kept = torch.empty(0)
+        self.kept, self.factor = torch.empty(0), factor
         other.register_forward_hook(self.keep)
 
     def keep(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         self.kept = output
 
     def forward(self, states: Tensor) -> Tensor:
-        return self.kept
+        return self.kept * self.factor
 
 
 def from_before(states: Tensor) -> Tensor:
@@ -84,9 +84,9 @@ def test_values_made_of_several_tokens_are_refused():
         cm.load(model).anatomy()
 
 
-def test_values_of_another_layer_are_refused():
+def test_values_made_from_those_of_another_layer_are_refused():
     model = build("llama")
-    model.layers[1].self_attn.v_proj = Remembered(model.layers[0].self_attn.v_proj)
+    model.layers[1].self_attn.v_proj = Remembered(model.layers[0].self_attn.v_proj, factor=2.0)
     with pytest.raises(UnsupportedModel, match=r"layers\.1 .*come from another layer"):
         cm.load(model).anatomy()
 

@@ -16,11 +16,14 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import ContextMixError, NotFinite, UnsupportedModel
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy
+from contextmix.tracing.discovery.borrowed import lender
+from contextmix.tracing.discovery.claims import NotABlock
 from contextmix.tracing.discovery.diary import Attended, Call, Diary, keep_diary
 from contextmix.tracing.discovery.flat import telling
 from contextmix.tracing.discovery.locality import Suspect, refuse_hidden_mixing
 from contextmix.tracing.discovery.mixers import heard_diary, placed
-from contextmix.tracing.discovery.reader import BlockReader, NotABlock
+from contextmix.tracing.discovery.reader import BlockReader
+from contextmix.tracing.discovery.streams import StreamReader
 from contextmix.tracing.discovery.sums import FurtherReader
 from contextmix.tracing.recording.quiet import quiet_run
 from contextmix.tracing.recording.upcast import in_float32
@@ -94,9 +97,13 @@ def _diary(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Diary:
 def _found(model: PreTrainedModel, diary: Diary) -> Anatomy:
     found = [_block(model, diary, number) for number in range(len(diary.attended))]
     refuse_gaps(model, diary, [call for call, _ in found])
+    found = [(call, replace(place, values_of=lender(diary, number))) for number, (call, place) in enumerate(found)]
     moments = zip(found, diary.attended, strict=True)
     suspects = [
-        Suspect.of(diary, call, moment, place.attention.output, turned=place.turned)
+        replace(
+            Suspect.of(diary, call, moment, place.attention.output, turned=place.turned),
+            borrows=place.values_of is not None,
+        )
         for (call, place), moment in moments
     ]
     refuse_hidden_mixing(model, suspects)
@@ -148,16 +155,16 @@ def refuse_gaps(model: PreTrainedModel, diary: Diary, blocks: Sequence[Call]) ->
 
 
 def _block(model: PreTrainedModel, diary: Diary, number: int) -> tuple[Call, BlockAnatomy]:
-    moment, reasons = diary.attended[number], []
-    for kind in (BlockReader, FurtherReader):  # the plain equation anywhere before a wider one
-        reasons.clear()
-        for call in diary.around(moment):
+    moment, reasons = diary.attended[number], dict[str, str]()
+    for kind in (BlockReader, FurtherReader, StreamReader):  # the plain equation anywhere before a wider one
+        for call in filter(kind.fits, diary.around(moment)):
             try:
                 place = kind(diary, call, moment).block(model)
                 return call.turned() if place.turned else call, replace(place, mixer=placed(moment.module, call.module))
             except NotABlock as reason:
-                reasons.append(f"{call.path or 'the model'} ({type(call.module).__name__}): {reason}")
-    listed = "; ".join(reasons) or "no module around it maps hidden states to hidden states"
+                reasons.setdefault(f"{call.path or 'the model'} ({type(call.module).__name__})", str(reason))
+    listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    listed = listed or "no module around it maps hidden states to hidden states"
     raise UnsupportedModel(
         f"{model.config.model_type!r}: the block of attention call {number} ({type(moment.module).__name__}) cannot "
         f"be read: {listed}. A decomposition of it would not add up, so no number was produced. For an odd model, "

@@ -35,5 +35,5 @@ def is_causal(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> bool:
     look, inner = _Look(), model.base_model  # a head attends to nothing
     ensure_heard(model, probe)
     with tapped(model, look):
-        quiet_run(inner if isinstance(inner, PreTrainedModel) else model, probe, last_logits=1)
+        quiet_run(inner if isinstance(inner, PreTrainedModel) else model, probe)
     return look.calls > 0 and not look.later

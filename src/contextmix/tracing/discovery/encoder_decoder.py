@@ -27,11 +27,12 @@ from contextmix.traces.encoder_decoder import (
     StreamPlace,
 )
 from contextmix.tracing.discovery.blocks import discover, refuse_gaps
+from contextmix.tracing.discovery.claims import NotABlock
 from contextmix.tracing.discovery.diary import Attended, Call, Diary, keep_diary
 from contextmix.tracing.discovery.flat import telling
 from contextmix.tracing.discovery.locality import Suspect, refuse_hidden_mixing
 from contextmix.tracing.discovery.mixers import heard_diary, placed
-from contextmix.tracing.discovery.reader import BlockReader, NotABlock
+from contextmix.tracing.discovery.reader import BlockReader
 from contextmix.tracing.recording.quiet import first_states, quiet_run
 from contextmix.tracing.recording.resolve import linear_form, recognise_norm, resolve_block
 from contextmix.tracing.recording.upcast import in_float32

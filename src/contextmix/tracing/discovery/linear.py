@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from contextmix.maths.precision import at_least_float32
-from contextmix.traces.anatomy import GatedPlaces, LinearPlace
+from contextmix.traces.anatomy import GatedPlaces, LinearPlace, Matrices
 from contextmix.tracing.discovery.activations import ACTIVATIONS, Activation
 from contextmix.tracing.discovery.diary import Call
 from contextmix.tracing.recording.resolve import affine, flat_weight, linear_form
@@ -132,6 +132,25 @@ class _Half:
 
     place: LinearPlace
     wrote: Tensor
+
+
+def matrices_place(
+    calls: Sequence[Call], read: Tensor, wrote: Tensor, path: Path, close: float, same: Same
+) -> Matrices | None:
+    """A feed-forward part that is linear, activation, linear, from modules; see `gated_places`."""
+
+    def form(call: Call) -> bool | None:
+        return linear_form(call.module, call.read, call.wrote, close)
+
+    def reading(tensor: Tensor) -> list[Call]:
+        return [call for call in calls if same(call.read, tensor)]
+
+    for first in reading(read):
+        for active in reading(first.wrote) if form(first) is not None else ():
+            for second in reading(active.wrote) if active.wrote.shape == first.wrote.shape else ():
+                if form(second) == form(first) and same(second.wrote, wrote):
+                    return Matrices(path(first), path(active), path(second), bool(form(first)))
+    return None
 
 
 def gated_places(

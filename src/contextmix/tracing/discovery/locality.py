@@ -36,12 +36,14 @@ class Suspect:
         moment: Its self-attention.
         attention_out: What the output projection of each of its attention calls wrote, by path within the block.
         turned: See `BlockAnatomy`.
+        borrows: Whether it mixes the values of an earlier block.
     """
 
     call: Call
     moment: Attended
     attention_out: Mapping[str, Tensor]
     turned: bool = False
+    borrows: bool = False
 
     @classmethod
     def of(cls, diary: Diary, call: Call, moment: Attended, *projections: str, turned: bool = False) -> Suspect:
@@ -90,7 +92,10 @@ def _mixes(model: PreTrainedModel, block: Suspect) -> str | None:
         return "the keys of attention are not the tokens that enter it"
     if not close(ear.value[..., others, :], value[..., others, :], allowed):
         return "the value of one token is made of several tokens"
-    if close(ear.value[..., token, :], value[..., token, :], allowed):
+    held = close(ear.value[..., token, :], value[..., token, :], allowed)
+    if block.borrows:
+        return None if held else "attention mixes values of its own and of another layer"
+    if held:
         return "the values that attention mixes are not made of what enters it (they come from another layer)"
     return None
 

@@ -11,19 +11,20 @@ What is found is then put into the block equation and must reproduce the block's
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from contextmix.maths.precision import at_least_float32
-from contextmix.traces.anatomy import BlockAnatomy, LinearPlace, Matrices, NormPlace, Outlet, ProjectionPlaces, Sublayer
+from contextmix.traces.anatomy import BlockAnatomy, LinearPlace, NormPlace, Outlet, ProjectionPlaces, Sublayer
 from contextmix.traces.block import BlockStates
+from contextmix.tracing.discovery.claims import NotABlock, Sums
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
 from contextmix.tracing.discovery.linear import (
     gated_places,
     linear_place,
+    matrices_place,
     parameter_places,
     shifted_place,
     uncalled_places,
@@ -31,22 +32,6 @@ from contextmix.tracing.discovery.linear import (
 from contextmix.tracing.discovery.outlet import OutletSearch, factor_inside
 from contextmix.tracing.recording.resolve import linear_form, recognise_norm, resolve_block
 from contextmix.tracing.recording.verify import close, relative_error, tolerance
-
-
-class NotABlock(Exception):
-    """Why a module call is not a block of the block equation; `discover` turns it into a refusal."""
-
-
-@dataclass(frozen=True, eq=False)
-class Sums:
-    """What a block adds up: its two sub-layers, and what the modules that are added wrote."""
-
-    attention: Sublayer
-    ffn: Sublayer
-    ffn_out: Tensor
-    parallel: bool = False
-    attention_added: Tensor | None = None
-    ffn_added: Tensor | None = None
 
 
 def _is_turned(block: Call, moment: Attended) -> bool:
@@ -59,6 +44,11 @@ def _is_turned(block: Call, moment: Attended) -> bool:
 
 class BlockReader:
     """Reads one block from a diary; every question is answered by comparing tensors."""
+
+    @staticmethod
+    def fits(call: Call) -> bool:
+        """Whether a call may be a block of this kind."""
+        return True
 
     def __init__(self, diary: Diary, block: Call, moment: Attended) -> None:
         self.turned = _is_turned(block, moment)
@@ -91,9 +81,9 @@ class BlockReader:
             self.turned,
             outlet=outlet,
         )
-        said = (self.entered, projection.wrote, found.ffn_out, found.attention_added, found.ffn_added)
-        states = (None if tensor is None else at_least_float32(tensor) for tensor in said)
-        rebuilt = BlockStates(resolve_block(model, place, self.moment.n_heads), *states).residual_out
+        states = (at_least_float32(tensor) for tensor in (self.entered, projection.wrote, found.ffn_out))
+        added = (None if one is None else at_least_float32(one) for one in (found.attention_added, found.ffn_added))
+        rebuilt = BlockStates(resolve_block(model, place, self.moment.n_heads), *states, *added).residual_out
         error = relative_error(rebuilt, at_least_float32(self.left))
         if not error <= self.allowed:
             raise NotABlock(
@@ -240,21 +230,10 @@ class BlockReader:
             norm_out=self._place(norm_out),
             norm_after=self._place(norm_after),
             scale=scale,
-            matrices=self._matrices(states, output.wrote),
+            matrices=matrices_place(self.calls, states, output.wrote, self._path, self.allowed, self._same),
             gated=gated_places(self.calls, states, output.wrote, self._path, self.allowed, self._same),
         )
         return sublayer, output.wrote
-
-    def _matrices(self, read: Tensor, wrote: Tensor) -> Matrices | None:
-        """The feed-forward part as linear, activation, linear, if it is that."""
-        for first in self._reading(read):
-            form = linear_form(first.module, first.read, first.wrote, self.allowed)
-            for active in self._reading(first.wrote) if form is not None else ():
-                for second in self._reading(active.wrote) if active.wrote.shape == first.wrote.shape else ():
-                    same_form = linear_form(second.module, second.read, second.wrote, self.allowed) == form
-                    if same_form and self._same(second.wrote, wrote):
-                        return Matrices(self._path(first), self._path(active), self._path(second), bool(form))
-        return None
 
     def _chain(self, read: Tensor, wrote: Tensor, depth: int = 6) -> tuple[str, ...]:
         """Modules that, called one after another, lead from one tensor to the other; the fewest and largest first."""

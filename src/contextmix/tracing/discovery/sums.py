@@ -1,8 +1,9 @@
 """Read a block whose sums hold more than its input, attention and a feed-forward part.
 
-    h = norm_after ( keep · x + scale · norm_out(attention(…)) + shift )           x, or norm_in(x) in its place
+    h = norm_after ( keep · x + scale · norm_out(attention(…)) + shift + scale_0 · what one module wrote )
     y = norm_after'( keep' · h + scale' · norm_out'(ffn(…)) + shift' + Σ scale_k · what module k wrote )
 
+where norm_in(x) may stand in the place of x.
 Factors, constants and further additions are found by least squares over all tokens of the probe, the fewest terms
 first: only what rebuilds the sum counts, and all of it is fixed from then on and checked on every run. What is added
 must read one token at a time, which `locality` proves of the block.
@@ -19,8 +20,9 @@ import torch
 from torch import Tensor
 
 from contextmix.traces.anatomy import Addition, Sublayer
+from contextmix.tracing.discovery.claims import NotABlock, Sums
 from contextmix.tracing.discovery.diary import Call
-from contextmix.tracing.discovery.reader import BlockReader, NotABlock, Sums
+from contextmix.tracing.discovery.reader import BlockReader
 from contextmix.tracing.recording.verify import close
 
 _MOST = 3
@@ -39,6 +41,7 @@ class _Middle(NamedTuple):
 
     attention: Sublayer
     stream: Tensor
+    added: Tensor | None
 
 
 class FurtherReader(BlockReader):
@@ -58,25 +61,33 @@ class FurtherReader(BlockReader):
         return alone
 
     def _middles(self, projection: Call) -> Iterator[_Middle]:
-        for call in self.calls:
-            if not self._follows(call, projection):
-                continue
-            attention = self._after_attention(projection, call.read)
-            if attention is None:
-                continue
-            yield _Middle(attention, call.read)
-            if call in self.norms:
-                yield _Middle(replace(attention, norm_after=self._place(call)), call.wrote)
+        """Every reading of where attention ends; with something else that is added there only if there is none."""
+        for beside in (False, True):
+            found = False
+            for call in self.calls:
+                others = self._beside(projection, call) if beside else (None,)
+                for other in others if self._follows(call, projection) else ():
+                    attention = self._after_attention(projection, call.read, other)
+                    if attention is None:
+                        continue
+                    found = True
+                    added = None if other is None else other.wrote * attention.additions[0].scale
+                    yield _Middle(attention, call.read, added)
+                    if call in self.norms:
+                        yield _Middle(replace(attention, norm_after=self._place(call)), call.wrote, added)
+            if found:
+                return
 
-    def _after_attention(self, projection: Call, whole: Tensor) -> Sublayer | None:
+    def _after_attention(self, projection: Call, whole: Tensor, beside: Call | None = None) -> Sublayer | None:
         """The attention sub-layer that leaves this sum; None if it is no sum of the residual and attention."""
         norm_in = self._norm_reading(self.entered, before=self.moment.time)
         norm_out = self._norm_reading(projection.wrote, after=projection.began)
         raw = projection.wrote if norm_out is None else norm_out.wrote
+        more = () if beside is None else (beside.wrote,)
         for stream in (self.entered, None if norm_in is None else norm_in.wrote):
-            found = None if stream is None else self._sum(whole, (stream, raw))
+            found = None if stream is None else self._sum(whole, (stream, raw, *more))
             if found is not None:
-                keep, scale = found.factors
+                keep, scale, *scales = found.factors
                 return Sublayer(
                     self._path(projection),
                     norm_in=self._place(norm_in),
@@ -85,8 +96,20 @@ class FurtherReader(BlockReader):
                     keep=keep,
                     normed=stream is not self.entered,
                     shift=found.shift,
+                    additions=tuple(Addition(self._path(beside), own) for own in scales if beside is not None),
                 )
         return None
+
+    def _beside(self, projection: Call, middle: Call) -> list[Call]:
+        """The calls in front of a sum after attention that neither hold attention nor follow it."""
+        return [
+            call
+            for call in self.calls
+            if call.ended < middle.began
+            and (call.ended < self.moment.time or call.began > projection.ended)
+            and call.wrote.shape == self.left.shape
+            and not any(self._same(call.wrote, other) for other in (self.entered, projection.wrote))
+        ]
 
     def _behind(self, projection: Call, middle: _Middle, count: int) -> Sums | None:
         """What so many modules add behind attention; None if no so many do."""
@@ -103,7 +126,8 @@ class FurtherReader(BlockReader):
                 additions = tuple(Addition(self._path(c), s) for c, s in zip(calls[1:], scales, strict=True))
                 ffn = replace(ffn, keep=keep, shift=found.shift, additions=additions)
                 added = [call.wrote * one.scale for call, one in zip(calls[1:], additions, strict=True)]
-                return Sums(middle.attention, ffn, ffn_out, ffn_added=torch.stack(added).sum(0) if added else None)
+                after = torch.stack(added).sum(0) if added else None
+                return Sums(middle.attention, ffn, ffn_out, attention_added=middle.added, ffn_added=after)
         return None
 
     def _alone(self, projection: Call) -> Sums | None:
@@ -146,7 +170,7 @@ def rebuilt(whole: Tensor, terms: Sequence[Tensor], allowed: float) -> Sum | Non
 
 
 def _fits(whole: Tensor, terms: Sequence[Tensor]) -> Iterator[tuple[Sequence[Tensor], Tensor | None]]:
-    """Least squares over (token, d_model): one number for each term; then one per d_model, without a constant and with."""
+    """Least squares over (token, d_model): a number for each term; then one per d_model, and with a constant."""
     flat = torch.stack([one.flatten() for one in terms], -1)
     yield torch.linalg.lstsq(flat, whole.reshape(-1, 1)).solution.flatten().unbind(), None
     for columns in (terms, [*terms, torch.ones_like(whole)]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ def names_of_additions(place: BlockAnatomy) -> list[str]:
     return [name for name, _ in _named(place)]
 
 
-def taken_additions(said: dict[str, Tensor], place: BlockAnatomy) -> dict[str, Tensor | None]:
+def taken_additions(said: dict[str, Tensor], place: BlockAnatomy) -> dict[str, Any]:
     """What was noted of the two sub-layers, each summed and taken out of what was said."""
     return {
         f"{kind}_added": _sum([_scaled(said.pop(f"{kind}_{n}"), one.scale) for n, one in enumerate(own.additions)])

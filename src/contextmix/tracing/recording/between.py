@@ -19,7 +19,8 @@ from transformers import PreTrainedModel
 from contextmix.errors import UnsupportedModel
 from contextmix.maths.precision import at_least_float32
 from contextmix.traces.anatomy import BlockAnatomy
-from contextmix.tracing.recording.quiet import first_states, has_images, quiet_run, turned
+from contextmix.tracing.recording.by_token import by_token
+from contextmix.tracing.recording.quiet import first_states, has_images, quiet_run
 from contextmix.tracing.recording.stack import image_places
 from contextmix.tracing.recording.turns import after, before, undone
 from contextmix.tracing.recording.verify import close, tolerance
@@ -140,7 +141,7 @@ def entering(
         if not number:
             states = first_states(args, kwargs)
             assert states is not None  # a block reads hidden states
-            first.append((turned(states) if places[0].turned else states).detach())
+            first.append(by_token(states, places[0]).detach())
         elif pictured and (found := between.added(places, number, args, kwargs)) is not None:
             later[number] = found
 

@@ -17,6 +17,7 @@ from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixer
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.additions import listen_to_additions, names_of_additions, taken_additions
 from contextmix.tracing.recording.between import Between, side_by_side
+from contextmix.tracing.recording.lent import Lent, keep_last
 from contextmix.tracing.recording.listeners import listening
 from contextmix.tracing.recording.outlet import reader_path, recorded_gate, turning
 from contextmix.tracing.recording.quiet import over, turned
@@ -108,6 +109,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
     embeddings: Tensor | None = None
     tower: Tower | None = None
     between: Between
+    lent: Lent
 
     def __init__(self, model: PreTrainedModel, places: Sequence[BlockAnatomy], visit: Callable[..., None]) -> None:
         super().__init__(model, places, visit)
@@ -117,14 +119,19 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         """See `Recorder`; images of a prompt may have a tower of their own."""
         self.tower = Tower.of(self.model, self.places[0].path, inputs)
         self.between = Between(self.model.config.model_type, image_places(self.model, inputs))
-        outputs, checks = super().run(inputs, last_logits=last_logits)
-        return outputs, replace(checks, added=tuple(self.between.changed))
+        self.lent = Lent(self.places)
+        wanted = 0 if self.lent.borrowers else last_logits
+        outputs, checks = super().run(inputs, last_logits=wanted)
+        if wanted != last_logits:
+            keep_last(outputs, last_logits)
+        return outputs, replace(checks, added=tuple(self.between.changed), borrowed=self.lent.borrowers)
 
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `Listener`."""
         began, rows = self.inside or self.number > 0, getattr(self, "rows", None)
         if began or self.tower is None or not self.tower.holds(module):
             super().heard(module, attention, value, output, scores)
+            self.lent.mixed(self.number, value)
             if self._place is not None and self._place.outlet is not None:
                 heads = output if rows is None else output[:, rows]
                 self.attended[-1] = self.attended[-1]._replace(output=heads.clone())  # a gate may act in place
@@ -140,6 +147,9 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             yield before(part(block, reader_path(place)), turning(place, self.note_read("heads_read")))
         if place.ffn.output:
             yield after(part(block, place.ffn.output), self.note("ffn_out"))
+        if place.stream is not None:
+            yield before(part(block, place.stream.entered), self.note_read("entered"))
+            yield before(part(block, place.stream.left), self.note_read("left"))
         yield from listen_to_additions(block, place, self.note)
 
     def mixers(self, place: BlockAnatomy) -> Iterator[Mixer | None]:
@@ -180,22 +190,25 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         attention, value, scores, _ = self.attended[-1]
         more = taken_additions(self.said, place)
         said = {own: self.said[name] for name, own in _STATES.items()} | {"attention": attention, "value": value}
-        tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()}
+        tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()} | more
         layer = LayerTrace(
             index=self.number,
             block=resolve_block(self.model, place, attention.shape[1]),
             **self.gate(place, tensors, ran_in),
             scores=scores,
-            replay=self.replays[-1],
-            replay_zeroed=Bound(self.replays[-1].zeroed, tensors["residual_in"]),
-            embeddings=None if self.embeddings is None else side_by_side(self.embeddings, self.later),
-            replay_from_embeddings=ChainReplay(tuple(self.replays), tuple(self.later)),
             tolerance=tolerance(ran_in),
+            values_of=place.values_of,
             added=self.later.get(self.number),
             **tensors,
-            **more,
         )
-        return (layer,)
+        if place.stream is not None:  # the block maps other states than those of the equation
+            return (layer,)
+        again, later = self.replays[-1], self.later
+        ways: dict[str, Any] = {"replay": again, "replay_zeroed": Bound(again.zeroed, layer.residual_in)}
+        if all(number > self.number for number in self.lent.borrowers):
+            ways["replay_from_embeddings"] = ChainReplay(tuple(self.replays), tuple(later))
+        ways["embeddings"] = None if self.embeddings is None else side_by_side(self.embeddings, later)
+        return (replace(layer, **ways),)
 
     def gate(self, place: BlockAnatomy, tensors: Mapping[str, Tensor], ran_in: torch.dtype) -> dict[str, Any]:
         """What the heads' output was multiplied by, as a `LayerTrace` has it."""
@@ -285,12 +298,11 @@ class _RowRecorder(_BlockRecorder):
         more = taken_additions(self.said, place)
         said = {own: self.said[name] for name, own in _STATES.items()}
         said |= {"attention": attention, "value": of_every_head(value, attention.shape[1])}
-        tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()}
+        tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()} | more
         if (added := self.later.pop(self.number, None)) is not None:
             tensors["added"] = added[:, self.rows].clone()
-        block = resolve_block(self.model, place, attention.shape[1])
-        more |= self.gate(place, tensors, ran_in)
-        return (LayerTrace(index=self.number, block=block, tolerance=tolerance(ran_in), **tensors, **more),)
+        tensors |= {"tolerance": tolerance(ran_in), "values_of": place.values_of, **self.gate(place, tensors, ran_in)}
+        return (LayerTrace(index=self.number, block=resolve_block(self.model, place, attention.shape[1]), **tensors),)
 
     def show(self, *steps: LayerTrace) -> None:
         """What is kept of the block, without a batch axis."""

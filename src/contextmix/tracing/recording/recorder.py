@@ -190,7 +190,7 @@ class Recorder(ABC, Generic[Place]):
         """A block ends: prove what was recorded, show it, forget it."""
         if not listening(self):
             return
-        self.said["left"] = self.shaped(first_states(output))  # type: ignore[arg-type]
+        self.said.setdefault("left", self.shaped(first_states(output)))  # type: ignore[arg-type]
         self.refuse_other_anatomy()
         ran_in = self.ran_in = self.ran_in or precision(self.model, self.said["entered"])
         steps = self.steps(self.places[self.number], ran_in)

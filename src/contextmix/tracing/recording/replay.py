@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import UserDict
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,6 +175,8 @@ def put(place: Any, old: Any, new: Any) -> Any:
         return new
     if type(place) is dict:
         return {name: put(value, old, new) for name, value in place.items()}
+    if isinstance(place, UserDict):  # where blocks leave what later ones read: a replay leaves nothing there
+        return copy(place)
     if type(place) in (tuple, list):
         return type(place)(put(value, old, new) for value in place)
     return place

@@ -178,7 +178,7 @@ def _one_after_another(modules: list[nn.Module], states: Tensor) -> Tensor:
 
 
 def _resolve_norms(root: nn.Module, sublayer: Sublayer) -> SublayerNorms:
-    norms = (norm_at(root, place) for place in (sublayer.norm_in, sublayer.norm_out, sublayer.norm_after))
+    norms = (norm_at(root, sublayer.norm_in), norm_at(root, sublayer.norm_out), norm_at(root, sublayer.norm_after))
     return SublayerNorms(*norms, sublayer.scale, sublayer.keep, sublayer.normed, sublayer.shift)
 
 

@@ -27,6 +27,7 @@ from contextmix.tracing.inputs.meaning import meaning_of
 from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.targets import Classes, choose, names_of
 from contextmix.tracing.recording.between import Entering, entering, replaced_later, taken_apart
+from contextmix.tracing.recording.by_token import as_read
 from contextmix.tracing.recording.differentiable import frozen, refuse_gradientless, replaced_input
 from contextmix.tracing.recording.quiet import (
     as_called,
@@ -35,7 +36,6 @@ from contextmix.tracing.recording.quiet import (
     plain_outputs,
     quiet_run,
     run_options,
-    turned,
 )
 from contextmix.tracing.recording.record import layers_of
 from contextmix.tracing.runs.span import span_at
@@ -139,7 +139,7 @@ class Rerunner:
         blocks, own = self.anatomy.blocks, self._later
         first, later = taken_apart(embeddings, tuple(own))
         with (
-            replaced_input(self.first_block, turned(first) if blocks[0].turned else first),
+            replaced_input(self.first_block, as_read(first, blocks[0])),
             replaced_later(self.model, blocks, own, later),
         ):
             return self._scores(self.model(**as_called(tensors), **options))

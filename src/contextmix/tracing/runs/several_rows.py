@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from contextmix.errors import UnsupportedModel
+from contextmix.tracing.recording.by_token import by_token
 from contextmix.tracing.recording.quiet import first_states, has_images, quiet_run
 from contextmix.tracing.recording.turns import before, undone
 from contextmix.tracing.runs.rerun import Rerunner
@@ -32,7 +33,7 @@ class SeveralRows(Rerunner):
                 quiet_run(self.model, self.tensors, last_logits=self.last_logits)
         except _Entered as found:
             states: Tensor = found.args[0]
-            return states.detach()[0]
+            return by_token(states, self.anatomy.blocks[0]).detach()[0]
         return self.clean()[0]  # it caught what was to stop it
 
     def scored(self, embeddings: Tensor) -> Tensor:
