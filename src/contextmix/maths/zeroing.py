@@ -100,11 +100,13 @@ def zeroing_changes(
         weights = -attention[:, queries, zeroed].permute(2, 1, 0)  # (zeroed, query, head)
         if seen == attention.shape[-2]:
             continue
-        if isinstance(sources, GatedHeads):
-            raw = -sources.vectors(zeroed, queries)
-        else:
-            raw = weights @ sources[zeroed]
+        raw = _lost(sources, weights, zeroed, queries)
         yield zeroed, queries, _change(raw, weights, zeroed, queries, tail, reader, product)
+
+
+def _lost(sources: Tensor | GatedHeads, weights: Tensor, zeroed: slice, queries: slice) -> Tensor:
+    """The change of the attention output, (zeroed, query, d_model)."""
+    return -sources.vectors(zeroed, queries) if isinstance(sources, GatedHeads) else weights @ sources[zeroed]
 
 
 def _change(

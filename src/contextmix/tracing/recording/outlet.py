@@ -10,6 +10,7 @@ belongs to the output projection, and so do the mean that it subtracts and its b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any
 
 import torch
@@ -95,17 +96,17 @@ def gate_of(
     Raises:
         TraceDoesNotAddUp: If it is another kind of factor than on the probe.
     """
-    factor = None
     given = output.transpose(1, 2)  # (batch, head, query, d_head)
+    factors = []
     if outlet.inside:
-        factor = _fitted(attention @ value, given, allowed)
-    elif outlet.factor is not None:
+        factors.append(_fitted(attention @ value, given, allowed))
+    if outlet.factor is not None:
         taken = read.reshape(output.shape).transpose(1, 2)
-        factor = _fitted(given, taken, allowed) if outlet.flat else _quotient(given, taken, attention, value)
-    if norm is None:
-        return factor
-    inverse = denominator(read, norm).reciprocal().unsqueeze(1)  # (batch, 1, query, 1)
-    return inverse.expand(*given.shape[:-1], 1) if factor is None else factor * inverse
+        factors.append(_fitted(given, taken, allowed) if outlet.flat else _quotient(given, taken, attention, value))
+    if norm is not None:
+        inverse = denominator(read, norm).reciprocal().unsqueeze(1)  # (batch, 1, query, 1)
+        factors.append(inverse.expand(*given.shape[:-1], 1))
+    return reduce(torch.mul, factors) if factors else None
 
 
 def _fitted(given: Tensor, taken: Tensor, allowed: float) -> Tensor:
