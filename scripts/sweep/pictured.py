@@ -106,25 +106,30 @@ def sighted(model: PreTrainedModel) -> PreTrainedModel:
     Raises:
         NoPicture: If it cannot be built.
     """
-    config = copy.deepcopy(model.config)
+    try:
+        return vivid(type(model)(_sighted(copy.deepcopy(model.config))))
+    except Exception as failure:  # a config may refuse any combination in any way
+        raise NoPicture(f"no small model with a tower could be built: {type(failure).__name__}: {failure}") from failure
+
+
+def _sighted(config: Any) -> Any:
+    """A config, changed."""
     for name in TOWERS:  # some types have none by default
         kind = getattr(config, "sub_configs", {}).get(name)
         if kind is not None and hasattr(config, name) and getattr(config, name) is None:
             setattr(config, name, tiny_config(kind.model_type))
     _fit_tower(config, sight_of(config))
-    text: Any = config.get_text_config()
+    text = config.get_text_config()
     heads, shared = number_in(text, "num_attention_heads"), number_in(text, "num_key_value_heads")
     if heads and shared and heads % shared:
         text.num_key_value_heads = heads
-    try:
-        return vivid(type(model)(config))
-    except Exception as failure:  # a config may refuse any combination in any way
-        raise NoPicture(f"no small model with a tower could be built: {type(failure).__name__}: {failure}") from failure
+    return config
 
 
 def _fit_tower(config: Any, sight: Any) -> None:
     """Sizes that follow from others, which a config does not work out again."""
-    patch, width = side_in(sight, "patch_size") or 16, number_in(sight, "hidden_size") or number_in(sight, "embed_dim")
+    widths = (number_in(sight, name) for name in ("hidden_size", "embed_dim", "mm_embed_dim"))
+    patch, width = side_in(sight, "patch_size") or 16, next(filter(None, widths), None)
     side = GRID[0] * patch
     _put(sight, image_size=side, deepstack_visual_indexes=[0], fullatt_block_indexes=[1])
     if ratio := getattr(sight, "pixel_shuffle_ratio", None):  # whose projection must read what is shuffled together
@@ -144,7 +149,7 @@ def _put(config: Any, **fields: Any) -> None:
     """Those of the fields that a config has, a pair where it holds a pair."""
     for name, value in fields.items():
         own = getattr(config, name, None)
-        if own is not None:
+        if own is not None and value is not None:
             pair = isinstance(own, list | tuple) and isinstance(value, int)
             setattr(config, name, (value, value) if pair else value)
 
