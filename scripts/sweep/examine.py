@@ -9,6 +9,7 @@ from typing import Any
 
 from scripts.sweep.build import NotTried, build, run, short
 from scripts.sweep.causality import Wrong, causality
+from scripts.sweep.pictured import with_images
 from transformers import PreTrainedModel
 
 import contextmix as cm
@@ -77,7 +78,7 @@ def _examine(model_type: str) -> Finding:
                 continue
             tried.add(id(part))
             try:
-                found.append(prove(part, path))
+                found.append(with_images(prove(part, path), part))
             except NotTried as reason:
                 silent[path] = str(reason)
             except ContextMixError as reason:
@@ -157,5 +158,5 @@ def _together(name: str, found: list[Finding], whole: str) -> Finding:
         sum(one.blocks for one in found),
         all(one.causal for one in found),
         *(max(getattr(one, name) for one in found) for name in ("conservation", "block_equation", "parity")),
-        reason=whole,
+        reason=whole or next((one.reason for one in found if one.reason), ""),
     )

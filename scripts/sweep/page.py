@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.sweep.pictured import TEXT_ALONE
+
 PAGE = Path(__file__).parents[2] / "docs/models.md"
 
 # A phrase of a refusal, and what it means to a reader; the first that is found decides.
@@ -67,6 +69,8 @@ a model of two towers both towers, each of which gives in the whole model what i
 The same checks run on your own model: `contextmix check MODEL`.
 """
 
+_TEXT_ALONE = f"*{TEXT_ALONE.capitalize()}*: the whole model reads text; a prompt with an image is refused."
+
 
 def write_page(results: Mapping[str, Any], page: Path = PAGE) -> None:
     """Write the page.
@@ -107,6 +111,7 @@ def _lines(versions: Mapping[str, str], models: Mapping[str, Mapping[str, Any]])
         "",
         "Load the part by itself: `contextmix.load(model.get_encoder())` for *encoder*, `contextmix.load(model.PART)` "
         "for the others.",
+        *([_TEXT_ALONE] if any(one["part"] == TEXT_ALONE for one in parts.values()) else []),
         "",
         *_table(
             ("model type", "class", "part", "input", "layout", "causal", "error"),

@@ -95,7 +95,11 @@ def vision_config(model: PreTrainedModel) -> Any:
 def patch_size(model: PreTrainedModel) -> Cell | None:
     """Height and width of a patch; None where the configuration does not say."""
     patch = getattr(vision_config(model), "patch_size", None)
-    height, width = (patch, patch) if isinstance(patch, int) else patch if isinstance(patch, list | tuple) else (0, 0)
+    if isinstance(patch, int):
+        patch = patch, patch
+    if not isinstance(patch, list | tuple) or len(patch) != 2:  # towers of several stages have one for each
+        return None
+    height, width = patch
     return (height, width) if height and width else None
 
 

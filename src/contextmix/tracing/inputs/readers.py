@@ -10,6 +10,7 @@ import tokenizers
 from transformers import AutoProcessor, AutoTokenizer, PreTrainedModel
 
 from contextmix.errors import BadOption, ModelNotFound
+from contextmix.tracing.inputs.absent import note_absent
 from contextmix.tracing.inputs.beside import reads_both
 from contextmix.tracing.inputs.hub import first_line, hub_options, place_of
 from contextmix.tracing.inputs.media import kind_of, sorted_readers
@@ -99,7 +100,8 @@ def load_processor(model: PreTrainedModel, place: str, options: dict[str, Any]) 
             both = reads_both(model) or bool(towers_of(model))
             return AutoProcessor.from_pretrained(place, backend="pil", **options) if both else None  # type: ignore[no-untyped-call]
         return kind.load(place, **options)
-    except (OSError, ValueError, KeyError, TypeError, ImportError):
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as reason:
+        note_absent(model, reason)
         return None
 
 

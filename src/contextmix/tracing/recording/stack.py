@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from contextmix.tracing.recording.quiet import has_images
+from contextmix.tracing.recording.quiet import configurations, has_images
 
 
 @dataclass(frozen=True)
@@ -52,4 +52,6 @@ def image_places(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Tensor | 
 def image_id(model: PreTrainedModel) -> int | None:
     """The id of the token that holds the place of an image; None if the configuration names none."""
     names = ("image_token_id", "image_token_index")
-    return next((found for name in names if isinstance(found := getattr(model.config, name, None), int)), None)
+    configs = configurations(model)  # its own first, then those of its parts
+    found = (getattr(config, name, None) for config in configs for name in names)
+    return next((number for number in found if isinstance(number, int)), None)
