@@ -144,12 +144,6 @@ def test_only_blocks_that_the_text_reads_are_multiplied_in() -> None:
         _llava([0, -1]).explain(PROMPT, "globenc", tower="through")
 
 
-@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
-def test_a_tower_that_cannot_be_read_is_refused(name: str) -> None:
-    with pytest.raises(UnsupportedModel, match="cannot be read"):
-        seeing(name).explain(PROMPT, "globenc", tower="alone")
-
-
 def test_what_is_refused() -> None:
     model = seeing("llava")
     with pytest.raises(BadOption, match="map of single blocks"):
