@@ -33,6 +33,7 @@ class Inputs:
         length: Number of tokens, or 0 if unknown; sequences of one length share a batch.
         place: Model, anatomy, tensors and number of tokens → the labels of what is not text.
         notes: What results say about how it was read.
+        windows: Where the pixels of its images stand (`contextmix.tracing.inputs.regions.Windows`); None if unknown.
     """
 
     tokens: Tokens | None
@@ -40,6 +41,7 @@ class Inputs:
     length: int
     place: Callable[[PreTrainedModel, Anatomy, Mapping[str, Tensor], int], Tokens] | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    windows: Any = None
 
     def labels(self, model: PreTrainedModel, anatomy: Anatomy, count: int) -> Tokens:
         """The labels, once the run has shown how many tokens there are.

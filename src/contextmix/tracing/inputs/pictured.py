@@ -160,7 +160,8 @@ def read_pictured(
     tokens = _labels(model, processor.tokenizer, text, ids.tolist(), added)
     windows = _windows(model, processor, tensors, asked.images, run)
     place = partial(place_images, tokens=tokens, windows=windows)
-    return Inputs(tokens, tensors, len(ids), place, {**notes, "images": len(asked.images), "rows_end_at": ENDS})
+    notes |= {"images": len(asked.images), "rows_end_at": ENDS}
+    return Inputs(tokens, tensors, len(ids), place, notes, windows)
 
 
 def _windows(

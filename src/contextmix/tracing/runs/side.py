@@ -81,7 +81,7 @@ class Side(PreTrainedModel):  # type: ignore[no-untyped-call]
         super().__init__(config)
         self.whole, self.tower, self.others = whole, tower, others
         self.main_input_name = tower.main  # some parts inherit another name than that of what they read
-        self.forward = _signed(self.forward, self._own)  # type: ignore[method-assign]
+        self.forward = signed(self.forward, self._own)  # type: ignore[method-assign]
 
     @property
     def base_model(self) -> nn.Module:
@@ -147,8 +147,13 @@ _SETTINGS = {"use_cache", "return_dict", "logits_to_keep"}
 """What a run tells every model, and a tower is told by hooks where it has to know."""
 
 
-def _signed(run: Callable[..., Any], asked: Any) -> Callable[..., Any]:
-    """A call that says which inputs it takes: those of what it asks."""
+def signed(run: Callable[..., Any], asked: Any) -> Callable[..., Any]:
+    """A call that says which inputs it takes: those of what it asks.
+
+    Args:
+        run: The call.
+        asked: A module or a method.
+    """
     own = inspect.signature(getattr(asked, "forward", asked))
 
     def forward(**inputs: Any) -> Any:
