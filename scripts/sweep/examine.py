@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scripts.sweep.build import NotTried, build, run, short
+from scripts.sweep.build import InsideAnother, NotTried, build, run, short
 from scripts.sweep.causality import Wrong, causality
+from scripts.sweep.kinds import kinds_of
 from scripts.sweep.pictured import with_images
 from transformers import PreTrainedModel
 
@@ -22,11 +23,12 @@ class Finding:
     """What came of one model type.
 
     Attributes:
-        status: ``"verified"``, ``"refused"``, ``"not tried"`` or ``"wrong"``.
+        status: ``"verified"``, ``"refused"``, ``"not tried"``, ``"inside another"`` or ``"wrong"``.
         name: The class that was built.
         part: The sub-models that were proved where the whole is refused; empty for the whole.
         inputs: What the probe gave it.
         layouts: Of the blocks.
+        kinds: Of layers that the config named.
         blocks: How many there were.
         causal: Whether no position draws on a later one.
         conservation: Largest relative error.
@@ -40,6 +42,7 @@ class Finding:
     part: str = ""
     inputs: tuple[str, ...] = ()
     layouts: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
     blocks: int = 0
     causal: bool | None = None
     conservation: float | None = None
@@ -50,7 +53,7 @@ class Finding:
     def plain(self) -> dict[str, Any]:
         """As it is kept: short, and the same on every run."""
         kept = {"class" if name == "name" else name: value for name, value in asdict(self).items()}
-        kept |= {"layouts": ", ".join(self.layouts), "inputs": ", ".join(self.inputs)}
+        kept |= {name: ", ".join(kept[name]) for name in ("layouts", "kinds", "inputs")}
         rounded = {
             name: float(f"{kept[name]:.0e}") for name in ("conservation", "block_equation", "parity") if kept[name]
         }
@@ -61,6 +64,8 @@ def examine(model_type: str) -> dict[str, Any]:
     """The finding on one model type, as plain data; never raises."""
     try:
         return _examine(model_type).plain()
+    except InsideAnother as reason:
+        return Finding("inside another", reason=str(reason)).plain()
     except NotTried as reason:
         return Finding("not tried", reason=str(reason)).plain()
     except Wrong as reason:
@@ -139,6 +144,7 @@ def prove(model: PreTrainedModel, path: str = "") -> Finding:
         path,
         plain_names(inputs),
         report.anatomy.layouts,
+        kinds_of(model.config),
         report.checks.layers,
         causal,
         report.checks.conservation,
@@ -155,6 +161,7 @@ def _together(name: str, found: list[Finding], whole: str) -> Finding:
         ", ".join(one.part for one in found),
         tuple(dict.fromkeys(name for one in found for name in one.inputs)),
         tuple(dict.fromkeys(layout for one in found for layout in one.layouts)),
+        tuple(dict.fromkeys(kind for one in found for kind in one.kinds)),
         sum(one.blocks for one in found),
         all(one.causal for one in found),
         *(max(getattr(one, name) for one in found) for name in ("conservation", "block_equation", "parity")),
