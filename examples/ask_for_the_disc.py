@@ -6,6 +6,7 @@ says little of a colour, so the model has to put many together, and leaving one 
 picture that it draws:
 
     python examples/ask_for_the_disc.py asked.png
+    python examples/ask_for_the_disc.py asked.png 1   # with another seed, of model and pictures
 """
 
 from __future__ import annotations
@@ -78,9 +79,9 @@ def reader() -> LlavaProcessor:
     )
 
 
-def untrained(processor: LlavaProcessor) -> LlavaForConditionalGeneration:
+def untrained(processor: LlavaProcessor, seed: int = 0) -> LlavaForConditionalGeneration:
     """A LLaVA with an image tower of one layer and a text model of three."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     sizes = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128}
     vision = {"model_type": "clip_vision_model", **sizes, "num_hidden_layers": 1, "projection_dim": 64}
     text = {"model_type": "llama", **sizes, "num_hidden_layers": 3, "vocab_size": len(processor.tokenizer)}
@@ -107,9 +108,11 @@ def batch(processor: LlavaProcessor, random: np.random.Generator, strength: floa
     return processor(images=pictures, text=texts, return_tensors="pt"), answers
 
 
-def trained(processor: LlavaProcessor, random: np.random.Generator, steps: int = 800) -> LlavaForConditionalGeneration:
+def trained(
+    processor: LlavaProcessor, random: np.random.Generator, steps: int = 800, seed: int = 0
+) -> LlavaForConditionalGeneration:
     """A model that answers."""
-    model = untrained(processor)
+    model = untrained(processor, seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps, pct_start=0.1)
     for step in range(steps):
@@ -195,13 +198,19 @@ def row_of(found: cm.TokenMap) -> cm.TokenMap:
     return found if found.dims == ("key",) else found.row(-1)
 
 
+def told(numbers: list[float]) -> str:
+    """The mean over pictures with its standard error."""
+    return f"{np.mean(numbers):.2f} ± {np.std(numbers, ddof=1) / len(numbers) ** 0.5:.2f}"
+
+
 def main() -> None:
     """Train, explain new pictures, and draw three of them."""
-    random = np.random.default_rng(0)
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    random = np.random.default_rng(seed)
     processor = reader()
-    model = cm.load(trained(processor, random), processor)
+    model = cm.load(trained(processor, random, seed=seed), processor)
     new, right = tests(random, 100), 0
-    hits: dict[str, list[bool]] = {method: [] for method in METHODS}
+    hits: dict[str, list[float]] = {method: [] for method in METHODS}
     ranks: dict[str, list[float]] = {method: [] for method in METHODS}
     for test in new:
         rows = {name: row_of(model.explain(test.prompt, **how)) for name, how in METHODS.items()}
@@ -210,12 +219,12 @@ def main() -> None:
         truth = left_out(model, test.picture, test.prompt["text"], said)
         for name, row in rows.items():
             found = regions(row)
-            hits[name].append(found.reshape(2, 2, 2, 2).sum((1, 3)).argmax() == test.quadrant)
+            hits[name].append(float(found.reshape(2, 2, 2, 2).sum((1, 3)).argmax() == test.quadrant))
             ranks[name].append(spearman(found, truth))
     print(f"right answers: {right} of {len(new)}")
     for method in METHODS:
-        told = f"the asked quadrant is the strongest in {np.mean(hits[method]):.0%}"
-        print(f"{method}: {told}, Spearman with leaving out a region {np.mean(ranks[method]):.2f}")
+        strongest = f"the asked quadrant is the strongest in {told(hits[method])}"
+        print(f"{method}: {strongest}, Spearman with leaving out a region {told(ranks[method])}")
     if len(sys.argv) > 1:
         draw(model, new[:3])
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 import transformers
+from scripts.sweep.build import holders
 from scripts.sweep.examine import Finding, examine
 from scripts.sweep.page import write_page
 
@@ -61,6 +62,7 @@ def main() -> None:
 def sweep(types: Iterable[str], workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Model types with what was found, in the order in which they finish."""
     torch.set_num_threads(1)
+    holders()
     context = multiprocessing.get_context("fork")
     waiting, running = list(types), {}
     while waiting or running:

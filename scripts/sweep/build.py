@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections import defaultdict
+from contextlib import suppress
+from functools import cache
+from itertools import product
+from pathlib import Path
 from textwrap import shorten
+from types import ModuleType
 
 import torch
+from scripts.sweep.kinds import kinds_of
 from scripts.sweep.shrink import SCALES, tiny_config
 from torch import Tensor, nn
-from transformers import CONFIG_MAPPING, PreTrainedModel
+from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from contextmix.errors import BadInput
@@ -17,12 +24,27 @@ from contextmix.tracing.recording.quiet import quiet_run
 from contextmix.tracing.runs.two_stacks import whole_probe
 
 _KERNELS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NO_MODELS = (
+    "__",
+    "modular_",
+    "configuration_",
+    "processing_",
+    "tokenization_",
+    "image_processing_",
+    "video_processing_",
+    "feature_",
+    "convert_",
+)
 LARGEST = 120_000_000
 """Parameters of the largest model that is tried."""
 
 
 class NotTried(Exception):
     """Why no model of a type could be built or run here; nothing is said about contextmix."""
+
+
+class InsideAnother(NotTried):
+    """No model is loaded by a config of this type alone; it is looked at as a part of another type."""
 
 
 def build(model_type: str) -> PreTrainedModel:
@@ -32,9 +54,11 @@ def build(model_type: str) -> PreTrainedModel:
         NotTried: If transformers has no class for it here, or it cannot be built small.
     """
     kind, built, reason = _model_class(model_type), None, None
-    for scale in SCALES:
+    for every_kind, scale in product((True, False), SCALES):
         try:
-            config = tiny_config(model_type, scale)
+            config = tiny_config(model_type, scale, every_kind=every_kind)
+            if not every_kind and kinds_of(config) == kinds_of(tiny_config(model_type, scale, every_kind=True)):
+                continue
             with torch.device("meta"):
                 size = sum(weight.numel() for weight in kind(config).parameters())
             if size > LARGEST:
@@ -77,16 +101,16 @@ def run(model: PreTrainedModel) -> dict[str, Tensor]:
 
 def _model_class(model_type: str) -> type[PreTrainedModel]:
     config = CONFIG_MAPPING[model_type]
-    try:
-        file = importlib.import_module(config.__module__.replace("configuration_", "modeling_"))
-    except ImportError as reason:
-        raise NotTried(f"its code does not load here: {reason}") from reason
+    files = _files(config)
     names = MODEL_MAPPING_NAMES.get(model_type, ())
     for name in (names,) if isinstance(names, str) else names:
-        if hasattr(file, name):
-            return getattr(file, name)
+        for file in files:
+            found = getattr(file, name, None)
+            if found is not None and getattr(found, "config_class", None) in (config, None):
+                return found
     own = [
         one
+        for file in files
         for one in vars(file).values()
         if inspect.isclass(one)
         and issubclass(one, PreTrainedModel)
@@ -95,8 +119,46 @@ def _model_class(model_type: str) -> type[PreTrainedModel]:
         and one.forward is not PreTrainedModel.forward
     ]
     if not own:
-        raise NotTried("transformers has no model class for this config alone; it is part of another model")
-    return next((one for one in own if one.__name__.endswith("Model")), own[0])
+        raise InsideAnother(f"transformers has no model class for this config alone; {_parents(model_type)}")
+    return min(own, key=_rank)
+
+
+def _files(config: type[PreTrainedConfig]) -> list[ModuleType]:
+    """The code of a model: the file that is called as that of its config, and the others beside it."""
+    name = config.__module__.replace("configuration_", "modeling_")
+    try:
+        first = importlib.import_module(name)
+    except ImportError as reason:
+        raise NotTried(f"its code does not load here: {reason}") from reason
+    package = name.rpartition(".")[0]
+    found = [first]
+    for file in sorted(Path(str(first.__file__)).parent.glob("*.py")):
+        if not file.stem.startswith(_NO_MODELS) and f"{package}.{file.stem}" != name:
+            with suppress(ImportError):
+                found.append(importlib.import_module(f"{package}.{file.stem}"))
+    return found
+
+
+def _rank(kind: type[PreTrainedModel]) -> tuple[bool, ...]:
+    """What a user loads comes first: a model, a backbone, and whatever reads what users have."""
+    read = inspect.signature(kind.forward).parameters
+    users = {"input_ids", "pixel_values", "input_values", "input_features", "flattened_patches"}
+    return not kind.__name__.endswith("Model"), not kind.__name__.endswith("Backbone"), users.isdisjoint(read)
+
+
+def _parents(model_type: str) -> str:
+    names = holders().get(CONFIG_MAPPING[model_type], [])
+    return f"it is part of {', '.join(names)}" if names else "its parts are types of their own"
+
+
+@cache
+def holders() -> dict[type, list[str]]:
+    """Config class → the types whose configs hold one of it; loads them all, so ask before a process forks."""
+    found: dict[type, list[str]] = defaultdict(list)
+    for name in sorted(CONFIG_MAPPING):
+        for kind in getattr(CONFIG_MAPPING[name], "sub_configs", {}).values():
+            found[kind].append(name)
+    return found
 
 
 def vivid(model: PreTrainedModel) -> PreTrainedModel:

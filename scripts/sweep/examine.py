@@ -7,12 +7,15 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scripts.sweep.build import NotTried, build, run, short
+from scripts.sweep.build import InsideAnother, NotTried, build, run, short
 from scripts.sweep.causality import Wrong, causality
+from scripts.sweep.kinds import kinds_of
+from scripts.sweep.pictured import with_images
 from transformers import PreTrainedModel
 
 import contextmix as cm
 from contextmix.errors import ContextMixError
+from contextmix.tracing.recording.quiet import plain_names
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,12 @@ class Finding:
     """What came of one model type.
 
     Attributes:
-        status: ``"verified"``, ``"refused"``, ``"not tried"`` or ``"wrong"``.
+        status: ``"verified"``, ``"refused"``, ``"not tried"``, ``"inside another"`` or ``"wrong"``.
         name: The class that was built.
         part: The sub-models that were proved where the whole is refused; empty for the whole.
         inputs: What the probe gave it.
         layouts: Of the blocks.
+        kinds: Of layers that the config named.
         blocks: How many there were.
         causal: Whether no position draws on a later one.
         conservation: Largest relative error.
@@ -38,6 +42,7 @@ class Finding:
     part: str = ""
     inputs: tuple[str, ...] = ()
     layouts: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
     blocks: int = 0
     causal: bool | None = None
     conservation: float | None = None
@@ -48,7 +53,7 @@ class Finding:
     def plain(self) -> dict[str, Any]:
         """As it is kept: short, and the same on every run."""
         kept = {"class" if name == "name" else name: value for name, value in asdict(self).items()}
-        kept |= {"layouts": ", ".join(self.layouts), "inputs": ", ".join(self.inputs)}
+        kept |= {name: ", ".join(kept[name]) for name in ("layouts", "kinds", "inputs")}
         rounded = {
             name: float(f"{kept[name]:.0e}") for name in ("conservation", "block_equation", "parity") if kept[name]
         }
@@ -59,6 +64,8 @@ def examine(model_type: str) -> dict[str, Any]:
     """The finding on one model type, as plain data; never raises."""
     try:
         return _examine(model_type).plain()
+    except InsideAnother as reason:
+        return Finding("inside another", reason=str(reason)).plain()
     except NotTried as reason:
         return Finding("not tried", reason=str(reason)).plain()
     except Wrong as reason:
@@ -76,7 +83,7 @@ def _examine(model_type: str) -> Finding:
                 continue
             tried.add(id(part))
             try:
-                found.append(prove(part, path))
+                found.append(with_images(prove(part, path), part))
             except NotTried as reason:
                 silent[path] = str(reason)
             except ContextMixError as reason:
@@ -126,15 +133,18 @@ def prove(model: PreTrainedModel, path: str = "") -> Finding:
         Wrong: If it does not, and should.
     """
     traced = cm.load(model)
-    inputs = run(model)
+    sides = list(traced.towers.values()) if isinstance(traced, cm.TracedTowers) else [traced]
+    probes = [run(side.model) for side in sides]
+    inputs = {name: value for probe in probes for name, value in probe.items()}
     report = traced.check()
-    causal = causality(traced, inputs)
+    causal = all([causality(side, probe) for side, probe in zip(sides, probes, strict=True)])
     return Finding(
         "verified",
         type(model).__name__,
         path,
-        tuple(inputs),
+        plain_names(inputs),
         report.anatomy.layouts,
+        kinds_of(model.config),
         report.checks.layers,
         causal,
         report.checks.conservation,
@@ -151,8 +161,9 @@ def _together(name: str, found: list[Finding], whole: str) -> Finding:
         ", ".join(one.part for one in found),
         tuple(dict.fromkeys(name for one in found for name in one.inputs)),
         tuple(dict.fromkeys(layout for one in found for layout in one.layouts)),
+        tuple(dict.fromkeys(kind for one in found for kind in one.kinds)),
         sum(one.blocks for one in found),
         all(one.causal for one in found),
         *(max(getattr(one, name) for one in found) for name in ("conservation", "block_equation", "parity")),
-        reason=whole,
+        reason=whole or next((one.reason for one in found if one.reason), ""),
     )

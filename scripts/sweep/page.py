@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.sweep.pictured import TEXT_ALONE
+
 PAGE = Path(__file__).parents[2] / "docs/models.md"
 
 # A phrase of a refusal, and what it means to a reader; the first that is found decides.
@@ -36,7 +38,6 @@ REFUSALS = (
     ("no module around it maps", "Attention is called more than once in a block, or in no block at all"),
 )
 OMISSIONS = (
-    ("part of another model", "transformers has no model class for it alone; it is part of another type"),
     ("requires the", "It needs a library that is not installed where the sweep ran"),
     ("code does not load", "Its code does not load where the sweep ran"),
     ("no small model could be built", "No small model of it could be built from its default config"),
@@ -52,12 +53,14 @@ _INTRODUCTION = """\
 Every model type of transformers {transformers}, tried by `make sweep`, which writes this page. The same table in a
 terminal: `contextmix models`; in Python: `contextmix.models()`.
 """
+_INSIDE = "transformers loads no model by its config alone; what reads it is another type of this page"
 _MEANING = """\
 There is no list of supported models in contextmix: this page is a record, not a switch. What is *verified* was a small
-model of the type, with the kinds of layers that its default config names and with random weights, none of them at a
-value that hides something (no norm weight of one, no bias of zero, no gate closed), on a short random *input*. A model
-of text and images that was given text alone is verified for text alone; of an encoder–decoder both stacks are. What
-was shown:
+model of the type, with random weights, none of them at a value that hides something (no norm weight of one, no bias of
+zero, no gate closed), on a short random *input*. It had the kinds of layers that its default config names and those
+that its code knows beside them, if it runs with all of them; *kinds* says which, where there are several. A model of
+text and images that was given text alone is verified for text alone; of an encoder–decoder both stacks are, and of a
+model of two towers both towers, each of which gives in the whole model what it gives alone. What was shown:
 
 - the parts of each block add up to what the model computed (*error*: the largest relative error of conservation, block
   equation and parity; at most 1e-4 is allowed),
@@ -66,6 +69,8 @@ was shown:
 
 The same checks run on your own model: `contextmix check MODEL`.
 """
+
+_TEXT_ALONE = f"*{TEXT_ALONE.capitalize()}*: the whole model reads text; a prompt with an image is refused."
 
 
 def write_page(results: Mapping[str, Any], page: Path = PAGE) -> None:
@@ -84,6 +89,7 @@ def _lines(versions: Mapping[str, str], models: Mapping[str, Mapping[str, Any]])
     parts = {name: one for name, one in verified.items() if one["part"]}
     refused = {name: one["reason"] for name, one in models.items() if one["status"] == "refused"}
     omitted = {name: one["reason"] for name, one in models.items() if one["status"] == "not tried"}
+    inside = {name: one["reason"] for name, one in models.items() if one["status"] == "inside another"}
     return [
         *_INTRODUCTION.format(**versions).splitlines(),
         "",
@@ -93,13 +99,14 @@ def _lines(versions: Mapping[str, str], models: Mapping[str, Mapping[str, Any]])
         f"| verified in part | {len(parts)} | the whole is refused; the encoder or sub-models that are named passed |",
         f"| refused | {len(refused)} | contextmix says why instead of giving a number |",
         f"| not tried | {len(omitted)} | no small model of it could be built or run where the sweep ran |",
+        *([f"| inside another | {len(inside)} | {_INSIDE} |"] if inside else []),
         "",
         *_MEANING.splitlines(),
         "",
         f"## Verified ({len(whole)})",
         "",
         *_table(
-            ("model type", "class", "input", "layout", "causal", "error"),
+            ("model type", "class", "input", "layout", "kinds", "causal", "error"),
             [_row(name, one) for name, one in whole.items()],
         ),
         "",
@@ -107,9 +114,10 @@ def _lines(versions: Mapping[str, str], models: Mapping[str, Mapping[str, Any]])
         "",
         "Load the part by itself: `contextmix.load(model.get_encoder())` for *encoder*, `contextmix.load(model.PART)` "
         "for the others.",
+        *([_TEXT_ALONE] if any(one["part"] == TEXT_ALONE for one in parts.values()) else []),
         "",
         *_table(
-            ("model type", "class", "part", "input", "layout", "causal", "error"),
+            ("model type", "class", "part", "input", "layout", "kinds", "causal", "error"),
             [_row(name, one, f"`{one['part']}`") for name, one in parts.items()],
         ),
         "",
@@ -118,7 +126,12 @@ def _lines(versions: Mapping[str, str], models: Mapping[str, Mapping[str, Any]])
         "",
         f"## Not tried ({len(omitted)})",
         *_grouped(omitted, OMISSIONS),
+        *(["", f"## Inside another ({len(inside)})", "", *_listed_inside(inside)] if inside else []),
     ]
+
+
+def _listed_inside(reasons: Mapping[str, str]) -> list[str]:
+    return [f"- `{name}`: {reason.rpartition('; ')[2]}" for name, reason in reasons.items()]
 
 
 def _row(name: str, one: Mapping[str, Any], *part: str) -> tuple[str, ...]:
@@ -129,9 +142,15 @@ def _row(name: str, one: Mapping[str, Any], *part: str) -> tuple[str, ...]:
         *part,
         one["inputs"],
         one["layouts"],
+        _kinds(one),
         "yes" if one["causal"] else "no",
         f"{error:.0e}",
     )
+
+
+def _kinds(one: Mapping[str, Any]) -> str:
+    kinds = str(one.get("kinds", "")).replace("_attention", "")
+    return kinds if ", " in kinds else ""
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.sweep.kinds import KINDS, all_kinds, distinct
+from scripts.sweep.mend import mended
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 VOCABULARY, LAYERS, POSITIONS, EXPERTS = 128, 2, 64, 4
@@ -38,9 +40,12 @@ SCALES: tuple[Scale | None, ...] = (
 # What a field is called → what it becomes: an attribute of the scale, or a number. The first match decides.
 _SIZES: tuple[tuple[str, str | int], ...] = (
     (
-        r"(num_)?(key_value|kv)_heads|num_kv_heads|n_head_kv|multi_query_group_num|linear_num_(key|value)_heads",
+        r"(num_)?(key_value|kv)_heads|num_kv_heads|n_head_kv|multi_query_group_num",
         "groups",
     ),
+    (r"linear_num_key_heads", 2),
+    (r"linear_num_value_heads", 4),  # each key serves several values, as in checkpoints
+    (r"linear_num_heads|num_sliding_attention_heads|n_mamba_heads", "heads"),
     (r"(encoder|decoder)_num_key_value_heads", "groups"),
     (r"(num_|n_)?(attention_|encoder_attention_|decoder_attention_|encoder_|decoder_|index_)?(n_)?heads?", "heads"),
     (r"(encoder|decoder)_num_attention_heads", "heads"),
@@ -63,15 +68,16 @@ _SIZES: tuple[tuple[str, str | int], ...] = (
 _COUNTS: tuple[tuple[str, int], ...] = (
     (r"(num_|n_)?(hidden_|encoder_|decoder_|text_|vision_|num_hidden_|n_)?layers?|depth", LAYERS),
     (r"num_(hidden_|encoder_|decoder_|self_attends_per_)?(layers|blocks)(_decoder|_encoder)?", LAYERS),
-    (r"(encoder|decoder)_(num_)?(hidden_)?layers", LAYERS),
-    (r"(.*_)?vocab_size(_.*)?|n_words", VOCABULARY),
+    (r"(encoder|decoder)_(num_)?(hidden_)?layers|num_global_layers", LAYERS),
+    (r"(.*_)?vocab_size(_.*)?|n_words|.*_group_vocab", VOCABULARY),
     (r"max_(position_embeddings|sequence_length|target_positions|seq_len)|n_positions|n_ctx|seq_length", POSITIONS),
     (r"max_source_positions|context_size", 16),
     (r"(n_routed|num_local|num|moe_num)_experts", EXPERTS),
     (r"(num_|moe_)?(experts_per_tok|experts_per_token|topk|top_k|k)|top_k_experts", EXPERTS // 2),
-    (r"n_group|topk_group|n_shared_experts|num_shared_experts|first_k_dense_replace", 1),
+    (r"n_group|num_expert_group|topk_group|n_shared_experts|num_shared_experts|first_k_dense_replace", 1),
     (r"sliding_window(_size)?|attention_window_size|local_attention|attention_chunk_size|index_topk", WINDOW),
-    (r"max_window_layers", 0),
+    (r"index_kpool|zero_expert_num", 2),
+    (r"max_window_layers|insert_layer_id", 0),
     (r"attn_layer_period", LAYERS),
     (r"attn_layer_offset", 1),
     (r"num_kv_shared_layers", 0),  # as many as there are layers would leave none to share
@@ -81,36 +87,44 @@ _NEEDED = re.compile(
     r"vocab_size|.*_experts|num_experts_per_tok|n_group|topk_group|moe_intermediate_size|head_dim|num_key_value_heads"
 )
 _NEEDED_KINDS = {"layer_types": ["full_attention"], "mlp_layer_types": ["dense", "sparse"]}
-_NEEDED_MARKS = {"pad_token_id": 0, "mask_token_id": 3}
-_DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_NEEDED_MARKS = {"pad_token_id": 0, "mask_token_id": 3, "prediction_length": 8}
+_DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "depth")
+_HEAD_LISTS = re.compile(r"(num_)?(attention_)?heads")
 _MARK = re.compile(r".*_token_(id|index)|.*_(start|end)_id")
 
 
-def tiny_config(model_type: str, scale: Scale | None = SCALES[0]) -> PreTrainedConfig:
+def tiny_config(model_type: str, scale: Scale | None = SCALES[0], *, every_kind: bool = False) -> PreTrainedConfig:
     """A small config of a model type.
 
     Args:
         model_type: Its name in transformers.
         scale: Its widths and heads; None leaves them and shrinks only layers, vocabulary and positions.
+        every_kind: With each kind of layer that the code of the model knows, and not of its default config alone.
     """
     kind = CONFIG_MAPPING[model_type]
-    return kind(**_small(kind(), scale))  # type: ignore[no-any-return]
+    return kind(**_small(kind(), scale, every_kind))  # type: ignore[no-any-return]
 
 
-def _small(config: PreTrainedConfig, scale: Scale | None) -> dict[str, Any]:
+def _small(config: PreTrainedConfig, scale: Scale | None, every_kind: bool) -> dict[str, Any]:
     """The fields to build a smaller one with; what follows from others is left for the config to work out again."""
     before = next((value for name in _DEPTHS if isinstance(value := vars(config).get(name), int)), None)
-    per_layer = {name: _kinds(value) for name, value in vars(config).items() if _is_per_layer(value, before)}
+    per_layer = {name: distinct(value) for name, value in vars(config).items() if _is_per_layer(value, before)}
+    per_layer = {name: kinds for name, kinds in per_layer.items() if not _are_places(kinds, before)}
+    per_layer |= {name: all_kinds(config, kinds) for name, kinds in per_layer.items() if every_kind and name in KINDS}
     after = max([LAYERS, *map(len, per_layer.values())])  # every kind of layer once
     found: dict[str, Any] = {name: (kinds * after)[:after] for name, kinds in per_layer.items()}
     taken = VOCABULARY
-    for name, value in vars(config).items():
+    for name, value in _said(config).items():
         if isinstance(value, PreTrainedConfig):
-            found[name] = {"model_type": value.model_type, **_small(value, scale)}
+            found[name] = {"model_type": value.model_type, **_small(value, scale, every_kind)}
         elif name == "rope_parameters" and isinstance(value, Mapping):
             found |= _rope(value, scale.head) if scale else {}
         elif name in _DEPTHS and value == before:
             found[name] = min(after, value)
+        elif name not in found and _are_places(value, before):  # one layer has it, and another has not
+            found[name] = list(range(after)) if len(value) == before else [after - 1]
+        elif isinstance(value, list | tuple) and _HEAD_LISTS.fullmatch(name) and scale:
+            found[name] = [LAYERS] * len(value)
         elif _MARK.fullmatch(name) and isinstance(value, int) and value >= VOCABULARY:
             taken -= 1
             found[name] = taken
@@ -120,19 +134,29 @@ def _small(config: PreTrainedConfig, scale: Scale | None) -> dict[str, Any]:
         elif value is None and scale and _NEEDED.fullmatch(name):
             found[name] = _by_name(name, 1 << 20, config, scale)
         elif value is None and name in _NEEDED_KINDS:
-            found[name] = (_NEEDED_KINDS[name] * after)[:after]
+            kinds = all_kinds(config, _NEEDED_KINDS[name]) if name in KINDS else _NEEDED_KINDS[name]
+            found[name] = (kinds * after)[: max(after, len(kinds))]
         elif value is None and name in _NEEDED_MARKS:
             found[name] = _NEEDED_MARKS[name]
-    return found
+    return mended(config, found)
+
+
+def _said(config: PreTrainedConfig) -> dict[str, Any]:
+    """The fields of a config that it takes; what it works out of them is not among these."""
+    taken = getattr(type(config), "__dataclass_fields__", {})
+    return {name: value for name, value in vars(config).items() if not taken or name in taken}
+
+
+def _are_places(value: Any, layers: int | None) -> bool:
+    """Whether these are the numbers of some layers, in order."""
+    if not isinstance(value, list | tuple) or not value or layers is None or layers <= LAYERS:
+        return False
+    numbers = all(isinstance(one, int) and not isinstance(one, bool) for one in value)
+    return numbers and list(value) == sorted(set(value)) and value[0] >= 0 and LAYERS < value[-1] <= layers
 
 
 def _is_per_layer(value: Any, layers: int | None) -> bool:
     return isinstance(value, list | tuple) and layers is not None and len(value) == layers > LAYERS
-
-
-def _kinds(values: list[Any]) -> list[Any]:
-    """The distinct ones, in order."""
-    return [value for place, value in enumerate(values) if value not in values[:place]]
 
 
 def _by_name(name: str, value: int, config: PreTrainedConfig, scale: Scale | None) -> int:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from contextmix.models.tables import aggregations, methods, metrics, models
     from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
     from contextmix.models.traced_model import TracedModel
+    from contextmix.models.traced_towers import TracedTowers
     from contextmix.models.verbs import aggregate, compare, load, measure, mixing_ratio
     from contextmix.results.answer import Answer
     from contextmix.results.comparison import Comparison
@@ -54,6 +55,7 @@ __all__ = [
     "Trace",
     "TracedEncoderDecoder",
     "TracedModel",
+    "TracedTowers",
     "aggregate",
     "aggregations",
     "compare",
@@ -76,6 +78,7 @@ _HOMES = (
     "models.check",
     "models.traced_model",
     "models.traced_encoder_decoder",
+    "models.traced_towers",
     "traces.encoder_decoder",
     "results.answer",
     "results.comparison",

@@ -19,6 +19,8 @@ from tests.models.two_stacks.models import bilingual
 from tests.models.two_stacks.models import build as two_stacks
 from tests.tracing.pictured import built
 from tests.tracing.senses import IMAGE_MODELS, build, hearing, noise, photo, saved
+from tests.tracing.twin import clip
+from tests.tracing.twin import processor as twin_processor
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor
 from typer.testing import CliRunner
@@ -61,6 +63,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     heard = hearing(**FRAMES)
     saved(heard.model, heard.processor, place / "path/to/wav2vec2")
     saved(*built("llava"), place / "path/to/llava")
+    saved(clip(), twin_processor(), place / "path/to/clip")
     for name in ("photo.jpg", "left.jpg", "right.jpg"):
         Image.fromarray(photo()).save(place / name)
     wavfile.write(place / "speech.wav", 16000, noise(8000))

@@ -73,8 +73,10 @@ def test_ids_in_the_place_of_an_image_are_refused(loaded):
 
 
 def test_sources_of_an_answer_are_texts(loaded):
-    with pytest.raises(BadInput, match="images are no sources yet: ask explain_generation"):
-        loaded.explain_answer(SOURCE)
+    chat = [{"role": "user", "content": [{"type": "image", "image": picture()}, {"type": "text", "text": QUESTION}]}]
+    for question, context in ((SOURCE, None), (chat, None), (QUESTION, [picture()]), (QUESTION, [SOURCE])):
+        with pytest.raises(BadInput, match=r"images are no sources yet\. Ask explain_generation"):
+            loaded.explain_answer(question, context=context)
 
 
 def test_a_plain_text_after_an_image_is_read_as_before():

@@ -12,12 +12,14 @@ from scripts.sweep import __main__ as sweep_module
 from scripts.sweep import causality as causality_module
 from scripts.sweep.build import build
 from scripts.sweep.examine import examine
+from scripts.sweep.kinds import kinds_of
 from scripts.sweep.page import PAGE, write_page
 from scripts.sweep.shrink import SCALES, tiny_config
 from tests.tracing.tiny import one_thread
 
 import contextmix as cm
 from contextmix.errors import UnknownName
+from contextmix.support import STATUSES
 
 VERIFIED = {  # model type → part, layouts, causal
     "albert": ("", "post-norm", False),  # one shared block
@@ -38,7 +40,12 @@ VERIFIED = {  # model type → part, layouts, causal
     "wav2vec2": ("", "post-norm", False),
     "bloom": ("", "pre-norm", True),  # these compute attention outside of the registry
     "deberta-v2": ("", "post-norm", False),
-    "clip": ("text_model, vision_model", "pre-norm", False),
+    "clip": ("", "pre-norm", False),  # two towers
+    "groupvit": ("text_model", "pre-norm", True),
+    "qwen2_vl_vision": ("", "pre-norm", False),  # patches in one row, without a batch axis
+    "siglip2_vision_model": ("", "pre-norm", False),  # patches with a mask
+    "bros": ("", "post-norm", False),  # words with boxes
+    "pix2struct": ("", "pre-norm", True),  # patches to text
 }
 REFUSED = {  # model type → a phrase of the reason
     "convbert": "none of them is read by a linear module",
@@ -71,9 +78,27 @@ def test_a_model_type_that_cannot_be_read_is_refused_with_the_reason(model_type:
 
 
 def test_what_cannot_be_built_is_not_tried():
-    found = examine("sam_mask_decoder")
+    found = examine("exaone")
     assert (found["status"], found["part"], found["conservation"]) == ("not tried", "", None)
-    assert "part of another model" in found["reason"]
+    assert "its code does not load here" in found["reason"]
+
+
+def test_a_config_without_a_model_says_what_it_is_part_of():
+    found = examine("sam_mask_decoder")
+    assert (found["status"], found["part"], found["conservation"]) == ("inside another", "", None)
+    assert found["reason"] == "transformers has no model class for this config alone; it is part of sam"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name"),
+    [
+        ("musicgen", "MusicgenForConditionalGeneration"),  # and not its decoder, which is called Model
+        ("blip_text_model", "BlipTextModel"),  # in a file of another name
+        ("vitpose_backbone", "VitPoseBackbone"),  # and not its encoder, which stands first
+    ],
+)
+def test_the_class_is_what_a_user_loads(model_type: str, name: str):
+    assert type(build(model_type)).__name__ == name
 
 
 def test_no_weight_of_a_swept_model_hides_something():
@@ -89,6 +114,34 @@ def test_a_config_keeps_every_kind_of_layer(scale: Any):
     assert config.layer_types == ["sliding_attention", "full_attention"]
     assert (config.num_hidden_layers, config.hidden_size) == (2, scale.width)
     assert config.sliding_window < 7
+
+
+def test_a_model_has_every_kind_of_layer_that_its_code_knows():
+    assert set(tiny_config("lfm2").layer_types) == {"full_attention"}  # which no checkpoint has alone
+    assert kinds_of(build("lfm2").config) == ("full_attention", "conv")
+    assert kinds_of(build("bert").config) == ()
+    assert examine("gemma2")["kinds"] == "sliding_attention, full_attention"
+
+
+def test_a_kind_that_does_not_run_is_left_out():
+    """The code of `qwen2_5_omni` knows sliding attention, and its audio tower has no such layers."""
+    assert kinds_of(build("qwen2_5_omni_audio_encoder").config) == ()
+
+
+def test_layers_that_are_named_by_number_are_some_of_the_small_ones():
+    config = tiny_config("qwen2_5_vl_vision")
+    assert (config.depth, config.fullatt_block_indexes) == (2, [1])
+    assert tiny_config("mllama_vision_model").intermediate_layers_indices == [1]
+    assert tiny_config("minicpmv4_6_vision").insert_layer_id == 0
+
+
+def test_fields_that_follow_from_others_fit_them():
+    mamba = tiny_config("mamba2")
+    assert mamba.num_heads * mamba.head_dim == mamba.hidden_size * mamba.expand
+    flash = tiny_config("longcat_flash")
+    assert flash.head_dim == flash.qk_rope_head_dim
+    qwen = tiny_config("qwen3_5_text")
+    assert qwen.linear_num_value_heads == 2 * qwen.linear_num_key_heads
 
 
 def test_a_map_that_hides_a_later_token_is_called_wrong(monkeypatch: pytest.MonkeyPatch):
@@ -147,7 +200,8 @@ def test_the_record_says_something_of_every_model_type():
     frame = cm.models()
     if frame.attrs["versions"]["transformers"] == transformers.__version__:
         assert set(frame.index) == set(transformers.CONFIG_MAPPING.keys())
-    assert set(frame["status"]) == {"verified", "refused", "not tried"}  # and none that is wrong
+    statuses = set(frame["status"])
+    assert {"verified", "refused", "not tried"} <= statuses <= set(STATUSES)  # and none that is wrong
     assert (frame["reason"].str.len() > 0)[frame["status"] != "verified"].all()
 
 
@@ -167,7 +221,7 @@ def test_a_decoder_whose_map_hides_a_later_token_is_called_wrong(monkeypatch: py
     assert "reaches earlier ones" in found["reason"]
 
 
-@pytest.mark.parametrize("model_type", ["bert", "gemma2", "t5", "clip", "bloom"])
+@pytest.mark.parametrize("model_type", ["bert", "gemma2", "t5", "groupvit", "bloom"])
 def test_the_record_is_what_is_found_today(model_type: str):
     row, found = cm.models(model_type).loc[model_type], examine(model_type)
     assert row[["status", "part", "layouts"]].to_dict() == {name: found[name] for name in ("status", "part", "layouts")}

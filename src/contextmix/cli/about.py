@@ -90,7 +90,7 @@ def metrics() -> None:
 @app.command()
 def models(
     model_type: Annotated[str | None, typer.Option("--type", help="Only this model type, such as llama.")] = None,
-    status: Annotated[str | None, typer.Option("--status", help="Only 'verified', 'refused' or 'not tried'.")] = None,
+    status: Annotated[str | None, typer.Option("--status", help="Only this one, such as refused.")] = None,
 ) -> None:
     """List the model types of transformers that can be read, and why the others cannot."""
     from contextmix.support import STATUSES, records

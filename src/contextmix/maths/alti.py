@@ -29,6 +29,8 @@ def l1_contributions(parts: Parts, whole: Tensor) -> Tensor:
         (..., query, key), ≥ 0, in units of the residual stream; 0 for a token that no head gives any weight. A residual
         that stands apart is one more column.
     """
+    if parts.gate is not None:
+        return _of_seen_tokens(_gated(parts, whole).clamp_(min=0), parts)
     n_heads, n_queries, n_keys = parts.attention.shape[-3:]
     weights = parts.attention if parts.gain is None else parts.attention * parts.gain.unsqueeze(-3)
     weights = weights.reshape(-1, n_heads, n_queries * n_keys).mT  # (batch, query · key, head)
@@ -52,6 +54,7 @@ def l2_contributions(parts: Parts, whole: Tensor) -> Tensor:
     ‖y‖ − ‖y − T‖ = (2 y·T − ‖T‖²) / (‖y‖ + ‖y − T‖),   y_i·T_i(x_j) = gain_i Σ_h α^h_ij (W^h y_i)·v^h_j
     """
     read = torch.einsum("...id,hcd->...hic", whole, parts.weight)
+    read = read if parts.gate is None else read * parts.gate
     products = ((read @ parts.value.mT) * parts.attention).sum(-3)
     if parts.gain is not None:
         products *= parts.gain
@@ -73,6 +76,23 @@ def _put_own(maps: Tensor, numbers: Tensor, parts: Parts) -> None:
         maps.diagonal(dim1=-2, dim2=-1).copy_(numbers)
     elif parts.own is not None:
         maps[..., -1] = numbers
+
+
+def _gated(parts: Parts, whole: Tensor) -> Tensor:
+    """‖y_i‖₁ − ‖y_i − T_i(x_j)‖₁ where heads pass a gate, (..., query, key); no residual that stands apart."""
+    n_queries, n_keys = parts.attention.shape[-2:]
+    wholes = whole.reshape(-1, *whole.shape[-2:])
+    gains = None if parts.gain is None else parts.gain.reshape(-1, n_queries, 1)
+    found = whole.new_zeros(len(wholes), n_queries, n_keys)
+    for number, heads in enumerate(parts.gated()):
+        for keys, queries, vectors in heads.blocks():
+            vectors = vectors if gains is None else vectors * gains[number, queries]
+            lost = (wholes[number, queries] - vectors).abs().sum(-1)
+            found[number, queries, keys] = (wholes[number, queries].abs().sum(-1) - lost).T
+    own = parts.diagonal().reshape(wholes.shape) if parts.own is not None else None
+    if own is not None:
+        found.diagonal(dim1=-2, dim2=-1).copy_(wholes.abs().sum(-1) - (wholes - own).abs().sum(-1))
+    return found.view(*whole.shape[:-1], n_keys)
 
 
 def _l1_distances(weights: Tensor, sources: Tensor, own: Tensor | None, whole: Tensor) -> Tensor:

@@ -61,7 +61,12 @@ def first_parts(attended: Parts) -> Tensor:
         (source, query, d_model), a new tensor.
     """
     assert attended.own is not None
-    parts = torch.bmm(attended.attention.permute(2, 1, 0), attended.sources())
+    if attended.gate is None:
+        parts = torch.bmm(attended.attention.permute(2, 1, 0), attended.sources())
+    else:
+        parts = attended.own.new_zeros(len(attended.own), *attended.own.shape)
+        for keys, queries, vectors in attended.gated()[0].blocks():
+            parts[keys, queries] = vectors
     if attended.gain is not None:
         parts.mul_(attended.gain)
     parts.diagonal(dim1=0, dim2=1).add_(attended.own.T)
@@ -95,6 +100,8 @@ def mix_(parts: Tensor, block: SplitAttention, step: int) -> Tensor:
         # the left side of the next
         values = (read @ rows.T).view(len(by_key), -1, n)
         mixed = torch.bmm(values, by_key).view(len(read), -1)
+        if block.gate is not None:
+            mixed.view(len(read), -1, n).mul_(block.gate.T.unsqueeze(1))
         rows.addmm_(mixed.T, write)
     return parts
 
@@ -104,6 +111,8 @@ def mix_row(parts: Tensor, block: SplitAttention, query: int) -> Tensor:
     mixed = block.attention[:, query] @ parts  # (source, head, d_model)
     weight = block.value_weight
     values = torch.einsum("khd,dhc->khc", mixed, weight.reshape(len(weight), len(block.attention), -1))
+    if block.gate is not None:
+        values *= block.gate[query].view(values.shape[1:])
     return torch.einsum("khc,hcd->kd", values, block.output_weight).add_(parts[:, query]).unsqueeze(1)
 
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from contextmix.maths.gated import GatedHeads
 from contextmix.maths.parts import Parts
 
 CHUNK_ELEMENTS = 1 << 22
@@ -38,12 +39,12 @@ def encoder_lengths(out: Parts, inner: Parts, slopes: Tensor, matrix: Tensor) ->
         matrix: (d_ffn, d_model): M.
 
     Returns:
-        (query, key), ≥ 0. Cost: n²·d·d_ffn + n²·H·(d + d_ffn) multiplications.
+        (query, key), ≥ 0. Cost: n²·d·d_ffn + n²·H·(d + d_ffn) multiplications; behind a gate n²·d·(d + d_ffn).
     """
     n = len(slopes)
     lengths = slopes.new_empty(n, n)
     step = max(1, CHUNK_ELEMENTS // (n * (matrix.shape[0] + 2 * matrix.shape[1])))
-    sources, inner_sources = out.sources(), inner.sources()
+    sources, inner_sources = _sources(out), _sources(inner)
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
         moved = _vectors(inner, inner_sources, rows).mul_(slopes[rows]) @ matrix
@@ -51,9 +52,17 @@ def encoder_lengths(out: Parts, inner: Parts, slopes: Tensor, matrix: Tensor) ->
     return lengths
 
 
-def _vectors(parts: Parts, sources: Tensor, rows: slice) -> Tensor:
+def _sources(parts: Parts) -> Tensor | GatedHeads:
+    """What tokens send: one vector per head and token, or behind a gate one per pair."""
+    return parts.sources() if parts.gate is None else parts.gated()[0]
+
+
+def _vectors(parts: Parts, sources: Tensor | GatedHeads, rows: slice) -> Tensor:
     """The parts of some queries as vectors, (key, query, d)."""
-    vectors = torch.bmm(parts.attention[:, rows].permute(2, 1, 0), sources)
+    if isinstance(sources, GatedHeads):
+        vectors = sources.vectors(slice(None), rows)
+    else:
+        vectors = torch.bmm(parts.attention[:, rows].permute(2, 1, 0), sources)
     if parts.gain is not None:
         vectors *= parts.gain[rows]
     if parts.own is not None:

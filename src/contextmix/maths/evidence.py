@@ -17,7 +17,26 @@ from torch import Tensor
 from contextmix.maths.norms import Norm, denominator, pulled_back
 
 
-def spoken_for(attention: Tensor, value: Tensor, weight: Tensor, direction: Tensor) -> Tensor:
+def at_heads(weight: Tensor, direction: Tensor, gate: Tensor | None = None) -> Tensor:
+    """Directions in the stream as directions in the heads' output, W^h u_t, behind whatever gate that passes.
+
+    Args:
+        weight: W, the output projection cut by head, (head, d_head, d_model).
+        direction: u, (..., row, d_model).
+        gate: (head, row, d_head) or (head, row, 1): what the heads' output is multiplied by; None for ones.
+
+    Returns:
+        (head, ..., row, d_head).
+    """
+    found = torch.einsum("hcd,...td->h...tc", weight, direction)
+    if gate is None:
+        return found
+    return found * gate.to(found.dtype).view(len(gate), *(1,) * (direction.ndim - 2), *gate.shape[1:])
+
+
+def spoken_for(
+    attention: Tensor, value: Tensor, weight: Tensor, direction: Tensor, gate: Tensor | None = None
+) -> Tensor:
     """What each source position brings along a direction, heads summed.
 
     Args:
@@ -25,6 +44,7 @@ def spoken_for(attention: Tensor, value: Tensor, weight: Tensor, direction: Tens
         value: v with its bias, (key-value head, key, d_head); heads share them in neighbouring groups.
         weight: W, the output projection cut by head, (head, d_head, d_model).
         direction: u, (..., row, d_model).
+        gate: See `at_heads`.
 
     Returns:
         Σ_h α^h_tj ⟨W^h u_t, v^h_j⟩, (..., row, key), signed. Cost: row · key · head · d_head multiplications.
@@ -34,9 +54,9 @@ def spoken_for(attention: Tensor, value: Tensor, weight: Tensor, direction: Tens
         >>> spoken_for(alpha, v, w, torch.tensor([[1.0, 0.0]]))
         tensor([[1., 2.]])
     """
-    at_heads = torch.einsum("hcd,...td->h...tc", weight, direction)
-    groups, found = len(at_heads) // len(value), direction.new_zeros(*direction.shape[:-1], attention.shape[-1])
-    for head, (rows, weights) in enumerate(zip(at_heads, attention, strict=True)):
+    read = at_heads(weight, direction, gate)
+    groups, found = len(read) // len(value), direction.new_zeros(*direction.shape[:-1], attention.shape[-1])
+    for head, (rows, weights) in enumerate(zip(read, attention, strict=True)):
         found.addcmul_(weights.to(found.dtype), rows @ value[head // groups].to(found.dtype).mT)
     return found
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from contextmix.maths.evidence import spoken_for, through_norm
+from contextmix.maths.evidence import at_heads, spoken_for, through_norm
 from contextmix.maths.feedforward import FeedForward, GatedFeedForward
 from contextmix.maths.lines import zero_origin_slope
 from contextmix.maths.norms import Norm
@@ -70,7 +70,12 @@ def before_feed_forward(down: Down, ffn: FeedForward | GatedFeedForward, read: T
 
 
 def messages(
-    attention: Tensor, value: Tensor, weight: Tensor, direction: Tensor, own: slice = slice(None)
+    attention: Tensor,
+    value: Tensor,
+    weight: Tensor,
+    direction: Tensor,
+    gate: Tensor | None = None,
+    own: slice = slice(None),
 ) -> tuple[Tensor, Tensor]:
     """What each position sends each row along the row's direction, and the directions at the values.
 
@@ -79,12 +84,12 @@ def messages(
         value: (head, key, d_head).
         weight: The output projection, (head, d_head, d_model).
         direction: (..., row, d_model).
+        gate: See `contextmix.maths.evidence.at_heads`.
         own: The keys at whose values directions are wanted.
 
     Returns:
         Σ_h α^h_ij ⟨W^h g_i, v^h_j⟩, (..., row, key); and Σ_i α^h_ij W^h g_i side by side, (..., key, head · d_head).
     """
-    found = spoken_for(attention, value, weight, direction)
-    at_heads = torch.einsum("hcd,...td->...htc", weight, direction)
-    at_values = attention[..., own].mT @ at_heads
+    found = spoken_for(attention, value, weight, direction, gate)
+    at_values = attention[..., own].mT @ at_heads(weight, direction, gate).movedim(0, -3)
     return found, at_values.transpose(-3, -2).flatten(-2)

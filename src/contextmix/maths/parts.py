@@ -7,6 +7,8 @@ After attention, row i is a sum of one vector per source token j,
 and every later step that GlobEnc looks at (residual, norms with frozen denominators) is linear in u up to one number
 per row. So the steps act on `weight`, `gain` and `own`, which are small, and lengths follow from one H×H Gram matrix
 per source token: ‖Σ_h a_h F_h‖² = aᵀ(F Fᵀ)a. No tensor with (query, key, d_model) exists at any time.
+
+Where the heads' output passes a gate that differs between channels, F depends on the row, and `maths.gated` takes over.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from contextmix.maths.gated import GatedHeads, gated_heads
 from contextmix.maths.kept import kept
 from contextmix.maths.norms import Norm, denominator, frozen, linear
 from contextmix.maths.shapes import by_shapes
@@ -39,6 +42,8 @@ class Parts:
         own: (..., query, d_model) or None: the residual, which belongs to the row's own token.
         apart: Whether the keys are tokens of another sequence, so that the residual is no part of any of theirs but one
             by itself: the last column of a map.
+        gate: (..., head, query, d_head) or None for ones: what each channel of the heads' output is multiplied by
+            before ``weight``.
     """
 
     __repr__ = by_shapes
@@ -50,6 +55,7 @@ class Parts:
     gain: Tensor | None = None
     own: Tensor | None = None
     apart: bool = False
+    gate: Tensor | None = None
 
     @kept
     def total(self) -> Tensor:
@@ -81,10 +87,16 @@ class Parts:
             gain=inverse if self.gain is None else self.gain * inverse,
             own=None if self.own is None else frozen(self.own, norm, inverse),
             apart=self.apart,
+            gate=self.gate,
         )
 
+    def gated(self) -> list[GatedHeads]:
+        """The heads of each sequence of a batch where they pass a gate; neither `gain` nor `own` is in them."""
+        return [] if self.gate is None else list(gated_heads(self.attention, self.value, self.gate, self.weight))
+
     def sources(self) -> Tensor:
-        """F[j, h] = value[h, j] @ weight[h], shape (..., key, head, d_model)."""
+        """F[j, h] = value[h, j] @ weight[h], shape (..., key, head, d_model); only where there is no gate."""
+        assert self.gate is None  # what a token sends depends on the row
         return torch.einsum("...hjc,hcd->...jhd", self.value, self.weight)
 
     def diagonal(self) -> Tensor:
@@ -92,7 +104,8 @@ class Parts:
         if self.apart:
             return torch.zeros_like(self.total) if self.own is None else self.own
         weights = self.attention.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)  # (..., head, query, 1)
-        joined = (weights * self.value).transpose(-3, -2).flatten(-2)  # (..., query, head · d_head)
+        drawn = weights * self.value if self.gate is None else weights * self.value * self.gate
+        joined = drawn.transpose(-3, -2).flatten(-2)  # (..., query, head · d_head)
         vectors = joined @ self.weight.flatten(0, 1)
         if self.gain is not None:
             vectors = vectors * self.gain
@@ -134,6 +147,8 @@ class Parts:
             Kobayashi et al. (2020, 2021) and GlobEnc define the lengths; the identity is ours and exact. Cost per layer
             n·d² + n·H²·d + n²·H² multiplications and n²·H memory, instead of n²·H·d of both.
         """
+        if self.gate is not None:
+            return self._gated_lengths()
         gram, kept = self.gram()
         lengths = quadratic_forms(self.attention, gram).clamp_(min=0).sqrt_()
         if self.gain is not None:
@@ -145,9 +160,24 @@ class Parts:
             lengths.diagonal(dim1=-2, dim2=-1).copy_(kept.norm(dim=-1))
         return lengths
 
+    def _gated_lengths(self) -> Tensor:
+        """The same behind a gate, n²·H·d_head·d_model."""
+        lengths = torch.stack([one.lengths() for one in self.gated()]).view_as(self.attention[..., 0, :, :])
+        if self.gain is not None:
+            lengths *= self.gain
+        if self.own is not None and self.apart:
+            return torch.cat([lengths, self.own.norm(dim=-1, keepdim=True)], dim=-1)
+        if self.own is not None:
+            lengths.diagonal(dim1=-2, dim2=-1).copy_(self.diagonal().norm(dim=-1))
+        return lengths
+
     def lengths_per_head(self) -> Tensor:
         """‖gain[i] · attention[h, i, j] · value[h, j] @ weight[h]‖₂, shape (..., head, query, key); no residual."""
-        lengths: Tensor = self.attention * self.sources().norm(dim=-1).transpose(-1, -2).unsqueeze(-2)
+        if self.gate is not None:
+            found = torch.stack([one.lengths_per_head() for one in self.gated()]).view_as(self.attention)
+            return found if self.gain is None else found * self.gain.unsqueeze(-3)
+        weights = self.attention.abs()  # where a factor of the heads' output is part of them they may be negative
+        lengths: Tensor = weights * self.sources().norm(dim=-1).transpose(-1, -2).unsqueeze(-2)
         return lengths if self.gain is None else lengths * self.gain.unsqueeze(-3)
 
     def mixing_ratio(self) -> Tensor:

@@ -43,6 +43,7 @@ class SplitAttention:
         output_weight: (head, d_head, d_model).
         bias: What it adds to each row beside the parts: (d_model,), or (query, d_model), or None.
         after: The norm after the addition, or None.
+        gate: (query, head · d_head): what the heads' output is multiplied by, or None.
     """
 
     attention: Tensor
@@ -50,11 +51,13 @@ class SplitAttention:
     output_weight: Tensor
     bias: Tensor | None
     after: NormAfter | None = None
+    gate: Tensor | None = None
 
     def queries(self, rows: slice) -> SplitAttention:
         """The same for some queries only."""
         after = None if self.after is None else self.after.queries(rows)
-        return replace(self, attention=self.attention[:, rows], bias=_row(self.bias, rows), after=after)
+        bias, gate = _row(self.bias, rows), _row(self.gate, rows)
+        return replace(self, attention=self.attention[:, rows], bias=bias, after=after, gate=gate)
 
 
 @dataclass(frozen=True)

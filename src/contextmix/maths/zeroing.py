@@ -16,6 +16,7 @@ from torch import Tensor
 
 from contextmix.maths.differences import inverse_change, norm_change
 from contextmix.maths.feedforward import FeedForward
+from contextmix.maths.gated import GatedHeads
 from contextmix.maths.norms import Norm, linear, normalise
 
 BLOCK_ELEMENTS = 1 << 22
@@ -68,13 +69,18 @@ class Tail:
 
 
 def zeroing_changes(
-    attention: Tensor, sources: Tensor, tail: Tail, product: Product = torch.matmul, reader: Reader | None = None
+    attention: Tensor,
+    sources: Tensor | GatedHeads,
+    tail: Tail,
+    product: Product = torch.matmul,
+    reader: Reader | None = None,
 ) -> Iterator[tuple[slice, slice, Tensor]]:
     """The change of each row of the block's output, for one zeroed token after another.
 
     Args:
         attention: (head, query, key): weights of the heads that are zeroed.
-        sources: (key, head, d_model): f^h(x_j), what each token sends per unit of attention.
+        sources: (key, head, d_model): f^h(x_j), what each token sends per unit of attention; or the heads themselves,
+            where a gate behind them makes that another vector for each row.
         tail: The rest of the block.
         product: The matrix product of the second feed-forward matrix; a reduced-precision one may stand in.
         reader: What `reader_of` made for the same sources and tail, to be used again.
@@ -83,7 +89,8 @@ def zeroing_changes(
         A slice of zeroed tokens, the slice of queries that can see them, and the changes (zeroed, query, d_model).
     """
     n_keys = attention.shape[-1]
-    inner = tail.ffn.first.shape[-1] if isinstance(tail.ffn, FeedForward) else 4 * sources.shape[-1]
+    inner = tail.ffn.first.shape[-1] if isinstance(tail.ffn, FeedForward) else 4 * tail.attention_out.shape[-1]
+    inner = max(inner, sources.width) if isinstance(sources, GatedHeads) else inner
     step = max(1, BLOCK_ELEMENTS // (attention.shape[-2] * inner))
     reader = reader or reader_of(tail, sources)
     for start in range(0, n_keys, step):
@@ -93,19 +100,24 @@ def zeroing_changes(
         weights = -attention[:, queries, zeroed].permute(2, 1, 0)  # (zeroed, query, head)
         if seen == attention.shape[-2]:
             continue
-        yield zeroed, queries, _change(weights, sources[zeroed], zeroed, queries, tail, reader, product)
+        raw = _lost(sources, weights, zeroed, queries)
+        yield zeroed, queries, _change(raw, weights, zeroed, queries, tail, reader, product)
+
+
+def _lost(sources: Tensor | GatedHeads, weights: Tensor, zeroed: slice, queries: slice) -> Tensor:
+    """The change of the attention output, (zeroed, query, d_model)."""
+    return -sources.vectors(zeroed, queries) if isinstance(sources, GatedHeads) else weights @ sources[zeroed]
 
 
 def _change(
+    raw: Tensor,
     weights: Tensor,
-    sources: Tensor,
     zeroed: slice,
     queries: slice,
     tail: Tail,
     reader: Reader | None,
     product: Product,
 ) -> Tensor:
-    raw = weights @ sources
     added = norm_change(tail.attention_out[queries], raw, tail.attention_norm_out) * tail.attention_scale
     if tail.ffn is None:
         return norm_change(tail.ffn_sum[queries], _kept(added, tail), tail.norm_last)
@@ -179,9 +191,9 @@ class Reader:
         return product(moved, self.ffn.second)
 
 
-def reader_of(tail: Tail, sources: Tensor) -> Reader | None:
+def reader_of(tail: Tail, sources: Tensor | GatedHeads) -> Reader | None:
     """The reader for these sources (key, head, d_model); None where a change does not reach the matrix as a sum."""
-    if not _is_factored(tail):
+    if isinstance(sources, GatedHeads) or not _is_factored(tail):
         return None
     assert isinstance(tail.ffn, FeedForward)
     norm, first = tail.norm_after or tail.norm_in, tail.ffn.first

@@ -122,6 +122,8 @@ def _row(layers: Sequence[LayerTrace], query: int, rules: Rules, step: int) -> T
     rows, parts = slice(query, query + 1), layers[0].residual_in.new_empty(0, 0, 0)
     for number, layer in enumerate(layers):
         block, last = split_block(layer), number == len(layers) - 1
+        if number and layer.added is not None:  # features of an image are their own token's, as its embedding is
+            parts.diagonal(dim1=0, dim2=1).add_(layer.added.T)
         shown = block.queries(rows) if last else block
         if number == 0 and block.parallel:
             parts = decompx.own_parts(layer.residual_in)

@@ -197,7 +197,7 @@ def read_down(layers: list[ReadRows], direction: Tensor) -> tuple[Tensor, Tensor
         inner, fourth = through_norm(direction * norms.scale, norms.norm_out, states.attention_out)
         bias = layer.block.output_bias
         fifth = torch.zeros_like(elsewhere) if bias is None else inner @ bias.to(inner.dtype)
-        found = spoken_for(layer.attention, layer.value, layer.block.output_weight, inner)
+        found = spoken_for(layer.attention, layer.value, layer.block.output_weight, inner, layer.gate)
         positive[:, layer.columns] += found.clamp(min=0)
         total[:, layer.columns] += found
         beside = _of_rows(direction, norms.shift, states.attention_added)
@@ -206,6 +206,9 @@ def read_down(layers: list[ReadRows], direction: Tensor) -> tuple[Tensor, Tensor
             elsewhere += part
             size += part.abs()
         size += found.abs().sum(-1)
+        if layer.added is not None:  # features of an image, where the row is a place of it
+            elsewhere += (sixth := (direction * layer.added).sum(-1))
+            size += sixth.abs()
     entered = (direction * layers[0].states.residual_in).sum(-1)
     return positive, total, elsewhere + entered, size + entered.abs()
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from contextmix.errors import BadOption, UnsupportedModel
 from contextmix.maths.differences import cosine_distance, euclidean_distance
 from contextmix.maths.feedforward import FeedForward
+from contextmix.maths.gated import GatedHeads
 from contextmix.maths.precision import multiplies_bfloat16
 from contextmix.maths.shares import row_shares
 from contextmix.maths.zeroing import Reader, Tail, bfloat16_product, reader_of, zeroing_changes
@@ -63,9 +64,10 @@ def measure(
         Mohebbi et al. (2023), section 3, in the closed form of `maths.zeroing`: exact, and in differences, because
         1 − cos of nearly equal vectors drowns in float32 rounding (the authors' code is off by up to 0.27 on real
         sentences). The compared vector is the block's output, in the last layer too: before the final norm of a
-        pre-norm model, which belongs to no block. Where what follows attention cannot be run on its own, the block runs
-        again for each token with its value set to zero. In a decoder block of an encoder–decoder, both steps compare
-        the output of the whole block, so their distances are of one kind; cross-attention has no residual column.
+        pre-norm model, which belongs to no block. Where what follows attention cannot be run on its own, or
+        stands between heads and output projection and answers to the values (a norm), the block runs again for each
+        token with its value set to zero. In a decoder block of an encoder–decoder, both steps compare the output of
+        the whole block, so their distances are of one kind; cross-attention has no residual column.
     """
     _check(layer, distance, heads, precision)
     if layer.attention.ndim == 4:
@@ -92,7 +94,7 @@ def measure(
 def _has_closed_form(layer: LayerTrace) -> bool:
     """Whether all that learns of the change can be run on its own; what else is added may read it, and cannot."""
     known = layer.block.parallel or layer.block.feed_forward is not None
-    return known and layer.ffn_added is None and not layer.block.ffn.normed
+    return known and layer.ffn_added is None and not layer.block.ffn.normed and not layer.gate_answers
 
 
 def _replayed(layer: LayerTrace, distance: str, heads: Sequence[int] | None) -> Tensor:
@@ -114,7 +116,7 @@ class _Zeroed:
     """What is zeroed in a layer, and what follows it: all queries, or one of them."""
 
     attention: Tensor
-    sources: Tensor
+    sources: Tensor | GatedHeads
     tail: Tail
     clean: Tensor
     reader: Reader | None
@@ -129,7 +131,8 @@ class _Zeroed:
         """One query alone."""
         reader = None if self.reader is None else self.reader.row(query)
         one = slice(query, query + 1)
-        return _Zeroed(self.attention[:, one], self.sources, self.tail.row(query), self.clean[one], reader)
+        sources = self.sources.row(query) if isinstance(self.sources, GatedHeads) else self.sources
+        return _Zeroed(self.attention[:, one], sources, self.tail.row(query), self.clean[one], reader)
 
     def distances(self, distance: str, precision: str) -> Tensor:
         """All distances, (query, key)."""
@@ -152,6 +155,7 @@ def _through_cross_attention(
         return None
     steps, width = following
     attention, sources = _chosen(layer, heads)
+    assert isinstance(sources, Tensor)  # in blocks of two attentions nothing stands between heads and projection
     found = attention.new_zeros(attention.shape[-2:])
     for zeroed, changes in changes_through(attention, sources, attention_addition(layer), steps, width):
         found[:, zeroed] = _DISTANCES[distance](cross.residual_out, changes).T
@@ -163,9 +167,14 @@ def _of_seen_tokens(distances: Tensor, attention: Tensor) -> Tensor:
     return distances.masked_fill_(~attention.ne(0).any(0), 0)
 
 
-def _chosen(layer: LayerTrace, heads: Sequence[int] | None) -> tuple[Tensor, Tensor]:
+def _chosen(layer: LayerTrace, heads: Sequence[int] | None) -> tuple[Tensor, Tensor | GatedHeads]:
     """The attention of the zeroed heads, and what they send."""
-    attention, sources = layer.attention, layer.attention_parts.sources()
+    parts = layer.attention_parts
+    if parts.gate is not None:
+        (gated,) = parts.gated()
+        gated = gated if heads is None else gated.of_heads(list(heads))
+        return gated.attention, gated
+    attention, sources = parts.attention, parts.sources()
     return (attention, sources) if heads is None else (attention[list(heads)], sources[:, list(heads)])
 
 
@@ -213,7 +222,8 @@ def _check(layer: LayerTrace, distance: str, heads: Sequence[int] | None, precis
     if precision != "full" and not (reads and _has_closed_form(layer)):
         raise UnsupportedModel(
             f"Layer {layer.index}: reduced precision is for a feed-forward part of two matrices with an activation "
-            "between them, which alone reads the result of attention, and this one is none. Use precision='full'."
+            "between them, which alone reads the result of attention, and for heads whose output no norm divides, and "
+            "this layer is not of that kind. Use precision='full'."
         )
     if precision == "bfloat16" and not multiplies_bfloat16(layer.attention.device):
         raise BadOption(

@@ -31,6 +31,7 @@ from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.trace import Checks, Origin
 from contextmix.tracing.discovery.blocks import discover
 from contextmix.tracing.discovery.causality import is_causal
+from contextmix.tracing.inputs.beside import refuse_without_main
 from contextmix.tracing.inputs.encode import Inputs, length_limit, stacked
 from contextmix.tracing.inputs.heads import runs_alone, speaks
 from contextmix.tracing.inputs.media import refusals
@@ -205,13 +206,10 @@ class LoadedModel:
             wanted: Whether a plan needs a layer; None for all.
         """
         refuse_tensors("measure_batch: tensors", tensors)
-        if not tensors.keys() & {"input_ids", "inputs_embeds", self.model.main_input_name}:
-            raise BadInput(
-                f"The model inputs hold {', '.join(map(str, tensors))}, and no {self.model.main_input_name}."
-            )
+        refuse_without_main(self.model, tensors)
         refuse_entries("measure_batch: plans", plans, Plan)
         visit = Measuring(plans, wanted)
-        outputs, checks = self._record(tensors, visit, apart=all(plan.aggregation is None for plan in plans))
+        outputs, checks = self._record(tensors, visit)
         return BatchMaps(plans, visit.found, outputs, checks)
 
     def attribute(
@@ -248,20 +246,18 @@ class LoadedModel:
         refuse_tensors("prove_parity: tensors", tensors)
         if has_images(tensors) not in self.proof.compared:
             own = tensors if has_images(tensors) else self._whole_probe(own_probe(tensors))
-            self._record(own, lambda _: None, apart=True)
+            self._record(own, lambda _: None)
 
     def _subject(self) -> Subject:
         """What an attribution needs to know."""
         causal = speaks(self.model) and self.is_causal
         return Subject(self.model, self.anatomy(), self.tokenizer, causal, self.origin, lambda: self.is_causal)
 
-    def _record(
-        self, tensors: Mapping[str, Tensor], visit: Visitor, *, last_logits: int = 1, apart: bool = False
-    ) -> tuple[Any, Checks]:
+    def _record(self, tensors: Mapping[str, Tensor], visit: Visitor, *, last_logits: int = 1) -> tuple[Any, Checks]:
         """See `contextmix.tracing.recording.record.record`."""
         with self.running(own_probe(tensors), tensors) as anatomy:
             own = on_device(self.model, tensors)
-            found = record(self.model, anatomy, own, visit, last_logits=last_logits, apart=apart)
+            found = record(self.model, anatomy, own, visit, last_logits=last_logits)
             self.proof.compare(tensors, found[0], last_logits)
             return found
 

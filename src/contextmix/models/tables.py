@@ -30,7 +30,7 @@ def models(model_type: str | None = None, *, status: str | None = None) -> pd.Da
 
     Args:
         model_type: Only this one, as in ``model.config.model_type``.
-        status: Only ``"verified"``, ``"refused"`` or ``"not tried"``.
+        status: Only ``"verified"``, ``"refused"``, ``"not tried"`` or ``"inside another"`` (no model of its own).
 
     Returns:
         Index ``model_type``. Columns: status; class; part (the sub-models that were proved where the whole is refused,

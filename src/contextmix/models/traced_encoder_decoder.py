@@ -281,7 +281,6 @@ class TracedEncoderDecoder(TracedModel):
         visit: Callable[[LayerTrace], None],
         *,
         last_logits: int = 1,
-        apart: bool = False,
     ) -> tuple[Any, Checks]:
         """Both stacks; the visitor sees the blocks of the encoder, and the outputs are whole."""
         outputs, checks, _ = TwoStacks(self).run(*both_inputs(tensors), visit, _ignore)

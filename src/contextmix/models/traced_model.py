@@ -11,10 +11,12 @@ from typing import Any
 
 from typing_extensions import Unpack
 
+from contextmix.maths.kept import kept
 from contextmix.maths.shapes import cut
 from contextmix.models.answering_model import AnsweringModel
 from contextmix.models.check import CheckReport, checked
 from contextmix.models.explain import explained, refuse_axes, refuse_scores
+from contextmix.models.image_tower import ImageTower
 from contextmix.models.one_stack import OneStack
 from contextmix.options.catalogue import (
     AddSpecialTokens,
@@ -32,7 +34,7 @@ from contextmix.options.catalogue import (
     Truncate,
 )
 from contextmix.options.option import filled, parted, takes
-from contextmix.options.verbs import Explaining, ExploreOptions
+from contextmix.options.verbs import ExplainingImages, ExploreOptions
 from contextmix.plugins.plan import make_plan
 from contextmix.results.comparison import Comparison
 from contextmix.traces.trace import LayerTrace, Trace
@@ -55,6 +57,11 @@ class TracedModel(AnsweringModel):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {cut(repr(self.origin.model))}: {type(self.model).__name__}>"
+
+    @kept
+    def image_tower(self) -> ImageTower:
+        """What reads the images of a prompt; see ``tower=…`` of `explain`."""
+        return ImageTower(self)
 
     @takes
     @undisturbed
@@ -99,7 +106,7 @@ class TracedModel(AnsweringModel):
                 traces[position] = Trace(tokens, own, checks, self.origin, self.prediction(outputs, row, tokens))
         return traces if is_many(source) else traces[0]
 
-    @partial(takes, also=Explaining)
+    @partial(takes, also=ExplainingImages)
     @undisturbed
     def explain(  # noqa: D417
         self,
@@ -143,17 +150,25 @@ class TracedModel(AnsweringModel):
             >>> found.provenance.notes["target"]
             ' Lily'
         """
-        how, own = parted(Explaining, options, "explain")
+        how, own = parted(ExplainingImages, options, "explain")
         mixing = aggregation is not None or query is not None or layers is not None
-        plan = make_plan(method or self.usual_method(mixing=mixing), aggregation, own)
+        alone, through = (how["tower"] == way for way in ("alone", "through"))
+        plan = make_plan(method or self.usual_method(mixing=mixing or alone), aggregation, own)
         reading: Any = {"truncate": truncate, "sampling_rate": sampling_rate}
         inputs = self.encode(source, **reading, add_special_tokens=how["add_special_tokens"])
         if plan.of_model:
             refuse_axes(plan, query=query, layers=layers)
-            whole = [self.attribute(one, plan, target, position, how["memory_budget"]) for one in inputs]
-            return whole if is_many(source) else whole[0]
-        refuse_scores(plan, target=target, position=position)
-        results = [found for (found,) in explained(self, inputs, [plan], query, layers, how["batch_size"])]
+        else:
+            refuse_scores(plan, target=target, position=position)
+        if alone:
+            results = [self.image_tower.alone(one, plan, query, layers) for one in inputs]
+        elif plan.of_model:
+            results = [self.attribute(one, plan, target, position, how["memory_budget"]) for one in inputs]
+        else:
+            results = [found for (found,) in explained(self, inputs, [plan], query, layers, how["batch_size"])]
+        if through:
+            both = zip(results, inputs, strict=True)
+            results = [self.image_tower.through(found, one, plan) for found, one in both]
         return results if is_many(source) else results[0]
 
     @takes

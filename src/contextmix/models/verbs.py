@@ -14,6 +14,7 @@ import torch
 from contextmix.errors import BadOption, UnknownName, WrongShape
 from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
 from contextmix.models.traced_model import TracedModel
+from contextmix.models.traced_towers import TracedTowers
 from contextmix.options.catalogue import (
     AddSpecialTokens,
     AggregationName,
@@ -51,6 +52,7 @@ from contextmix.tracing.inputs.checkpoints import load_pretrained, move, refuse_
 from contextmix.tracing.inputs.placement import refuse_loaded, refuse_placement
 from contextmix.tracing.inputs.readers import given_readers
 from contextmix.tracing.inputs.sources import Source
+from contextmix.tracing.inputs.towers import towers_of
 from contextmix.tracing.inputs.unwrap import unwrapped
 from contextmix.tracing.recording.modes import undisturbed
 
@@ -110,7 +112,8 @@ def load(  # noqa: D417
         move(loaded, device)
     given = given_readers(tokenizer, loaded)
     tokenizer, processor = (other if one is None else one for one, other in zip(given, beside, strict=True))
-    kind = TracedEncoderDecoder if has_two_stacks(loaded) else TracedModel
+    towers = anatomy is None and bool(towers_of(loaded))
+    kind = TracedEncoderDecoder if has_two_stacks(loaded) else TracedTowers if towers else TracedModel
     return kind(loaded, tokenizer, processor, name=name, revision=revision, anatomy=anatomy)
 
 
@@ -267,7 +270,7 @@ def aggregate(
     if token_map.dims != ("layer", "query", "key"):
         raise WrongShape(f"{way.name} combines maps with dims ('layer', 'query', 'key'); these have {token_map.dims}.")
     refuse_quantity(way, token_map.quantity, token_map.provenance.title)
-    _refuse_additions(token_map, way.name)
+    _refuse_borrowed(token_map, way.name)
     maps = torch.from_numpy(token_map.values.copy())
     made = token_map.provenance.derive(aggregation=way.name, aggregation_options=options)
     if query is None:
@@ -281,16 +284,10 @@ def aggregate(
     )
 
 
-def _refuse_additions(token_map: TokenMap, way: str) -> None:
-    """Maps of layers between which features of an image were added, or that mix the values of other layers."""
+def _refuse_borrowed(token_map: TokenMap, way: str) -> None:
+    """Maps of layers that mix the values of other layers."""
     if layers := token_map.provenance.notes.get("values_of_earlier_layers_in"):
         raise BadOption(
             f"{way} follows tokens from each layer to the one before, and layers {', '.join(map(str, layers))} mix "
             "values that an earlier one made. Look at the layers one by one, or ask for evidence."
-        )
-    if layers := token_map.provenance.notes.get("images_added_before_layers"):
-        raise BadOption(
-            f"{way} goes across layers, and before layers {', '.join(map(str, layers))} the model adds features of the "
-            "image to what the last layer wrote, which none of these maps knows. Look at the layers one by one, or "
-            "ask for evidence."
         )

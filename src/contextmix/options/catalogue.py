@@ -156,6 +156,15 @@ OwnOptions = Annotated[
     METHOD_OPTIONS.but(help="Option of the method, such as distance=euclidean.", python="", spelling=PAIRS),
 ]
 Heads = Annotated[bool, Option("Keep heads apart, for methods that have heads.", default=False)]
+TowerMaps = Annotated[
+    str | None,
+    Option(
+        "Of a prompt with images: 'through' to go on from its image places to the patches that the image tower reads, "
+        "'alone' for the map of the tower itself.",
+        otherwise="rows end at the image places",
+        check=one_of("through", "alone"),
+    ),
+]
 Words = Annotated[bool, Option("Merge sub-words into words.", default=False)]
 TRUNCATE = Option("Cut an input that is too long instead of refusing it.", default=False)
 Truncate = Annotated[bool, TRUNCATE]

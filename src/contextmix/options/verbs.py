@@ -23,6 +23,7 @@ from contextmix.options.catalogue import (
     SamplingRate,
     Target,
     Told,
+    TowerMaps,
     Truncate,
 )
 from contextmix.options.sets import Encoding, Replying
@@ -37,7 +38,13 @@ class Computing(TypedDict, total=False):
 
 
 class Explaining(Computing, Encoding, total=False):
-    """What `TracedModel.explain` takes beside what it names and the options of the method."""
+    """What every ``explain`` takes beside what it names and the options of the method."""
+
+
+class ExplainingImages(Explaining, total=False):
+    """What `TracedModel.explain` takes: the same, and what may be asked of a prompt with images."""
+
+    tower: TowerMaps
 
 
 class Writing(Explaining, total=False):

@@ -12,7 +12,7 @@ from contextmix.errors import UnknownName
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped, unused-ignore]
 
-STATUSES = ("verified", "refused", "not tried")
+STATUSES = ("verified", "refused", "not tried", "inside another")
 
 Record = Mapping[str, Any]
 

@@ -148,6 +148,32 @@ class Addition:
 
 
 @dataclass(frozen=True)
+class Outlet:
+    """What the heads' output o passes before the output projection reads it:  r = norm( D ⊙ o ).
+
+    Attributes:
+        factor: What D answers to: ``"fixed"``, not to the values (a gate); ``"row"`` or ``"head"``, to the values by
+            one number per row, or per row and head (a norm over all heads, or one over each); None where there is none.
+        flat: Whether D is one number for all channels of a head.
+        inside: Whether o is the sum of values already times a number per row and head that the attention weights do not
+            hold (a sink that is a factor); D is that number then.
+        norm: The norm over all heads that the projection reads, if there is one.
+        turned: Whether the projection reads and writes (token, batch, channel), although the block does not.
+    """
+
+    factor: Literal["fixed", "row", "head"] | None = None
+    flat: bool = False
+    inside: bool = False
+    norm: NormPlace | None = None
+    turned: bool = False
+
+    @property
+    def answers(self) -> bool:
+        """Whether the values change what o is multiplied by."""
+        return self.norm is not None or self.factor in ("row", "head")
+
+
+@dataclass(frozen=True)
 class StreamPlaces:
     """Where one stream passes the block equation, in a block that carries several of each token.
 
@@ -218,6 +244,8 @@ class BlockAnatomy:
     """Whether its modules read and write (token, batch, d_model)."""
     mixer: Mixer | None = None
     """What is heard as its attention; None where that passes through the registry."""
+    outlet: Outlet | None = None
+    """What stands between its heads and the output projection; None for nothing."""
     stream: StreamPlaces | None = None
     """Where its stream enters and leaves; None where that is what the block itself reads and writes."""
     values_of: int | None = None

@@ -24,21 +24,26 @@ def carried_down(layers: Sequence[LayerTrace], direction: Tensor, counted: Tenso
 
     Returns:
         Per position the sum of the positive counted messages and of all counted ones, (key,); and what the embeddings
-        and all biases add up to, which is the score in its linear form, with the sum of their sizes.
+        (with features that were added between blocks) and all biases add up to, which is the score in its linear form,
+        with the sum of their sizes.
 
     Raises:
         UnsupportedModel: If a block cannot be carried through: experts, values that are no linear map.
     """
     down = Down(direction, direction.new_zeros(len(direction)))
     positive, total = direction.new_zeros(counted.shape[1]), direction.new_zeros(counted.shape[1])
+    entered, size = direction.new_zeros(()), direction.new_zeros(())
     for layer in reversed(layers):
         _refuse(layer)
         down, sent = _block(layer, down)
         sent = sent * counted
         positive += sent.clamp(min=0).sum(0)
         total += sent.sum(0)
-    entered = (down.direction * layers[0].residual_in).sum(-1)
-    return positive, total, (entered + down.shift).sum(), (entered.abs() + down.shift.abs()).sum()
+        brought = layer.residual_in if layer is layers[0] else layer.added
+        if brought is not None:
+            own = (down.direction * brought).sum(-1)
+            entered, size = entered + own.sum(), size + own.abs().sum()
+    return positive, total, entered + down.shift.sum(), size + down.shift.abs().sum()
 
 
 def drawn_by_rows(layers: Sequence[LayerTrace], rows: slice, direction: Tensor) -> tuple[Tensor, ...]:
@@ -67,9 +72,12 @@ def drawn_by_rows(layers: Sequence[LayerTrace], rows: slice, direction: Tensor) 
         sent[..., rows] = 0  # goes on down
         total += sent.sum(-2)
         size += sent.abs().sum((-2, -1))
-    entered = (down.direction * layers[0].residual_in).sum(-1)
-    total[:, rows] = entered
-    return total, down.shift.sum(-1), size + entered.abs().sum(-1) + down.shift.abs().sum(-1)
+        brought = layer.residual_in if layer is layers[0] else layer.added
+        if brought is not None:
+            own = (down.direction * brought).sum(-1)
+            total[:, rows] += own
+            size += own.abs().sum(-1)
+    return total, down.shift.sum(-1), size + down.shift.abs().sum(-1)
 
 
 def _block(layer: LayerTrace, down: Down, own: slice = slice(None)) -> tuple[Down, Tensor]:
@@ -89,7 +97,8 @@ def _block(layer: LayerTrace, down: Down, own: slice = slice(None)) -> tuple[Dow
     inner = _alone(before).times(block.attention.scale).through(block.attention.norm_out, layer.attention_out)
     if block.output_bias is not None:
         inner = Down(inner.direction, inner.shift + inner.direction @ block.output_bias)
-    sent, at_values = messages(layer.attention, layer.value, block.output_weight, inner.direction, own)
+    weights, gate = layer.mixing
+    sent, at_values = messages(weights, layer.value, block.output_weight, inner.direction, gate, own)
     value = value_map(layer)
     assert value is not None  # refused before
     at_keys = _alone(Down(at_values, down.shift)).before(value)

@@ -64,7 +64,9 @@ def serial_block(layer: LayerTrace) -> SerialBlock | None:
     """One sequence's block as the closed form needs it, if it is put together so and its recorded tensors prove it."""
     block, scores, ffn, states = layer.block, layer.scores, layer.block.feed_forward, layer.states
     norms = (block.attention.norm_in, block.attention.norm_out, block.ffn.norm_in, block.ffn.norm_out)
-    if block.parallel or any(norms) or not layer.plain or scores is None or block.projections is None:
+    if block.parallel or any(norms) or not layer.plain or layer.gate is not None:
+        return None
+    if scores is None or block.projections is None:
         return None
     if not isinstance(ffn, FeedForward) or scores.key.shape != scores.query.shape:
         return None

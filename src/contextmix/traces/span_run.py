@@ -36,6 +36,8 @@ class ReadRows:
         tolerance: See `LayerTrace`.
         first: The column of its first key: rows see nothing in front of their window, and steps of a run may have keys
             of different sequences side by side.
+        added: See `LayerTrace`.
+        gate: See `LayerTrace`, without a batch axis.
     """
 
     __repr__ = by_shapes
@@ -47,6 +49,8 @@ class ReadRows:
     residual_out: Tensor
     tolerance: float
     first: int = 0
+    added: Tensor | None = None
+    gate: Tensor | None = None
 
     @property
     def columns(self) -> slice:
@@ -68,8 +72,8 @@ class ReadRows:
         if start:  # a window: no row looks further back, and what is not seen need not be kept
             weights, value = weights[..., start:].clone(), value[:, start:].clone()
         said = layer.residual_in, layer.attention_out, layer.ffn_out, layer.attention_added, layer.ffn_added
-        states = BlockStates(layer.block, *said)
-        return cls(layer.block, weights, value, states, layer.residual_out, layer.tolerance, first + start)
+        behind = layer.residual_out, layer.tolerance, first + start, layer.added, layer.gate
+        return cls(layer.block, weights, value, BlockStates(layer.block, *said), *behind)
 
 
 def _once_per_group(layer: LayerTrace) -> Tensor:

@@ -55,7 +55,7 @@ def feed_forward(layer: LayerTrace) -> FeedForward | GatedFeedForward | None:
 
 def _attention(layer: LayerTrace) -> SplitAttention:
     block, norms, states = layer.block, layer.block.attention, layer.states
-    value, weights = value_map(layer), layer.attention
+    value, (weights, gate) = value_map(layer), layer.mixing
     assert value is not None
     value = behind_norm(value, norms.norm_in)
     if norms.norm_in is not None:
@@ -72,18 +72,24 @@ def _attention(layer: LayerTrace) -> SplitAttention:
         output_weight=_before_norm(block.output_weight, norms),
         bias=None if bias is None else bias * norms.scale,
         after=_after(norms.norm_after, states.attention_sum),
+        gate=None if gate is None else gate.transpose(0, 1).flatten(1),
     )
 
 
 def _attention_bias(layer: LayerTrace, value_bias: Tensor | None) -> Tensor | None:
     """The output bias, and from the second layer on what the value bias adds.
 
-    In the first layer it is inside the values. Rows of attention sum to one, except where a sink takes a share.
+    In the first layer it is inside the values. Rows of attention sum to one, except where a sink takes a share or
+    something multiplies the heads' output.
     """
     block = layer.block
     if value_bias is None or layer.index == 0:
         return block.output_bias
-    sums = layer.attention.sum(-1)  # (head, query)
+    weights, gate = layer.mixing
+    sums = weights.sum(-1)  # (head, query)
+    if gate is not None:
+        mixed = sums.unsqueeze(-1) * value_bias.view(len(gate), 1, -1) * gate  # (head, query, d_head)
+        return _sum(torch.einsum("hic,hcd->id", mixed, block.output_weight), block.output_bias)
     if bool((sums - 1).abs().max() <= 64 * torch.finfo(sums.dtype).eps):
         return _sum(value_bias @ block.output_weight.flatten(0, 1), block.output_bias)
     n_heads, d_head, _ = block.output_weight.shape

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from contextmix.errors import UnknownPosition, WrongShape, refuse_entries, refuse_kinds
+from contextmix.maths.gated import folded
 from contextmix.maths.kept import kept
 from contextmix.maths.parts import Parts
 from contextmix.maths.shapes import Bound, by_shapes, cut
@@ -61,7 +62,8 @@ class LayerTrace:
         replay: Other input states (..., query, d_model) → the block's output; gradients flow. None on toy traces.
         replay_zeroed: A token and heads (None: all) whose value is set to zero → the block's output; without a token,
             the clean one. None on toy traces.
-        embeddings: (..., query, d_model): what entered the first block.
+        embeddings: (..., query, d_model): what entered the first block; behind it, side by side, what was added before
+            later blocks up to this one, if anything was.
         replay_from_embeddings: Other embeddings → this block's output, through all blocks before it; gradients flow.
         tolerance: Largest relative error by which what is computed again may differ, in the precision of the model.
         cross: Whether the keys are tokens of another sequence (cross-attention). Then no key is a row's own token, and
@@ -70,6 +72,11 @@ class LayerTrace:
         attention_added: (..., query, d_model): what further modules add to the stream where attention is, or None. They
             read one token at a time, so it belongs to the row's own token, like the residual.
         ffn_added: The same where the feed-forward part is.
+        added: (..., query, d_model): features of an image that were added to what the block before wrote, at the places
+            of that image, and are part of ``residual_in``; None where nothing was.
+        gate: (..., head, query, d_head), or with 1 in the place of d_head: what the heads' output is multiplied by
+            before the output projection reads it (a gate, one over the denominator of a norm); None for ones.
+        gate_answers: Whether it would be another one if the values were (a norm): maps hold it at what it was.
         values_of: Number of the earlier block whose values these are, made of what entered that one; None where the
             block makes its own.
     """
@@ -92,6 +99,9 @@ class LayerTrace:
     following: LayerTrace | None = None
     attention_added: Tensor | None = None
     ffn_added: Tensor | None = None
+    added: Tensor | None = None
+    gate: Tensor | None = None
+    gate_answers: bool = False
     values_of: int | None = None
 
     def __post_init__(self) -> None:
@@ -126,11 +136,17 @@ class LayerTrace:
         return self.block.attention.plain and self.block.ffn.plain and not added
 
     @kept
+    def mixing(self) -> tuple[Tensor, Tensor | None]:
+        """Weights (..., head, query, key) with all of the gate that can be part of them, and what is left of it."""
+        return folded(self.attention, self.gate)
+
+    @kept
     def attention_parts(self) -> Parts:
         """The attention output split by source token, without the output bias."""
         bias = self.block.output_bias
         total = self.attention_out if bias is None else self.attention_out - bias
-        return Parts(self.attention, self.value, self.block.output_weight, total, apart=self.cross)
+        weights, gate = self.mixing
+        return Parts(weights, self.value, self.block.output_weight, total, apart=self.cross, gate=gate)
 
     @kept
     def residual_parts(self) -> Parts:
@@ -177,6 +193,10 @@ class LayerTrace:
             own["replay_from_embeddings"] = Bound(_replay_one, self.replay_from_embeddings, self.embeddings, example)
         if self.following is not None:
             own["following"] = self.following[example]
+        if self.added is not None:
+            own["added"] = self.added[example]
+        if self.gate is not None:
+            own |= {"gate": self.gate[example], "gate_answers": self.gate_answers}
         own |= {"cross": self.cross, "values_of": self.values_of}
         return LayerTrace(index=self.index, block=self.block, tolerance=self.tolerance, **own)
 

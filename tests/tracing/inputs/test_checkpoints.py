@@ -1,5 +1,6 @@
 """A checkpoint is whole, or refused with what is wrong with it; a name that nobody knows is refused at once."""
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -50,6 +51,15 @@ def test_tied_weights_are_not_missing(tmp_path: Path):
     build("gpt2", "LMHeadModel").save_pretrained(tmp_path)
     assert "lm_head.weight" not in load_file(tmp_path / "model.safetensors")
     cm.load(tmp_path)
+
+
+def test_code_of_a_model_does_not_run_unless_it_is_allowed(folder: Path):
+    (folder / "own.py").write_text("raise SystemError('it ran')")
+    settings = folder / "config.json"
+    own = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), **own, "architectures": ["Model"]}))
+    with pytest.raises(ModelNotFound, match=r"was not loaded: it comes with code of its own, .*trust_remote_code=True"):
+        cm.load(folder)
 
 
 class _Programme:

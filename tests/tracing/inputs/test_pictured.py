@@ -1,9 +1,12 @@
 """Prompts with images as people give them; what does not fit is refused with what was found and what to do."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
-from tests.tracing.pictured import NUMBER, QUESTION, built, picture
+from tests.tracing.pictured import FAMILIES, NUMBER, QUESTION, built, picture
 from tests.tracing.senses import seeing
 from tests.tracing.tiny import build as build_text
 from tests.tracing.tiny import word_pieces
@@ -126,6 +129,29 @@ def test_models_that_read_one_of_both():
         cm.load(build_text("bert"), word_pieces()).explain(SOURCE)
     with pytest.raises(BadInput, match="and ViTForImageClassification reads pixel_values alone"):
         seeing("vit").explain(SOURCE)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_more_marks_than_images_and_fewer(name):
+    model, reader = built(name)
+    loaded = cm.load(model, reader)
+    mark = "<boi>" if name == "gemma3" else reader.image_token
+    with pytest.raises(BadInput, match=r"does not read this text with 1 image: .* 2 .* 1 images"):
+        loaded.explain({"image": PHOTO, "text": f"{mark} is {mark} ?"})
+    with pytest.raises(BadInput, match=r"does not read this text with 2 images: .* 1 .* 2 images"):
+        loaded.explain({"images": [PHOTO, PHOTO], "text": f"{mark} ?"})
+
+
+def test_code_of_a_processor_does_not_run_unless_it_is_allowed(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "own")
+    (tmp_path / "own/own.py").write_text("raise SystemError('it ran')")
+    settings = tmp_path / "own/processor_config.json"
+    own = {**json.loads(settings.read_text()), "processor_class": "Own", "auto_map": {"AutoProcessor": "own.Own"}}
+    settings.write_text(json.dumps(own))
+    loaded = cm.load(str(tmp_path / "own"))
+    assert loaded.explain("left or right ?", "attention").shape == (2, 5, 5)
+    with pytest.raises(BadInput, match=r"without its processor \(it comes with code of its own, .*trust_remote_code"):
+        loaded.explain(SOURCE)
 
 
 def test_a_missing_processor_or_that_of_another_model():

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from contextmix.traces.trace import Scores
 from contextmix.tracing.recording.listeners import listening
 from contextmix.tracing.recording.quiet import first_states, over, quiet_run, turned
+from contextmix.tracing.recording.recorder import of_every_head
 from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import after, before, turn_of, undone
 
@@ -46,7 +47,8 @@ class Call:
 class Attended:
     """One attention call: by whom, when, and what its heads read and wrote, all (batch, query, head · d_head).
 
-    Queries and keys are None where attention passes outside of the registry.
+    Queries and keys are None where attention passes outside of the registry. ``mixed`` is the sum of the values by the
+    weights, which the output should be; None where the two do not fit.
     """
 
     module: nn.Module
@@ -56,6 +58,7 @@ class Attended:
     key: Tensor | None
     value: Tensor
     output: Tensor
+    mixed: Tensor | None = None
 
 
 @dataclass
@@ -71,8 +74,8 @@ class Diary:
         """See `tap.Listener`."""
         query, key = (None, None) if scores is None else map(_over_heads, (scores.query, scores.key))
         output = output.flatten(2).clone()
-        moment = Attended(module, self._tick(), attention.shape[1], query, key, _over_heads(value), output)
-        self.attended.append(moment)
+        time, mixed = self._tick(), mixed_values(attention, value)
+        self.attended.append(Attended(module, time, attention.shape[1], query, key, _over_heads(value), output, mixed))
 
     def write_down(self, stack: ExitStack, path: str, module: nn.Module) -> None:
         """Hear the calls of a module, in this thread, until the stack closes."""
@@ -120,6 +123,13 @@ class Diary:
 def _over_heads(tensor: Tensor) -> Tensor:
     """(batch, head, n, d_head) as (batch, n, head · d_head)."""
     return tensor.transpose(1, 2).flatten(2).clone()
+
+
+def mixed_values(attention: Tensor, value: Tensor) -> Tensor | None:
+    """The values (batch, key-value head, key, d_head) summed by the weights, (batch, query, head · d_head)."""
+    if attention.shape[-1] != value.shape[-2] or attention.shape[1] % value.shape[1]:
+        return None
+    return (attention.to(value.dtype) @ of_every_head(value, attention.shape[1])).transpose(1, 2).flatten(2)
 
 
 def keep_diary(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Diary:

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from contextmix.maths.precision import at_least_float32
-from contextmix.traces.anatomy import BlockAnatomy, LinearPlace, NormPlace, ProjectionPlaces, Sublayer
+from contextmix.traces.anatomy import BlockAnatomy, LinearPlace, NormPlace, Outlet, ProjectionPlaces, Sublayer
 from contextmix.traces.block import BlockStates
 from contextmix.tracing.discovery.claims import NotABlock, Sums
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
@@ -29,13 +29,16 @@ from contextmix.tracing.discovery.linear import (
     shifted_place,
     uncalled_places,
 )
+from contextmix.tracing.discovery.outlet import OutletSearch, factor_inside
 from contextmix.tracing.recording.resolve import linear_form, recognise_norm, resolve_block
 from contextmix.tracing.recording.verify import close, relative_error, tolerance
 
 
 def _is_turned(block: Call, moment: Attended) -> bool:
-    """Whether a block's states are (token, batch, d_model), and not (batch, token, d_model) as attention's."""
+    """Whether a block's states are (token, batch, d_model) or (token, d_model), not (batch, token, d_model)."""
     states, heads = block.read.shape, moment.output.shape
+    if len(states) == 2:
+        return (1, states[0]) == heads[:2]
     return len(states) == 3 and states[:2] == (heads[1], heads[0]) != heads[:2]
 
 
@@ -63,7 +66,7 @@ class BlockReader:
             NotABlock: If it is no block of the block equation.
         """
         self._refuse_other_axes()
-        projection, output = self._projection()
+        projection, output, outlet = self._behind_heads(model)
         found = self.sums(projection)
         projections, value = self._projections(), self._value()
         place = BlockAnatomy(
@@ -76,6 +79,7 @@ class BlockReader:
             value,
             None if output.path == found.attention.output else output,
             self.turned,
+            outlet=outlet,
         )
         states = (at_least_float32(tensor) for tensor in (self.entered, projection.wrote, found.ffn_out))
         added = (None if one is None else at_least_float32(one) for one in (found.attention_added, found.ffn_added))
@@ -106,6 +110,20 @@ class BlockReader:
                 f"its {states[0]} × {states[1]} tokens attend as {heads[0]} sequences of {heads[1]} (windows, or "
                 "several at a time), and one map over its tokens cannot say that"
             )
+
+    def _behind_heads(self, model: PreTrainedModel) -> tuple[Call, LinearPlace, Outlet | None]:
+        """The output projection, and what stands between the heads and it."""
+        refusal = "the heads' output is not their values times the weights"
+        if not factor_inside(self.moment, self.allowed):
+            try:
+                return *self._projection(), None
+            except NotABlock as reason:
+                refusal = str(reason)
+        own = self.outer, self.moment, self.calls, self.norms, self._path, self.turned, self.allowed
+        found = OutletSearch(model, *own).found()
+        if isinstance(found, str):
+            raise NotABlock(f"{refusal}; {found}")
+        return found
 
     def _projection(self) -> tuple[Call, LinearPlace]:
         """What reads the heads' output, after attention, and writes states; equal numbers alone may be an accident."""

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import BadInput
 from contextmix.tracing.inputs.encode import as_ids, as_tensor
+from contextmix.tracing.recording.quiet import plain_names
 
 _SETTING = "It is a setting of the run, which contextmix makes itself"
 _LOSS = "It only makes a loss, which no score and no map depends on"
@@ -104,6 +105,17 @@ def accepted_names(model: PreTrainedModel) -> set[str] | None:
         named |= _named(whole.get_encoder().forward)
     main = model.main_input_name
     return named if {"input_ids", *([main] if isinstance(main, str) else main)} & named else None
+
+
+def refuse_without_main(model: PreTrainedModel, tensors: Mapping[str, Any]) -> None:
+    """Refuse model inputs without what the model reads first of all.
+
+    Raises:
+        BadInput: If they hold none of it, and the model's own call names it: some inherit the name of another input.
+    """
+    main, known = model.main_input_name, accepted_names(model)
+    if known is not None and {"input_ids", "inputs_embeds", main}.isdisjoint(plain_names(tensors)):
+        raise BadInput(f"The model inputs hold {', '.join(map(str, tensors))}, and no {main}.")
 
 
 def reads_both(model: PreTrainedModel) -> bool:

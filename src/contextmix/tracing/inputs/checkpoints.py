@@ -19,6 +19,7 @@ from transformers import (
 from contextmix.errors import BadOption, ModelNotFound, NotFinite, UnsupportedModel, refuse_kind
 from contextmix.options.values import precision
 from contextmix.results.files import at_home
+from contextmix.tracing.inputs.absent import OWN_CODE, is_own_code
 from contextmix.tracing.inputs.adapters import base_of, is_adapter, load_adapter
 from contextmix.tracing.inputs.heads import refuse_choices
 from contextmix.tracing.inputs.hub import first_line, hub_options, place_of
@@ -203,6 +204,8 @@ def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
 
 def _not_found(name: str, reason: Exception) -> str:
     folder = at_home(name)
+    if is_own_code(reason):
+        return f"The model {name} was not loaded: {OWN_CODE}."
     if folder.is_dir():
         return f"The folder {name} does not hold a model that transformers can load: {_cause(reason)}"
     return (

@@ -33,6 +33,7 @@ class Inputs:
         length: Number of tokens, or 0 if unknown; sequences of one length share a batch.
         place: Model, anatomy, tensors and number of tokens → the labels of what is not text.
         notes: What results say about how it was read.
+        windows: Where the pixels of its images stand (`contextmix.tracing.inputs.regions.Windows`); None if unknown.
     """
 
     tokens: Tokens | None
@@ -40,6 +41,7 @@ class Inputs:
     length: int
     place: Callable[[PreTrainedModel, Anatomy, Mapping[str, Tensor], int], Tokens] | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    windows: Any = None
 
     def labels(self, model: PreTrainedModel, anatomy: Anatomy, count: int) -> Tokens:
         """The labels, once the run has shown how many tokens there are.
@@ -258,7 +260,10 @@ def numbered(count: int) -> Tokens:
 
 
 def batches(inputs: Sequence[Inputs], batch_size: int) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-    """Group sequences of equal length into batches: positions in ``inputs``, and stacked tensors."""
+    """Group sequences of equal length into batches: positions in ``inputs``, and stacked tensors.
+
+    What stands in one row has no batch axis, and two in a row would be one longer input: each runs alone.
+    """
     if batch_size < 1:
         raise BadOption(
             f"batch_size={batch_size} would run nothing; it is how many sequences run together, at least 1."
@@ -266,7 +271,8 @@ def batches(inputs: Sequence[Inputs], batch_size: int) -> Iterator[tuple[list[in
     groups: dict[tuple[Any, ...], list[int]] = {}
     for position, one in enumerate(inputs):
         alike = (one.length, *((name, tuple(value.shape) or value.item()) for name, value in one.tensors.items()))
-        groups.setdefault(alike, []).append(position)
+        in_a_row = all(name.startswith(BESIDE) for name in one.tensors)
+        groups.setdefault((*alike, position) if in_a_row else alike, []).append(position)
     for positions in groups.values():
         for start in range(0, len(positions), batch_size):
             chosen = positions[start : start + batch_size]

@@ -149,8 +149,8 @@ def with_images(
         own = {name: value[number : number + 1] if len(rows) > 1 else value for name, value in images.items()}
         beside = {BESIDE + name: _in_precision(value, model.dtype) for name, value in own.items()}
         tensors = {**row.tensors, **beside}
-        place = None
+        place, windows = None, windows_of(model, tensors, None, None)
         if row.tokens is not None:
-            place = partial(place_images, tokens=row.tokens, windows=windows_of(model, tensors, None, None))
-        found.append(Inputs(row.tokens, tensors, row.length, place, {**row.notes, "rows_end_at": ENDS}))
+            place = partial(place_images, tokens=row.tokens, windows=windows)
+        found.append(Inputs(row.tokens, tensors, row.length, place, {**row.notes, "rows_end_at": ENDS}, windows))
     return found

@@ -18,6 +18,7 @@ from contextmix.tokens.media import is_file
 from contextmix.tracing.inputs.beside import accepted_names, reads_both, used
 from contextmix.tracing.inputs.encode import Inputs, as_tensor
 from contextmix.tracing.inputs.kind import KINDS, Kind
+from contextmix.tracing.inputs.towers import towers_of
 from contextmix.tracing.recording.quiet import BESIDE
 
 
@@ -35,7 +36,7 @@ def sorted_readers(given: Any, model: PreTrainedModel) -> tuple[Any, Any]:
     """
     if isinstance(given, ProcessorMixin):
         kind = kind_of(model)
-        own = given if reads_both(model) else None
+        own = given if reads_both(model) or towers_of(model) else None
         return getattr(given, "tokenizer", None), own if kind is None else getattr(given, kind.attribute, None)
     is_reader = isinstance(given, BaseImageProcessor | FeatureExtractionMixin)
     return (None, given) if is_reader else (given, None)

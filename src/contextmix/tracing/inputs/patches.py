@@ -77,7 +77,7 @@ def place_patches(
     rows, columns = grid
     cells = [(row, column) for row in range(rows) for column in range(columns)]
     behind = count - front - len(cells)
-    names = [*_special_names(model, front), *(f"r{row}c{column}" for row, column in cells)]
+    names = [*special_names(model, front), *(f"r{row}c{column}" for row, column in cells)]
     names += [f"[EXTRA{number}]" for number in range(behind)]
     # Pixels at the right and the bottom that fill no patch are not seen.
     left, top, right, bottom = window
@@ -95,7 +95,11 @@ def vision_config(model: PreTrainedModel) -> Any:
 def patch_size(model: PreTrainedModel) -> Cell | None:
     """Height and width of a patch; None where the configuration does not say."""
     patch = getattr(vision_config(model), "patch_size", None)
-    height, width = (patch, patch) if isinstance(patch, int) else patch if isinstance(patch, list | tuple) else (0, 0)
+    if isinstance(patch, int):
+        patch = patch, patch
+    if not isinstance(patch, list | tuple) or len(patch) != 2:  # towers of several stages have one for each
+        return None
+    height, width = patch
     return (height, width) if height and width else None
 
 
@@ -153,7 +157,7 @@ def _embedded(
     raise UnsupportedModel(f"{anatomy.blocks[0].path} did not run, so what it reads is unknown.")
 
 
-def _special_names(model: PreTrainedModel, count: int) -> list[str]:
+def special_names(model: PreTrainedModel, count: int) -> list[str]:
     """Names of the tokens in front of the patches, from the parameters that hold them; plain numbers otherwise."""
     names: list[str] = []
     parameters = {path.rsplit(".", 1)[-1]: weight for path, weight in model.named_parameters()}

@@ -13,8 +13,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
 from contextmix.errors import BadInput, TooLong
-from contextmix.tokens.media import read_image
+from contextmix.tokens.media import is_image, read_image
 from contextmix.tokens.pieces import Tokens
+from contextmix.tracing.inputs.absent import why_absent
 from contextmix.tracing.inputs.beside import reads_both
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.imaged import ENDS, image_tensors, refuse_other_marks
@@ -56,6 +57,24 @@ def asked_of(source: Any) -> Asked | None:
 def is_pictured(source: Any) -> bool:
     """Whether this is one prompt with images by name: ``{"image": …, "text": …}``."""
     return isinstance(source, Mapping) and bool(source) and source.keys() <= {"image", "images", "text"}
+
+
+def refuse_image_sources(question: Any, context: Any) -> None:
+    """Images where the sources of an answer are asked for.
+
+    Raises:
+        BadInput: If the question or the context holds one.
+    """
+    parts = [question, *(context if isinstance(context, list | tuple) else [context])]
+    chat = isinstance(question, list | tuple) and any(
+        isinstance(one, Mapping) and _is_parts(one.get("content")) for one in question
+    )
+    if chat or any(is_image(one) or (is_pictured(one) and one.keys() != {"text"}) for one in parts):
+        raise BadInput(
+            "An answer is explained by pieces of its prompt's text, character by character, and an image stands in no "
+            "text, so images are no sources yet. Ask explain_generation for what each new token draws from image "
+            "places and words."
+        )
 
 
 def _of_mapping(source: Mapping[str, Any]) -> Asked | None:
@@ -119,11 +138,12 @@ def read_pictured(
         read = "text" if model.main_input_name == "input_ids" else f"{model.main_input_name} alone"
         raise BadInput(f"An image with a text was given, and {type(model).__name__} reads {read}.")
     if not isinstance(processor, ProcessorMixin):
+        why = f" ({reason})" if (reason := why_absent(model)) else ""
         raise BadInput(
-            f"An image with a text was given, and {type(model).__name__} was loaded without its processor, which holds "
-            "an image processor and a tokenizer. Give the folder of both to contextmix.load, or the processor beside "
-            "the model (images need Pillow: pip install 'contextmix[image]'; a processor that reads videos too, as "
-            "Qwen's, needs torchvision)."
+            f"An image with a text was given, and {type(model).__name__} was loaded without its processor{why}, which "
+            "holds an image processor and a tokenizer. Give the folder of both to contextmix.load, or the processor "
+            "beside the model (images need Pillow: pip install 'contextmix[image]'; a processor that reads videos too, "
+            "as Qwen's, needs torchvision)."
         )
     prompt, notes = _prompt(model, processor, asked)
     bos = getattr(processor.tokenizer, "bos_token", None)
@@ -140,7 +160,8 @@ def read_pictured(
     tokens = _labels(model, processor.tokenizer, text, ids.tolist(), added)
     windows = _windows(model, processor, tensors, asked.images, run)
     place = partial(place_images, tokens=tokens, windows=windows)
-    return Inputs(tokens, tensors, len(ids), place, {**notes, "images": len(asked.images), "rows_end_at": ENDS})
+    notes |= {"images": len(asked.images), "rows_end_at": ENDS}
+    return Inputs(tokens, tensors, len(ids), place, notes, windows)
 
 
 def _windows(

@@ -18,7 +18,7 @@ from contextmix.tokens.passages import Passage
 from contextmix.tokens.sections import Span, checked_spans
 from contextmix.tracing.inputs.chats import chat_text, is_chat
 from contextmix.tracing.inputs.located import Messages, is_altered, located
-from contextmix.tracing.inputs.pictured import is_pictured
+from contextmix.tracing.inputs.pictured import refuse_image_sources
 
 BETWEEN = "\n\n"
 """What stands between two texts of a context, and before the question."""
@@ -89,13 +89,13 @@ class Placer:
             BadInput: If there is nothing to read, a text is not found in what the template wrote, or spans do not fit.
             BadOption: If the template lacks a place.
         """
+        refuse_image_sources(question, context)
         if is_chat(question):
             return self._chat(question, context)
         if not isinstance(question, str):
-            images = ", and images are no sources yet: ask explain_generation" if is_pictured(question) else ""
             raise BadInput(
                 "A question is a text, or a chat such as [{'role': 'user', 'content': '…'}]; this is "
-                f"{type(question).__name__}{images}."
+                f"{type(question).__name__}."
             )
         texts = [context] if isinstance(context, str) else context
         if texts is not None and len(texts) and not any(isinstance(one, str) for one in texts):

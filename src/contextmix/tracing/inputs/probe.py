@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from contextmix.errors import BadInput
-from contextmix.tracing.recording.quiet import on_device, quiet_run
+from contextmix.tracing.inputs.asked import asked_inputs
+from contextmix.tracing.recording.quiet import on_device, plain_names, quiet_run
 
 LENGTH = 7
 """Tokens of a text probe: enough that no sum of tensors fits by chance."""
@@ -57,7 +58,8 @@ def default_probe(model: PreTrainedModel, limit: int | None = None, words: int |
         try:
             quiet_run(model, inputs)
         except Exception as failure:  # whatever a model says to an input of a wrong shape
-            shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in candidate.items())
+            named = zip(plain_names(candidate), candidate.values(), strict=True)
+            shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in named)
             reasons.append(f"{shapes}: {type(failure).__name__}: {str(failure).strip().partition(chr(10))[0]}")
         else:
             return inputs
@@ -94,6 +96,7 @@ def _candidates(model: PreTrainedModel, limit: int | None, words: int) -> Iterat
         yield from ({**text, **one} for one in alone)
     if text and main != "input_ids":
         yield text
+    yield from asked_inputs(model, text)
 
 
 def _needed(model: PreTrainedModel) -> list[str]:
@@ -152,6 +155,7 @@ def _sounds(config: PreTrainedConfig, frames_first: bool = False) -> Iterator[tu
         yield 1, 1, 8 * LENGTH, bins
     elif isinstance(strides, Sequence):
         yield 1, prod(strides) * (LENGTH + 1)
+        yield 1, 1, prod(strides) * (LENGTH + 1)
     else:
         yield 1, _SOUND
         yield 1, 1, _SOUND
@@ -178,6 +182,7 @@ def _noise(shape: tuple[int, ...]) -> Tensor:
 
 _SHAPES: dict[str, Callable[[PreTrainedConfig], Iterator[tuple[int, ...]]]] = {
     "pixel_values": _images,
+    "image": _images,
     "pixel_values_videos": _videos,
     "input_values": partial(_sounds, frames_first=True),
     "input_features": _sounds,

@@ -10,10 +10,12 @@ import tokenizers
 from transformers import AutoProcessor, AutoTokenizer, PreTrainedModel
 
 from contextmix.errors import BadOption, ModelNotFound
+from contextmix.tracing.inputs.absent import note_absent
 from contextmix.tracing.inputs.beside import reads_both
 from contextmix.tracing.inputs.hub import first_line, hub_options, place_of
 from contextmix.tracing.inputs.media import kind_of, sorted_readers
 from contextmix.tracing.inputs.names import is_here
+from contextmix.tracing.inputs.towers import towers_of
 
 
 def load_tokenizer(name: str | Path, **options: Any) -> Any | None:
@@ -95,9 +97,11 @@ def load_processor(model: PreTrainedModel, place: str, options: dict[str, Any]) 
     kind = kind_of(model)
     try:
         if kind is None:
-            return AutoProcessor.from_pretrained(place, backend="pil", **options) if reads_both(model) else None  # type: ignore[no-untyped-call]
+            both = reads_both(model) or bool(towers_of(model))
+            return AutoProcessor.from_pretrained(place, backend="pil", **options) if both else None  # type: ignore[no-untyped-call]
         return kind.load(place, **options)
-    except (OSError, ValueError, KeyError, TypeError, ImportError):
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as reason:
+        note_absent(model, reason)
         return None
 
 

@@ -204,6 +204,22 @@ def place_images(
     return _labelled(tokens, Regions(windows.sizes, tuple(boxes)), [_tile(row, windows.units) for row in seen])
 
 
+def place_tower(windows: Windows, seen: NDArray[np.bool_], names: Sequence[str]) -> Tokens:
+    """The labels of the tokens of an image tower, all tiles after each other.
+
+    Args:
+        windows: Where the patches of pixels stand.
+        seen: (token, unit): those that each token sees.
+        names: What tokens that see none are called, in order.
+    """
+    left = iter(names)
+    special = tuple(not row.any() for row in seen)
+    pieces = tuple(next(left) if mark else "" for mark in special)
+    boxes = tuple(rectangles(seen, windows.boxes, windows.images))
+    tokens = Tokens(tuple(piece or f"#{place}" for place, piece in enumerate(pieces)), special=special)
+    return _labelled(tokens, Regions(windows.sizes, boxes), [_tile(row, windows.units) for row in seen])
+
+
 def _tile(row: NDArray[np.bool_], units: Units) -> int:
     return int(units.tiles[row.argmax()])
 

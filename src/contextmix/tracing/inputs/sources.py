@@ -22,6 +22,7 @@ from contextmix.tracing.inputs.chats import chat_text, is_chat
 from contextmix.tracing.inputs.encode import Inputs, split
 from contextmix.tracing.inputs.imaged import refuse_marks_alone, with_images
 from contextmix.tracing.inputs.media import is_one_medium, kind_of, read_media, refusals
+from contextmix.tracing.inputs.packed import is_one_in_a_row, read_packed
 from contextmix.tracing.inputs.pictured import asked_of, is_pictured, read_pictured
 from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.texts import Text, encode
@@ -102,6 +103,9 @@ def _read(
         return [_text(readers, text, truncate, bool(add_special_tokens))]
     if is_pair(source) and kind_of(readers.model) is None:
         return [_text(readers, (source["text"], source["text_pair"]), truncate, add_special_tokens)]
+    packed = read_packed(readers.model, source)
+    if packed is not None:
+        return packed
     media = read_media(readers.model, readers.processor, source, sampling_rate, truncate=truncate)
     if media is not None:
         return media
@@ -192,5 +196,5 @@ def is_many(source: Any) -> bool:
         return is_list(source)
     ids = source.get("input_ids", source.get("inputs_embeds"))
     if ids is None:
-        return not is_one_medium(source)
+        return not (is_one_in_a_row(source) or is_one_medium(source))
     return torch.as_tensor(ids).ndim > (1 if "input_ids" in source else 2)

@@ -9,6 +9,7 @@ digits, and one run changes all patches that share a digit.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -180,19 +181,26 @@ class _Alone:
         return value.repeat_interleave(groups, dim=1).transpose(1, 2).contiguous()
 
 
-def entering(model: PreTrainedModel, block: nn.Module, tensors: Mapping[str, Tensor]) -> Tensor:
-    """What enters the first block, (token, d_model), while every token before it attends to itself; no block runs."""
+def entering(model: PreTrainedModel, block: nn.Module, tensors: Mapping[str, Tensor], *, lonely: bool = True) -> Tensor:
+    """What enters the first block, (token, d_model); the block itself does not run.
+
+    Args:
+        model: The model.
+        block: Its first block. Of the tower itself the tokens of all tiles follow each other.
+        tensors: What it reads, without a batch axis.
+        lonely: Whether every token before the block attends to itself alone.
+    """
 
     def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         raise _Seen(first_states(args, kwargs))
 
     inputs = on_device(model, {name: value.unsqueeze(0) for name, value in tensors.items()})
     try:
-        with undone(before(block, look).remove), tapped(model, _Alone()):
+        with undone(before(block, look).remove), tapped(model, _Alone()) if lonely else nullcontext():
             quiet_run(model, inputs)
     except _Seen as seen:
         states: Tensor = seen.args[0]
-        return states[0]
+        return states.flatten(0, -2)
     raise UnsupportedModel("The first block did not run, so what it reads is unknown.")
 
 

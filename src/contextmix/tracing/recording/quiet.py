@@ -74,6 +74,11 @@ def has_images(inputs: Mapping[str, Any]) -> bool:
     return any(name.startswith(BESIDE) for name in inputs)
 
 
+def plain_names(inputs: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of model inputs as the model calls them."""
+    return tuple(name.removeprefix(BESIDE) for name in inputs)
+
+
 def as_called(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Model inputs as a model is called with them.
 
@@ -178,8 +183,16 @@ def first_states(*places: Any) -> Tensor | None:
 
 
 def turned(states: Tensor) -> Tensor:
-    """States (token, batch, d_model) as (batch, token, d_model), and back."""
-    return states.transpose(0, 1) if states.ndim == 3 else states
+    """States (token, batch, d_model), or (token, d_model) of one sequence, as (batch, token, d_model).
+
+    The first go back the same way; see `turned_back` for both.
+    """
+    return states.transpose(0, 1) if states.ndim == 3 else states.unsqueeze(0) if states.ndim == 2 else states
+
+
+def turned_back(states: Tensor, axes: int) -> Tensor:
+    """States (batch, token, d_model) as a model reads them that does not have the batch in front: with so many axes."""
+    return states.squeeze(0) if axes == 2 else states.transpose(0, 1)
 
 
 def over(states: Tensor, tokens: Sequence[int]) -> Tensor:

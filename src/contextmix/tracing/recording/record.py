@@ -16,14 +16,16 @@ from contextmix.maths.shapes import Bound
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixer
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.additions import listen_to_additions, names_of_additions, taken_additions
+from contextmix.tracing.recording.between import Between, side_by_side
 from contextmix.tracing.recording.lent import Lent, keep_last
 from contextmix.tracing.recording.listeners import listening
+from contextmix.tracing.recording.outlet import reader_path, recorded_gate, turning
 from contextmix.tracing.recording.quiet import over, turned
 from contextmix.tracing.recording.recorder import Attended, Recorder, of_every_head
 from contextmix.tracing.recording.replay import ChainReplay
 from contextmix.tracing.recording.resolve import part, resolve_block
 from contextmix.tracing.recording.row_attention import by_itself
-from contextmix.tracing.recording.stack import Between, Tower, image_places
+from contextmix.tracing.recording.stack import Tower, image_places
 from contextmix.tracing.recording.turns import after, before
 from contextmix.tracing.recording.verify import tolerance
 
@@ -43,7 +45,6 @@ def record(
     visit: Visitor,
     *,
     last_logits: int = 0,
-    apart: bool = False,
 ) -> tuple[Any, Checks]:
     """Run a batch of equal-length sequences and show every block to a visitor.
 
@@ -53,7 +54,6 @@ def record(
         inputs: Model inputs with a batch axis, without padding.
         visit: Called once per block, in order, with tensors (batch, …); what it does not keep is freed.
         last_logits: See `quiet_run`.
-        apart: Whether the layers are looked at one by one, so that features of an image may be added between them.
 
     Returns:
         The model's outputs, and how well the trace proved itself.
@@ -64,9 +64,7 @@ def record(
         TapSilent: If a block made no attention call that could be heard.
         NotFinite: If an activation is NaN or infinite.
     """
-    recorder = _BlockRecorder(model, anatomy.blocks, visit)
-    recorder.apart = apart
-    return recorder.run(inputs, last_logits=last_logits)
+    return _BlockRecorder(model, anatomy.blocks, visit).run(inputs, last_logits=last_logits)
 
 
 def layers_of(model: PreTrainedModel, anatomy: Anatomy, inputs: Mapping[str, Tensor]) -> list[LayerTrace]:
@@ -112,14 +110,15 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
     tower: Tower | None = None
     between: Between
     lent: Lent
-    apart = False
+
+    def __init__(self, model: PreTrainedModel, places: Sequence[BlockAnatomy], visit: Callable[..., None]) -> None:
+        super().__init__(model, places, visit)
+        self.later: dict[int, Tensor] = {}
 
     def run(self, inputs: Mapping[str, Any], *, last_logits: int = 0) -> tuple[Any, Checks]:
         """See `Recorder`; images of a prompt may have a tower of their own."""
         self.tower = Tower.of(self.model, self.places[0].path, inputs)
-        rows: slice | None = getattr(self, "rows", None)  # a listener that has the attribute is a RowListener
-        free = image_places(self.model, inputs) if self.apart or rows is not None else None
-        self.between = Between(self.model.config.model_type, free, rows)
+        self.between = Between(self.model.config.model_type, image_places(self.model, inputs))
         self.lent = Lent(self.places)
         wanted = 0 if self.lent.borrowers else last_logits
         outputs, checks = super().run(inputs, last_logits=wanted)
@@ -129,14 +128,23 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
 
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `Listener`."""
-        began = self.inside or self.number > 0
+        began, rows = self.inside or self.number > 0, getattr(self, "rows", None)
         if began or self.tower is None or not self.tower.holds(module):
             super().heard(module, attention, value, output, scores)
             self.lent.mixed(self.number, value)
+            if self._place is not None and self._place.outlet is not None:
+                heads = output if rows is None else output[:, rows]
+                self.attended[-1] = self.attended[-1]._replace(output=heads.clone())  # a gate may act in place
+
+    @property
+    def _place(self) -> BlockAnatomy | None:
+        return self.places[self.number] if self.number < len(self.places) else None
 
     def listen(self, block: nn.Module, place: BlockAnatomy) -> Iterator[Any]:
-        """Output projection and feed-forward output."""
-        yield after(part(block, place.attention.output), self.note("attention_out"))
+        """Output projection, what it reads where something stands in front of it, and feed-forward output."""
+        yield after(part(block, place.attention.output), turning(place, self.note("attention_out")))
+        if place.outlet is not None:
+            yield before(part(block, reader_path(place)), turning(place, self.note_read("heads_read")))
         if place.ffn.output:
             yield after(part(block, place.ffn.output), self.note("ffn_out"))
         if place.stream is not None:
@@ -161,9 +169,15 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         """What enters the first block are the embeddings, and what enters another one is what the last one wrote."""
         super().enter(module, args, kwargs)
         if listening(self):
-            self.between.refuse_change(self.places, self.number, args, kwargs)
+            self.note_added(args, kwargs)
         if listening(self) and self.embeddings is None:
             self.embeddings = at_least_float32(self.said["entered"].detach())
+
+    def note_added(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Features of an image that were added before this block."""
+        found = self.between.added(self.places, self.number, args, kwargs)
+        if found is not None:
+            self.later[self.number] = found
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """See `Recorder`; what was written is compared with what the next block reads."""
@@ -173,30 +187,37 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
-        attention, value, scores = self.attended[-1]
-        added = taken_additions(self.said, place)
-        said = {_STATES[name]: tensor for name, tensor in self.said.items()} | {"attention": attention, "value": value}
-        tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()} | added
+        attention, value, scores, _ = self.attended[-1]
+        more = taken_additions(self.said, place)
+        said = {own: self.said[name] for name, own in _STATES.items()} | {"attention": attention, "value": value}
+        tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()} | more
         layer = LayerTrace(
             index=self.number,
             block=resolve_block(self.model, place, attention.shape[1]),
+            **self.gate(place, tensors, ran_in),
             scores=scores,
             tolerance=tolerance(ran_in),
             values_of=place.values_of,
+            added=self.later.get(self.number),
             **tensors,
         )
         if place.stream is not None:  # the block maps other states than those of the equation
             return (layer,)
-        again = self.replays[-1]
+        again, later = self.replays[-1], self.later
         ways: dict[str, Any] = {"replay": again, "replay_zeroed": Bound(again.zeroed, layer.residual_in)}
-        if self.joined:
-            ways["replay_from_embeddings"] = ChainReplay(tuple(self.replays))
-        return (replace(layer, embeddings=self.embeddings, **ways),)
+        if all(number > self.number for number in self.lent.borrowers):
+            ways["replay_from_embeddings"] = ChainReplay(tuple(self.replays), tuple(later))
+        ways["embeddings"] = None if self.embeddings is None else side_by_side(self.embeddings, later)
+        return (replace(layer, **ways),)
 
-    @property
-    def joined(self) -> bool:
-        """Whether each block so far reads what the one before it wrote, and nothing else."""
-        return not self.between.changed and all(number > self.number for number in self.lent.borrowers)
+    def gate(self, place: BlockAnatomy, tensors: Mapping[str, Tensor], ran_in: torch.dtype) -> dict[str, Any]:
+        """What the heads' output was multiplied by, as a `LayerTrace` has it."""
+        if place.outlet is None:
+            return {}
+        heads, read = self.attended[-1].output, self.said.get("heads_read")
+        assert heads is not None  # noted with the attention call
+        assert read is not None  # or the block would have been refused
+        return recorded_gate(self.model, place, tensors, heads, read, tolerance(ran_in))
 
     def refuse_call(self, name: str) -> None:
         """Attention between or around the blocks."""
@@ -214,6 +235,8 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             self.said["ffn_out"] = torch.zeros_like(self.said["entered"])
         wrong = [_STATES[name] for name in self.strays(_STATES)]
         wrong += [name for place in places for name in self.strays(names_of_additions(place))]
+        if self._place is not None and self._place.outlet is not None and "heads_read" not in self.said:
+            wrong.append("input of its output projection")
         if wrong or self.number == len(self.places):
             found = f"left no {', no '.join(wrong)} of its shape" if wrong else "ran, and the anatomy names no more"
             raise TraceDoesNotAddUp(
@@ -254,7 +277,7 @@ class _RowRecorder(_BlockRecorder):
         """Of what enters a block these rows are kept, and nothing to run it again with."""
         if listening(self):
             Recorder.enter(self, module, args, kwargs)
-            self.between.refuse_change(self.places, self.number, args, kwargs)
+            self.note_added(args, kwargs)
             self.replays.clear()
             entered = self.said["entered"]
             self.tokens = entered.shape[:-1]
@@ -270,13 +293,15 @@ class _RowRecorder(_BlockRecorder):
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
-        attention, value, _ = self.attended[-1]
+        attention, value, *_ = self.attended[-1]
         self.weighed = attention.detach()[0], value.detach()[0]
-        added = taken_additions(self.said, place)
-        said = {_STATES[name]: tensor for name, tensor in self.said.items()}
+        more = taken_additions(self.said, place)
+        said = {own: self.said[name] for name, own in _STATES.items()}
         said |= {"attention": attention, "value": of_every_head(value, attention.shape[1])}
-        tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()} | added
-        tensors |= {"tolerance": tolerance(ran_in), "values_of": place.values_of}
+        tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()} | more
+        if (added := self.later.pop(self.number, None)) is not None:
+            tensors["added"] = added[:, self.rows].clone()
+        tensors |= {"tolerance": tolerance(ran_in), "values_of": place.values_of, **self.gate(place, tensors, ran_in)}
         return (LayerTrace(index=self.number, block=resolve_block(self.model, place, attention.shape[1]), **tensors),)
 
     def show(self, *steps: LayerTrace) -> None:

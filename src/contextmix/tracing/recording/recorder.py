@@ -46,6 +46,7 @@ class Attended(NamedTuple):
     attention: Tensor
     value: Tensor
     scores: Scores | None
+    output: Tensor | None = None
 
 
 def of_every_head(value: Tensor, heads: int) -> Tensor:

@@ -18,7 +18,7 @@ from contextmix.maths.shapes import by_shapes
 from contextmix.traces.trace import Scores
 from contextmix.tracing.recording.differentiable import refuse_gradientless, replaced_input
 from contextmix.tracing.recording.listeners import Listener
-from contextmix.tracing.recording.quiet import evaluating, first_states, turned
+from contextmix.tracing.recording.quiet import evaluating, first_states, turned, turned_back
 from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import is_ours
 
@@ -72,6 +72,7 @@ class BlockReplay:
         kwargs: The same.
         dtype: Of the states.
         turned: See `BlockAnatomy`.
+        axes: Of the states, as the block reads them.
     """
 
     __repr__ = by_shapes
@@ -82,6 +83,7 @@ class BlockReplay:
     kwargs: Any
     dtype: torch.dtype
     turned: bool = False
+    axes: int = 3
 
     @classmethod
     def of(
@@ -90,7 +92,8 @@ class BlockReplay:
         """From a call as a forward hook sees it."""
         states = first_states(args, kwargs)
         assert states is not None  # a block reads hidden states, or it would be none
-        return cls(model, block, put(args, states, _SLOT), put(kwargs, states, _SLOT), states.dtype, is_turned)
+        marked = put(args, states, _SLOT), put(kwargs, states, _SLOT)
+        return cls(model, block, *marked, states.dtype, is_turned, states.ndim)
 
     def __call__(self, states: Tensor) -> Tensor:
         """The block's output (batch, query, d_model) from other states of the shape of its own.
@@ -123,7 +126,8 @@ class BlockReplay:
     def run(self, states: Tensor, listener: Listener) -> Tensor:
         """The same, with someone who hears its attention."""
         with tapped(self.model, listener), evaluating(self.model), torch.set_grad_enabled(states.requires_grad):
-            entering = turned(states.to(self.dtype)) if self.turned else states.to(self.dtype)
+            entering = states.to(self.dtype)
+            entering = turned_back(entering, self.axes) if self.turned else entering
             args, kwargs = (put(one, _SLOT, entering) for one in (self.args, self.kwargs))
             with self._as_given(entering):
                 found = first_states(self.block(*args, **kwargs))
@@ -144,16 +148,24 @@ class BlockReplay:
 
 @dataclass(frozen=True)
 class ChainReplay:
-    """Blocks one after another, from the embeddings to the last of them."""
+    """Blocks one after another, from the embeddings to the last of them.
+
+    Attributes:
+        blocks: The blocks.
+        later: The numbers of those before which something is added, which stands beside the embeddings.
+    """
 
     __repr__ = by_shapes
 
     blocks: tuple[BlockReplay, ...]
+    later: tuple[int, ...] = ()
 
     def __call__(self, states: Tensor) -> Tensor:
-        """The last block's output from other embeddings (batch, query, d_model); gradients flow."""
-        for block in self.blocks:
-            states = block(states)
+        """The last block's output from other embeddings, (batch, query, d_model · (1 + additions)); gradients flow."""
+        states, *more = states.chunk(1 + len(self.later), -1)
+        added = dict(zip(self.later, more, strict=True))
+        for number, block in enumerate(self.blocks):
+            states = block(states + added[number] if number in added else states)
         return states
 
 

@@ -20,6 +20,7 @@ from contextmix.maths.projections import Affine, Projections
 from contextmix.maths.shapes import Bound
 from contextmix.traces.anatomy import BlockAnatomy, GatedPlaces, LinearPlace, NormPlace, ProjectionPlaces, Sublayer
 from contextmix.traces.block import Block, SublayerNorms
+from contextmix.traces.splitting import behind_norm
 from contextmix.tracing.recording.offload import execution_device, stored
 from contextmix.tracing.recording.quiet import evaluating, first_states
 from contextmix.tracing.recording.verify import is_quantised, tolerance
@@ -46,7 +47,7 @@ def resolve_block(model: PreTrainedModel, place: BlockAnatomy, n_heads: int) -> 
     """The parameters of one block, as views of the model's own wherever the data type allows."""
     root = part(model, place.path)
     output = place.projection or LinearPlace(place.attention.output, transposed=place.transposed)
-    found = _linear(root, output)
+    found = behind_norm(_linear(root, output), None if place.outlet is None else norm_at(root, place.outlet.norm))
     by_input, bias = found.weight, found.bias  # (head · d_head, d_model)
     return Block(
         output_weight=by_input.reshape(n_heads, -1, by_input.shape[-1]),
@@ -177,11 +178,13 @@ def _one_after_another(modules: list[nn.Module], states: Tensor) -> Tensor:
 
 
 def _resolve_norms(root: nn.Module, sublayer: Sublayer) -> SublayerNorms:
-    def norm(place: NormPlace | None) -> Norm | None:
-        return None if place is None else parameters(part(root, place.path), place)
-
-    norms = norm(sublayer.norm_in), norm(sublayer.norm_out), norm(sublayer.norm_after)
+    norms = (norm_at(root, sublayer.norm_in), norm_at(root, sublayer.norm_out), norm_at(root, sublayer.norm_after))
     return SublayerNorms(*norms, sublayer.scale, sublayer.keep, sublayer.normed, sublayer.shift)
+
+
+def norm_at(root: nn.Module, place: NormPlace | None) -> Norm | None:
+    """A norm of a block with its parameters, if there is one."""
+    return None if place is None else parameters(part(root, place.path), place)
 
 
 def parameters(module: nn.Module, place: NormPlace) -> Norm:

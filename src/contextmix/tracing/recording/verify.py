@@ -144,7 +144,11 @@ def conservation_error(layer: LayerTrace) -> float:
     if layer.value.shape[-1] != d_head or layer.value.shape[-2] != layer.attention.shape[-1]:
         return torch.inf  # a hand-written anatomy names another product
     seen = (directions @ layer.block.output_weight.flatten(0, 1).T).view(-1, n_heads, d_head).transpose(0, 1)
-    rebuilt = (seen @ layer.value.mT @ layer.attention.mT).sum(-3)  # (..., direction, query)
+    weights, gate = layer.mixing
+    if gate is None:
+        rebuilt = (seen @ layer.value.mT @ weights.mT).sum(-3)  # (..., direction, query)
+    else:
+        rebuilt = (seen @ (weights @ layer.value * gate).mT).sum(-3)
     if layer.block.output_bias is not None:
         rebuilt += (directions @ layer.block.output_bias).unsqueeze(-1)
     return relative_error(rebuilt.mT, (directions @ out.mT).mT)

@@ -26,19 +26,18 @@ from contextmix.tracing.inputs.imaged import refuse_other_images
 from contextmix.tracing.inputs.meaning import meaning_of
 from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.targets import Classes, choose, names_of
-from contextmix.tracing.recording.by_token import as_read, by_token
+from contextmix.tracing.recording.between import Entering, entering, replaced_later, taken_apart
+from contextmix.tracing.recording.by_token import as_read
 from contextmix.tracing.recording.differentiable import frozen, refuse_gradientless, replaced_input
 from contextmix.tracing.recording.quiet import (
     as_called,
     evaluating,
-    first_states,
+    has_images,
     plain_outputs,
     quiet_run,
     run_options,
 )
 from contextmix.tracing.recording.record import layers_of
-from contextmix.tracing.recording.stack import goes_through
-from contextmix.tracing.recording.turns import before, undone
 from contextmix.tracing.runs.span import span_at
 
 
@@ -60,9 +59,9 @@ class Rerunner:
     position: int | None = None
 
     def clean(self) -> tuple[Tensor, Tensor]:
-        """What enters the first block (key, d_model), and the logits (class,)."""
-        seen, outputs = self._seen(self.tensors)
-        return seen[0], self._scores(outputs)[0]
+        """What enters the blocks (key, d_model; see `Entering.together`), and the logits (class,)."""
+        seen, outputs = self._entering(self.tensors)
+        return seen.together[0].detach(), self._scores(outputs)[0]
 
     @property
     def last_logits(self) -> int:
@@ -82,7 +81,6 @@ class Rerunner:
                 embeddings, or of a block whose input cannot be replaced.
         """
         asked = torch.is_grad_enabled() and embeddings.requires_grad
-        assert self._goes_through
         if asked:
             refuse_gradientless(self.model)
         tensors = {name: value.expand(len(embeddings), *value.shape[1:]) for name, value in self.tensors.items()}
@@ -97,8 +95,9 @@ class Rerunner:
         return scores
 
     @kept
-    def _goes_through(self) -> bool:
-        return goes_through(self.model, self.anatomy.blocks, self.tensors)
+    def _later(self) -> Mapping[int, Tensor]:
+        """What is added between blocks, which only images bring about."""
+        return self._entering(self.tensors)[0].later if has_images(self.tensors) else {}
 
     def scores_of(self, ids: Tensor, kept: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
         """Logits (batch, class) of other token ids (batch, n); no gradients.
@@ -128,24 +127,21 @@ class Rerunner:
             BadInput: As in `scores_of`.
         """
         tensors = self._beside(ids, None)
-        return torch.cat([self._seen(_rows(tensors, rows))[0] for rows in self._batches(tensors)])
+        found = [self._entering(_rows(tensors, rows))[0].together for rows in self._batches(tensors)]
+        return torch.cat(found).detach()
 
-    def _seen(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Any]:
-        """What enters the first block the first time that it runs, and the outputs."""
-        seen: list[Tensor] = []
-
-        def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            states = first_states(args, kwargs)
-            assert states is not None  # a block reads hidden states
-            seen.append(by_token(states, self.anatomy.blocks[0]))
-
-        with undone(before(self.first_block, look).remove):
-            outputs = quiet_run(self.model, tensors, last_logits=self.last_logits)
-        return seen[0].detach(), outputs
+    def _entering(self, tensors: Mapping[str, Tensor]) -> tuple[Entering, Any]:
+        """What enters the blocks, and the outputs."""
+        return entering(self.model, self.anatomy.blocks, tensors, last_logits=self.last_logits)
 
     def _scored(self, tensors: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         options = run_options(self.model, last_logits=self.last_logits)
-        with replaced_input(self.first_block, as_read(embeddings, self.anatomy.blocks[0])):
+        blocks, own = self.anatomy.blocks, self._later
+        first, later = taken_apart(embeddings, tuple(own))
+        with (
+            replaced_input(self.first_block, as_read(first, blocks[0])),
+            replaced_later(self.model, blocks, own, later),
+        ):
             return self._scores(self.model(**as_called(tensors), **options))
 
     def _scores(self, outputs: Any, places: Tensor | None = None) -> Tensor:

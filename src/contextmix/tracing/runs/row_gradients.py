@@ -23,11 +23,11 @@ from contextmix.tracing.recording.quiet import evaluating, first_states, plain_o
 from contextmix.tracing.recording.scores import scores_in
 from contextmix.tracing.recording.turns import after, undone
 from contextmix.tracing.recording.verify import relative_error, tolerance
-from contextmix.tracing.runs.entering import Entering
+from contextmix.tracing.runs.several_rows import SeveralRows
 
 
 @dataclass(frozen=True)
-class RowGradientsRun(Entering):
+class RowGradientsRun(SeveralRows):
     """A causal model, one sequence, and rows of it that each say something.
 
     Attributes:

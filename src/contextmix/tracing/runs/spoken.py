@@ -17,11 +17,11 @@ from contextmix.traces.meaning import Meaning
 from contextmix.traces.model_run import ModelRun
 from contextmix.traces.target import Target
 from contextmix.tracing.recording.offload import device_of
-from contextmix.tracing.runs.entering import Entering
+from contextmix.tracing.runs.several_rows import SeveralRows
 
 
 @dataclass(frozen=True)
-class Spoken(Entering):
+class Spoken(SeveralRows):
     """A prompt and an answer but for its last token; the score is the log-probability of the answer.
 
     Attributes:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from contextmix.errors import UnsupportedModel
 from contextmix.tracing.recording.by_token import by_token
-from contextmix.tracing.recording.quiet import first_states, quiet_run
+from contextmix.tracing.recording.quiet import first_states, has_images, quiet_run
 from contextmix.tracing.recording.turns import before, undone
 from contextmix.tracing.runs.rerun import Rerunner
 
@@ -17,11 +17,13 @@ class _Entered(Exception):
     """The first block was reached, with these states; not an error."""
 
 
-class Entering(Rerunner):
+class SeveralRows(Rerunner):
     """A model and one input for it, several of whose rows have scores."""
 
     def entered(self) -> Tensor:
-        """What enters the first block (key, d_model); nothing behind it runs."""
+        """What enters the blocks (key, d_model; see `Entering.together`); without images nothing behind them runs."""
+        if has_images(self.tensors):
+            return self.clean()[0]
 
         def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             raise _Entered(first_states(args, kwargs))

@@ -1,0 +1,150 @@
+"""The image tower of a model of texts with images, as a model of its own, and which of its blocks the text reads."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from contextmix.errors import UnsupportedModel
+from contextmix.traces.anatomy import Anatomy
+from contextmix.tracing.inputs.patches import vision_config
+from contextmix.tracing.inputs.tower import PIXELS, entering
+from contextmix.tracing.recording.quiet import BESIDE, first_states
+from contextmix.tracing.recording.turns import of_this_thread, undone
+from contextmix.tracing.runs.side import signed
+
+FEATURES = "get_image_features"
+"""How transformers calls what makes the features of an image that enter the text."""
+
+
+class Seeing(PreTrainedModel):  # type: ignore[no-untyped-call]
+    """Runs what a model does with images alone: its tower, and what brings that to the text.
+
+    Args:
+        whole: The model. It is part of this one and stays as it is.
+    """
+
+    base_model_prefix = "whole"
+    main_input_name = "pixel_values"
+
+    def __init__(self, whole: PreTrainedModel) -> None:
+        config: Any = copy.deepcopy(vision_config(whole))
+        config._attn_implementation_internal = "eager"  # nothing attends in this class itself
+        config.is_decoder = False
+        super().__init__(config)
+        self.whole = whole
+        self.forward = signed(self.forward, getattr(whole, FEATURES))  # type: ignore[method-assign]
+
+    def forward(self, **inputs: Any) -> Any:
+        """What the method of features gives, and first of all what the tower does."""
+        inputs.pop("use_cache", None)
+        return getattr(self.whole, FEATURES)(**inputs)
+
+    @property
+    def base_model(self) -> nn.Module:
+        """Itself: what it accepts is what the features are made of."""
+        return self
+
+    def get_output_embeddings(self) -> None:
+        """None: it scores no vocabulary."""
+
+
+def tower_of(whole: PreTrainedModel) -> Seeing:
+    """The image tower of a model.
+
+    Raises:
+        UnsupportedModel: If the model has no method that makes features of images alone.
+    """
+    if not isinstance(getattr(whole, FEATURES, None), Callable):  # type: ignore[arg-type]
+        raise UnsupportedModel(
+            f"{type(whole).__name__} has no method that makes features of images alone ({FEATURES}), so its image "
+            "tower cannot be run by itself. Leave tower=… out: the map ends at the image places."
+        )
+    name = f"the image tower of {type(whole).__name__}"
+    found: Seeing = type(name, (Seeing,), {"__module__": __name__, "__doc__": Seeing.__doc__})(whole)
+    return found
+
+
+def image_inputs(tower: Seeing, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a tower reads of a prompt: the inputs of images, by their own names and with their own axes."""
+    known = inspect.signature(tower.forward).parameters
+    named = {name.removeprefix(BESIDE): value for name, value in tensors.items() if name.startswith(BESIDE)}
+    return {name: value for name, value in named.items() if name in known}
+
+
+def last_read(
+    whole: PreTrainedModel, anatomy: Anatomy, tower: Seeing, seeing: Anatomy, tensors: Mapping[str, Tensor]
+) -> int:
+    """The number of the block of the tower whose output enters the text: all that the text sees comes through it.
+
+    Args:
+        whole: The model.
+        anatomy: Of its text.
+        tower: Its tower.
+        seeing: The anatomy of the tower.
+        tensors: A prompt with images, without a batch axis.
+
+    Raises:
+        UnsupportedModel: If the text reads several blocks, or none.
+    """
+    first = whole.get_submodule(anatomy.blocks[0].path)
+    blocks = [tower.get_submodule(place.path) for place in seeing.blocks]
+    if len(set(map(id, blocks))) < len(blocks):
+        raise UnsupportedModel("The image tower runs a block several times, so which run the text reads is unknown.")
+
+    def entered(given: Mapping[str, Tensor], edits: Mapping[int, Callable[[Tensor], Tensor]]) -> Tensor:
+        with ExitStack() as stack:
+            for number, edit in edits.items():
+                hook = of_this_thread(_edited(edit))  # in front of hooks by which models collect states
+                stack.enter_context(undone(blocks[number].register_forward_hook(hook, prepend=True).remove))
+            return entering(whole, first, given, lonely=False)
+
+    clean, kept = entered(tensors, {}), []
+    read = [number for number in range(len(blocks)) if _moved(clean, entered(tensors, {number: _noisy}))]
+    if not read:
+        raise UnsupportedModel("No block of the image tower reaches the text, so its maps cannot be multiplied in.")
+    last = read[-1]
+    entered(tensors, {last: lambda states: kept.append(states.clone()) or states})  # type: ignore[func-returns-value]
+    other = {**tensors, PIXELS: _noisy(tensors[PIXELS])}
+    if _moved(clean, entered(other, {last: lambda _: kept[0]})):
+        raise UnsupportedModel(
+            f"{whole.config.model_type!r} ({type(whole).__name__}): the text reads several blocks of the image tower, "
+            f"and not block {last} alone, so one product of maps does not say what reaches a patch. Leave "
+            "tower='through' out; tower='alone' shows the maps of the tower."
+        )
+    return last
+
+
+def _noisy(states: Tensor) -> Tensor:
+    noise = torch.randn(states.shape, generator=torch.Generator().manual_seed(0)).to(states)
+    return states + noise * states.std()
+
+
+def _moved(clean: Tensor, other: Tensor) -> bool:
+    return bool((clean - other).abs().max() > 1e-5 * clean.abs().max())
+
+
+def _edited(edit: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    """A forward hook that changes the states that a block wrote, wherever in its output they stand."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        states = first_states(output)
+        assert states is not None  # a block writes states
+        changed = edit(states)
+        if isinstance(output, Tensor):
+            return changed
+        return type(output)(changed if one is states else one for one in output)
+
+    return hook
+
+
+def has_pixels(tensors: Mapping[str, Any]) -> bool:
+    """Whether model inputs are a prompt whose images are pixels."""
+    return PIXELS in tensors
