@@ -13,9 +13,10 @@ from transformers import PreTrainedModel
 from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import Bound
-from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixer
+from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixer, Woven
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.listeners import listening
+from contextmix.tracing.recording.padding import tokens_given, without_padding
 from contextmix.tracing.recording.quiet import over, turned
 from contextmix.tracing.recording.recorder import Attended, Recorder, of_every_head
 from contextmix.tracing.recording.replay import ChainReplay
@@ -109,6 +110,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
     embeddings: Tensor | None = None
     tower: Tower | None = None
     between: Between
+    given: int | None = None
     apart = False
 
     def run(self, inputs: Mapping[str, Any], *, last_logits: int = 0) -> tuple[Any, Checks]:
@@ -117,6 +119,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         rows: slice | None = getattr(self, "rows", None)  # a listener that has the attribute is a RowListener
         free = image_places(self.model, inputs) if self.apart or rows is not None else None
         self.between = Between(self.model.config.model_type, free, rows)
+        self.given = tokens_given(inputs)
         outputs, checks = super().run(inputs, last_logits=last_logits)
         return outputs, replace(checks, added=tuple(self.between.changed))
 
@@ -131,7 +134,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         yield after(part(block, place.attention.output), self.note("attention_out"))
         yield after(part(block, place.ffn.output), self.note("ffn_out"))
 
-    def mixers(self, place: BlockAnatomy) -> Iterator[Mixer | None]:
+    def mixers(self, place: BlockAnatomy) -> Iterator[Mixer | Woven | None]:
         """Of its one attention."""
         yield place.mixer
 
@@ -175,6 +178,10 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             **tensors,
         )
         return (layer,)
+
+    def show(self, *steps: LayerTrace) -> None:
+        """A proved block, without tokens that the model added."""
+        super().show(*(without_padding(step, self.given) for step in steps))
 
     def refuse_call(self, name: str) -> None:
         """Attention between or around the blocks."""
