@@ -59,6 +59,8 @@ class Block:
         projections: What turns the block's (normed) input into queries, keys and values, where three linear maps do.
         query: Of cross-attention: what turns the (normed) input into queries, where one linear map does.
         value: Gives what turns it into values, (d_model, head · d_head), grouped heads repeated, if a linear map does.
+        kinds: How many kinds of values each head has, such as those of global tokens beside those of a window. All
+            heads stand that many times in `output_weight`, one kind after the other.
         gated: Gives the feed-forward part as three matrices, where it is gated. Both are made when asked for: most
             methods never ask, and they may be copies.
     """
@@ -75,6 +77,7 @@ class Block:
     query: Affine | None = None
     value: Callable[[], Affine] | None = None
     gated: Callable[[], GatedFeedForward] | None = None
+    kinds: int = 1
 
 
 @dataclass(frozen=True)

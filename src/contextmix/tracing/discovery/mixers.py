@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import UnsupportedModel
-from contextmix.traces.anatomy import Mixer
+from contextmix.traces.anatomy import Mixer, Woven
 from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.diary import Diary, keep_diary
+from contextmix.tracing.discovery.weavers import find_weavers
 from contextmix.tracing.recording.listeners import heard_by, listening, unheard
 from contextmix.tracing.recording.products import Product, Reading, product_of
 from contextmix.tracing.recording.quiet import first_states, quiet_run
@@ -62,6 +63,16 @@ def find_mixers(model: PreTrainedModel, run: Callable[[], object], run_two: Call
         run()
     for module, mixer in search.found.items():
         watch(module, mixer)
+    if not search.found:
+        woven = find_weavers(model, run)
+        if watched(model):
+            return ""
+        return search.tried() + (
+            f"; {woven} modules were run again with other outputs of linear modules in them, and none of them is a "
+            "linear mixer of these"
+            if woven
+            else ""
+        )
     if run_two is not None and any(mixer.batch is None for mixer in search.found.values()):
         apart = _unwatch_other_batches(model, run_two)
         if apart is not None:
@@ -108,7 +119,7 @@ def _twice(inputs: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def placed(mixer_of: nn.Module, block: nn.Module) -> Mixer | None:
+def placed(mixer_of: nn.Module, block: nn.Module) -> Mixer | Woven | None:
     """The mixer of a module as it is written down for its block; None if its attention passes through the registry."""
     mixer = watched(block).get(mixer_of)
     if mixer is None:

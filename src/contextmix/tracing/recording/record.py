@@ -13,13 +13,14 @@ from transformers import PreTrainedModel
 from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import Bound
-from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixer
+from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixer, Woven
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.additions import listen_to_additions, names_of_additions, taken_additions
 from contextmix.tracing.recording.between import Between, side_by_side
 from contextmix.tracing.recording.lent import Lent, keep_last
 from contextmix.tracing.recording.listeners import listening
 from contextmix.tracing.recording.outlet import reader_path, recorded_gate, turning
+from contextmix.tracing.recording.padding import tokens_given, without_padding
 from contextmix.tracing.recording.quiet import over, turned
 from contextmix.tracing.recording.recorder import Attended, Recorder, of_every_head
 from contextmix.tracing.recording.replay import ChainReplay
@@ -110,6 +111,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
     tower: Tower | None = None
     between: Between
     lent: Lent
+    given: int | None = None
 
     def __init__(self, model: PreTrainedModel, places: Sequence[BlockAnatomy], visit: Callable[..., None]) -> None:
         super().__init__(model, places, visit)
@@ -119,7 +121,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         """See `Recorder`; images of a prompt may have a tower of their own."""
         self.tower = Tower.of(self.model, self.places[0].path, inputs)
         self.between = Between(self.model.config.model_type, image_places(self.model, inputs))
-        self.lent = Lent(self.places)
+        self.lent, self.given = Lent(self.places), tokens_given(inputs)
         wanted = 0 if self.lent.borrowers else last_logits
         outputs, checks = super().run(inputs, last_logits=wanted)
         if wanted != last_logits:
@@ -152,7 +154,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             yield before(part(block, place.stream.left), self.note_read("left"))
         yield from listen_to_additions(block, place, self.note)
 
-    def mixers(self, place: BlockAnatomy) -> Iterator[Mixer | None]:
+    def mixers(self, place: BlockAnatomy) -> Iterator[Mixer | Woven | None]:
         """Of its one attention."""
         yield place.mixer
 
@@ -218,6 +220,10 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         assert heads is not None  # noted with the attention call
         assert read is not None  # or the block would have been refused
         return recorded_gate(self.model, place, tensors, heads, read, tolerance(ran_in))
+
+    def show(self, *steps: LayerTrace) -> None:
+        """A proved block, without tokens that the model added."""
+        super().show(*(without_padding(step, self.given) for step in steps))
 
     def refuse_call(self, name: str) -> None:
         """Attention between or around the blocks."""

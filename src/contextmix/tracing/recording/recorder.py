@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import TapSilent
-from contextmix.traces.anatomy import Mixer
+from contextmix.traces.anatomy import Mixer, Woven
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.listeners import listening
 from contextmix.tracing.recording.quiet import first_states, keep_freed_memory, quiet_run, turned
@@ -125,7 +125,7 @@ class Recorder(ABC, Generic[Place]):
     def silent(self) -> str:
         """The refusal of a block that did not speak."""
 
-    def mixers(self, place: Place) -> Iterator[Mixer | None]:
+    def mixers(self, place: Place) -> Iterator[Mixer | Woven | None]:
         """What is heard as attention in a block where it does not pass through the registry."""
         yield from ()
 

@@ -18,7 +18,15 @@ from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.projections import Affine, Projections
 from contextmix.maths.shapes import Bound
-from contextmix.traces.anatomy import BlockAnatomy, GatedPlaces, LinearPlace, NormPlace, ProjectionPlaces, Sublayer
+from contextmix.traces.anatomy import (
+    BlockAnatomy,
+    GatedPlaces,
+    LinearPlace,
+    NormPlace,
+    ProjectionPlaces,
+    Sublayer,
+    Woven,
+)
 from contextmix.traces.block import Block, SublayerNorms
 from contextmix.traces.splitting import behind_norm
 from contextmix.tracing.recording.offload import execution_device, stored
@@ -49,6 +57,8 @@ def resolve_block(model: PreTrainedModel, place: BlockAnatomy, n_heads: int) -> 
     output = place.projection or LinearPlace(place.attention.output, transposed=place.transposed)
     found = behind_norm(_linear(root, output), None if place.outlet is None else norm_at(root, place.outlet.norm))
     by_input, bias = found.weight, found.bias  # (head · d_head, d_model)
+    if isinstance(place.mixer, Woven):
+        by_input = by_input[list(place.mixer.feeds)]
     return Block(
         output_weight=by_input.reshape(n_heads, -1, by_input.shape[-1]),
         output_bias=bias,
@@ -59,6 +69,7 @@ def resolve_block(model: PreTrainedModel, place: BlockAnatomy, n_heads: int) -> 
         projections=_projections(root, place.projections),
         value=None if place.value is None else Bound(_value, root, place.value, n_heads, len(by_input)),
         gated=None if place.ffn.gated is None else Bound(_gated, root, place.ffn.gated),
+        kinds=place.mixer.kinds if isinstance(place.mixer, Woven) else 1,
     )
 
 
