@@ -35,6 +35,9 @@ def spoken_for(attention: Tensor, value: Tensor, weight: Tensor, direction: Tens
         tensor([[1., 2.]])
     """
     at_heads = torch.einsum("hcd,...td->h...tc", weight, direction)
+    if weight.shape[1] == 1:  # channels: as many heads as numbers, and a loop over them would take too long
+        drawn = attention.to(direction.dtype) * value.to(direction.dtype).mT  # (channel, row, key)
+        return torch.einsum("h...tc,htj->...tj", at_heads, drawn)
     groups, found = len(at_heads) // len(value), direction.new_zeros(*direction.shape[:-1], attention.shape[-1])
     for head, (rows, weights) in enumerate(zip(at_heads, attention, strict=True)):
         found.addcmul_(weights.to(found.dtype), rows @ value[head // groups].to(found.dtype).mT)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from contextmix.maths.channels import channel_lengths
 from contextmix.maths.kept import kept
 from contextmix.maths.norms import Norm, denominator, frozen, linear
 from contextmix.maths.shapes import by_shapes
@@ -39,6 +40,8 @@ class Parts:
         own: (..., query, d_model) or None: the residual, which belongs to the row's own token.
         apart: Whether the keys are tokens of another sequence, so that the residual is no part of any of theirs but one
             by itself: the last column of a map.
+        shared: Whether every token sends the same per unit of attention: of channels, whose values are numbers, they
+            are in ``attention`` already, and ``value`` is one.
     """
 
     __repr__ = by_shapes
@@ -50,6 +53,12 @@ class Parts:
     gain: Tensor | None = None
     own: Tensor | None = None
     apart: bool = False
+    shared: bool = False
+
+    @classmethod
+    def of_channels(cls, maps: Tensor, value: Tensor, weight: Tensor, whole: Tensor) -> Parts:
+        """Of a mixer with a map for each channel: maps (..., channel, query, key) and values (..., channel, key, 1)."""
+        return cls(maps * value.mT, torch.ones_like(value[:1, :1]).expand_as(value), weight, whole, shared=True)
 
     @kept
     def total(self) -> Tensor:
@@ -81,10 +90,13 @@ class Parts:
             gain=inverse if self.gain is None else self.gain * inverse,
             own=None if self.own is None else frozen(self.own, norm, inverse),
             apart=self.apart,
+            shared=self.shared,
         )
 
     def sources(self) -> Tensor:
         """F[j, h] = value[h, j] @ weight[h], shape (..., key, head, d_model)."""
+        if self.shared:
+            return self.weight[:, 0].expand(*self.value.shape[:-3], self.value.shape[-2], -1, -1)
         return torch.einsum("...hjc,hcd->...jhd", self.value, self.weight)
 
     def diagonal(self) -> Tensor:
@@ -134,6 +146,8 @@ class Parts:
             Kobayashi et al. (2020, 2021) and GlobEnc define the lengths; the identity is ours and exact. Cost per layer
             n·d² + n·H²·d + n²·H² multiplications and n²·H memory, instead of n²·H·d of both.
         """
+        if self.shared:
+            return self._shared_lengths()
         gram, kept = self.gram()
         lengths = quadratic_forms(self.attention, gram).clamp_(min=0).sqrt_()
         if self.gain is not None:
@@ -145,8 +159,20 @@ class Parts:
             lengths.diagonal(dim1=-2, dim2=-1).copy_(kept.norm(dim=-1))
         return lengths
 
+    def _shared_lengths(self) -> Tensor:
+        """The same where there are as many heads as channels, and a Gram matrix would be larger than what it saves."""
+        lengths = channel_lengths(self.attention, self.weight[:, 0])
+        if self.gain is not None:
+            lengths *= self.gain
+        if self.own is not None:
+            lengths.diagonal(dim1=-2, dim2=-1).copy_(self.diagonal().norm(dim=-1))
+        return lengths
+
     def lengths_per_head(self) -> Tensor:
         """‖gain[i] · attention[h, i, j] · value[h, j] @ weight[h]‖₂, shape (..., head, query, key); no residual."""
+        if self.shared:
+            own: Tensor = self.attention.abs() * self.weight[:, 0].norm(dim=-1)[:, None, None]
+            return own if self.gain is None else own * self.gain.unsqueeze(-3)
         lengths: Tensor = self.attention * self.sources().norm(dim=-1).transpose(-1, -2).unsqueeze(-2)
         return lengths if self.gain is None else lengths * self.gain.unsqueeze(-3)
 

@@ -33,6 +33,7 @@ def measure(layer: LayerTrace, *, heads: Literal["mean", "each"] = "mean") -> Te
     Source:
         Vaswani et al. (2017), eq. 1; GlobEnc calls the mean W.
     """
+    layer.refuse_channels("attention", "would not be shares of anything")
     shares = whole_rows(layer.attention)
     return shares if heads == "each" else shares.mean(-3)
 

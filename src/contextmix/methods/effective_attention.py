@@ -39,6 +39,7 @@ def measure(
         the precision of the values), true tokens only. In a causal model each row is projected among the tokens that it
         sees.
     """
+    layer.refuse_channels("effective_attention", "has no weights from which to take the null space of the values")
     value = layer.value if rows == "free" else with_ones(layer.value)
     space, first = value_space(value), None if layer.cross else first_seen(layer.attention)
     if first is not None:

@@ -131,6 +131,27 @@ class Mixer:
 
 
 @dataclass(frozen=True)
+class Channels:
+    """A mixer that is no attention and is linear in its values channel by channel, given its routing.
+
+    Attributes:
+        path: Of the module in whose call all of it is made, relative to the block.
+        projection: Of its output projection, relative to that module.
+        value: Which product with a parameter in that call holds the values, from 0.
+        columns: Which of that product's outputs is the value of each channel.
+        held: Which of the products read something that was made of the values: routing all the same.
+    """
+
+    __repr__ = by_shapes
+
+    path: str
+    projection: str
+    value: int
+    columns: tuple[int, ...]
+    held: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Sublayer:
     """One sub-layer of a block, attention or feed-forward, as paths relative to the block.
 
@@ -176,7 +197,7 @@ class BlockAnatomy:
     """The output projection, where it is a parameter by itself; the output of attention then only passes its states."""
     turned: bool = False
     """Whether its modules read and write (token, batch, d_model)."""
-    mixer: Mixer | None = None
+    mixer: Mixer | Channels | None = None
     """What is heard as its attention; None where that passes through the registry."""
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from contextmix.errors import UnknownPosition, WrongShape, refuse_entries, refuse_kinds
+from contextmix.errors import UnknownPosition, UnsupportedModel, WrongShape, refuse_entries, refuse_kinds
 from contextmix.maths.kept import kept
 from contextmix.maths.parts import Parts
 from contextmix.maths.shapes import Bound, by_shapes, cut
@@ -67,6 +67,9 @@ class LayerTrace:
         cross: Whether the keys are tokens of another sequence (cross-attention). Then no key is a row's own token, and
             maps with the residual have it in a column of its own, the last.
         following: In a decoder block of an encoder–decoder: the step that reads what this one leaves.
+        channelwise: Whether it is no attention but another mixer, linear in its values given its routing. Its heads are
+            its channels; entries may be negative and rows need not sum to one; nonlinearities behind the values are
+            held at what they were, so zeroing a value takes a replay.
     """
 
     index: int
@@ -85,6 +88,7 @@ class LayerTrace:
     tolerance: float = 1e-4
     cross: bool = False
     following: LayerTrace | None = None
+    channelwise: bool = False
 
     def __post_init__(self) -> None:
         refuse_kinds(self, index=int, block=Block, **dict.fromkeys(_BATCHED, Tensor))
@@ -105,6 +109,19 @@ class LayerTrace:
         """Heads and width, in words."""
         return f"{self.attention.shape[-3]} heads, d_model {self.residual_in.shape[-1]}"
 
+    def refuse_channels(self, name: str, reason: str) -> None:
+        """Refuse what has no meaning where each channel has a map of its own.
+
+        Raises:
+            UnsupportedModel: If this is such a layer.
+        """
+        if self.channelwise:
+            raise UnsupportedModel(
+                f"Layer {self.index} is no attention: it mixes tokens with a map of its own for every channel, whose "
+                f"entries may be negative and whose rows need not sum to one, so {name} {reason}. No number was "
+                "produced. Use a method that follows what the tokens send, such as value_zeroing, globenc or evidence."
+            )
+
     @kept
     def states(self) -> BlockStates:
         """The steps of the block equation (shared by the checks and the methods, computed once)."""
@@ -115,6 +132,8 @@ class LayerTrace:
         """The attention output split by source token, without the output bias."""
         bias = self.block.output_bias
         total = self.attention_out if bias is None else self.attention_out - bias
+        if self.channelwise:
+            return Parts.of_channels(self.attention, self.value, self.block.output_weight, total)
         return Parts(self.attention, self.value, self.block.output_weight, total, apart=self.cross)
 
     @kept
@@ -148,6 +167,7 @@ class LayerTrace:
         if not -count <= example < count:
             raise UnknownPosition("sequence", example, range(count))
         own: dict[str, Any] = {name: getattr(self, name)[example] for name in _BATCHED}
+        own |= {"block": self.block.of(example), "channelwise": self.channelwise}
         if self.scores is not None:
             own["scores"] = Scores(self.scores.query[example], self.scores.key[example], self.scores.scaling)
         if self.replay is not None:
@@ -159,7 +179,7 @@ class LayerTrace:
             own["replay_from_embeddings"] = Bound(_replay_one, self.replay_from_embeddings, self.embeddings, example)
         if self.following is not None:
             own["following"] = self.following[example]
-        return LayerTrace(index=self.index, block=self.block, tolerance=self.tolerance, cross=self.cross, **own)
+        return LayerTrace(index=self.index, tolerance=self.tolerance, cross=self.cross, **own)
 
 
 _BATCHED = ("attention", "value", "residual_in", "attention_out", "ffn_out", "residual_out")

@@ -22,6 +22,7 @@ from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
 from contextmix.tracing.recording.listeners import Listener, listening
 from contextmix.tracing.recording.replay import BlockReplay
+from contextmix.tracing.recording.routing import Routed
 from contextmix.tracing.recording.turns import after, undone
 from contextmix.tracing.recording.verify import close, tolerance
 
@@ -103,6 +104,10 @@ class _Ear:
         """See `tap.Listener`."""
         if self.value is None:
             self.value = value.transpose(1, 2).flatten(2)
+
+    def routed(self, module: nn.Module, call: Routed) -> None:
+        """See `RoutedListener`."""
+        self.heard(module, call.value, call.value, call.output, None)
 
 
 @contextmanager

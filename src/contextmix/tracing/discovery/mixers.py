@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import UnsupportedModel
-from contextmix.traces.anatomy import Mixer
+from contextmix.traces.anatomy import Channels, Mixer
 from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.diary import Diary, keep_diary
+from contextmix.tracing.discovery.routed import find_routed
 from contextmix.tracing.recording.listeners import heard_by, listening, unheard
 from contextmix.tracing.recording.products import Product, Reading, product_of
 from contextmix.tracing.recording.quiet import first_states, quiet_run
@@ -80,16 +81,23 @@ def heard_diary(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Diary:
     if can_be_switched(model) or watched(model):
         diary = keep_diary(model, inputs)
         if diary.attended:
-            return diary
+            return _with_other_mixers(model, inputs, diary)
     else:
         refusal = f"{named} computes attention itself, outside the attention registry of transformers"
     tried = find_mixers(model, partial(quiet_run, model, inputs), partial(quiet_run, model, _twice(inputs)))
-    diary = keep_diary(model, inputs) if watched(model) else Diary()
+    diary = _with_other_mixers(model, inputs, keep_diary(model, inputs, attention=bool(watched(model))))
     if not diary.attended:
         raise UnsupportedModel(
             f"{refusal}, and what its heads mix cannot be separated from outside: {tried}. No number was produced."
         )
     return diary
+
+
+def _with_other_mixers(model: PreTrainedModel, inputs: Mapping[str, Any], diary: Diary) -> Diary:
+    """The diary with what the mixers said that are no attention, in layers that made no attention call."""
+    known = len(watched(model))
+    find_routed(model, diary)
+    return diary if len(watched(model)) == known else keep_diary(model, inputs)
 
 
 def ensure_heard(model: PreTrainedModel, inputs: Mapping[str, Any]) -> None:
@@ -108,7 +116,7 @@ def _twice(inputs: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def placed(mixer_of: nn.Module, block: nn.Module) -> Mixer | None:
+def placed(mixer_of: nn.Module, block: nn.Module) -> Mixer | Channels | None:
     """The mixer of a module as it is written down for its block; None if its attention passes through the registry."""
     mixer = watched(block).get(mixer_of)
     if mixer is None:

@@ -13,13 +13,13 @@ from transformers import PreTrainedModel
 from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import Bound
-from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixer
+from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Channels, Mixer
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.listeners import listening
 from contextmix.tracing.recording.quiet import over, turned
 from contextmix.tracing.recording.recorder import Attended, Recorder, of_every_head
 from contextmix.tracing.recording.replay import ChainReplay
-from contextmix.tracing.recording.resolve import part, resolve_block
+from contextmix.tracing.recording.resolve import part, resolve_block, with_constant
 from contextmix.tracing.recording.row_attention import by_itself
 from contextmix.tracing.recording.stack import Between, Tower, image_places
 from contextmix.tracing.recording.turns import after
@@ -131,7 +131,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         yield after(part(block, place.attention.output), self.note("attention_out"))
         yield after(part(block, place.ffn.output), self.note("ffn_out"))
 
-    def mixers(self, place: BlockAnatomy) -> Iterator[Mixer | None]:
+    def mixers(self, place: BlockAnatomy) -> Iterator[Mixer | Channels | None]:
         """Of its one attention."""
         yield place.mixer
 
@@ -160,18 +160,19 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
-        attention, value, scores = self.attended[-1]
+        attention, value, scores, constant = self.attended[-1]
         said = {_STATES[name]: tensor for name, tensor in self.said.items()} | {"attention": attention, "value": value}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()}
         layer = LayerTrace(
             index=self.number,
-            block=resolve_block(self.model, place, attention.shape[1]),
+            block=with_constant(resolve_block(self.model, place, attention.shape[1]), constant),
             scores=scores,
             replay=self.replays[-1],
             replay_zeroed=Bound(self.replays[-1].zeroed, tensors["residual_in"]),
             embeddings=self.embeddings,
             replay_from_embeddings=None if self.between.changed else ChainReplay(tuple(self.replays)),
             tolerance=tolerance(ran_in),
+            channelwise=constant is not None,
             **tensors,
         )
         return (layer,)
@@ -244,12 +245,13 @@ class _RowRecorder(_BlockRecorder):
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
-        attention, value, _ = self.attended[-1]
+        attention, value, _, constant = self.attended[-1]
         self.weighed = attention.detach()[0], value.detach()[0]
         said = {_STATES[name]: tensor for name, tensor in self.said.items()}
         said |= {"attention": attention, "value": of_every_head(value, attention.shape[1])}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()}
-        block = resolve_block(self.model, place, attention.shape[1])
+        block = with_constant(resolve_block(self.model, place, attention.shape[1]), constant)
+        tensors["channelwise"] = constant is not None
         return (LayerTrace(index=self.number, block=block, tolerance=tolerance(ran_in), **tensors),)
 
     def show(self, *steps: LayerTrace) -> None:

@@ -61,6 +61,14 @@ def resolve_block(model: PreTrainedModel, place: BlockAnatomy, n_heads: int) -> 
     )
 
 
+def with_constant(block: Block, constant: Tensor | None) -> Block:
+    """A block whose mixer gives something without any value, (batch, query, head · d_head): nobody's, like a bias."""
+    if constant is None:
+        return block
+    own = at_least_float32(constant.detach()) @ block.output_weight.flatten(0, 1)
+    return replace(block, output_bias=own if block.output_bias is None else own + block.output_bias)
+
+
 def _value(root: nn.Module, place: LinearPlace, n_heads: int, width: int) -> Affine:
     """The map that makes the values, with the heads that several queries share repeated like the values are."""
     found = _linear(root, place)
