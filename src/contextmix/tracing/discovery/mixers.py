@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from contextmix.errors import UnsupportedModel
 from contextmix.traces.anatomy import Channels, Mixer
 from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.diary import Diary, keep_diary
-from contextmix.tracing.discovery.routed import find_routed
+from contextmix.tracing.discovery.routed import find_routed, refuse_unheard
 from contextmix.tracing.recording.listeners import heard_by, listening, unheard
 from contextmix.tracing.recording.products import Product, Reading, product_of
 from contextmix.tracing.recording.quiet import first_states, quiet_run
@@ -32,6 +33,8 @@ from contextmix.tracing.recording.tap import can_be_switched
 from contextmix.tracing.recording.turns import after, before, turn_of, undone
 from contextmix.tracing.recording.verify import close, tolerance
 from contextmix.tracing.recording.watch import Counting, unwatch, watch, watched, watching
+
+_LOOKED_AT: WeakSet[nn.Module] = WeakSet()
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +84,7 @@ def heard_diary(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Diary:
     if can_be_switched(model) or watched(model):
         diary = keep_diary(model, inputs)
         if diary.attended:
+            _LOOKED_AT.add(model)
             return _with_other_mixers(model, inputs, diary)
     else:
         refusal = f"{named} computes attention itself, outside the attention registry of transformers"
@@ -90,6 +94,7 @@ def heard_diary(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Diary:
         raise UnsupportedModel(
             f"{refusal}, and what its heads mix cannot be separated from outside: {tried}. No number was produced."
         )
+    _LOOKED_AT.add(model)
     return diary
 
 
@@ -101,13 +106,13 @@ def _with_other_mixers(model: PreTrainedModel, inputs: Mapping[str, Any], diary:
 
 
 def ensure_heard(model: PreTrainedModel, inputs: Mapping[str, Any]) -> None:
-    """Find what is to be heard of a model that computes attention itself, if nobody has looked yet.
+    """Find what is to be heard of a model that computes attention itself or has other mixers, if nobody has looked yet.
 
     Raises:
-        UnsupportedModel: If no attention can be heard; says what was tried.
+        UnsupportedModel: If no attention can be heard, or a layer mixes tokens unheard; says what was tried.
     """
-    if not can_be_switched(model) and not watched(model):
-        heard_diary(model, inputs)
+    if not watched(model) and model not in _LOOKED_AT:
+        refuse_unheard(model, heard_diary(model, inputs))
 
 
 def _twice(inputs: Mapping[str, Any]) -> dict[str, Any]:

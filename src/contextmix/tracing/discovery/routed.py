@@ -18,37 +18,63 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from contextmix.errors import UnsupportedModel
 from contextmix.traces.anatomy import Channels
 from contextmix.tracing.discovery.diary import Call, Diary
 from contextmix.tracing.recording.again import Writing
 from contextmix.tracing.recording.frozen import Numbering, factor_of
+from contextmix.tracing.recording.listeners import unheard
+from contextmix.tracing.recording.quiet import first_states
+from contextmix.tracing.recording.replay import put
 from contextmix.tracing.recording.resolve import linear_form
 from contextmix.tracing.recording.routing import Routed, read_by
 from contextmix.tracing.recording.verify import close, tolerance
 from contextmix.tracing.recording.watch import watch
 
 
-def find_routed(model: PreTrainedModel, diary: Diary) -> list[str]:
+def find_routed(model: PreTrainedModel, diary: Diary) -> None:
     """Find the mixers of all layers that made no attention call, and have them heard from now on.
 
     Args:
         model: The model.
         diary: Of a run on a probe of one sequence.
-
-    Returns:
-        What was tried in vain, in words; empty if there was nothing to find.
     """
-    tried = []
     for layer in silent_layers(model, diary):
-        found = None
         for mixer, projection in _candidates(diary, layer):
             found = _channels(mixer, projection)
             if found is not None:
                 watch(mixer.module, found)
                 break
-        if found is None:
-            tried.append(f"{layer.path} ({type(layer.module).__name__})")
-    return tried
+
+
+def refuse_unheard(model: PreTrainedModel, diary: Diary) -> None:
+    """Refuse a model with a layer that mixes tokens in a way that nobody hears.
+
+    Raises:
+        UnsupportedModel: If there is one; names it.
+    """
+    silent = [layer for layer in silent_layers(model, diary) if _mixes(layer)]
+    if silent:
+        names = ", ".join(f"{layer.path} ({type(layer.module).__name__})" for layer in silent)
+        raise UnsupportedModel(
+            f"{model.config.model_type!r}: these layers mix tokens without attention, and not as a map of each channel "
+            f"that some product with a parameter holds the values of: {names}. What they bring from a token cannot be "
+            "told. No number was produced."
+        )
+
+
+def _mixes(layer: Call) -> bool:
+    """Whether another token's output moves when one token of the input does."""
+    token = layer.read.shape[1] // 2
+    changed = layer.read.clone()
+    changed[:, token] = -changed[:, token]
+    given = first_states(layer.args, layer.kwargs)
+    args, kwargs = (put(one, given, changed) for one in (layer.args, dict(layer.kwargs)))
+    with torch.no_grad(), unheard():
+        wrote = first_states(layer.module(*args, **kwargs))
+    others = torch.arange(changed.shape[1], device=changed.device) != token
+    allowed = max(tolerance(changed.dtype), tolerance(torch.float32))
+    return wrote is None or not close(wrote[:, others], layer.wrote[:, others], allowed)
 
 
 def silent_layers(model: PreTrainedModel, diary: Diary) -> list[Call]:

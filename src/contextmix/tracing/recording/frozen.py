@@ -163,5 +163,5 @@ def _rms_factor(
 
 
 def _unit_factor(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: None = None) -> Tensor:
-    size: Tensor = input.norm(p, dim, keepdim=True)  # type: ignore[no-untyped-call]
+    size: Tensor = input.norm(p, dim, keepdim=True)
     return size.clamp_min(eps).reciprocal()

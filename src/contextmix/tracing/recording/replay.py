@@ -88,7 +88,7 @@ class BlockReplay:
         """From a call as a forward hook sees it."""
         states = first_states(args, kwargs)
         assert states is not None  # a block reads hidden states, or it would be none
-        return cls(model, block, _put(args, states, _SLOT), _put(kwargs, states, _SLOT), states.dtype, is_turned)
+        return cls(model, block, put(args, states, _SLOT), put(kwargs, states, _SLOT), states.dtype, is_turned)
 
     def __call__(self, states: Tensor) -> Tensor:
         """The block's output (batch, query, d_model) from other states of the shape of its own.
@@ -122,7 +122,7 @@ class BlockReplay:
         """The same, with someone who hears its attention."""
         with tapped(self.model, listener), evaluating(self.model), torch.set_grad_enabled(states.requires_grad):
             entering = turned(states.to(self.dtype)) if self.turned else states.to(self.dtype)
-            args, kwargs = (_put(one, _SLOT, entering) for one in (self.args, self.kwargs))
+            args, kwargs = (put(one, _SLOT, entering) for one in (self.args, self.kwargs))
             with self._as_given(entering):
                 found = first_states(self.block(*args, **kwargs))
             assert found is not None  # as in the clean run
@@ -155,12 +155,12 @@ class ChainReplay:
         return states
 
 
-def _put(place: Any, old: Any, new: Any) -> Any:
+def put(place: Any, old: Any, new: Any) -> Any:
     """The same arguments with one thing in the place of another."""
     if place is old:
         return new
     if type(place) is dict:
-        return {name: _put(value, old, new) for name, value in place.items()}
+        return {name: put(value, old, new) for name, value in place.items()}
     if type(place) in (tuple, list):
-        return type(place)(_put(value, old, new) for value in place)
+        return type(place)(put(value, old, new) for value in place)
     return place

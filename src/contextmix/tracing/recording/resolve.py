@@ -204,6 +204,9 @@ def recognise_norm(path: str, module: nn.Module, read: Tensor, wrote: Tensor, cl
         return None
     if any(p.ndim != 1 or p.shape[0] != read.shape[-1] for p in module.parameters(recurse=False)):
         return None
+    weight = getattr(module, "weight", None)  # a buffer is no parameter
+    if isinstance(weight, Tensor) and weight.shape != read.shape[-1:]:
+        return None
     for kind, offset in product(("layer", "rms"), (0.0, 1.0)):
         place = NormPlace(path, kind, offset)  # type: ignore[arg-type]
         expected = normalise(at_least_float32(read), parameters(module, place))
