@@ -34,6 +34,7 @@ def measure(layer: LayerTrace, *, heads: Literal["mean", "each"] = "mean") -> Te
     Source:
         Vaswani et al. (2017), eq. 1; GlobEnc calls the mean W.
     """
+    layer.refuse_channels("attention", "would not be shares of anything")
     shares = whole_rows(weights_of(layer))
     return shares if heads == "each" else shares.mean(-3)
 

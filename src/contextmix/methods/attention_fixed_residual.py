@@ -24,6 +24,7 @@ def measure(layer: LayerTrace) -> Tensor:
     Source:
         Abnar & Zuidema (2020), section 3; GlobEnc, eq. 13.
     """
+    layer.refuse_channels("attention_fixed_residual", "would not be shares of anything")
     return half_residual(whole_rows(weights_of(layer)).mean(-3), apart=layer.cross)
 
 

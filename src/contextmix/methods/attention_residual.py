@@ -25,6 +25,7 @@ def measure(layer: LayerTrace) -> Tensor:
         GlobEnc, eq. 14 and 15, with the mixing ratio of N_Enc as the text and the authors' code have it (Kobayashi et
         al. 2021, eq. 8, is the same formula on the attention block).
     """
+    layer.refuse_channels("attention_residual", "would not be shares of anything")
     return measured_residual(weights_of(layer).mean(-3), ratio(layer), apart=layer.cross)
 
 

@@ -41,6 +41,7 @@ def measure(
         the precision of the values), true tokens only. In a causal model each row is projected among the tokens that it
         sees.
     """
+    layer.refuse_channels("effective_attention", "has no weights from which to take the null space of the values")
     if weights_of(layer).shape != layer.attention.shape:
         raise UnsupportedModel(
             f"Layer {layer.index}: its heads mix two kinds of values, so what the values of a head cancel is no matter "

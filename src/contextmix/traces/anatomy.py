@@ -237,6 +237,31 @@ class Woven:
 
 
 @dataclass(frozen=True)
+class Channels:
+    """A mixer that is no attention and is linear in its values channel by channel, given its routing.
+
+    Attributes:
+        path: Of the module in whose call all of it is made, relative to the block.
+        projection: Of its output projection, relative to that module.
+        value: Which product with a parameter in that call holds the values, from 0.
+        columns: Which of that product's outputs is the value of each channel.
+        held: Which of the products read something that was made of the values: routing all the same.
+    """
+
+    __repr__ = by_shapes
+
+    path: str
+    projection: str
+    value: int
+    columns: tuple[int, ...]
+    held: tuple[int, ...] = ()
+
+
+Mixing = Mixer | Woven | Channels
+"""What is heard as a block's attention, where that does not pass through the registry."""
+
+
+@dataclass(frozen=True)
 class Sublayer:
     """One sub-layer of a block, attention or feed-forward, as paths relative to the block.
 
@@ -290,7 +315,7 @@ class BlockAnatomy:
     """The output projection, where it is a parameter by itself; the output of attention then only passes its states."""
     turned: bool = False
     """Whether its modules read and write (token, batch, d_model)."""
-    mixer: Mixer | Woven | None = None
+    mixer: Mixing | None = None
     """What is heard as its attention; None where that passes through the registry."""
     outlet: Outlet | None = None
     """What stands between its heads and the output projection; None for nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -51,7 +51,7 @@ class Block:
 
     Attributes:
         output_weight: (head, d_head, d_model): the output projection cut by head.
-        output_bias: (d_model,) or None.
+        output_bias: (d_model,), or (..., query, d_model) where each row has its own, or None.
         attention: Norms and scale around attention.
         ffn: Norms and scale around the feed-forward part.
         parallel: Whether both sub-layers read the block's input.
@@ -78,6 +78,11 @@ class Block:
     value: Callable[[], Affine] | None = None
     gated: Callable[[], GatedFeedForward] | None = None
     kinds: int = 1
+
+    def of(self, example: int) -> Block:
+        """The block of one sequence of a batch."""
+        own = self.output_bias
+        return self if own is None or own.ndim < 3 else replace(self, output_bias=own[example])
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def without_padding(layer: LayerTrace, count: int | None) -> LayerTrace:
     if bool(weights[..., count:].ne(0).any()) or bool(weights[..., count:, :].ne(0).any()):
         return layer  # they are tokens like any other, such as those of a prefix
     kept, rest = slice(count), layer.residual_in[..., count:, :]
-    states = {name: getattr(layer, name)[..., kept, :] for name in _STATES}
+    states = {name: own[..., kept, :] for name in _STATES if (own := getattr(layer, name)) is not None}
     embedded = None if layer.embeddings is None else layer.embeddings[..., count:, :]
     through = layer.replay_from_embeddings
     return replace(
@@ -55,7 +55,7 @@ def without_padding(layer: LayerTrace, count: int | None) -> LayerTrace:
     )
 
 
-_STATES = ("residual_in", "attention_out", "ffn_out", "residual_out")
+_STATES = ("residual_in", "attention_out", "ffn_out", "residual_out", "attention_added", "ffn_added", "added", "gate")
 
 
 def _replayed(replay: Replay, rest: Tensor, states: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import Bound
-from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixer, Woven
+from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixing
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.additions import listen_to_additions, names_of_additions, taken_additions
 from contextmix.tracing.recording.between import Between, side_by_side
@@ -24,7 +24,7 @@ from contextmix.tracing.recording.padding import tokens_given, without_padding
 from contextmix.tracing.recording.quiet import over, turned
 from contextmix.tracing.recording.recorder import Attended, Recorder, of_every_head
 from contextmix.tracing.recording.replay import ChainReplay
-from contextmix.tracing.recording.resolve import part, resolve_block
+from contextmix.tracing.recording.resolve import part, resolve_block, with_constant
 from contextmix.tracing.recording.row_attention import by_itself
 from contextmix.tracing.recording.stack import Tower, image_places
 from contextmix.tracing.recording.turns import after, before
@@ -154,7 +154,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             yield before(part(block, place.stream.left), self.note_read("left"))
         yield from listen_to_additions(block, place, self.note)
 
-    def mixers(self, place: BlockAnatomy) -> Iterator[Mixer | Woven | None]:
+    def mixers(self, place: BlockAnatomy) -> Iterator[Mixing | None]:
         """Of its one attention."""
         yield place.mixer
 
@@ -189,15 +189,16 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
-        attention, value, scores, _ = self.attended[-1]
-        more = taken_additions(self.said, place)
-        said = {own: self.said[name] for name, own in _STATES.items()} | {"attention": attention, "value": value}
+        heard, more = self.attended[-1], taken_additions(self.said, place)
+        attention, said = heard.attention, {own: self.said[name] for name, own in _STATES.items()}
+        said |= {"attention": attention, "value": heard.value}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()} | more
         layer = LayerTrace(
             index=self.number,
-            block=resolve_block(self.model, place, attention.shape[1]),
+            block=with_constant(resolve_block(self.model, place, attention.shape[1]), heard.constant),
             **self.gate(place, tensors, ran_in),
-            scores=scores,
+            channelwise=heard.constant is not None,
+            scores=heard.scores,
             tolerance=tolerance(ran_in),
             values_of=place.values_of,
             added=self.later.get(self.number),
@@ -299,7 +300,8 @@ class _RowRecorder(_BlockRecorder):
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
-        attention, value, *_ = self.attended[-1]
+        heard = self.attended[-1]
+        attention, value = heard.attention, heard.value
         self.weighed = attention.detach()[0], value.detach()[0]
         more = taken_additions(self.said, place)
         said = {own: self.said[name] for name, own in _STATES.items()}
@@ -308,7 +310,8 @@ class _RowRecorder(_BlockRecorder):
         if (added := self.later.pop(self.number, None)) is not None:
             tensors["added"] = added[:, self.rows].clone()
         tensors |= {"tolerance": tolerance(ran_in), "values_of": place.values_of, **self.gate(place, tensors, ran_in)}
-        return (LayerTrace(index=self.number, block=resolve_block(self.model, place, attention.shape[1]), **tensors),)
+        block = with_constant(resolve_block(self.model, place, attention.shape[1]), heard.constant)
+        return (LayerTrace(index=self.number, block=block, channelwise=heard.constant is not None, **tensors),)
 
     def show(self, *steps: LayerTrace) -> None:
         """What is kept of the block, without a batch axis."""

@@ -73,6 +73,14 @@ def resolve_block(model: PreTrainedModel, place: BlockAnatomy, n_heads: int) -> 
     )
 
 
+def with_constant(block: Block, constant: Tensor | None) -> Block:
+    """A block whose mixer gives something without any value, (batch, query, head · d_head): nobody's, like a bias."""
+    if constant is None:
+        return block
+    own = at_least_float32(constant.detach()) @ block.output_weight.flatten(0, 1)
+    return replace(block, output_bias=own if block.output_bias is None else own + block.output_bias)
+
+
 def _value(root: nn.Module, place: LinearPlace, n_heads: int, width: int) -> Affine:
     """The map that makes the values, with the heads that several queries share repeated like the values are."""
     found = _linear(root, place)
@@ -219,6 +227,9 @@ def recognise_norm(path: str, module: nn.Module, read: Tensor, wrote: Tensor, cl
     if read.shape != wrote.shape or not any(hasattr(module, name) for name in _EPS_NAMES):
         return None
     if any(p.ndim != 1 or p.shape[0] != read.shape[-1] for p in module.parameters(recurse=False)):
+        return None
+    weight = getattr(module, "weight", None)  # a buffer is no parameter
+    if isinstance(weight, Tensor) and weight.shape != read.shape[-1:]:
         return None
     for kind, offset in product(("layer", "rms"), (0.0, 1.0)):
         place = NormPlace(path, kind, offset)  # type: ignore[arg-type]
