@@ -48,6 +48,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "mpt": ("Mpt", MARKS),
     "openaigpt": ("OpenAIGPT", {}),
     "xlnet": ("XLNet", {"d_inner": 32, "d_head": 8, "max_position_embeddings": ABSENT}),
+    # And these in no single product.
+    "longformer": ("Longformer", {"attention_window": 4, "pad_token_id": 1, "max_position_embeddings": 40}),
+    "nystromformer": ("Nystromformer", {"conv_kernel_size": 3}),
+    "convbert": ("ConvBert", {"embedding_size": 8, "num_attention_heads": 4, "head_ratio": 2, "conv_kernel_size": 3}),
 }
 ROUNDOFF = 16 * torch.finfo(torch.float32).eps
 """How far apart, beside the largest number, two orders of adding up states of 16 float32 numbers may end."""

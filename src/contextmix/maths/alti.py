@@ -40,7 +40,8 @@ def l1_contributions(parts: Parts, whole: Tensor) -> Tensor:
     own = torch.zeros_like(whole) if parts.own is None else parts.own
     owns = [None] * len(wholes) if parts.apart else own.reshape(wholes.shape)
     flat = zip(weights, values, owns, wholes, strict=True)
-    distances = torch.stack([_l1_distances(w, v @ parts.weight, x, y) for w, v, x, y in flat])
+    sent = parts.weight.expand(-1, n_keys, -1) if parts.shared else None
+    distances = torch.stack([_l1_distances(w, v @ parts.weight if sent is None else sent, x, y) for w, v, x, y in flat])
     distances = distances.view(*whole.shape[:-1], n_keys)
     if parts.apart and parts.own is not None:
         distances = torch.cat([distances, (whole - own).abs().sum(-1, keepdim=True)], dim=-1)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from contextmix.maths.channels import channel_lengths
 from contextmix.maths.gated import GatedHeads, gated_heads
 from contextmix.maths.kept import kept
 from contextmix.maths.norms import Norm, denominator, frozen, linear
@@ -44,6 +45,8 @@ class Parts:
             by itself: the last column of a map.
         gate: (..., head, query, d_head) or None for ones: what each channel of the heads' output is multiplied by
             before ``weight``.
+        shared: Whether every token sends the same per unit of attention: of channels, whose values are numbers, they
+            are in ``attention`` already, and ``value`` is one.
     """
 
     __repr__ = by_shapes
@@ -56,6 +59,12 @@ class Parts:
     own: Tensor | None = None
     apart: bool = False
     gate: Tensor | None = None
+    shared: bool = False
+
+    @classmethod
+    def of_channels(cls, maps: Tensor, value: Tensor, weight: Tensor, whole: Tensor) -> Parts:
+        """Of a mixer with a map for each channel: maps (..., channel, query, key) and values (..., channel, key, 1)."""
+        return cls(maps * value.mT, torch.ones_like(value[:1, :1]).expand_as(value), weight, whole, shared=True)
 
     @kept
     def total(self) -> Tensor:
@@ -88,6 +97,7 @@ class Parts:
             own=None if self.own is None else frozen(self.own, norm, inverse),
             apart=self.apart,
             gate=self.gate,
+            shared=self.shared,
         )
 
     def gated(self) -> list[GatedHeads]:
@@ -97,6 +107,8 @@ class Parts:
     def sources(self) -> Tensor:
         """F[j, h] = value[h, j] @ weight[h], shape (..., key, head, d_model); only where there is no gate."""
         assert self.gate is None  # what a token sends depends on the row
+        if self.shared:
+            return self.weight[:, 0].expand(*self.value.shape[:-3], self.value.shape[-2], -1, -1)
         return torch.einsum("...hjc,hcd->...jhd", self.value, self.weight)
 
     def diagonal(self) -> Tensor:
@@ -149,6 +161,8 @@ class Parts:
         """
         if self.gate is not None:
             return self._gated_lengths()
+        if self.shared:
+            return self._shared_lengths()
         gram, kept = self.gram()
         lengths = quadratic_forms(self.attention, gram).clamp_(min=0).sqrt_()
         if self.gain is not None:
@@ -171,11 +185,23 @@ class Parts:
             lengths.diagonal(dim1=-2, dim2=-1).copy_(self.diagonal().norm(dim=-1))
         return lengths
 
+    def _shared_lengths(self) -> Tensor:
+        """The same where there are as many heads as channels, and a Gram matrix would be larger than what it saves."""
+        lengths = channel_lengths(self.attention, self.weight[:, 0])
+        if self.gain is not None:
+            lengths *= self.gain
+        if self.own is not None:
+            lengths.diagonal(dim1=-2, dim2=-1).copy_(self.diagonal().norm(dim=-1))
+        return lengths
+
     def lengths_per_head(self) -> Tensor:
         """‖gain[i] · attention[h, i, j] · value[h, j] @ weight[h]‖₂, shape (..., head, query, key); no residual."""
         if self.gate is not None:
             found = torch.stack([one.lengths_per_head() for one in self.gated()]).view_as(self.attention)
             return found if self.gain is None else found * self.gain.unsqueeze(-3)
+        if self.shared:
+            own: Tensor = self.attention.abs() * self.weight[:, 0].norm(dim=-1)[:, None, None]
+            return own if self.gain is None else own * self.gain.unsqueeze(-3)
         weights = self.attention.abs()  # where a factor of the heads' output is part of them they may be negative
         lengths: Tensor = weights * self.sources().norm(dim=-1).transpose(-1, -2).unsqueeze(-2)
         return lengths if self.gain is None else lengths * self.gain.unsqueeze(-3)

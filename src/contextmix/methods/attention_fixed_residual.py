@@ -12,6 +12,7 @@ from contextmix.plugins.contracts import Method
 from contextmix.plugins.papers import ABNAR_2020
 from contextmix.results.token_map import Quantity
 from contextmix.traces.trace import LayerTrace
+from contextmix.traces.weights import weights_of
 
 
 def measure(layer: LayerTrace) -> Tensor:
@@ -23,7 +24,8 @@ def measure(layer: LayerTrace) -> Tensor:
     Source:
         Abnar & Zuidema (2020), section 3; GlobEnc, eq. 13.
     """
-    return half_residual(whole_rows(layer.attention).mean(-3), apart=layer.cross)
+    layer.refuse_channels("attention_fixed_residual", "would not be shares of anything")
+    return half_residual(whole_rows(weights_of(layer)).mean(-3), apart=layer.cross)
 
 
 def ratio(layer: LayerTrace) -> Tensor:

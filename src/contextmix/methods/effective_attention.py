@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+from contextmix.errors import UnsupportedModel
 from contextmix.maths.effective import effective, effective_mean, value_space, with_ones
 from contextmix.maths.effective_causal import causal_effective, first_seen
 from contextmix.plugins.contracts import Measured, Method
 from contextmix.plugins.papers import BRUNNER_2020
 from contextmix.results.token_map import Quantity
 from contextmix.traces.trace import LayerTrace
+from contextmix.traces.weights import weights_of
 
 
 def measure(
@@ -39,6 +41,12 @@ def measure(
         the precision of the values), true tokens only. In a causal model each row is projected among the tokens that it
         sees.
     """
+    layer.refuse_channels("effective_attention", "has no weights from which to take the null space of the values")
+    if weights_of(layer).shape != layer.attention.shape:
+        raise UnsupportedModel(
+            f"Layer {layer.index}: its heads mix two kinds of values, so what the values of a head cancel is no matter "
+            "of one map. No number was produced. Use attention, norm or value_zeroing."
+        )
     value = layer.value if rows == "free" else with_ones(layer.value)
     space, first = value_space(value), None if layer.cross else first_seen(layer.attention)
     if first is not None:

@@ -196,7 +196,7 @@ def read_down(layers: list[ReadRows], direction: Tensor) -> tuple[Tensor, Tensor
         direction, third = through_norm(direction, norms.norm_after, states.attention_sum)
         inner, fourth = through_norm(direction * norms.scale, norms.norm_out, states.attention_out)
         bias = layer.block.output_bias
-        fifth = torch.zeros_like(elsewhere) if bias is None else inner @ bias.to(inner.dtype)
+        fifth = torch.zeros_like(elsewhere) if bias is None else (inner * bias.to(inner.dtype)).sum(-1)
         found = spoken_for(layer.attention, layer.value, layer.block.output_weight, inner, layer.gate)
         positive[:, layer.columns] += found.clamp(min=0)
         total[:, layer.columns] += found

@@ -78,7 +78,12 @@ def measure(
         notes = {name: torch.stack([row.notes[name] for row in rows]) for name in rows[0].notes}
         return Measured(torch.stack([row.values for row in rows]), notes)
     notes, distances = {}, None
-    if layer.following is not None:
+    if heads is not None:
+        layer.refuse_channels("value_zeroing", "knows no heads here that could be zeroed by themselves")
+    if layer.channelwise:
+        _refuse_reduced(layer, precision)
+        distances = _replayed(layer, distance, None)
+    elif layer.following is not None:
         distances = _through_cross_attention(layer, layer.following, distance, heads)
     elif _has_closed_form(layer):
         zeroed = _Zeroed.of(layer, heads)
@@ -190,6 +195,14 @@ def _error(zeroed: _Zeroed, distance: str, reduced: Tensor, query: int) -> Tenso
     return (row_shares(reduced[query : query + 1]) - exact).abs().max()
 
 
+def _refuse_reduced(layer: LayerTrace, precision: str) -> None:
+    if precision != "full":
+        raise UnsupportedModel(
+            f"Layer {layer.index} is no attention, and its zeroed values are replayed, so reduced precision has "
+            "nothing to act on. Use precision='full'."
+        )
+
+
 def _tail(layer: LayerTrace) -> Tail:
     block, states = layer.block, layer.states
     return Tail(
@@ -219,7 +232,7 @@ def _check(layer: LayerTrace, distance: str, heads: Sequence[int] | None, precis
     if heads is not None and (not heads or not all(0 <= head < n_heads for head in heads)):
         raise BadOption(f"value_zeroing can zero heads 0 to {n_heads - 1}; got heads={list(heads)}.")
     reads = isinstance(layer.block.feed_forward, FeedForward) and not layer.block.parallel
-    if precision != "full" and not (reads and _has_closed_form(layer)):
+    if precision != "full" and not layer.channelwise and not (reads and _has_closed_form(layer)):
         raise UnsupportedModel(
             f"Layer {layer.index}: reduced precision is for a feed-forward part of two matrices with an activation "
             "between them, which alone reads the result of attention, and for heads whose output no norm divides, and "

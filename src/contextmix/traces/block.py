@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -51,7 +51,7 @@ class Block:
 
     Attributes:
         output_weight: (head, d_head, d_model): the output projection cut by head.
-        output_bias: (d_model,) or None.
+        output_bias: (d_model,), or (..., query, d_model) where each row has its own, or None.
         attention: Norms and scale around attention.
         ffn: Norms and scale around the feed-forward part.
         parallel: Whether both sub-layers read the block's input.
@@ -59,6 +59,8 @@ class Block:
         projections: What turns the block's (normed) input into queries, keys and values, where three linear maps do.
         query: Of cross-attention: what turns the (normed) input into queries, where one linear map does.
         value: Gives what turns it into values, (d_model, head · d_head), grouped heads repeated, if a linear map does.
+        kinds: How many kinds of values each head has, such as those of global tokens beside those of a window. All
+            heads stand that many times in `output_weight`, one kind after the other.
         gated: Gives the feed-forward part as three matrices, where it is gated. Both are made when asked for: most
             methods never ask, and they may be copies.
     """
@@ -75,6 +77,12 @@ class Block:
     query: Affine | None = None
     value: Callable[[], Affine] | None = None
     gated: Callable[[], GatedFeedForward] | None = None
+    kinds: int = 1
+
+    def of(self, example: int) -> Block:
+        """The block of one sequence of a batch."""
+        own = self.output_bias
+        return self if own is None or own.ndim < 3 else replace(self, output_bias=own[example])
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def _block(layer: LayerTrace, down: Down, own: slice = slice(None)) -> tuple[Dow
     before = added.through(block.attention.norm_after, states.attention_sum)
     inner = _alone(before).times(block.attention.scale).through(block.attention.norm_out, layer.attention_out)
     if block.output_bias is not None:
-        inner = Down(inner.direction, inner.shift + inner.direction @ block.output_bias)
+        inner = Down(inner.direction, inner.shift + (inner.direction * block.output_bias).sum(-1))
     weights, gate = layer.mixing
     sent, at_values = messages(weights, layer.value, block.output_weight, inner.direction, gate, own)
     value = value_map(layer)

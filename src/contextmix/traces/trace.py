@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from contextmix.errors import UnknownPosition, WrongShape, refuse_entries, refuse_kinds
+from contextmix.errors import UnknownPosition, UnsupportedModel, WrongShape, refuse_entries, refuse_kinds
 from contextmix.maths.gated import folded
 from contextmix.maths.kept import kept
 from contextmix.maths.parts import Parts
@@ -79,6 +79,9 @@ class LayerTrace:
         gate_answers: Whether it would be another one if the values were (a norm): maps hold it at what it was.
         values_of: Number of the earlier block whose values these are, made of what entered that one; None where the
             block makes its own.
+        channelwise: Whether it is no attention but another mixer, linear in its values given its routing. Its heads are
+            its channels; entries may be negative and rows need not sum to one; nonlinearities behind the values are
+            held at what they were, so zeroing a value takes a replay.
     """
 
     index: int
@@ -103,6 +106,7 @@ class LayerTrace:
     gate: Tensor | None = None
     gate_answers: bool = False
     values_of: int | None = None
+    channelwise: bool = False
 
     def __post_init__(self) -> None:
         refuse_kinds(self, index=int, block=Block, **dict.fromkeys(_BATCHED, Tensor))
@@ -122,6 +126,19 @@ class LayerTrace:
     def size(self) -> str:
         """Heads and width, in words."""
         return f"{self.attention.shape[-3]} heads, d_model {self.residual_in.shape[-1]}"
+
+    def refuse_channels(self, name: str, reason: str) -> None:
+        """Refuse what has no meaning where each channel has a map of its own.
+
+        Raises:
+            UnsupportedModel: If this is such a layer.
+        """
+        if self.channelwise:
+            raise UnsupportedModel(
+                f"Layer {self.index} is no attention: it mixes tokens with a map of its own for every channel, whose "
+                f"entries may be negative and whose rows need not sum to one, so {name} {reason}. No number was "
+                "produced. Use a method that follows what the tokens send, such as value_zeroing, globenc or evidence."
+            )
 
     @kept
     def states(self) -> BlockStates:
@@ -145,6 +162,8 @@ class LayerTrace:
         """The attention output split by source token, without the output bias."""
         bias = self.block.output_bias
         total = self.attention_out if bias is None else self.attention_out - bias
+        if self.channelwise:
+            return Parts.of_channels(self.attention, self.value, self.block.output_weight, total)
         weights, gate = self.mixing
         return Parts(weights, self.value, self.block.output_weight, total, apart=self.cross, gate=gate)
 
@@ -182,6 +201,7 @@ class LayerTrace:
             raise UnknownPosition("sequence", example, range(count))
         added = [name for name in ("attention_added", "ffn_added") if getattr(self, name) is not None]
         own: dict[str, Any] = {name: getattr(self, name)[example] for name in (*_BATCHED, *added)}
+        own |= {"block": self.block.of(example), "channelwise": self.channelwise}
         if self.scores is not None:
             own["scores"] = Scores(self.scores.query[example], self.scores.key[example], self.scores.scaling)
         if self.replay is not None:
@@ -198,7 +218,7 @@ class LayerTrace:
         if self.gate is not None:
             own |= {"gate": self.gate[example], "gate_answers": self.gate_answers}
         own |= {"cross": self.cross, "values_of": self.values_of}
-        return LayerTrace(index=self.index, block=self.block, tolerance=self.tolerance, **own)
+        return LayerTrace(index=self.index, tolerance=self.tolerance, **own)
 
 
 _BATCHED = ("attention", "value", "residual_in", "attention_out", "ffn_out", "residual_out")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from tests.tracing.mixing import Squared
 from tests.tracing.tiny import ENCODERS, MARKS, ROUNDOFF, SIZES, build, hook_count, settings, token_ids, vivid
 from torch import Tensor, nn
 
@@ -174,7 +175,11 @@ class Gated(nn.Module):
     "layers", [["conv", "full_attention"], ["full_attention", "conv"], ["full_attention", "conv", "full_attention"]]
 )
 def test_a_layer_that_mixes_without_attention_is_refused(layers: list[str]):
-    said = refused(build("lfm2", num_hidden_layers=len(layers), layer_types=layers))
+    model = build("lfm2", num_hidden_layers=len(layers), layer_types=layers)
+    for layer in model.layers:
+        if hasattr(layer, "conv"):
+            layer.conv = Squared(layer.conv)
+    said = refused(model)
     assert f"layers.{layers.index('conv')} (Lfm2DecoderLayer)" in said
     assert "made no attention call" in said
 

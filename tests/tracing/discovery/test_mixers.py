@@ -416,11 +416,6 @@ def test_an_axis_of_heads_and_batch_must_hold_the_batch_first():
     assert "in HeadsFirst one axis holds heads and batch, and not the batch first" in refusal(model)
 
 
-def test_a_convolution_beside_attention_is_refused():
-    config = transformers.ConvBertConfig(**{**SIZES, "embedding_size": 8, "num_attention_heads": 4, "head_ratio": 2})
-    assert "none of them is read by a linear module" in refusal(vivid(transformers.ConvBertModel(config)))
-
-
 def test_a_convolution_after_the_first_layer_is_refused():
     assert "something acts between these blocks" in refusal(build("debertav2", conv_kernel_size=3))
 

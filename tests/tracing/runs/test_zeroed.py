@@ -3,11 +3,13 @@
 import pytest
 import torch
 from tests.methods.speakers import speaker
+from tests.tracing.mixing import FAMILIES, Squared
 from tests.tracing.runs.test_ablate import IDS, KEPT, SAID, by_hand
 from tests.tracing.tiny import SIZES
 from torch import Tensor, nn
 
 import contextmix.tracing.runs.zeroed as zeroed
+from contextmix.errors import UnsupportedModel
 from contextmix.tracing.runs.zeroed import zeroed_log_probs
 
 
@@ -27,6 +29,35 @@ def test_zero_values_are_zero_in_every_layer(family: str, monkeypatch):
     assert (found[1:] - found[0]).abs().amax(-1).min() > 1e-3
     monkeypatch.setattr(zeroed, "PAIRS_AT_ONCE", 1)
     torch.testing.assert_close(zeroed_log_probs(model, IDS, KEPT, SAID), found, **exact)
+
+
+def test_zero_values_are_zero_in_layers_without_attention_too():
+    """Of a model that nobody looked at before: what a short convolution brings from these tokens is nothing."""
+    model = FAMILIES["short convolution"].build("ForCausalLM")
+    found = zeroed_log_probs(model, IDS, KEPT, SAID)
+    parts = [
+        (model.model.layers[0].conv.in_proj, slice(32, None)),
+        (model.model.layers[1].self_attn.v_proj, slice(None)),
+    ]
+    for kept, own in zip(KEPT, found, strict=True):
+
+        def zero(module: nn.Module, read, written: Tensor, gone=~kept) -> Tensor:
+            written = written.clone()
+            columns = next(columns for part, columns in parts if part is module)
+            written[:, gone[: written.shape[1]], columns] = 0
+            return written
+
+        handles = [part.register_forward_hook(zero) for part, _ in parts]
+        torch.testing.assert_close(own, by_hand(model, IDS), rtol=0, atol=1e-6)  # its norms compute in float32
+        for handle in handles:
+            handle.remove()
+
+
+def test_layers_that_mix_unheard_are_refused():
+    model = FAMILIES["short convolution"].build("ForCausalLM")
+    model.model.layers[0].conv = Squared(model.model.layers[0].conv)
+    with pytest.raises(UnsupportedModel, match=r"mix tokens without attention.*layers\.0 \(Lfm2DecoderLayer\)"):
+        zeroed_log_probs(model, IDS, KEPT, SAID)
 
 
 def values_of(model) -> list[nn.Module]:

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.mixers import ensure_heard
 from contextmix.tracing.recording.quiet import quiet_run
+from contextmix.tracing.recording.routing import Routed
 from contextmix.tracing.recording.tap import tapped
 
 
@@ -23,6 +24,9 @@ class _Look:
         self.calls += 1
         square = attention.shape[-2] == attention.shape[-1]
         self.later |= not square or bool(attention.triu(1).any())
+
+    def routed(self, module: nn.Module, call: Routed) -> None:
+        self.heard(module, call.attention(), call.value, call.output, None)
 
 
 def is_causal(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> bool:

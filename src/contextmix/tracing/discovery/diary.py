@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.traces.trace import Scores
-from contextmix.tracing.recording.listeners import listening
+from contextmix.tracing.recording.listeners import heard_by, listening
 from contextmix.tracing.recording.quiet import first_states, over, quiet_run, turned
 from contextmix.tracing.recording.recorder import of_every_head
+from contextmix.tracing.recording.routing import Routed
 from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import after, before, turn_of, undone
 
@@ -77,6 +78,13 @@ class Diary:
         time, mixed = self._tick(), mixed_values(attention, value)
         self.attended.append(Attended(module, time, attention.shape[1], query, key, _over_heads(value), output, mixed))
 
+    def routed(self, module: nn.Module, call: Routed) -> None:
+        """See `RoutedListener`; each channel is a head."""
+        moment = Attended(
+            module, self._tick(), call.output.shape[-1], None, None, _over_heads(call.value), call.output.clone()
+        )
+        self.attended.append(moment)
+
     def write_down(self, stack: ExitStack, path: str, module: nn.Module) -> None:
         """Hear the calls of a module, in this thread, until the stack closes."""
         stack.enter_context(undone(before(module, self.enter).remove))
@@ -132,12 +140,12 @@ def mixed_values(attention: Tensor, value: Tensor) -> Tensor | None:
     return (attention.to(value.dtype) @ of_every_head(value, attention.shape[1])).transpose(1, 2).flatten(2)
 
 
-def keep_diary(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Diary:
-    """Run a model on a short input and write down every call."""
+def keep_diary(model: PreTrainedModel, probe: Mapping[str, Tensor], *, attention: bool = True) -> Diary:
+    """Run a model on a short input and write down every call, with its attention or as it runs by itself."""
     diary = Diary()
     with turn_of(model), ExitStack() as stack:
         for path, module in model.named_modules():
             diary.write_down(stack, path, module)
-        with tapped(model, diary):
+        with tapped(model, diary) if attention else heard_by(diary):
             quiet_run(model, probe)
     return diary

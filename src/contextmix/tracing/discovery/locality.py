@@ -23,6 +23,7 @@ from contextmix.tracing.discovery.diary import Attended, Call, Diary
 from contextmix.tracing.recording.listeners import Listener, listening
 from contextmix.tracing.recording.quiet import first_states
 from contextmix.tracing.recording.replay import BlockReplay, put
+from contextmix.tracing.recording.routing import Routed
 from contextmix.tracing.recording.turns import after, undone
 from contextmix.tracing.recording.verify import close, tolerance
 
@@ -109,6 +110,10 @@ class _Ear:
         """See `tap.Listener`."""
         if self.value is None:
             self.value = value.transpose(1, 2).flatten(2)
+
+    def routed(self, module: nn.Module, call: Routed) -> None:
+        """See `RoutedListener`."""
+        self.heard(module, call.value, call.value, call.output, None)
 
 
 @contextmanager

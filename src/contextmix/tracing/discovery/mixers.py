@@ -14,15 +14,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import UnsupportedModel
-from contextmix.traces.anatomy import Mixer
+from contextmix.traces.anatomy import Mixer, Mixing
 from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.diary import Diary, keep_diary
+from contextmix.tracing.discovery.routed import find_routed, refuse_unheard
+from contextmix.tracing.discovery.weavers import find_weavers
 from contextmix.tracing.recording.listeners import heard_by, listening, unheard
 from contextmix.tracing.recording.products import Product, Reading, product_of
 from contextmix.tracing.recording.quiet import first_states, quiet_run
@@ -31,6 +34,8 @@ from contextmix.tracing.recording.tap import can_be_switched
 from contextmix.tracing.recording.turns import after, before, turn_of, undone
 from contextmix.tracing.recording.verify import close, tolerance
 from contextmix.tracing.recording.watch import Counting, unwatch, watch, watched, watching
+
+_LOOKED_AT: WeakSet[nn.Module] = WeakSet()
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +67,16 @@ def find_mixers(model: PreTrainedModel, run: Callable[[], object], run_two: Call
         run()
     for module, mixer in search.found.items():
         watch(module, mixer)
+    if not search.found:
+        woven = find_weavers(model, run)
+        if watched(model):
+            return ""
+        return search.tried() + (
+            f"; {woven} modules were run again with other outputs of linear modules in them, and none of them is a "
+            "linear mixer of these"
+            if woven
+            else ""
+        )
     if run_two is not None and any(mixer.batch is None for mixer in search.found.values()):
         apart = _unwatch_other_batches(model, run_two)
         if apart is not None:
@@ -80,26 +95,35 @@ def heard_diary(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Diary:
     if can_be_switched(model) or watched(model):
         diary = keep_diary(model, inputs)
         if diary.attended:
-            return diary
+            _LOOKED_AT.add(model)
+            return _with_other_mixers(model, inputs, diary)
     else:
         refusal = f"{named} computes attention itself, outside the attention registry of transformers"
     tried = find_mixers(model, partial(quiet_run, model, inputs), partial(quiet_run, model, _twice(inputs)))
-    diary = keep_diary(model, inputs) if watched(model) else Diary()
+    diary = _with_other_mixers(model, inputs, keep_diary(model, inputs, attention=bool(watched(model))))
     if not diary.attended:
         raise UnsupportedModel(
             f"{refusal}, and what its heads mix cannot be separated from outside: {tried}. No number was produced."
         )
+    _LOOKED_AT.add(model)
     return diary
 
 
+def _with_other_mixers(model: PreTrainedModel, inputs: Mapping[str, Any], diary: Diary) -> Diary:
+    """The diary with what the mixers said that are no attention, in layers that made no attention call."""
+    known = len(watched(model))
+    find_routed(model, diary)
+    return diary if len(watched(model)) == known else keep_diary(model, inputs)
+
+
 def ensure_heard(model: PreTrainedModel, inputs: Mapping[str, Any]) -> None:
-    """Find what is to be heard of a model that computes attention itself, if nobody has looked yet.
+    """Find what is to be heard of a model that computes attention itself or has other mixers, if nobody has looked yet.
 
     Raises:
-        UnsupportedModel: If no attention can be heard; says what was tried.
+        UnsupportedModel: If no attention can be heard, or a layer mixes tokens unheard; says what was tried.
     """
-    if not can_be_switched(model) and not watched(model):
-        heard_diary(model, inputs)
+    if not watched(model) and model not in _LOOKED_AT:
+        refuse_unheard(model, heard_diary(model, inputs))
 
 
 def _twice(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +132,7 @@ def _twice(inputs: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def placed(mixer_of: nn.Module, block: nn.Module) -> Mixer | None:
+def placed(mixer_of: nn.Module, block: nn.Module) -> Mixing | None:
     """The mixer of a module as it is written down for its block; None if its attention passes through the registry."""
     mixer = watched(block).get(mixer_of)
     if mixer is None:

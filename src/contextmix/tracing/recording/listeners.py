@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -28,6 +28,13 @@ class ValueEditor(Listener, Protocol):
 
     def edited(self, module: nn.Module, n_heads: int, value: Tensor) -> Tensor:
         """Other values (batch, key-value head, key, d_head), of so many heads that weigh them."""
+
+
+class RoutedListener(Listener, Protocol):
+    """A listener that is told of mixers that are no attention as well."""
+
+    def routed(self, module: nn.Module, call: Any) -> None:
+        """One call of such a mixer, a `routing.Routed`: its maps are made when they are asked for."""
 
 
 class LonelyListener(Listener, Protocol):

@@ -13,17 +13,18 @@ from transformers import PreTrainedModel
 from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import Bound
-from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixer
+from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixing
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.additions import listen_to_additions, names_of_additions, taken_additions
 from contextmix.tracing.recording.between import Between, side_by_side
 from contextmix.tracing.recording.lent import Lent, keep_last
 from contextmix.tracing.recording.listeners import listening
 from contextmix.tracing.recording.outlet import reader_path, recorded_gate, turning
+from contextmix.tracing.recording.padding import tokens_given, without_padding
 from contextmix.tracing.recording.quiet import over, turned
 from contextmix.tracing.recording.recorder import Attended, Recorder, of_every_head
 from contextmix.tracing.recording.replay import ChainReplay
-from contextmix.tracing.recording.resolve import part, resolve_block
+from contextmix.tracing.recording.resolve import part, resolve_block, with_constant
 from contextmix.tracing.recording.row_attention import by_itself
 from contextmix.tracing.recording.stack import Tower, image_places
 from contextmix.tracing.recording.turns import after, before
@@ -110,6 +111,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
     tower: Tower | None = None
     between: Between
     lent: Lent
+    given: int | None = None
 
     def __init__(self, model: PreTrainedModel, places: Sequence[BlockAnatomy], visit: Callable[..., None]) -> None:
         super().__init__(model, places, visit)
@@ -119,7 +121,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         """See `Recorder`; images of a prompt may have a tower of their own."""
         self.tower = Tower.of(self.model, self.places[0].path, inputs)
         self.between = Between(self.model.config.model_type, image_places(self.model, inputs))
-        self.lent = Lent(self.places)
+        self.lent, self.given = Lent(self.places), tokens_given(inputs)
         wanted = 0 if self.lent.borrowers else last_logits
         outputs, checks = super().run(inputs, last_logits=wanted)
         if wanted != last_logits:
@@ -152,7 +154,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             yield before(part(block, place.stream.left), self.note_read("left"))
         yield from listen_to_additions(block, place, self.note)
 
-    def mixers(self, place: BlockAnatomy) -> Iterator[Mixer | None]:
+    def mixers(self, place: BlockAnatomy) -> Iterator[Mixing | None]:
         """Of its one attention."""
         yield place.mixer
 
@@ -187,15 +189,16 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
-        attention, value, scores, _ = self.attended[-1]
-        more = taken_additions(self.said, place)
-        said = {own: self.said[name] for name, own in _STATES.items()} | {"attention": attention, "value": value}
+        heard, more = self.attended[-1], taken_additions(self.said, place)
+        attention, said = heard.attention, {own: self.said[name] for name, own in _STATES.items()}
+        said |= {"attention": attention, "value": heard.value}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()} | more
         layer = LayerTrace(
             index=self.number,
-            block=resolve_block(self.model, place, attention.shape[1]),
+            block=with_constant(resolve_block(self.model, place, attention.shape[1]), heard.constant),
             **self.gate(place, tensors, ran_in),
-            scores=scores,
+            channelwise=heard.constant is not None,
+            scores=heard.scores,
             tolerance=tolerance(ran_in),
             values_of=place.values_of,
             added=self.later.get(self.number),
@@ -218,6 +221,10 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         assert heads is not None  # noted with the attention call
         assert read is not None  # or the block would have been refused
         return recorded_gate(self.model, place, tensors, heads, read, tolerance(ran_in))
+
+    def show(self, *steps: LayerTrace) -> None:
+        """A proved block, without tokens that the model added."""
+        super().show(*(without_padding(step, self.given) for step in steps))
 
     def refuse_call(self, name: str) -> None:
         """Attention between or around the blocks."""
@@ -293,7 +300,8 @@ class _RowRecorder(_BlockRecorder):
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
-        attention, value, *_ = self.attended[-1]
+        heard = self.attended[-1]
+        attention, value = heard.attention, heard.value
         self.weighed = attention.detach()[0], value.detach()[0]
         more = taken_additions(self.said, place)
         said = {own: self.said[name] for name, own in _STATES.items()}
@@ -302,7 +310,8 @@ class _RowRecorder(_BlockRecorder):
         if (added := self.later.pop(self.number, None)) is not None:
             tensors["added"] = added[:, self.rows].clone()
         tensors |= {"tolerance": tolerance(ran_in), "values_of": place.values_of, **self.gate(place, tensors, ran_in)}
-        return (LayerTrace(index=self.number, block=resolve_block(self.model, place, attention.shape[1]), **tensors),)
+        block = with_constant(resolve_block(self.model, place, attention.shape[1]), heard.constant)
+        return (LayerTrace(index=self.number, block=block, channelwise=heard.constant is not None, **tensors),)
 
     def show(self, *steps: LayerTrace) -> None:
         """What is kept of the block, without a batch axis."""

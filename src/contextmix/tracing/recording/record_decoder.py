@@ -14,7 +14,7 @@ from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.projections import Affine
 from contextmix.maths.shapes import Bound
-from contextmix.traces.anatomy import Mixer
+from contextmix.traces.anatomy import Mixing
 from contextmix.traces.block import Block
 from contextmix.traces.encoder_decoder import DecoderBlockAnatomy
 from contextmix.traces.trace import Checks, LayerTrace, Scores
@@ -65,7 +65,7 @@ class _DecoderRecorder(Recorder[DecoderBlockAnatomy]):
         yield after(part(block, place.cross.attention.output), self.note("cross_out"))
         yield after(part(block, place.cross.ffn.output), self.note("ffn_out"))
 
-    def mixers(self, place: DecoderBlockAnatomy) -> Iterator[Mixer | None]:
+    def mixers(self, place: DecoderBlockAnatomy) -> Iterator[Mixing | None]:
         """Of both attentions."""
         yield from (place.own.mixer, place.cross.mixer)
 

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import TapSilent
-from contextmix.traces.anatomy import Mixer
+from contextmix.traces.anatomy import Mixing
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.listeners import listening
 from contextmix.tracing.recording.quiet import first_states, keep_freed_memory, quiet_run, turned
 from contextmix.tracing.recording.replay import BlockReplay
 from contextmix.tracing.recording.resolve import part
+from contextmix.tracing.recording.routing import Routed
 from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import after, before, turn_of, undone
 from contextmix.tracing.recording.verify import precision, prove
@@ -47,6 +48,9 @@ class Attended(NamedTuple):
     value: Tensor
     scores: Scores | None
     output: Tensor | None = None
+    """What the heads gave, (batch, query, head, d_head), where something stands between them and their projection."""
+    constant: Tensor | None = None
+    """Of a mixer that is no attention: what its output projection reads without any value."""
 
 
 def of_every_head(value: Tensor, heads: int) -> Tensor:
@@ -125,7 +129,7 @@ class Recorder(ABC, Generic[Place]):
     def silent(self) -> str:
         """The refusal of a block that did not speak."""
 
-    def mixers(self, place: Place) -> Iterator[Mixer | None]:
+    def mixers(self, place: Place) -> Iterator[Mixing | None]:
         """What is heard as attention in a block where it does not pass through the registry."""
         yield from ()
 
@@ -150,6 +154,14 @@ class Recorder(ABC, Generic[Place]):
         """See `tap.Listener`."""
         self.refuse_call(type(module).__name__)
         self.attended.append(self.attended_by(attention, value, scores))
+
+    def routed(self, module: nn.Module, call: Routed) -> None:
+        """See `RoutedListener`."""
+        self.refuse_call(type(module).__name__)
+        with torch.no_grad():
+            rows: slice | None = getattr(self, "rows", None)
+            constant = call.constant if rows is None else call.constant[:, rows]
+            self.attended.append(Attended(call.attention(rows), call.value, None, constant=constant))
 
     def attended_by(self, attention: Tensor, value: Tensor, scores: Scores | None) -> Attended:
         """What is kept of an attention call."""

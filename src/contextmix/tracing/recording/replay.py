@@ -33,6 +33,8 @@ _SLOT = _Slot()
 class _Deaf:
     """A listener that wants to know nothing: the recorder of the clean run must not hear a replay."""
 
+    deaf = True
+
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `tap.Listener`."""
 

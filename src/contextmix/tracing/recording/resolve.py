@@ -18,7 +18,15 @@ from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.projections import Affine, Projections
 from contextmix.maths.shapes import Bound
-from contextmix.traces.anatomy import BlockAnatomy, GatedPlaces, LinearPlace, NormPlace, ProjectionPlaces, Sublayer
+from contextmix.traces.anatomy import (
+    BlockAnatomy,
+    GatedPlaces,
+    LinearPlace,
+    NormPlace,
+    ProjectionPlaces,
+    Sublayer,
+    Woven,
+)
 from contextmix.traces.block import Block, SublayerNorms
 from contextmix.traces.splitting import behind_norm
 from contextmix.tracing.recording.offload import execution_device, stored
@@ -49,6 +57,8 @@ def resolve_block(model: PreTrainedModel, place: BlockAnatomy, n_heads: int) -> 
     output = place.projection or LinearPlace(place.attention.output, transposed=place.transposed)
     found = behind_norm(_linear(root, output), None if place.outlet is None else norm_at(root, place.outlet.norm))
     by_input, bias = found.weight, found.bias  # (head · d_head, d_model)
+    if isinstance(place.mixer, Woven):
+        by_input = by_input[list(place.mixer.feeds)]
     return Block(
         output_weight=by_input.reshape(n_heads, -1, by_input.shape[-1]),
         output_bias=bias,
@@ -59,7 +69,16 @@ def resolve_block(model: PreTrainedModel, place: BlockAnatomy, n_heads: int) -> 
         projections=_projections(root, place.projections),
         value=None if place.value is None else Bound(_value, root, place.value, n_heads, len(by_input)),
         gated=None if place.ffn.gated is None else Bound(_gated, root, place.ffn.gated),
+        kinds=place.mixer.kinds if isinstance(place.mixer, Woven) else 1,
     )
+
+
+def with_constant(block: Block, constant: Tensor | None) -> Block:
+    """A block whose mixer gives something without any value, (batch, query, head · d_head): nobody's, like a bias."""
+    if constant is None:
+        return block
+    own = at_least_float32(constant.detach()) @ block.output_weight.flatten(0, 1)
+    return replace(block, output_bias=own if block.output_bias is None else own + block.output_bias)
 
 
 def _value(root: nn.Module, place: LinearPlace, n_heads: int, width: int) -> Affine:
@@ -208,6 +227,9 @@ def recognise_norm(path: str, module: nn.Module, read: Tensor, wrote: Tensor, cl
     if read.shape != wrote.shape or not any(hasattr(module, name) for name in _EPS_NAMES):
         return None
     if any(p.ndim != 1 or p.shape[0] != read.shape[-1] for p in module.parameters(recurse=False)):
+        return None
+    weight = getattr(module, "weight", None)  # a buffer is no parameter
+    if isinstance(weight, Tensor) and weight.shape != read.shape[-1:]:
         return None
     for kind, offset in product(("layer", "rms"), (0.0, 1.0)):
         place = NormPlace(path, kind, offset)  # type: ignore[arg-type]

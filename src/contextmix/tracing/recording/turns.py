@@ -50,9 +50,9 @@ def of_this_thread(act: Callable[..., Any]) -> Callable[..., Any]:
     return hook
 
 
-def before(module: nn.Module, act: Callable[..., Any]) -> Any:
-    """A forward pre-hook with keyword arguments, in this thread alone; returns its handle."""
-    return module.register_forward_pre_hook(of_this_thread(act), with_kwargs=True)
+def before(module: nn.Module, act: Callable[..., Any], *, first: bool = False) -> Any:
+    """A forward pre-hook with keyword arguments, in this thread alone, before other hooks or after; its handle."""
+    return module.register_forward_pre_hook(of_this_thread(act), with_kwargs=True, prepend=first)
 
 
 def after(module: nn.Module, act: Callable[..., Any]) -> Any:

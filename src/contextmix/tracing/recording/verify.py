@@ -143,6 +143,11 @@ def conservation_error(layer: LayerTrace) -> float:
     n_heads, d_head, _ = layer.block.output_weight.shape
     if layer.value.shape[-1] != d_head or layer.value.shape[-2] != layer.attention.shape[-1]:
         return torch.inf  # a hand-written anatomy names another product
+    if d_head == 1:
+        mixed = torch.einsum("...hij,...hjc->...ihc", layer.attention, layer.value).flatten(-2)
+        rebuilt = mixed @ (layer.block.output_weight.flatten(0, 1) @ directions.T)
+        rebuilt = rebuilt if layer.block.output_bias is None else rebuilt + layer.block.output_bias @ directions.T
+        return relative_error(rebuilt, (directions @ out.mT).mT)
     seen = (directions @ layer.block.output_weight.flatten(0, 1).T).view(-1, n_heads, d_head).transpose(0, 1)
     weights, gate = layer.mixing
     if gate is None:

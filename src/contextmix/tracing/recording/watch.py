@@ -14,17 +14,19 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from contextmix.traces.anatomy import Mixer
+from contextmix.traces.anatomy import Channels, Mixer, Mixing, Woven
+from contextmix.tracing.recording.hearing import routing
 from contextmix.tracing.recording.listeners import Listener, listening
 from contextmix.tracing.recording.products import Reading, is_product, product_of
 from contextmix.tracing.recording.turns import after, before, undone
 from contextmix.tracing.recording.whole_attention import INSIDES
+from contextmix.tracing.recording.woven import weaving
 
-_MIXERS: WeakKeyDictionary[nn.Module, Mixer] = WeakKeyDictionary()
+_MIXERS: WeakKeyDictionary[nn.Module, Mixing] = WeakKeyDictionary()
 
 
-def watch(module: nn.Module, mixer: Mixer) -> None:
-    """From now on this product of a module is heard as attention."""
+def watch(module: nn.Module, mixer: Mixing) -> None:
+    """From now on this is heard as the attention of a module."""
     _MIXERS[module] = mixer
 
 
@@ -34,14 +36,23 @@ def unwatch(model: nn.Module) -> None:
         _MIXERS.pop(module, None)
 
 
-def watched(model: nn.Module) -> dict[nn.Module, Mixer]:
-    """The modules of a model that are heard, with their products."""
+def watched(model: nn.Module) -> dict[nn.Module, Mixing]:
+    """The modules of a model that are heard, with what is heard."""
     return {module: mixer for module in model.modules() if (mixer := _MIXERS.get(module)) is not None}
 
 
 @contextmanager
-def watching(mixers: Mapping[nn.Module, Mixer], listener: Listener) -> Iterator[None]:
-    """Tell a listener of these products, in this thread."""
+def watching(mixers: Mapping[nn.Module, Mixing], listener: Listener) -> Iterator[None]:
+    """Tell a listener of these, in this thread."""
+    products = {module: mixer for module, mixer in mixers.items() if isinstance(mixer, Mixer)}
+    woven = {module: mixer for module, mixer in mixers.items() if isinstance(mixer, Woven)}
+    channels = {module: mixer for module, mixer in mixers.items() if isinstance(mixer, Channels)}
+    with routing(channels, listener), weaving(woven, listener), _catching(products, listener):
+        yield
+
+
+@contextmanager
+def _catching(mixers: Mapping[nn.Module, Mixer], listener: Listener) -> Iterator[None]:
     if not mixers:
         yield
         return

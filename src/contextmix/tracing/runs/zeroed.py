@@ -21,6 +21,8 @@ from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.runs.ablate import Tick, Variant, finite, log_probs, most_at_once, placed, run_together
 from contextmix.tracing.runs.prefixes import Steps, pays, walked
 
+LOOKED_AT = 16
+"""Tokens on which what mixes them is looked for."""
 PAIRS_AT_ONCE = 2**26
 """Attention weights of one layer in one batch, where all of them are made."""
 
@@ -53,8 +55,8 @@ def zeroed_log_probs(
     Raises:
         UnsupportedModel: If attention does not pass through transformers' registry.
     """
-    ensure_heard(model, {"input_ids": ids[None].to(device_of(model))})
-    heads = model.config.get_text_config().num_attention_heads
+    ensure_heard(model, {"input_ids": ids[None, :LOOKED_AT].to(device_of(model))})
+    heads = getattr(model.config.get_text_config(), "num_attention_heads", 1)
     step = min(batch_tokens // len(ids), PAIRS_AT_ONCE // (heads * len(ids) ** 2), most_at_once(model, answer))
     batches = list(torch.split(torch.arange(len(kept)), max(1, step)))
     found = torch.empty(len(kept), answer, dtype=torch.float64)
