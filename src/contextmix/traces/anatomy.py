@@ -14,7 +14,7 @@ For an odd model, write one by hand and pass it to `contextmix.load(..., anatomy
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor
@@ -347,12 +347,18 @@ class BlockAnatomy:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """All blocks in the order in which they run; a shared block (ALBERT) appears once per run."""
+    """All blocks in the order in which they run; a shared block (ALBERT) appears once per run.
+
+    Attributes:
+        blocks: What mixes tokens.
+        local: Paths of the layers between and around them that read one token at a time.
+    """
 
     blocks: tuple[BlockAnatomy, ...]
+    local: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
-        refuse_kinds(self, blocks=tuple)
+        refuse_kinds(self, blocks=tuple, local=tuple)
         refuse_entries("Anatomy: blocks", self.blocks, BlockAnatomy)
 
     def __repr__(self) -> str:

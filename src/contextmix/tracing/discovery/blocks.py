@@ -20,6 +20,7 @@ from contextmix.tracing.discovery.borrowed import lender
 from contextmix.tracing.discovery.claims import NotABlock
 from contextmix.tracing.discovery.diary import Attended, Call, Diary, keep_diary
 from contextmix.tracing.discovery.flat import telling
+from contextmix.tracing.discovery.local import is_local
 from contextmix.tracing.discovery.locality import Suspect, refuse_hidden_mixing
 from contextmix.tracing.discovery.mixers import heard_diary, placed
 from contextmix.tracing.discovery.reader import BlockReader
@@ -96,7 +97,7 @@ def _diary(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Diary:
 
 def _found(model: PreTrainedModel, diary: Diary) -> Anatomy:
     found = [_block(model, diary, number) for number in range(len(diary.attended))]
-    refuse_gaps(model, diary, [call for call, _ in found])
+    local = refuse_gaps(model, diary, [call for call, _ in found])
     found = [(call, replace(place, values_of=lender(diary, number))) for number, (call, place) in enumerate(found)]
     moments = zip(found, diary.attended, strict=True)
     suspects = [
@@ -107,7 +108,7 @@ def _found(model: PreTrainedModel, diary: Diary) -> Anatomy:
         for (call, place), moment in moments
     ]
     refuse_hidden_mixing(model, suspects)
-    return Anatomy(tuple(place for _, place in found))
+    return Anatomy(tuple(place for _, place in found), local=local)
 
 
 def _hint(model: PreTrainedModel) -> str:
@@ -134,24 +135,31 @@ def has_two_stacks(model: PreTrainedModel) -> bool:
     return two and "decoder_input_ids" in inspect.signature(model.forward).parameters
 
 
-def refuse_gaps(model: PreTrainedModel, diary: Diary, blocks: Sequence[Call]) -> None:
-    """Layers that mix tokens without attention (convolutions, state spaces) would be skipped by every attribution."""
+def refuse_gaps(model: PreTrainedModel, diary: Diary, blocks: Sequence[Call]) -> tuple[str, ...]:
+    """Layers that mix tokens without attention (convolutions, state spaces) would be skipped by every attribution.
+
+    Returns:
+        The paths of layers beside the blocks that read one token at a time.
+    """
     paths = {block.path for block in blocks}
     above = {path.rsplit(".", depth)[0] for path in paths for depth in range(1, path.count(".") + 1)}
     stacks = {path for path in above if isinstance(model.get_submodule(path), nn.ModuleList | nn.Sequential)}
     silent = [call for call in diary.calls if call.path.rpartition(".")[0] in stacks and call.path not in paths | above]
+    local = [call for call in silent if call.read.shape == blocks[0].read.shape and is_local(model, call)]
+    silent = [call for call in silent if call not in local]
     if silent:
         names = ", ".join(dict.fromkeys(f"{call.path} ({type(call.module).__name__})" for call in silent))
         raise UnsupportedModel(
             f"{model.config.model_type!r}: layers beside the attention blocks made no attention call: {names}. They "
             "may mix tokens in another way, and an attribution across layers would skip them. No number was produced."
         )
-    for before, after in pairwise(blocks):
+    for before, after in pairwise(sorted([*blocks, *local], key=lambda call: call.began)):
         if not close(after.read, before.wrote, tolerance(after.read.dtype)):
             raise UnsupportedModel(
                 f"{model.config.model_type!r}: what {after.path} reads is not what {before.path} wrote, so something "
                 "acts between these blocks and an attribution across layers would miss it. No number was produced."
             )
+    return tuple(dict.fromkeys(call.path for call in local))
 
 
 def _block(model: PreTrainedModel, diary: Diary, number: int) -> tuple[Call, BlockAnatomy]:

@@ -76,9 +76,7 @@ def _mixes(model: PreTrainedModel, block: Suspect) -> str | None:
     """What mixes tokens in a block beside attention; None if nothing does."""
     entered, left, value = block.call.read, block.call.wrote, block.moment.value
     allowed = max(tolerance(left.dtype), tolerance(torch.float32))  # as for finding it
-    token = entered.shape[-2] // 2  # in the middle: what mixes neighbours has some on both sides
-    changed = entered.clone()
-    changed[..., token, :] += torch.linspace(-1, 1, changed.shape[-1]).to(changed) * changed.std()
+    token, changed = with_other_token(entered)
     ear = _Ear()
     replay = BlockReplay.of(model, block.call.module, block.call.args, block.call.kwargs, block.turned)
     try:
@@ -99,6 +97,13 @@ def _mixes(model: PreTrainedModel, block: Suspect) -> str | None:
     if held:
         return "the values that attention mixes are not made of what enters it (they come from another layer)"
     return None
+
+
+def with_other_token(states: Tensor) -> tuple[int, Tensor]:
+    """A token in the middle, as what mixes neighbours has some on both sides there, and the states with it changed."""
+    token, changed = states.shape[-2] // 2, states.clone()
+    changed[..., token, :] += torch.linspace(-1, 1, changed.shape[-1]).to(changed) * changed.std()
+    return token, changed
 
 
 class _Ear:

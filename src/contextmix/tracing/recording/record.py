@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +21,10 @@ from contextmix.tracing.recording.lent import Lent, keep_last
 from contextmix.tracing.recording.listeners import listening
 from contextmix.tracing.recording.outlet import reader_path, recorded_gate, turning
 from contextmix.tracing.recording.padding import tokens_given, without_padding
+from contextmix.tracing.recording.passing import Passing, plus
 from contextmix.tracing.recording.quiet import over, turned
 from contextmix.tracing.recording.recorder import Attended, Recorder, of_every_head
-from contextmix.tracing.recording.replay import ChainReplay
+from contextmix.tracing.recording.replay import BlockReplay, ChainReplay
 from contextmix.tracing.recording.resolve import part, resolve_block, with_constant
 from contextmix.tracing.recording.row_attention import by_itself
 from contextmix.tracing.recording.stack import Tower, image_places
@@ -65,7 +66,7 @@ def record(
         TapSilent: If a block made no attention call that could be heard.
         NotFinite: If an activation is NaN or infinite.
     """
-    return _BlockRecorder(model, anatomy.blocks, visit).run(inputs, last_logits=last_logits)
+    return _BlockRecorder(model, anatomy, visit).run(inputs, last_logits=last_logits)
 
 
 def layers_of(model: PreTrainedModel, anatomy: Anatomy, inputs: Mapping[str, Tensor]) -> list[LayerTrace]:
@@ -101,7 +102,7 @@ def record_rows(
     Returns:
         The model's outputs, and how well the trace proved itself; raises as `record` does.
     """
-    return _RowRecorder(model, anatomy.blocks, rows, visit).run(inputs, last_logits=last_logits)
+    return _RowRecorder(model, anatomy, rows, visit).run(inputs, last_logits=last_logits)
 
 
 class _BlockRecorder(Recorder[BlockAnatomy]):
@@ -113,9 +114,11 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
     lent: Lent
     given: int | None = None
 
-    def __init__(self, model: PreTrainedModel, places: Sequence[BlockAnatomy], visit: Callable[..., None]) -> None:
-        super().__init__(model, places, visit)
+    def __init__(self, model: PreTrainedModel, anatomy: Anatomy, visit: Callable[..., None]) -> None:
+        super().__init__(model, anatomy.blocks, visit)
         self.later: dict[int, Tensor] = {}
+        self.local, self.passing = anatomy.local, Passing(self.pass_in, self.pass_out)
+        self.brought: Tensor | None = None
 
     def run(self, inputs: Mapping[str, Any], *, last_logits: int = 0) -> tuple[Any, Checks]:
         """See `Recorder`; images of a prompt may have a tower of their own."""
@@ -176,10 +179,33 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             self.embeddings = at_least_float32(self.said["entered"].detach())
 
     def note_added(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Features of an image that were added before this block."""
+        """What was added to each token before this block: features of an image, and by layers in front of it."""
+        self.note_change(args, kwargs)
+        brought = self.passing.taken()
+        self.brought = brought if self.number else None  # before the first block it is part of what enters that
+
+    def note_change(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The same, before this block or a layer in front of it."""
         found = self.between.added(self.places, self.number, args, kwargs)
         if found is not None:
             self.later[self.number] = found
+
+    def _hooks(self) -> Iterator[Any]:
+        """Those on layers that read one token at a time, too."""
+        yield from super()._hooks()
+        yield from self.passing.hooks(self.model, self.local)
+
+    def pass_in(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A layer between blocks begins, and reads what the one before it wrote."""
+        if listening(self):
+            self.note_change(args, kwargs)
+            if self.replays:
+                self.replays.append(BlockReplay.of(self.model, module, args, kwargs))
+
+    def pass_out(self, output: Any) -> None:
+        """It ends."""
+        if listening(self):
+            self.between.wrote(output)
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """See `Recorder`; what was written is compared with what the next block reads."""
@@ -201,14 +227,15 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             scores=heard.scores,
             tolerance=tolerance(ran_in),
             values_of=place.values_of,
-            added=self.later.get(self.number),
+            added=plus(self.later.get(self.number), self.brought),
             **tensors,
         )
         if place.stream is not None:  # the block maps other states than those of the equation
             return (layer,)
         again, later = self.replays[-1], self.later
         ways: dict[str, Any] = {"replay": again, "replay_zeroed": Bound(again.zeroed, layer.residual_in)}
-        if all(number > self.number for number in self.lent.borrowers):
+        alone = not later or not self.local  # places in a chain are numbers of blocks
+        if alone and all(number > self.number for number in self.lent.borrowers):
             ways["replay_from_embeddings"] = ChainReplay(tuple(self.replays), tuple(later))
         ways["embeddings"] = None if self.embeddings is None else side_by_side(self.embeddings, later)
         return (replace(layer, **ways),)
@@ -269,14 +296,8 @@ class _RowRecorder(_BlockRecorder):
         visit: See `record_rows`.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        places: Sequence[BlockAnatomy],
-        rows: slice,
-        visit: RowVisitor,
-    ) -> None:
-        super().__init__(model, places, visit)
+    def __init__(self, model: PreTrainedModel, anatomy: Anatomy, rows: slice, visit: RowVisitor) -> None:
+        super().__init__(model, anatomy, visit)
         self.rows, self.tokens = rows, torch.Size()
         self.weighed: Heard | None = None
 
@@ -307,7 +328,7 @@ class _RowRecorder(_BlockRecorder):
         said = {own: self.said[name] for name, own in _STATES.items()}
         said |= {"attention": attention, "value": of_every_head(value, attention.shape[1])}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()} | more
-        if (added := self.later.pop(self.number, None)) is not None:
+        if (added := plus(self.later.pop(self.number, None), self.brought)) is not None:
             tensors["added"] = added[:, self.rows].clone()
         tensors |= {"tolerance": tolerance(ran_in), "values_of": place.values_of, **self.gate(place, tensors, ran_in)}
         block = with_constant(resolve_block(self.model, place, attention.shape[1]), heard.constant)
