@@ -48,8 +48,11 @@ def test_a_model_that_is_asked_for_few_logits_keeps_all_rows():
     model = further("gemma4sharing", "ForCausalLM")
     with torch.no_grad():
         wanted = model(input_ids=IDS["input_ids"][None], logits_to_keep=1).logits[0, -1]
+    rows = []
+    model.lm_head.register_forward_hook(lambda _, args, output: rows.append(output.shape[1]))
     found = cm.load(model).explain(IDS, "value_zeroing", layers="all")
     assert found.values.shape == (4, 6, 6)
+    assert set(rows) <= {1, 7}  # of the text the last one; of the probe all
     said = found.provenance.notes["prediction"]
     assert said["probability"] == pytest.approx(float(wanted.softmax(-1).max()), rel=1e-6)
 

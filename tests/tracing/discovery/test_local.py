@@ -1,4 +1,4 @@
-"""Layers that read one token at a time, between and around the blocks: the numbers are those of a model in one piece."""
+"""Layers that read one token at a time, between the blocks: the numbers are those of a model in one piece."""
 
 from typing import Any
 
@@ -59,17 +59,10 @@ def test_a_trace_says_what_they_add():
 
 
 @pytest.mark.parametrize(
-    ("method", "options"),
-    [
-        ("globenc", {}),
-        ("attention_rollout", {}),
-        ("gradient_inputs", {}),
-        ("occlusion", {}),
-        ("integrated_gradients", {}),
-    ],
+    "method", ["globenc", "attention_rollout", "gradient_inputs", "occlusion", "integrated_gradients"]
 )
-def test_what_goes_across_is_that_of_the_model_in_one_piece(method: str, options: dict[str, Any]):
-    found, wanted = (cm.load(model).explain(IDS, method, **options).values for model in (halved(), whole()))
+def test_what_goes_across_is_that_of_the_model_in_one_piece(method: str):
+    found, wanted = (cm.load(model).explain(IDS, method).values for model in (halved(), whole()))
     np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
 
 

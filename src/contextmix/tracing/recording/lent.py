@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from contextmix.errors import TraceDoesNotAddUp
 from contextmix.traces.anatomy import BlockAnatomy
+from contextmix.tracing.recording.turns import before, undone
 
 
 @dataclass
@@ -47,12 +50,31 @@ class Lent:
             )
 
 
-def keep_last(outputs: Any, count: int) -> None:
-    """Leave the last rows of logits or states alone, in place.
+@contextmanager
+def last_rows_said(model: PreTrainedModel, count: int) -> Iterator[None]:
+    """The matrix of the vocabulary reads the last rows alone; all of them where the count is 0.
 
     Asked for no others, a model may drop all other rows in front of the blocks that make no values of their own, and
-    what these rows draw would be lost. So a recorded run makes all rows.
+    what these rows draw would be lost. So a recorded run is asked for all, and makes few logits all the same: those of
+    all rows would be its largest tensor.
     """
+    own: Any = model
+    head: Any = None
+    with suppress(NotImplementedError, AttributeError):
+        head = own.get_output_embeddings()
+    if not count or not isinstance(head, nn.Module):
+        yield
+        return
+
+    def cut(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return tuple(one[:, -count:] if isinstance(one, Tensor) and one.ndim == 3 else one for one in args), kwargs
+
+    with undone(before(head, cut).remove):
+        yield
+
+
+def keep_last(outputs: Any, count: int) -> None:
+    """Leave the last rows of logits or states alone, in place, as in a run that was asked for no others."""
     for name in ("logits", "last_hidden_state"):
         if getattr(outputs, name, None) is not None:
             setattr(outputs, name, getattr(outputs, name)[:, -count:])

@@ -17,7 +17,7 @@ from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixing
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.additions import listen_to_additions, names_of_additions, taken_additions
 from contextmix.tracing.recording.between import Between, side_by_side
-from contextmix.tracing.recording.lent import Lent, keep_last
+from contextmix.tracing.recording.lent import Lent, keep_last, last_rows_said
 from contextmix.tracing.recording.listeners import listening
 from contextmix.tracing.recording.outlet import reader_path, recorded_gate, turning
 from contextmix.tracing.recording.padding import tokens_given, without_padding
@@ -126,7 +126,8 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         self.between = Between(self.model.config.model_type, image_places(self.model, inputs))
         self.lent, self.given = Lent(self.places), tokens_given(inputs)
         wanted = 0 if self.lent.borrowers else last_logits
-        outputs, checks = super().run(inputs, last_logits=wanted)
+        with last_rows_said(self.model, last_logits - wanted):
+            outputs, checks = super().run(inputs, last_logits=wanted)
         if wanted != last_logits:
             keep_last(outputs, last_logits)
         return outputs, replace(checks, added=tuple(self.between.changed), borrowed=self.lent.borrowers)
