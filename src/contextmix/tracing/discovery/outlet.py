@@ -56,7 +56,11 @@ class Candidate:
 
 def factor_inside(moment: Attended, allowed: float) -> bool:
     """Whether the heads' output is not the values times the weights (a sink that is a factor)."""
-    return moment.mixed is not None and not close(moment.mixed, moment.output, allowed)
+    if moment.mixed is None:
+        return False
+    kinds = max(1, moment.mixed.shape[-1] // moment.output.shape[-1])  # of values: a head adds up what it makes of each
+    mixed = moment.mixed.view(*moment.mixed.shape[:-1], kinds, -1).sum(-2)
+    return not close(mixed, moment.output, allowed)
 
 
 @dataclass(frozen=True, eq=False)
