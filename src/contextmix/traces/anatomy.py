@@ -4,7 +4,8 @@
     y = norm_after'( h + scale' · norm_out'( ffn      ( norm_in'(h) ) ) )
     parallel:   y = x + scale · norm_out(attention(…)) + scale' · norm_out'(ffn(…))
 
-Every norm is optional. An `Anatomy` is data: module paths and the form of each norm. It is found by looking at one run
+Every norm is optional, and so is what the heads' output passes on its way to the output projection of ``attention``
+(`Outlet`). An `Anatomy` is data: module paths and the form of each norm. It is found by looking at one run
 (`tracing.discover`) and proved on every run (`tracing.verify`), so there is no list of supported architectures. For an
 odd model, write one by hand and pass it to `contextmix.load(..., anatomy=...)`.
 """
@@ -151,6 +152,23 @@ class Outlet:
     turned: bool = False
 
     @property
+    def told(self) -> str:
+        """In words.
+
+        Example:
+            >>> Outlet("fixed", norm=NormPlace("norm", "rms")).told
+            'heads behind a gate per channel, a norm'
+        """
+        factors = {
+            "fixed": f"a gate per {'head' if self.flat else 'channel'}",
+            "row": "a norm over all heads",
+            "head": "a norm over each head",
+        }
+        found = ["a sink"] * self.inside + ([factors[self.factor]] if self.factor else [])
+        found += ["a norm"] * (self.norm is not None)
+        return f"heads behind {', '.join(found)}" if found else "heads turned"
+
+    @property
     def answers(self) -> bool:
         """Whether the values change what o is multiplied by."""
         return self.norm is not None or self.factor in ("row", "head")
@@ -212,7 +230,8 @@ class BlockAnatomy:
 
     def __repr__(self) -> str:
         parts = f"attention {self.attention.output}, feed-forward {self.ffn.output or 'none'}"
-        return f"<BlockAnatomy {self.path}: {self.layout}; {parts}>"
+        behind = f", {self.outlet.told}" if self.outlet else ""
+        return f"<BlockAnatomy {self.path}: {self.layout}; {parts}{behind}>"
 
     @property
     def layout(self) -> str:
