@@ -115,12 +115,12 @@ def _fitted(given: Tensor, taken: Tensor, allowed: float) -> Tensor:
     """The one number per head and row by which all channels were multiplied."""
     length = given.square().sum(-1, keepdim=True)
     factor = (given * taken).sum(-1, keepdim=True) / length.clamp_min(torch.finfo(length.dtype).tiny)
-    error = (factor * given - taken).norm(dim=-1).amax() / taken.norm(dim=-1).mean()
-    if not error <= allowed:
+    error, size = (factor * given - taken).norm(dim=-1).amax(), taken.norm(dim=-1).mean()
+    if not error <= allowed * size:
         raise TraceDoesNotAddUp(
             f"On the probe the output of each head was multiplied by one number per row; here channels differ by "
-            f"{float(error):.1e} (relative; allowed {allowed:.0e}), so it is another model on this input. No number "
-            "was produced."
+            f"{float(error / size):.1e} (relative; allowed {allowed:.0e}), so it is another model on this input. No "
+            "number was produced."
         )
     return factor
 
