@@ -25,6 +25,8 @@ REFUSALS = (
     ("other outputs on every run", "It gives other outputs on every run"),
     ("behaves differently under another attention", "It computes something else when its attention is recorded"),
     ("Something acts between the heads", "Something acts between the heads and the output projection"),
+    ("behind attention reads as many channels", "The heads' output is split before it is projected"),
+    ("is not the heads' output times a gate", "What lies between heads and output projection is no gate or norm"),
     ("no linear module reads the heads' output", "A gate or a norm lies between the heads and the output projection"),
     ("beside attention mixes tokens", "Something beside attention mixes tokens within a block"),
     ("come from another layer", "A layer attends to values of another layer"),

@@ -35,6 +35,9 @@ VERIFIED = {  # model type → part, layouts, causal
     "mixtral": ("", "pre-norm", True),  # a mixture of experts
     "deepseek_v3": ("", "pre-norm", True),  # values of another width than queries
     "gpt_oss": ("", "pre-norm", True),  # attention sinks
+    "granite_swa": ("", "pre-norm", True),  # a sink that its weights do not hold
+    "afmoe": ("", "sandwich", True),  # a gate per channel behind the heads
+    "bitnet": ("", "pre-norm", True),  # a norm behind them
     "t5": ("", "pre-norm", True),  # encoder and decoder, relative positions
     "dinov2": ("", "pre-norm", False),  # scaled by a vector
     "wav2vec2": ("", "post-norm", False),
@@ -50,7 +53,7 @@ VERIFIED = {  # model type → part, layouts, causal
 REFUSED = {  # model type → a phrase of the reason
     "convbert": "none of them is read by a linear module",
     "kimi_linear": "made no attention call",
-    "afmoe": "a gate or norm lies between",
+    "neomme": "is not the heads' output times a gate",
     "diffllama": "cannot be read",
 }
 

@@ -36,6 +36,23 @@ NAME = "contextmix"
 EAGER = "eager"
 
 
+class _Setting(str):
+    """A name under which attention is heard, which is equal to that of eager attention, too.
+
+    Eager attention is what runs then, and some models do more where they are told so: a sparse indexer hides from it by
+    a mask what it tells a kernel otherwise. Names are still told apart as keys of the registry, by their hash.
+    """
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other) is True or (type(other) is str and str.__eq__(other, EAGER))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+
 _NAMES: dict[str, str] = {}
 _NAMING = threading.Lock()
 
@@ -206,5 +223,5 @@ def _switched(model: PreTrainedModel) -> Iterator[None]:
 
     with undone(restore):
         for config, own in before:
-            config._attn_implementation_internal = name_over(own)
+            config._attn_implementation_internal = _Setting(name_over(own))
         yield
