@@ -45,7 +45,7 @@ _SIZES: tuple[tuple[str, str | int], ...] = (
     ),
     (r"linear_num_key_heads", 2),
     (r"linear_num_value_heads", 4),  # each key serves several values, as in checkpoints
-    (r"linear_num_heads|num_sliding_attention_heads|n_mamba_heads", "heads"),
+    (r"linear_num_heads|num_sliding_attention_heads|n_mamba_heads|mamba_(n|num)_heads", "heads"),
     (r"(encoder|decoder)_num_key_value_heads", "groups"),
     (r"(num_|n_)?(attention_|encoder_attention_|decoder_attention_|encoder_|decoder_|index_)?(n_)?heads?", "heads"),
     (r"(encoder|decoder)_num_attention_heads", "heads"),
@@ -76,6 +76,8 @@ _COUNTS: tuple[tuple[str, int], ...] = (
     (r"(num_|moe_)?(experts_per_tok|experts_per_token|topk|top_k|k)|top_k_experts", EXPERTS // 2),
     (r"n_group|num_expert_group|topk_group|n_shared_experts|num_shared_experts|first_k_dense_replace", 1),
     (r"sliding_window(_size)?|attention_window_size|local_attention|attention_chunk_size|index_topk", WINDOW),
+    (r"(mamba_)?chunk_size", WINDOW),
+    (r"(mamba_)?n_groups|mamba_ngroups", 2),
     (r"index_kpool|zero_expert_num", 2),
     (r"max_window_layers|insert_layer_id", 0),
     (r"attn_layer_period", LAYERS),

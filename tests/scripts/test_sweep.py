@@ -43,6 +43,8 @@ VERIFIED = {  # model type → part, layouts, causal
     "wav2vec2": ("", "post-norm", False),
     "bloom": ("", "pre-norm", True),  # these compute attention outside of the registry
     "deberta-v2": ("", "post-norm", False),
+    "kimi_linear": ("", "pre-norm", True),  # these mix tokens without attention
+    "mamba2": ("", "pre-norm, no feed-forward part", True),
     "clip": ("", "pre-norm", False),  # two towers
     "groupvit": ("text_model", "pre-norm", True),
     "qwen2_vl_vision": ("", "pre-norm", False),  # patches in one row, without a batch axis
@@ -51,9 +53,8 @@ VERIFIED = {  # model type → part, layouts, causal
     "pix2struct": ("", "pre-norm", True),  # patches to text
 }
 REFUSED = {  # model type → a phrase of the reason
-    "convbert": "none of them is read by a linear module",
-    "kimi_linear": "made no attention call",
     "neomme": "is not the heads' output times a gate",
+    "rwkv": "something beside attention mixes tokens",  # its feed-forward part reads the token before
     "diffllama": "cannot be read",
 }
 
