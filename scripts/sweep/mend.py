@@ -46,6 +46,11 @@ def mended(config: PreTrainedConfig, found: dict[str, Any]) -> dict[str, Any]:
         fitting["num_heads"] = width * large("expand") // head
     if head and large("head_dim") == large("qk_rope_head_dim") and small("qk_rope_head_dim"):
         fitting["head_dim"] = small("qk_rope_head_dim")
+    if large("window_size") and isinstance(large("patch_size"), int) and large("spatial_merge_size"):
+        fitting["window_size"] = small("patch_size") * small("spatial_merge_size")  # four patches
+    if large("n_window"):  # half of the frames that convolutions read at once; attention takes in several of these
+        several = large("n_window_infer")
+        fitting |= {"n_window_infer": 2 * large("n_window")} if several else {"n_window": 8}
     kinds = small("layer_types")
     if kinds is not None and "sliding_attention" in kinds and not large("sliding_window"):
         fitting |= {"sliding_window": 4} | (

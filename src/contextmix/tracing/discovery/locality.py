@@ -75,7 +75,7 @@ def _mixes(model: PreTrainedModel, block: Suspect) -> str | None:
     token = entered.shape[-2] // 2  # in the middle: what mixes neighbours has some on both sides
     changed = entered.clone()
     changed[..., token, :] += torch.linspace(-1, 1, changed.shape[-1]).to(changed) * changed.std()
-    ear = _Ear()
+    ear = _Ear(changed.shape[-2])
     replay = BlockReplay.of(model, block.call.module, block.call.args, block.call.kwargs, block.turned)
     try:
         with torch.no_grad(), _held(block, ear):
@@ -95,14 +95,19 @@ def _mixes(model: PreTrainedModel, block: Suspect) -> str | None:
 
 
 class _Ear:
-    """Hears the values of the first attention call."""
+    """Hears the values of the first attention call, and of those after it until all tokens have one (in windows)."""
 
-    value: Tensor | None = None
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        self.value: Tensor | None = None
 
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `tap.Listener`."""
-        if self.value is None:
-            self.value = value.transpose(1, 2).flatten(2)
+        own, heard = value.transpose(1, 2).flatten(2), self.value
+        if heard is None:
+            self.value = own
+        elif heard.shape[1] < self.tokens:
+            self.value = torch.cat([heard, own], 1)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from contextmix.tracing.recording.row_attention import by_itself
 from contextmix.tracing.recording.stack import Between, Tower, image_places
 from contextmix.tracing.recording.turns import after
 from contextmix.tracing.recording.verify import tolerance
+from contextmix.tracing.recording.windows import are_windows, over_all
 
 Visitor = Callable[[LayerTrace], None]
 Heard = tuple[Tensor, Tensor]
@@ -160,21 +161,34 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
-        attention, value, scores = self.attended[-1]
+        attention, value, scores = self.weighed_in_all()
+        replay = replace(self.replays[-1], windows=self.in_windows)
         said = {_STATES[name]: tensor for name, tensor in self.said.items()} | {"attention": attention, "value": value}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()}
         layer = LayerTrace(
             index=self.number,
             block=resolve_block(self.model, place, attention.shape[1]),
             scores=scores,
-            replay=self.replays[-1],
-            replay_zeroed=Bound(self.replays[-1].zeroed, tensors["residual_in"]),
+            replay=replay,
+            replay_zeroed=Bound(replay.zeroed, tensors["residual_in"]),
             embeddings=self.embeddings,
             replay_from_embeddings=None if self.between.changed else ChainReplay(tuple(self.replays)),
             tolerance=tolerance(ran_in),
             **tensors,
         )
         return (layer,)
+
+    @property
+    def in_windows(self) -> bool:
+        """Whether the attention calls of the block share out its tokens."""
+        return are_windows([one.attention.shape for one in self.attended], self.said["entered"].shape[1])
+
+    def weighed_in_all(self) -> Attended:
+        """The attention of the block; that of windows is put together."""
+        if not self.in_windows:
+            return self.attended[-1]
+        values = torch.cat([one.value for one in self.attended], 2)
+        return Attended(over_all([one.attention for one in self.attended]), values, None)
 
     def refuse_call(self, name: str) -> None:
         """Attention between or around the blocks."""
