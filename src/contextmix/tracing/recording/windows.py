@@ -7,6 +7,7 @@ weights over all tokens are those of the windows along the diagonal, and zero el
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,4 +27,5 @@ def are_windows(shapes: Sequence[Sequence[int]], tokens: int) -> bool:
 def over_all(windows: Sequence[Tensor]) -> Tensor:
     """Attention weights of windows (1, head, n, n) as those over all tokens, (1, head, Σ n, Σ n)."""
     heads = range(windows[0].shape[1])
-    return torch.stack([torch.block_diag(*(window[0, head] for window in windows)) for head in heads])[None]
+    blocks: Any = torch.block_diag
+    return torch.stack([blocks(*(window[0, head] for window in windows)) for head in heads])[None]
