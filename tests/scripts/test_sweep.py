@@ -42,6 +42,7 @@ VERIFIED = {  # model type → part, layouts, causal
     "deberta-v2": ("", "post-norm", False),
     "qwen2_vl_vision": ("", "pre-norm", False),  # patches in one row, without a batch axis
     "siglip2_vision_model": ("", "pre-norm", False),  # patches with a mask
+    "deepseek_ocr2_encoder": ("", "pre-norm", False),  # of its vectors the first few see each other
     "bros": ("", "post-norm", False),  # words with boxes
     "pix2struct": ("", "pre-norm", True),  # patches to text
     "clip": ("text_model, vision_model", "pre-norm", False),
@@ -143,7 +144,8 @@ def test_fields_that_follow_from_others_fit_them():
     assert qwen.linear_num_value_heads == 2 * qwen.linear_num_key_heads
 
 
-def test_a_map_that_hides_a_later_token_is_called_wrong(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("model_type", ["bert", "deepseek_ocr2_encoder"])
+def test_a_map_that_hides_a_later_token_is_called_wrong(model_type: str, monkeypatch: pytest.MonkeyPatch):
     plain = causality_module.one_stack
 
     def hidden(*given: Any) -> Any:
@@ -152,9 +154,9 @@ def test_a_map_that_hides_a_later_token_is_called_wrong(monkeypatch: pytest.Monk
             layer.attention.copy_(layer.attention.tril())
         return layers
 
-    assert examine("bert")["status"] == "verified"
+    assert examine(model_type)["status"] == "verified"
     monkeypatch.setattr(causality_module, "one_stack", hidden)
-    found = examine("bert")
+    found = examine(model_type)
     assert found["status"] == "wrong"
     assert "reaches earlier ones, and the attention above the diagonal is at most 0.0e+00" in found["reason"]
 
@@ -169,6 +171,18 @@ def test_a_map_that_shows_a_later_token_that_the_model_hides_is_called_wrong(mon
 
     monkeypatch.setattr(causality_module, "one_stack", shown)
     assert examine("llama")["status"] == "wrong"
+
+
+def test_a_map_that_shows_more_early_tokens_than_the_model_does_is_called_wrong(monkeypatch: pytest.MonkeyPatch):
+    plain = causality_module.one_stack
+
+    def shown(*given: Any) -> Any:
+        layers = plain(*given)
+        layers[0].attention[..., 0, 4] = 1e-30  # the first three see each other
+        return layers
+
+    monkeypatch.setattr(causality_module, "one_stack", shown)
+    assert "positions up to 4 of 6" in examine("deepseek_ocr2_encoder")["reason"]
 
 
 @pytest.mark.parametrize(
