@@ -100,6 +100,8 @@ def mended(config: PreTrainedConfig, found: dict[str, Any]) -> dict[str, Any]:
         fitting |= {"sliding_window": 4} | (
             {"use_sliding_window": True} if "use_sliding_window" in vars(config) else {}
         )
+    if isinstance(large("embed_dim_per_stage"), list | tuple):
+        fitting["hidden_size"] = large("embed_dim_per_stage")[0]
     ratio = large("pixel_shuffle_ratio")
     if ratio and isinstance(width, int):
         fitting["intermediate_size"] = int(width / ratio**2)  # so many neighbours become one

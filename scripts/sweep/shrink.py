@@ -125,6 +125,8 @@ def _small(config: PreTrainedConfig, scale: Scale | None, every_kind: bool) -> d
             found[name] = list(range(after)) if len(value) == before else [after - 1]
         elif isinstance(value, list | tuple) and _HEAD_LISTS.fullmatch(name) and scale:
             found[name] = [LAYERS] * len(value)
+        elif name == "image_size" and isinstance(value, list | tuple):
+            found[name] = [_by_name(name, side, config, scale) for side in value]
         elif _MARK.fullmatch(name) and isinstance(value, int) and value >= VOCABULARY:
             taken -= 1
             found[name] = taken

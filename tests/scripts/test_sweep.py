@@ -135,6 +135,24 @@ def test_layers_that_are_named_by_number_are_some_of_the_small_ones():
     assert tiny_config("minicpmv4_6_vision").insert_layer_id == 0
 
 
+def test_windows_are_smaller_than_what_is_read():
+    """Else they would act like attention to all, and the record would speak of another model."""
+    config = tiny_config("qwen2_5_vl_vision")
+    assert config.window_size == config.patch_size * config.spatial_merge_size  # of 16 patches, 4
+    swin = tiny_config("swin")
+    assert (swin.window_size, swin.image_size // swin.patch_size) == (2, 16)
+
+
+def test_a_config_keeps_what_it_says_of_its_parts():
+    """A vision tower alone has no patches over time, and that of this model has."""
+    assert tiny_config("nemotron_h_omni").vision_config.video_temporal_patch_size == 2
+    assert tiny_config("apertus1p5").audio_config.codebook_dim == tiny_config("apertus1p5").audio_config.hidden_size
+
+
+def test_a_part_that_is_refused_is_opened_beside_one_that_is_proved():
+    assert examine("pi0")["part"] == "dit, vlm.vision_tower"
+
+
 def test_fields_that_follow_from_others_fit_them():
     mamba = tiny_config("mamba2")
     assert mamba.num_heads * mamba.head_dim == mamba.hidden_size * mamba.expand

@@ -98,8 +98,8 @@ def _patches(asked: _Asked, text: dict[str, Tensor]) -> Iterator[dict[str, Tenso
     grid = next((name for name in _GRIDS if name in asked.accepted), None)
     if text or rows is None or (grid is None and rows != "flattened_patches"):
         if rows == "pixel_values" and not text:  # as many as there are places
-            places = asked.number("num_position_embeddings")
-            yield from ({rows: _noise(1, places, width)} for width in asked.vectors if places)
+            count = asked.number("num_position_embeddings")
+            yield from ({rows: _noise(1, count, width)} for width in asked.vectors if count)
         return
     side, n = asked.side, asked.side**2
     if rows == "flattened_patches":  # where each patch was stands in front of it
@@ -215,6 +215,8 @@ def _vectors(asked: _Asked, text: dict[str, Tensor]) -> Iterator[dict[str, Tenso
     widths = [asked.number(name) for name in _WIDTHS] + asked.vectors
     for width in dict.fromkeys(filter(None, widths)):
         yield {name: _noise(1, _COUNT, width) for name in names} | beside
+        if names == ["patch_embeds"]:  # of a convolution
+            yield {names[0]: _noise(1, width, asked.side, asked.side)}
 
 
 def _noise(*shape: int) -> Tensor:
