@@ -57,7 +57,7 @@ _SIZES: tuple[tuple[str, str | int], ...] = (
     (r".*head_dim|d_kv|.*head_size|attention_key_dim|kv_channels|query_pre_attn_scalar", "head"),
     (r".*(intermediate|ffn).*(size|dim)|d_ff|.*mlp_dim|n_inner|.*(mlp|ffn)_hidden_(size|dim)", "ffn"),
     (
-        r"(.*_)?(hidden_size|d_model|n_embd|embed_dim|emb_dim|embedding_size|projection_dim|embed_size)|dim|d_embed",
+        r"(.*_)?(hidden_size|d_model|n_embd|embed_dim|emb_dim|embedding_size|projection_dim|embed_size)|dim|d_embed|adapter_(input_size|out_dim)",
         "width",
     ),
     (
@@ -118,15 +118,18 @@ def _small(config: PreTrainedConfig, scale: Scale | None, every_kind: bool) -> d
     taken = VOCABULARY
     for name, value in _said(config).items():
         if isinstance(value, PreTrainedConfig):
-            found[name] = {"model_type": value.model_type, **_small(value, scale, every_kind)}
+            found[name] = {"model_type": value.model_type, **_own(value), **_small(value, scale, every_kind)}
         elif name == "rope_parameters" and isinstance(value, Mapping):
-            found |= _rope(value, scale.head) if scale else {}
+            head = min(8, scale.head) if scale and vars(config).get("qk_rope_head_dim") else scale.head if scale else 0
+            found |= _rope(value, head) if scale else {}
         elif name in _DEPTHS and value == before:
             found[name] = min(after, value)
         elif name not in found and _are_places(value, before):  # one layer has it, and another has not
             found[name] = list(range(after)) if len(value) == before else [after - 1]
         elif isinstance(value, list | tuple) and _HEAD_LISTS.fullmatch(name) and scale:
             found[name] = [LAYERS] * len(value)
+        elif name == "image_size" and isinstance(value, list | tuple):
+            found[name] = [_by_name(name, side, config, scale) for side in value]
         elif _MARK.fullmatch(name) and isinstance(value, int) and value >= VOCABULARY:
             taken -= 1
             found[name] = taken
@@ -147,6 +150,14 @@ def _said(config: PreTrainedConfig) -> dict[str, Any]:
     """The fields of a config that it takes; what it works out of them is not among these."""
     taken = getattr(type(config), "__dataclass_fields__", {})
     return {name: value for name, value in vars(config).items() if not taken or name in taken}
+
+
+def _own(config: PreTrainedConfig) -> dict[str, Any]:
+    """What the config that holds this one says of it, where that is no default of it alone."""
+    alone = vars(type(config)())
+    simple = (int, float, str, bool, type(None), list, tuple)
+    said = {name: value for name, value in _said(config).items() if isinstance(value, simple)}
+    return {name: value for name, value in said.items() if not name.startswith("_") and alone.get(name) != value}
 
 
 def _are_places(value: Any, layers: int | None) -> bool:
