@@ -75,7 +75,7 @@ def tap(
 
 def own_eager(module: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
     """The eager attention function of the file that defines this attention class (or a class that it inherits from)."""
-    found = _beside(module, _eager_of(type(module)))
+    found = _beside(module, _eager_of(type(module)))  # type: ignore[arg-type]
     if found is None:
         raise UnsupportedModel(
             f"{type(module).__name__} has no eager attention of its own beside it, so contextmix cannot compute its "
@@ -88,8 +88,9 @@ def own_eager(module: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
 def _eager_of(kind: type[nn.Module]) -> str:
     """What a class calls its eager attention: some files hold one for text and one for images."""
     for cls in kind.__mro__:
-        code = getattr(inspect.unwrap(vars(cls).get("forward", _eager_of)), "__code__", None)
-        named = [name for name in getattr(code, "co_names", ()) if name.endswith(_EAGER_FUNCTION)]
+        forward: Any = vars(cls).get("forward")
+        code = None if forward is None else getattr(inspect.unwrap(forward), "__code__", None)
+        named: list[str] = [name for name in getattr(code, "co_names", ()) if name.endswith(_EAGER_FUNCTION)]
         if len(named) == 1:
             return named[0]
     return _EAGER_FUNCTION
