@@ -132,6 +132,8 @@ def test_models_that_read_one_of_both():
         cm.load(build_text("bert"), word_pieces()).explain(SOURCE)
     with pytest.raises(BadInput, match="and ViTForImageClassification reads pixel_values alone"):
         seeing("vit").explain(SOURCE)
+    with pytest.raises(BadInput, match=r"Kosmos2Model runs with an image alone .*Load its parts by themselves"):
+        cm.load(build_swept("kosmos-2")).explain(SOURCE)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -219,7 +221,7 @@ def test_tensors_of_two_images_in_one_prompt_with_what_belongs_to_each():
 
 
 def test_what_a_tower_made_is_refused(llava):
-    with pytest.raises(BadInput, match=r"contextmix does not read mm_encoder_outputs.*give the images, as pixel_values"):
+    with pytest.raises(BadInput, match=r"contextmix does not read mm_encoder_outputs.*give the images"):
         llava.explain({"input_ids": [[2, 5]], "mm_encoder_outputs": {"image": None}})
 
 
