@@ -81,6 +81,8 @@ _NEEDED = re.compile(
 )
 _NEEDED_KINDS = {"layer_types": ["full_attention"], "mlp_layer_types": ["dense", "sparse"]}
 _NEEDED_MARKS = {"pad_token_id": 0, "mask_token_id": 3}
+_OF_ANY_DECODER = {"is_decoder": True, "add_cross_attention": True}
+"""What transformers sets where it joins any encoder with any decoder, and no default says."""
 _DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _MARK = re.compile(r".*_token_(id|index)|.*_(start|end)_id")
 
@@ -106,6 +108,8 @@ def _small(config: PreTrainedConfig, scale: Scale | None) -> dict[str, Any]:
     for name, value in vars(config).items():
         if isinstance(value, PreTrainedConfig):
             found[name] = {"model_type": value.model_type, **_small(value, scale)}
+            if name == "decoder" and config.is_encoder_decoder:
+                found[name] |= _OF_ANY_DECODER
         elif name == "rope_parameters" and isinstance(value, Mapping):
             found |= _rope(value, scale.head) if scale else {}
         elif name in _DEPTHS and value == before:

@@ -39,6 +39,7 @@ VERIFIED = {  # model type → part, layouts, causal
     "bloom": ("", "pre-norm", True),  # these compute attention outside of the registry
     "deberta-v2": ("", "post-norm", False),
     "clip": ("", "pre-norm", False),  # two towers
+    "vision-encoder-decoder": ("", "pre-norm, post-norm", True),  # any encoder with any decoder
     "groupvit": ("text_model", "pre-norm", True),
 }
 REFUSED = {  # model type → a phrase of the reason
