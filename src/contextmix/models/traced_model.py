@@ -58,6 +58,15 @@ class TracedModel(AnsweringModel):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {cut(repr(self.origin.model))}: {type(self.model).__name__}>"
 
+    @property
+    def of_texts(self) -> TracedModel:
+        """What reads texts: the model itself; of a model of two towers, one of them."""
+        return self
+
+    def query_of(self, source: Any) -> int:
+        """The token of a source whose row is looked at first; see `usual_query`."""
+        return self.usual_query
+
     @kept
     def image_tower(self) -> ImageTower:
         """What reads the images of a prompt; see ``tower=…`` of `explain`."""

@@ -20,7 +20,7 @@ from contextmix.tracing.inputs.tower import PIXELS, entering
 from contextmix.tracing.recording.quiet import BESIDE, first_states, on_device
 from contextmix.tracing.recording.stack import goes_through
 from contextmix.tracing.recording.turns import after, of_this_thread, undone
-from contextmix.tracing.runs.side import signed
+from contextmix.tracing.runs.side import called_as
 
 FEATURES = "get_image_features"
 """How transformers calls what makes the features of an image that enter the text."""
@@ -42,7 +42,6 @@ class Seeing(PreTrainedModel):  # type: ignore[no-untyped-call]
         config.is_decoder = False
         super().__init__(config)
         self.whole = whole
-        self.forward = signed(self.forward, getattr(whole, FEATURES))  # type: ignore[method-assign]
 
     def forward(self, **inputs: Any) -> Any:
         """What the method of features gives, and first of all what the tower does."""
@@ -69,9 +68,7 @@ def tower_of(whole: PreTrainedModel) -> Seeing:
             f"{type(whole).__name__} has no method that makes features of images alone ({FEATURES}), so its image "
             "tower cannot be run by itself. Leave tower=… out: the map ends at the image places."
         )
-    name = f"the image tower of {type(whole).__name__}"
-    found: Seeing = type(name, (Seeing,), {"__module__": __name__, "__doc__": Seeing.__doc__})(whole)
-    return found
+    return called_as(Seeing, f"the image tower of {type(whole).__name__}", getattr(whole, FEATURES))(whole)
 
 
 def image_inputs(tower: Seeing, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
