@@ -90,6 +90,8 @@ _NEEDED = re.compile(
 )
 _NEEDED_KINDS = {"layer_types": ["full_attention"], "mlp_layer_types": ["dense", "sparse"]}
 _NEEDED_MARKS = {"pad_token_id": 0, "mask_token_id": 3, "prediction_length": 8}
+_OF_ANY_DECODER = {"is_decoder": True, "add_cross_attention": True}
+"""What transformers sets where it joins any encoder with any decoder, and no default says."""
 _DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "depth")
 _HEAD_LISTS = re.compile(r"(num_)?(attention_)?heads")
 _MARK = re.compile(r".*_token_(id|index)|.*_(start|end)_id")
@@ -119,6 +121,8 @@ def _small(config: PreTrainedConfig, scale: Scale | None, every_kind: bool) -> d
     for name, value in _said(config).items():
         if isinstance(value, PreTrainedConfig):
             found[name] = {"model_type": value.model_type, **_own(value), **_small(value, scale, every_kind)}
+            if name == "decoder" and config.is_encoder_decoder:
+                found[name] |= _OF_ANY_DECODER
         elif name == "rope_parameters" and isinstance(value, Mapping):
             head = min(8, scale.head) if scale and vars(config).get("qk_rope_head_dim") else scale.head if scale else 0
             found |= _rope(value, head) if scale else {}

@@ -46,6 +46,7 @@ VERIFIED = {  # model type → part, layouts, causal
     "kimi_linear": ("", "pre-norm", True),  # these mix tokens without attention
     "mamba2": ("", "pre-norm, no feed-forward part", True),
     "clip": ("", "pre-norm", False),  # two towers
+    "vision-encoder-decoder": ("", "pre-norm, post-norm", True),  # any encoder with any decoder
     "groupvit": ("text_model", "pre-norm", True),
     "qwen2_vl_vision": ("", "pre-norm", False),  # patches in one row, without a batch axis
     "siglip2_vision_model": ("", "pre-norm", False),  # patches with a mask
