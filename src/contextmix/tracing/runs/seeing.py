@@ -17,8 +17,8 @@ from contextmix.errors import UnsupportedModel
 from contextmix.traces.anatomy import Anatomy
 from contextmix.tracing.inputs.patches import vision_config
 from contextmix.tracing.inputs.tower import PIXELS, entering
+from contextmix.tracing.recording import between
 from contextmix.tracing.recording.quiet import BESIDE, first_states, on_device
-from contextmix.tracing.recording.stack import goes_through
 from contextmix.tracing.recording.turns import after, of_this_thread, undone
 from contextmix.tracing.runs.side import called_as
 
@@ -110,11 +110,9 @@ def last_read(
         "{how}, so one product of maps does not say what reaches a patch. Leave tower='through' out; tower='alone' "
         "shows the maps of the tower."
     )
-    try:
-        batched = {name: value.unsqueeze(0) for name, value in tensors.items()}
-        goes_through(whole, anatomy.blocks, on_device(whole, batched))
-    except UnsupportedModel as reason:
-        raise UnsupportedModel(several.format(how="some of them between its own blocks")) from reason
+    batched = {name: value.unsqueeze(0) for name, value in tensors.items()}
+    if between.entering(whole, anatomy.blocks, on_device(whole, batched))[0].later:
+        raise UnsupportedModel(several.format(how="some of them between its own blocks"))
     blocks = [_writer(block, partial(entered, tensors, {})) for block in blocks]
     clean, kept = entered(tensors, {}), []
     last = next((one for one in reversed(range(len(blocks))) if _moved(clean, entered(tensors, {one: _noisy}))), None)
