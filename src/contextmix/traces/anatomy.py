@@ -353,6 +353,11 @@ class BlockAnatomy:
     @property
     def layout(self) -> str:
         """The usual name of the arrangement, for people."""
+        return self.arrangement + (", no feed-forward part" if not (self.ffn.output or self.parallel) else "")
+
+    @property
+    def arrangement(self) -> str:
+        """The same of a step of a block, whose feed-forward part may be in another one."""
         if self.parallel:
             return "parallel"
         norms = {name for name in ("norm_in", "norm_out", "norm_after") if getattr(self.attention, name)}
@@ -360,7 +365,6 @@ class BlockAnatomy:
         names |= {frozenset({"norm_in", "norm_out"}): "sandwich", frozenset({"norm_out"}): "norm on output"}
         found = names.get(frozenset(norms), " + ".join(sorted(norms)))
         found += ", normed residual" if self.attention.normed else ""
-        found += ", no feed-forward part" if not self.ffn.output else ""
         return found + (", further additions" if self.attention.additions or self.ffn.additions else "")
 
 

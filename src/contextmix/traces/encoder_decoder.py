@@ -103,7 +103,7 @@ class EncoderDecoderAnatomy(Anatomy):
     @property
     def layouts(self) -> tuple[str, ...]:
         """The distinct layouts of both stacks, in order of appearance."""
-        steps = [step.layout for block in self.decoder for step in (block.own, block.cross)]
+        steps = [step.arrangement for block in self.decoder for step in (block.own, block.cross)]
         return tuple(dict.fromkeys([*(block.layout for block in self.blocks), *steps]))
 
 
