@@ -30,9 +30,9 @@ def causality(traced: cm.TracedModel, inputs: Mapping[str, Tensor]) -> bool:
     """
     if not isinstance(traced, cm.TracedEncoderDecoder):
         layers = one_stack(traced, inputs)
-        chained = layers[-1].replay_from_embeddings is not None
-        reached = _reached(layers[-1]) if chained else _reached_by_id(traced, inputs, "input_ids")
-        return _agreed(reached, layers)
+        if layers[-1].replay_from_embeddings is None:
+            return _agreed(_reached_by_id(traced, inputs, "input_ids"), layers)
+        return _seen_as_shown(layers)
     causality(cm.load(traced.model.get_encoder()), both_inputs(inputs)[0])
     return _agreed(_reached_by_id(traced, inputs, "decoder_input_ids"), decoder_steps(traced, inputs))
 
@@ -50,13 +50,38 @@ def decoder_steps(traced: cm.TracedEncoderDecoder, inputs: Mapping[str, Tensor])
     return layers
 
 
-def _reached(last: LayerTrace) -> bool:
-    """Whether a change of what enters the first block at the last position reaches an earlier one."""
+def _seen_as_shown(layers: Sequence[LayerTrace]) -> bool:
+    """Whether no position draws on a later one, of one stack.
+
+    Some models let the first positions see each other, and no others. So where maps show none at an earlier one,
+    positions in front and in the middle are changed as well as the last; and else the last that they show, after which
+    there is no detour.
+    """
+    last = layers[0].attention.shape[-1] - 1
+    shown = _last_shown_early(layers)
+    if shown is None:
+        return _agreed(any(_reached(layers[-1], position) for position in {1, last // 2, last} - {0}), layers)
+    if shown == last:
+        return _agreed(_reached(layers[-1], last), layers)
+    if not _reached(layers[-1], shown) or _reached(layers[-1], last):
+        raise Wrong(f"The maps show that positions up to {shown} of {last} are seen by earlier ones, and it is not so")
+    return False
+
+
+def _last_shown_early(layers: Sequence[LayerTrace]) -> int | None:
+    """The last position on which a map lets an earlier one draw."""
+    weights = torch.stack([layer.attention.abs().amax(0).triu(1).amax(0) for layer in layers]).amax(0)
+    shown = weights.nonzero().flatten()
+    return int(shown[-1]) if len(shown) else None
+
+
+def _reached(last: LayerTrace, position: int) -> bool:
+    """Whether a change of what enters the first block at a position reaches an earlier one."""
     assert last.replay_from_embeddings is not None
     assert last.embeddings is not None
     changed = last.embeddings.clone()
-    changed[-1] += torch.linspace(-1, 1, changed.shape[-1]) * changed.std()
-    return _moved(last.replay_from_embeddings(changed), last.replay_from_embeddings(last.embeddings))
+    changed[position] += torch.linspace(-1, 1, changed.shape[-1]) * changed.std()
+    return _moved(last.replay_from_embeddings(changed), last.replay_from_embeddings(last.embeddings), position)
 
 
 def _reached_by_id(traced: cm.TracedModel | cm.TracedEncoderDecoder, inputs: Mapping[str, Tensor], name: str) -> bool:
@@ -69,8 +94,8 @@ def _reached_by_id(traced: cm.TracedModel | cm.TracedEncoderDecoder, inputs: Map
     return _moved(changed[0], clean[0])
 
 
-def _moved(changed: Tensor, clean: Tensor) -> bool:
-    return bool((changed - clean).abs()[:-1].max() > 1e-6 * clean.abs().max())
+def _moved(changed: Tensor, clean: Tensor, position: int = -1) -> bool:
+    return bool((changed - clean).abs()[:position].max() > 1e-6 * clean.abs().max())
 
 
 def _agreed(reached: bool, layers: Sequence[LayerTrace]) -> bool:

@@ -76,10 +76,10 @@ def _examine(model_type: str) -> Finding:
     model = build(model_type)
     name, refused, silent = type(model).__name__, {}, {}
     tried: set[int] = set()
+    found: list[Finding] = []
     for parts in alternatives(model):
-        found = []
         for path, part in parts:
-            if id(part) in tried:
+            if id(part) in tried or any(path.startswith(f"{one.part}.") for one in found):
                 continue
             tried.add(id(part))
             try:
@@ -88,8 +88,10 @@ def _examine(model_type: str) -> Finding:
                 silent[path] = str(reason)
             except ContextMixError as reason:
                 refused[path] = short(reason)
-        if found:
-            return _together(name, found, refused.get("", silent.get("", "")))
+        if found and not found[0].part:
+            break
+    if found:
+        return _together(name, found, refused.get("", silent.get("", "")))
     if not refused:
         raise NotTried(_listed(silent))
     return Finding("refused", name, reason=_listed(refused))
@@ -100,7 +102,7 @@ def _listed(reasons: Mapping[str, str]) -> str:
 
 
 def alternatives(model: PreTrainedModel) -> Iterator[list[tuple[str, PreTrainedModel]]]:
-    """What is tried of a model, in this order until something is proved: all of it, its encoder, its sub-models.
+    """What is tried of a model, in this order: all of it, its encoder, its sub-models; what was proved is not opened.
 
     A decoder without its encoder is another model, so it is never tried by itself as a part.
     """

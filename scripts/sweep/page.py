@@ -17,14 +17,16 @@ REFUSALS = (
     ("outside the attention registry", "It computes attention itself, outside the attention registry of transformers"),
     (
         "without one attention call",
-        "No layer of its default config makes an attention call (convolutions, state spaces, mixers)",
+        "No layer of its default config makes an attention call (convolutions), and no mixer of channels was found",
     ),
-    ("made no attention call", "Some layers mix tokens without attention (a state space, a convolution)"),
+    ("made no attention call", "Some layers mix tokens in a way that is no map of each channel"),
     ("two stacks cannot be told apart", "Encoder and decoder that cannot be told apart"),
     ("an encoder with a decoder", "Encoder and decoder, of which no part could be read"),
     ("other outputs on every run", "It gives other outputs on every run"),
     ("behaves differently under another attention", "It computes something else when its attention is recorded"),
     ("Something acts between the heads", "Something acts between the heads and the output projection"),
+    ("behind attention reads as many channels", "The heads' output is split before it is projected"),
+    ("is not the heads' output times a gate", "What lies between heads and output projection is no gate or norm"),
     ("no linear module reads the heads' output", "A gate or a norm lies between the heads and the output projection"),
     ("beside attention mixes tokens", "Something beside attention mixes tokens within a block"),
     ("come from another layer", "A layer attends to values of another layer"),
@@ -64,7 +66,8 @@ model of two towers both towers, each of which gives in the whole model what it 
 
 - the parts of each block add up to what the model computed (*error*: the largest relative error of conservation, block
   equation and parity; at most 1e-4 is allowed),
-- nothing but attention mixes tokens within a block, and nothing acts between two blocks,
+- nothing but attention, or a mixer whose map of each channel is known, mixes tokens within a block, and nothing acts
+  between two blocks,
 - a map is exactly zero above the diagonal if, and only if, no position of the model draws on a later one (*causal*).
 
 The same checks run on your own model: `contextmix check MODEL`.

@@ -45,7 +45,7 @@ _SIZES: tuple[tuple[str, str | int], ...] = (
     ),
     (r"linear_num_key_heads", 2),
     (r"linear_num_value_heads", 4),  # each key serves several values, as in checkpoints
-    (r"linear_num_heads|num_sliding_attention_heads|n_mamba_heads", "heads"),
+    (r"linear_num_heads|num_sliding_attention_heads|n_mamba_heads|mamba_(n|num)_heads", "heads"),
     (r"(encoder|decoder)_num_key_value_heads", "groups"),
     (r"(num_|n_)?(attention_|encoder_attention_|decoder_attention_|encoder_|decoder_|index_)?(n_)?heads?", "heads"),
     (r"(encoder|decoder)_num_attention_heads", "heads"),
@@ -57,7 +57,7 @@ _SIZES: tuple[tuple[str, str | int], ...] = (
     (r".*head_dim|d_kv|.*head_size|attention_key_dim|kv_channels|query_pre_attn_scalar", "head"),
     (r".*(intermediate|ffn).*(size|dim)|d_ff|.*mlp_dim|n_inner|.*(mlp|ffn)_hidden_(size|dim)", "ffn"),
     (
-        r"(.*_)?(hidden_size|d_model|n_embd|embed_dim|emb_dim|embedding_size|projection_dim|embed_size)|dim|d_embed",
+        r"(.*_)?(hidden_size|d_model|n_embd|embed_dim|emb_dim|embedding_size|projection_dim|embed_size)|dim|d_embed|adapter_(input_size|out_dim)",
         "width",
     ),
     (
@@ -76,6 +76,8 @@ _COUNTS: tuple[tuple[str, int], ...] = (
     (r"(num_|moe_)?(experts_per_tok|experts_per_token|topk|top_k|k)|top_k_experts", EXPERTS // 2),
     (r"n_group|num_expert_group|topk_group|n_shared_experts|num_shared_experts|first_k_dense_replace", 1),
     (r"sliding_window(_size)?|attention_window_size|local_attention|attention_chunk_size|index_topk", WINDOW),
+    (r"(mamba_)?chunk_size", WINDOW),
+    (r"(mamba_)?n_groups|mamba_ngroups", 2),
     (r"index_kpool|zero_expert_num", 2),
     (r"max_window_layers|insert_layer_id", 0),
     (r"attn_layer_period", LAYERS),
@@ -88,6 +90,8 @@ _NEEDED = re.compile(
 )
 _NEEDED_KINDS = {"layer_types": ["full_attention"], "mlp_layer_types": ["dense", "sparse"]}
 _NEEDED_MARKS = {"pad_token_id": 0, "mask_token_id": 3, "prediction_length": 8}
+_OF_ANY_DECODER = {"is_decoder": True, "add_cross_attention": True}
+"""What transformers sets where it joins any encoder with any decoder, and no default says."""
 _DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "depth")
 _HEAD_LISTS = re.compile(r"(num_)?(attention_)?heads")
 _MARK = re.compile(r".*_token_(id|index)|.*_(start|end)_id")
@@ -116,15 +120,20 @@ def _small(config: PreTrainedConfig, scale: Scale | None, every_kind: bool) -> d
     taken = VOCABULARY
     for name, value in _said(config).items():
         if isinstance(value, PreTrainedConfig):
-            found[name] = {"model_type": value.model_type, **_small(value, scale, every_kind)}
+            found[name] = {"model_type": value.model_type, **_own(value), **_small(value, scale, every_kind)}
+            if name == "decoder" and config.is_encoder_decoder:
+                found[name] |= _OF_ANY_DECODER
         elif name == "rope_parameters" and isinstance(value, Mapping):
-            found |= _rope(value, scale.head) if scale else {}
+            head = min(8, scale.head) if scale and vars(config).get("qk_rope_head_dim") else scale.head if scale else 0
+            found |= _rope(value, head) if scale else {}
         elif name in _DEPTHS and value == before:
             found[name] = min(after, value)
         elif name not in found and _are_places(value, before):  # one layer has it, and another has not
             found[name] = list(range(after)) if len(value) == before else [after - 1]
         elif isinstance(value, list | tuple) and _HEAD_LISTS.fullmatch(name) and scale:
             found[name] = [LAYERS] * len(value)
+        elif name == "image_size" and isinstance(value, list | tuple):
+            found[name] = [_by_name(name, side, config, scale) for side in value]
         elif _MARK.fullmatch(name) and isinstance(value, int) and value >= VOCABULARY:
             taken -= 1
             found[name] = taken
@@ -145,6 +154,14 @@ def _said(config: PreTrainedConfig) -> dict[str, Any]:
     """The fields of a config that it takes; what it works out of them is not among these."""
     taken = getattr(type(config), "__dataclass_fields__", {})
     return {name: value for name, value in vars(config).items() if not taken or name in taken}
+
+
+def _own(config: PreTrainedConfig) -> dict[str, Any]:
+    """What the config that holds this one says of it, where that is no default of it alone."""
+    alone = vars(type(config)())
+    simple = (int, float, str, bool, type(None), list, tuple)
+    said = {name: value for name, value in _said(config).items() if isinstance(value, simple)}
+    return {name: value for name, value in said.items() if not name.startswith("_") and alone.get(name) != value}
 
 
 def _are_places(value: Any, layers: int | None) -> bool:

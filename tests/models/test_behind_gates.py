@@ -198,3 +198,16 @@ def test_derivatives_of_a_gated_block_are_those_of_running_it_again():
     with torch.enable_grad():
         jacobian = torch.autograd.functional.jacobian(layer.replay, layer.residual_in)
     torch.testing.assert_close(hta.measure(layer), jacobian.norm(dim=(1, 3)), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("method", ["value_zeroing", "norm", "globenc", "alti"])
+def test_a_hook_that_ablates_a_head_is_a_head_without_weights(method: str):
+    def ablate(module: torch.nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        return (args[0].index_fill(-1, torch.arange(8), 0),)
+
+    hooked, without = build("llama").double(), build("llama").double()
+    for layer, other in zip(hooked.layers, without.layers, strict=True):
+        layer.self_attn.o_proj.register_forward_pre_hook(ablate)
+        other.self_attn.o_proj.weight[:, :8] = 0
+    found, wanted = (cm.load(one).explain({"input_ids": IDS[0]}, method).values for one in (hooked, without))
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)

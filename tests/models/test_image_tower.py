@@ -125,9 +125,9 @@ def test_a_row_of_the_tower() -> None:
     np.testing.assert_allclose(model.explain(PROMPT, tower="alone", query="r1c2").values, whole.row("r1c2").values)
 
 
-def _llava(layers: Any) -> TracedModel:
+def _llava(layers: Any, depth: int = 3) -> TracedModel:
     config = transformers.LlavaConfig(
-        vision_config={"model_type": "clip_vision_model", **SIGHT, "num_hidden_layers": 3, "projection_dim": 32},
+        vision_config={"model_type": "clip_vision_model", **SIGHT, "num_hidden_layers": depth, "projection_dim": 32},
         text_config={"model_type": "llama", **TEXT},
         image_token_index=built("llava")[0].config.image_token_index,
         vision_feature_select_strategy="default",
@@ -140,12 +140,16 @@ def test_only_blocks_that_the_text_reads_are_multiplied_in() -> None:
     model = _llava(-2)  # the last block is run, and nobody reads it
     found = model.explain(PROMPT, "globenc", tower="through")
     assert found.provenance.notes["tower_block"] == 1
+    alone = _llava(-1, depth=1).explain(PROMPT, "globenc", tower="through")  # its only block is the whole encoder
+    assert alone.provenance.notes["tower_block"] == 0
     with pytest.raises(UnsupportedModel, match="the text reads several blocks of the image tower, and not block 2"):
         _llava([0, -1]).explain(PROMPT, "globenc", tower="through")
 
 
 def test_what_is_refused() -> None:
     model = seeing("llava")
+    with pytest.raises(BadOption, match="map of single blocks"):
+        model.explore(PROMPT, ["attention"], tower="through")
     with pytest.raises(BadOption, match="map of single blocks"):
         model.explain(PROMPT, "value_zeroing", tower="through")
     with pytest.raises(BadOption, match="explains a score, and the image tower by itself has none"):
@@ -165,3 +169,18 @@ def test_a_picture_and_a_page_show_the_patches(tmp_path: Any) -> None:
     found.save(tmp_path / "map.html", over=picture())
     assert "r3c3" in (tmp_path / "map.html").read_text(encoding="utf-8")
     assert cm.TokenMap.from_dict(found.to_dict()).tokens == found.tokens
+
+
+def test_an_exploration_goes_through_the_tower_or_shows_it_alone(tmp_path: Any) -> None:
+    model = seeing("gemma3")
+    found = model.explore(PROMPT, ["globenc", "evidence"], tower="through")
+    for name, one in found.maps.items():
+        expected = model.explain(PROMPT, name, tower="through", **({} if name == "evidence" else {"layers": "all"}))
+        np.testing.assert_allclose(one.values, expected.values, rtol=1e-5, atol=1e-7)
+    assert list(model.explore(PROMPT, tower="through").maps)[:2] == ["globenc", "alti_rollout"]
+    found.save(tmp_path / "page.html")
+    assert "r3c3" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    alone = model.explore(PROMPT, tower="alone", query="r1c1")
+    assert alone.query == 5
+    assert len(alone.tokens) == 16
+    np.testing.assert_allclose(alone.maps["attention"].values, model.explain(PROMPT, "attention", tower="alone").values)

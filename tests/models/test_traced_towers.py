@@ -41,6 +41,7 @@ def test_a_tower_gives_what_it_gives_when_it_is_loaded_alone(model: TracedTowers
 
 def test_a_text_is_read_causally_and_its_maps_are_zero_above_the_diagonal(model: TracedTowers) -> None:
     assert model.is_causal
+    assert (model.query_of(RED), model.query_of(IMAGE)) == (-1, 0)
     assert not np.triu(model.explain(RED, "attention").values, 1).any()
 
 
@@ -204,3 +205,12 @@ def _plan() -> Any:
     from contextmix.plugins.plan import make_plan
 
     return make_plan("gradient")
+
+
+def test_a_run_over_texts_is_one_of_the_text_tower(model: TracedTowers, tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text(f'{{"text": "{RED}"}}\n{{"text": "{BLUE}"}}\n')
+    run = cm.run(tmp_path / "data.jsonl", out=tmp_path / "out", model=model, methods=["value_zeroing"])
+    kept = run.to_pandas()["value_zeroing"].tolist()
+    for scores, text in zip(kept, (RED, BLUE), strict=True):
+        expected = model.explain(text, "value_zeroing", layers=[-1], query=-1).layer(-1).values
+        np.testing.assert_allclose(scores, expected, atol=1e-6)

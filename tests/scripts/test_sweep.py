@@ -35,22 +35,28 @@ VERIFIED = {  # model type → part, layouts, causal
     "mixtral": ("", "pre-norm", True),  # a mixture of experts
     "deepseek_v3": ("", "pre-norm", True),  # values of another width than queries
     "gpt_oss": ("", "pre-norm", True),  # attention sinks
+    "granite_swa": ("", "pre-norm", True),  # a sink that its weights do not hold
+    "afmoe": ("", "sandwich", True),  # a gate per channel behind the heads
+    "bitnet": ("", "pre-norm", True),  # a norm behind them
     "t5": ("", "pre-norm", True),  # encoder and decoder, relative positions
     "dinov2": ("", "pre-norm", False),  # scaled by a vector
     "wav2vec2": ("", "post-norm", False),
     "bloom": ("", "pre-norm", True),  # these compute attention outside of the registry
     "deberta-v2": ("", "post-norm", False),
+    "kimi_linear": ("", "pre-norm", True),  # these mix tokens without attention
+    "mamba2": ("", "pre-norm, no feed-forward part", True),
     "clip": ("", "pre-norm", False),  # two towers
+    "vision-encoder-decoder": ("", "pre-norm, post-norm", True),  # any encoder with any decoder
     "groupvit": ("text_model", "pre-norm", True),
     "qwen2_vl_vision": ("", "pre-norm", False),  # patches in one row, without a batch axis
     "siglip2_vision_model": ("", "pre-norm", False),  # patches with a mask
+    "deepseek_ocr2_encoder": ("", "pre-norm", False),  # of its vectors the first few see each other
     "bros": ("", "post-norm", False),  # words with boxes
     "pix2struct": ("", "pre-norm", True),  # patches to text
 }
 REFUSED = {  # model type → a phrase of the reason
-    "convbert": "none of them is read by a linear module",
-    "kimi_linear": "made no attention call",
-    "afmoe": "a gate or norm lies between",
+    "neomme": "is not the heads' output times a gate",
+    "rwkv": "something beside attention mixes tokens",  # its feed-forward part reads the token before
     "diffllama": "cannot be read",
 }
 
@@ -135,6 +141,24 @@ def test_layers_that_are_named_by_number_are_some_of_the_small_ones():
     assert tiny_config("minicpmv4_6_vision").insert_layer_id == 0
 
 
+def test_windows_are_smaller_than_what_is_read():
+    """Else they would act like attention to all, and the record would speak of another model."""
+    config = tiny_config("qwen2_5_vl_vision")
+    assert config.window_size == config.patch_size * config.spatial_merge_size  # of 16 patches, 4
+    swin = tiny_config("swin")
+    assert (swin.window_size, swin.image_size // swin.patch_size) == (2, 16)
+
+
+def test_a_config_keeps_what_it_says_of_its_parts():
+    """A vision tower alone has no patches over time, and that of this model has."""
+    assert tiny_config("nemotron_h_omni").vision_config.video_temporal_patch_size == 2
+    assert tiny_config("apertus1p5").audio_config.codebook_dim == tiny_config("apertus1p5").audio_config.hidden_size
+
+
+def test_a_part_that_is_refused_is_opened_beside_one_that_is_proved():
+    assert examine("pi0")["part"] == "dit, vlm.vision_tower"
+
+
 def test_fields_that_follow_from_others_fit_them():
     mamba = tiny_config("mamba2")
     assert mamba.num_heads * mamba.head_dim == mamba.hidden_size * mamba.expand
@@ -144,7 +168,8 @@ def test_fields_that_follow_from_others_fit_them():
     assert qwen.linear_num_value_heads == 2 * qwen.linear_num_key_heads
 
 
-def test_a_map_that_hides_a_later_token_is_called_wrong(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("model_type", ["bert", "deepseek_ocr2_encoder"])
+def test_a_map_that_hides_a_later_token_is_called_wrong(model_type: str, monkeypatch: pytest.MonkeyPatch):
     plain = causality_module.one_stack
 
     def hidden(*given: Any) -> Any:
@@ -153,9 +178,9 @@ def test_a_map_that_hides_a_later_token_is_called_wrong(monkeypatch: pytest.Monk
             layer.attention.copy_(layer.attention.tril())
         return layers
 
-    assert examine("bert")["status"] == "verified"
+    assert examine(model_type)["status"] == "verified"
     monkeypatch.setattr(causality_module, "one_stack", hidden)
-    found = examine("bert")
+    found = examine(model_type)
     assert found["status"] == "wrong"
     assert "reaches earlier ones, and the attention above the diagonal is at most 0.0e+00" in found["reason"]
 
@@ -170,6 +195,18 @@ def test_a_map_that_shows_a_later_token_that_the_model_hides_is_called_wrong(mon
 
     monkeypatch.setattr(causality_module, "one_stack", shown)
     assert examine("llama")["status"] == "wrong"
+
+
+def test_a_map_that_shows_more_early_tokens_than_the_model_does_is_called_wrong(monkeypatch: pytest.MonkeyPatch):
+    plain = causality_module.one_stack
+
+    def shown(*given: Any) -> Any:
+        layers = plain(*given)
+        layers[0].attention[..., 0, 4] = 1e-30  # the first three see each other
+        return layers
+
+    monkeypatch.setattr(causality_module, "one_stack", shown)
+    assert "positions up to 4 of 6" in examine("deepseek_ocr2_encoder")["reason"]
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def explain(
     whole = plan.of_model or asked["words"] or json_file is not None or html_file is not None
     # A page has all layers too, of which the terminal shows the last of a recipe, as it does without a page.
     every = html_file is not None and asked["layers"] is None and plan.aggregation is not None
-    usual = 0 if plan.of_model else traced.usual_query if place is None else place
+    usual = 0 if plan.of_model else traced.query_of(source) if place is None else place
     row = place if plan.of_model else None if whole else usual
     options |= {"layers": "all" if every else asked["layers"], "target": chosen}
     options |= {name: asked[name] for name in ("truncate", "add_special_tokens")}
@@ -123,7 +123,7 @@ def compare(
         raise BadOption("--heads keeps heads apart in a page, and none was asked for: say --html FILE.")
     given.refuse_comparison(names)
     traced = given.load_model(asked)
-    place = traced.usual_query if place is None else place
+    place = traced.query_of(source) if place is None else place
     how = {"query": place, "target": chosen}
     how |= {name: asked[name] for name in ("truncate", "add_special_tokens")}
     explored = None if html_file is None else _explore(traced, source, names, heads=heads, **how)

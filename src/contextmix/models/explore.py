@@ -22,6 +22,8 @@ USUAL_OF_DECODERS = ("evidence", "norm_encoder", "alti", "attention")
 over layers: in a causal model that moves everything to the first positions."""
 USUAL_JOINT = ("globenc", "alti_rollout", "alti")
 """The same for an encoder–decoder, whose maps must join."""
+THROUGH_TOWER = ("globenc", "alti_rollout", "attention_rollout")
+"""The same for maps that go on through an image tower, which goes across all blocks."""
 OF_SCORE = "gradient_inputs"
 """What is added for a model with a score to explain: one more run."""
 

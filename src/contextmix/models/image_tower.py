@@ -111,11 +111,7 @@ class ImageTower:
             UnsupportedModel: If the text reads several blocks of the tower, or places cannot be told apart.
         """
         _refuse_without_images(one)
-        if not plan.of_model and plan.aggregation is None:
-            raise BadOption(
-                f"{plan.name} is a map of single blocks, and tower='through' goes across all of them. Name a recipe "
-                "such as globenc, or an aggregation such as 'rollout'."
-            )
+        refuse_single_blocks(plan)
         own = make_plan(OF_REPRESENTATION) if plan.of_model else plan
         made_of, last = bridge(self._places(one), self._seen(one)), self._last_read(one)
         maps, _, tokens = self._measured(one, own)
@@ -187,6 +183,19 @@ class ImageTower:
                 asked = whole.model, whole.anatomy(), self.tower, self._anatomy(one), one.tensors
                 self._last[key] = last_read(*asked)
         return self._last[key]
+
+
+def refuse_single_blocks(plan: Plan) -> None:
+    """A map of single blocks, where maps go across all of them.
+
+    Raises:
+        BadOption: If it is one.
+    """
+    if not plan.of_model and plan.aggregation is None:
+        raise BadOption(
+            f"{plan.name} is a map of single blocks, and tower='through' goes across all of them. Name a recipe such "
+            "as globenc, or an aggregation such as 'rollout'."
+        )
 
 
 def _refuse_without_images(one: Inputs) -> None:

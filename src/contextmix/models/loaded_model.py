@@ -293,4 +293,4 @@ def refuse_mixing(plans: Sequence[Plan]) -> None:
 
 def own_probe(tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     """What a model's anatomy is found on: token ids are like any other, but of an image or a sound the input itself."""
-    return None if "input_ids" in tensors else {name: value[:1] for name, value in tensors.items()}
+    return None if "input_ids" in tensors else {key: one[:1] if one.ndim else one for key, one in tensors.items()}

@@ -6,7 +6,7 @@ The frame around it is in `contextmix.models.stacks`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,15 @@ from torch import Tensor
 from contextmix.errors import BadInput
 from contextmix.models.attribution import masks
 from contextmix.models.explain import explained, refuse_query
-from contextmix.models.explore import OF_SCORE, USUAL, USUAL_OF_DECODERS, Request, refuse_idle_target
+from contextmix.models.explore import (
+    OF_SCORE,
+    THROUGH_TOWER,
+    USUAL,
+    USUAL_OF_DECODERS,
+    Request,
+    refuse_idle_target,
+)
+from contextmix.models.image_tower import ImageTower, refuse_single_blocks
 from contextmix.models.loaded_model import own_probe
 from contextmix.models.stacks import Stacks
 from contextmix.plugins.plan import Plan
@@ -30,7 +38,13 @@ from contextmix.tracing.runs.two_stacks import whole_probe
 
 @dataclass(frozen=True)
 class OneStack(Stacks[Inputs]):
-    """A model of one stack, and how its sources are read."""
+    """A model of one stack, and how its sources are read.
+
+    Attributes:
+        tower: What is asked of the image tower of a prompt; see the option ``tower`` of `TracedModel.explore`.
+    """
+
+    tower: str | None = field(default=None, kw_only=True)
 
     usual_if_scored = (OF_SCORE,)
 
@@ -38,7 +52,8 @@ class OneStack(Stacks[Inputs]):
     def usual(self) -> Sequence[str]:
         """See `Stacks`."""
         says = speaks(self.loaded.model) and self.loaded.is_causal
-        return USUAL_OF_DECODERS if says else USUAL
+        usual = USUAL_OF_DECODERS if says and self.tower != "alone" else USUAL
+        return usual if self.tower != "through" else THROUGH_TOWER
 
     def are_many(self, source: Any) -> bool:
         """See `Stacks`."""
@@ -70,6 +85,8 @@ class OneStack(Stacks[Inputs]):
 
     def explored(self, one: Inputs, over: Any, asked: Request) -> Exploration:
         """See `Stacks`."""
+        if self.tower == "alone":
+            return self._explored_tower(one, over, asked)
         maps: dict[str, TokenMap] = {}
         steps = asked.steps
         if asked.mixing:
@@ -86,7 +103,26 @@ class OneStack(Stacks[Inputs]):
             maps[plan.name] = self.loaded.attribute(one, plan, asked.target, position, asked.memory_budget, tick)
         tokens = next(iter(maps.values())).tokens
         row = self._first_query(tokens) if asked.query is None else tokens.position(asked.query)
+        if self.tower == "through":
+            plans = {plan.name: plan for plan in (*asked.plans, *asked.if_scored)}
+            maps = {name: self._tower.through(found, one, plans[name]) for name, found in maps.items()}
         return asked.gathered(maps, row, over)
+
+    @property
+    def _tower(self) -> ImageTower:
+        """The image tower of the model, which every `TracedModel` has."""
+        model: Any = self.loaded
+        found: ImageTower = model.image_tower
+        return found
+
+    def _explored_tower(self, one: Inputs, over: Any, asked: Request) -> Exploration:
+        """The maps of the image tower by itself."""
+        maps = {}
+        for plan in asked.plans:
+            asked.steps.whole(plan)
+            maps[plan.name] = self._tower.alone(one, plan, None, asked.layers)
+        tokens = next(iter(maps.values())).tokens
+        return asked.gathered(maps, 0 if asked.query is None else tokens.position(asked.query), over)
 
     def _first_query(self, tokens: Tokens) -> int:
         """The token that is looked at first: the only mask, or the usual one."""
@@ -100,8 +136,11 @@ class OneStack(Stacks[Inputs]):
             raise BadInput(f"A comparison is of one text; {len(inputs)} were given. Compare them one by one.")
 
     def refuse_unexplorable(self, plans: Sequence[Plan], target: Any) -> None:
-        """See `refuse_idle_target`."""
+        """See `refuse_idle_target`; and maps of single blocks where they are to go through an image tower."""
         refuse_idle_target(plans, target)
+        if self.tower == "through":
+            for plan in plans:
+                refuse_single_blocks(plan)
 
     def refuse_query(self, inputs: Sequence[Inputs], query: int | str | None) -> None:
         """See `contextmix.models.explain.refuse_query`."""

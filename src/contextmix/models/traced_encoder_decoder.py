@@ -230,7 +230,9 @@ class TracedEncoderDecoder(TracedModel):
 
     @takes
     @undisturbed
-    def explore(self, source: Any, methods: ExploredMethods = None, **asked: Unpack[ExploreWrittenOptions]) -> Any:
+    def explore(  # type: ignore[override]  # no prompt of it holds images, so it has no tower to ask for
+        self, source: Any, methods: ExploredMethods = None, **asked: Unpack[ExploreWrittenOptions]
+    ) -> Any:
         """The full joint maps of several methods, to look into; see `TracedModel.explore`.
 
         The query is a written token. Maps of single heads cannot be joined and explain no score, so heads and targets

@@ -34,7 +34,7 @@ from contextmix.options.catalogue import (
     Truncate,
 )
 from contextmix.options.option import filled, parted, takes
-from contextmix.options.verbs import ExplainingImages, ExploreOptions
+from contextmix.options.verbs import ExplainingImages, ExploreImagesOptions
 from contextmix.plugins.plan import make_plan
 from contextmix.results.comparison import Comparison
 from contextmix.traces.trace import LayerTrace, Trace
@@ -57,6 +57,15 @@ class TracedModel(AnsweringModel):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {cut(repr(self.origin.model))}: {type(self.model).__name__}>"
+
+    @property
+    def of_texts(self) -> TracedModel:
+        """What reads texts: the model itself; of a model of two towers, one of them."""
+        return self
+
+    def query_of(self, source: Any) -> int:
+        """The token of a source whose row is looked at first; see `usual_query`."""
+        return self.usual_query
 
     @kept
     def image_tower(self) -> ImageTower:
@@ -208,7 +217,7 @@ class TracedModel(AnsweringModel):
 
     @takes
     @undisturbed
-    def explore(self, source: Any, methods: ExploredMethods = None, **asked: Unpack[ExploreOptions]) -> Any:
+    def explore(self, source: Any, methods: ExploredMethods = None, **asked: Unpack[ExploreImagesOptions]) -> Any:
         """The full maps of several methods, to look into: in a notebook, or as an HTML file with ``.save("x.html")``.
 
         One run of the model serves all mixing maps and recipes; each method of the whole model runs it again.
@@ -220,7 +229,7 @@ class TracedModel(AnsweringModel):
             methods: Recipes, mixing maps, and methods of the whole model; the first one is shown first. Left out, what
                 one run gives (GlobEnc, ALTI's and attention rollout, and the maps of N_Enc and attention), and
                 gradient × input where the model has a score to explain.
-            asked: As declared in `contextmix.options.verbs.ExploreOptions`.
+            asked: As declared in `contextmix.options.verbs.ExploreImagesOptions`.
 
         Returns:
             An `Exploration`; for a list or a batch of model inputs, a list of them in order.
@@ -237,9 +246,9 @@ class TracedModel(AnsweringModel):
             >>> {name: one.dims for name, one in found.maps.items()}
             {'value_zeroing': ('layer', 'query', 'key'), 'attention': ('layer', 'head', 'query', 'key')}
         """
-        options = filled(ExploreOptions, asked, "explore")
+        options = filled(ExploreImagesOptions, asked, "explore")
         reading = {name: options[name] for name in ("truncate", "sampling_rate", "add_special_tokens")}
-        return OneStack(self, **reading).explore(source, methods, options)
+        return OneStack(self, **reading, tower=options["tower"]).explore(source, methods, options)
 
     @undisturbed
     def check(self, source: Any = None) -> CheckReport:

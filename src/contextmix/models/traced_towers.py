@@ -172,6 +172,15 @@ class TracedTowers(TracedModel):
         """Whether the tokens of a text see only what stands before them."""
         return self.towers[TEXT].is_causal
 
+    @property
+    def of_texts(self) -> TracedTower:
+        """The tower of texts."""
+        return self.towers[TEXT]
+
+    def query_of(self, source: Any) -> int:
+        """See `TracedModel.query_of`; that of the tower that reads the source."""
+        return self.towers[next(iter(by_towers(self.towers, source)))].usual_query
+
     def anatomy(self, probe: Mapping[str, Tensor] | None = None) -> Anatomy:
         """Where the parts of the blocks of all towers are, one tower after the other."""
         if probe is not None:

@@ -55,7 +55,7 @@ class Writing(Explaining, total=False):
 
 
 class ExploreOptions(Encoding, total=False):
-    """What `TracedModel.explore` takes."""
+    """What every ``explore`` takes."""
 
     heads: Heads
     query: FirstQuery
@@ -66,6 +66,12 @@ class ExploreOptions(Encoding, total=False):
     sampling_rate: SamplingRate
     memory_budget: Memory
     progress: Told
+
+
+class ExploreImagesOptions(ExploreOptions, total=False):
+    """What `TracedModel.explore` takes: the same, and what may be asked of a prompt with images."""
+
+    tower: TowerMaps
 
 
 class ExploreWrittenOptions(ExploreOptions, total=False):

@@ -5,10 +5,11 @@
     parallel:   y = x + scale · norm_out(attention(…)) + scale' · norm_out'(ffn(…))
     in full:    h = norm_after ( keep · x + scale · norm_out(attention(…)) + shift + additions ), and y from h alike
 
-Every norm is optional, and so are a factor on the residual, a constant and further additions. The residual may be
-norm_in(x) in the place of x. An `Anatomy` is data: module paths and the form of each norm. It is found by looking at
-one run (`tracing.discover`) and proved on every run (`tracing.verify`), so there is no list of supported architectures.
-For an odd model, write one by hand and pass it to `contextmix.load(..., anatomy=...)`.
+Every norm is optional, and so are a factor on the residual, a constant, further additions, and what the heads' output
+passes on its way to the output projection (`Outlet`). The residual may be norm_in(x) in the place of x. An `Anatomy` is
+data: module paths and the form of each norm. It is found by looking at one run (`tracing.discover`) and proved on every
+run (`tracing.verify`), so there is no list of supported architectures. For an odd model, write one by hand and pass it
+to `contextmix.load(..., anatomy=...)`.
 """
 
 from __future__ import annotations
@@ -166,6 +167,23 @@ class Outlet:
     inside: bool = False
     norm: NormPlace | None = None
     turned: bool = False
+
+    @property
+    def told(self) -> str:
+        """In words.
+
+        Example:
+            >>> Outlet("fixed", norm=NormPlace("norm", "rms")).told
+            'heads behind a gate per channel, a norm'
+        """
+        factors = {
+            "fixed": f"a gate per {'head' if self.flat else 'channel'}",
+            "row": "a norm over all heads",
+            "head": "a norm over each head",
+        }
+        found = ["a sink"] * self.inside + ([factors[self.factor]] if self.factor else [])
+        found += ["a norm"] * (self.norm is not None)
+        return f"heads behind {', '.join(found)}" if found else "heads turned"
 
     @property
     def answers(self) -> bool:
@@ -331,7 +349,8 @@ class BlockAnatomy:
 
     def __repr__(self) -> str:
         parts = f"attention {self.attention.output}, feed-forward {self.ffn.output or 'none'}"
-        return f"<BlockAnatomy {self.path}: {self.layout}; {parts}>"
+        behind = f", {self.outlet.told}" if self.outlet else ""
+        return f"<BlockAnatomy {self.path}: {self.layout}; {parts}{behind}>"
 
     @property
     def layout(self) -> str:

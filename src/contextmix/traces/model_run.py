@@ -63,7 +63,8 @@ class ModelRun:
 
     Attributes:
         tokens: The labels.
-        embeddings: (key, d_model): what enters the first block (GlobEnc's e⁰, the embedding layer's *output*).
+        embeddings: (key, d_model): what enters the first block (GlobEnc's e⁰, the embedding layer's *output*). Where
+            features of an image are added between blocks, these stand behind it, and d_model is so many times as large.
         target: The explained score: of a class, or of a token of the vocabulary.
         targets: Names of all classes; empty where the scores are those of a vocabulary.
         clean: Gives `scores`, which may take a run of the model.

@@ -109,7 +109,7 @@ class LayerTrace:
     channelwise: bool = False
 
     def __post_init__(self) -> None:
-        refuse_kinds(self, index=int, block=Block, **dict.fromkeys(_BATCHED, Tensor))
+        refuse_kinds(self, index=int, block=Block, gate=(Tensor, type(None)), **dict.fromkeys(_BATCHED, Tensor))
         if self.attention.ndim < 3 or self.residual_in.ndim < 2:
             raise WrongShape(
                 "Attention weights have the axes (head, query, key) and states (query, d_model), with a batch in front "

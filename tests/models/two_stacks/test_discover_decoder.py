@@ -135,6 +135,13 @@ def test_a_block_that_is_put_together_otherwise_is_refused():
     refused(model, r"the decoder block of attention calls 2 and 3 .*cannot be read")
 
 
+def test_gated_heads_of_cross_attention_are_refused():
+    model = build("bart")
+    for layer in model.model.decoder.layers:
+        layer.encoder_attn.out_proj.register_forward_pre_hook(lambda module, args: (args[0] * 0.5,))
+    refused(model, "cross-attention has its heads behind a gate per head, which is read in one stack alone")
+
+
 def test_mixing_between_the_stacks_is_refused():
     model = build("mbart")
     model.model.encoder.layer_norm = Roll()

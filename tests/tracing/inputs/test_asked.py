@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 import transformers
 from tests.tracing.tiny import MARKS, SIZES, vivid
+from transformers import CONFIG_MAPPING
+from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2
+from transformers.models.qwen3_omni_moe import modeling_qwen3_omni_moe
 
 import contextmix as cm
 from contextmix.tracing.inputs.probe import LENGTH, default_probe
@@ -22,7 +25,7 @@ def seen(name: str, config: Any) -> transformers.PreTrainedModel:
 def qwen2() -> Any:
     from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransformerPretrainedModel as Tower
 
-    config = transformers.CONFIG_MAPPING["qwen2_vl_vision"](
+    config = CONFIG_MAPPING["qwen2_vl_vision"](
         embed_dim=16, hidden_size=16, depth=2, num_heads=2, patch_size=2, mlp_ratio=2
     )
     return vivid(Tower(config))
@@ -58,6 +61,19 @@ def flamingo() -> Any:
     return vivid(Tower(transformers.AudioFlamingo3EncoderConfig(**sizes, num_mel_bins=6, max_source_positions=9)))
 
 
+def predictor() -> Any:
+    """Its call names token ids, and it refuses them."""
+    name = "qwen3_omni_moe_talker_code_predictor"
+    sizes = {**SIZES, "num_key_value_heads": 1, "head_dim": 8, "num_code_groups": 2}
+    return vivid(modeling_qwen3_omni_moe.Qwen3OmniMoeTalkerCodePredictorModel(CONFIG_MAPPING[name](**sizes)))
+
+
+def halves() -> Any:
+    """The first so many of its vectors see each other; the others see what is before them."""
+    sizes = {**BODY, "num_key_value_heads": 1, "max_position_embeddings": 24, "vocab_size": 40}
+    return vivid(modeling_deepseek_ocr2.DeepseekOcr2VisionEncoder(CONFIG_MAPPING["deepseek_ocr2_encoder"](**sizes)))
+
+
 @pytest.mark.parametrize(
     ("model", "shapes"),
     [
@@ -67,6 +83,8 @@ def flamingo() -> Any:
         (bros, {"input_ids": (1, LENGTH), "bbox": (1, LENGTH, 4)}),
         (times, {"past_values": (1, 32)}),
         (vectors, {"hidden_states": (1, LENGTH, 16)}),
+        (predictor, {"inputs_embeds": (1, LENGTH, 16)}),
+        (halves, {"inputs_embeds": (1, LENGTH, 16), "num_patches": ()}),
         (flamingo, {"input_features": (1, 6, 18), "input_features_mask": (1, 18)}),
     ],
 )

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from tests.tracing.inputs.test_asked import qwen2
+from tests.tracing.tiny import in_float64, vivid
 from torch import Tensor
 
 import contextmix as cm
@@ -42,29 +44,76 @@ def outputs_of_blocks(model: Any, inputs: dict[str, Tensor]) -> list[tuple[tuple
     return seen
 
 
-def test_value_zeroing_is_what_really_zeroed_values_change():
-    model = tower()
+def windowed() -> Any:
+    """Its first block attends in windows of four patches, one call of attention each, and its second to all."""
+    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel as Tower
+
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "depth": 2, "num_heads": 2, "patch_size": 2}
+    own = {"out_hidden_size": 16, "window_size": 4, "fullatt_block_indexes": [1]}
+    model = in_float64(vivid(Tower(transformers.CONFIG_MAPPING["qwen2_5_vl_vision"](**sizes, **own))))
+    model.set_attn_implementation("eager")
+    return model
+
+
+def really_zeroed(block: Any, token: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """What a block gives when the value of one token is zero; by a hook on the plain model."""
+
+    def zero(_: Any, given: Any, output: Tensor) -> Tensor:
+        output = output.clone()
+        output[token, 2 * (output.shape[-1] // 3) :] = 0  # queries, keys, values
+        return output
+
+    hook = block.attn.qkv.register_forward_hook(zero)
+    with torch.no_grad():
+        changed = block(*args, **kwargs)
+    hook.remove()
+    return changed
+
+
+@pytest.mark.parametrize("build", [tower, windowed])
+def test_value_zeroing_is_what_really_zeroed_values_change(build: Any):
+    model = build()
     found = np.asarray(cm.load(model).explain(image(), "value_zeroing").values)
     for number, (args, kwargs, clean) in enumerate(outputs_of_blocks(model, image())):
-        block, wanted = model.blocks[number], torch.zeros(16, 16, dtype=torch.float64)
-        for token in range(16):
-
-            def zero(_: Any, given: Any, output: Tensor, token: int = token) -> Tensor:
-                output = output.clone()
-                output[token, 2 * (output.shape[-1] // 3) :] = 0  # queries, keys, values
-                return output
-
-            hook = block.attn.qkv.register_forward_hook(zero)
-            with torch.no_grad():
-                changed = block(*args, **kwargs)
-            hook.remove()
-            wanted[:, token] = 1 - torch.nn.functional.cosine_similarity(changed, clean, dim=-1)
+        changed = [really_zeroed(model.blocks[number], token, args, kwargs) for token in range(16)]
+        wanted = torch.stack([1 - torch.nn.functional.cosine_similarity(one, clean, dim=-1) for one in changed], 1)
         wanted /= wanted.sum(-1, keepdim=True)
         assert np.abs(found[number] - wanted.numpy()).max() < 1e-9
 
 
-def test_the_parts_of_a_token_add_up_to_what_the_block_gave():
-    model = tower()
+@pytest.mark.parametrize("token", [0, 5, 15])
+@pytest.mark.parametrize("build", [tower, windowed])
+def test_a_replayed_block_zeroes_the_token_that_is_asked_for(build: Any, token: int):
+    model = build()
+    layers = cm.load(model).trace(image()).layers
+    for layer, block, (args, kwargs, _) in zip(layers, model.blocks, outputs_of_blocks(model, image()), strict=True):
+        wanted = really_zeroed(block, token, args, kwargs)
+        torch.testing.assert_close(layer.replay_zeroed(token, None), wanted, rtol=0, atol=1e-12)
+
+
+def test_attention_in_windows_is_zero_between_them():
+    layers = np.asarray(cm.load(windowed()).explain(image(), "attention").values)
+    window = np.arange(16) // 4
+    apart = window[:, None] != window[None, :]
+    assert (layers[0][apart] == 0).all()
+    assert (layers[0][~apart] > 0).all()
+    assert (layers[1] > 0).all()
+    np.testing.assert_allclose(layers.sum(-1), 1, rtol=0, atol=1e-6)
+
+
+def test_another_image_has_windows_of_its_own():
+    traced = cm.load(windowed())
+    traced.explain(image(), "globenc")
+    rows = torch.randn(32, WIDTH, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    larger = {"hidden_states": rows, "grid_thw": torch.tensor([[1, 4, 8]])}
+    layers = np.asarray(traced.explain(larger, "attention").values)
+    assert layers.shape == (2, 32, 32)
+    assert (np.asarray(cm.load(windowed()).explain(larger, "attention").values) == layers).all()
+
+
+@pytest.mark.parametrize("build", [tower, windowed])
+def test_the_parts_of_a_token_add_up_to_what_the_block_gave(build: Any):
+    model = build()
     report = cm.load(model).check()
     assert max(report.checks.conservation, report.checks.block_equation, report.parity) < 1e-9
 

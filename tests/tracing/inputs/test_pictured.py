@@ -6,6 +6,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from scripts.sweep.build import build as build_swept
+from scripts.sweep.pictured import sighted
+from scripts.sweep.pictures import picture_probe
 from tests.tracing.pictured import FAMILIES, NUMBER, QUESTION, built, picture
 from tests.tracing.senses import seeing
 from tests.tracing.tiny import build as build_text
@@ -129,6 +132,8 @@ def test_models_that_read_one_of_both():
         cm.load(build_text("bert"), word_pieces()).explain(SOURCE)
     with pytest.raises(BadInput, match="and ViTForImageClassification reads pixel_values alone"):
         seeing("vit").explain(SOURCE)
+    with pytest.raises(BadInput, match=r"Kosmos2Model runs with an image alone .*Load its parts by themselves"):
+        cm.load(build_swept("kosmos-2")).explain(SOURCE)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -199,6 +204,25 @@ def test_tensors_of_several_sequences_say_whose_the_images_are(llava):
     more = {**one, "input_ids": torch.cat([one["input_ids"], torch.tensor([[NUMBER["<image>"]]])], -1)}
     with pytest.raises(BadInput, match=r"does not read these input_ids .*Image features and image tokens do not match"):
         llava.explain(more)
+
+
+def test_tensors_of_two_images_in_one_prompt_with_what_belongs_to_each():
+    """LFM2-VL reads the shape of each image and a mask of its patches, one row for an image and not for a sequence."""
+    model = sighted(build_swept("lfm2_vl"))
+    one = picture_probe(model)
+    beside = {name: torch.cat([value, value]) for name, value in one.items() if name != "input_ids"}
+    both = {"input_ids": torch.cat([one["input_ids"], one["input_ids"]], 1), **beside}
+    loaded = cm.load(model)
+    (inputs,) = loaded.encode(both)
+    read = as_called({name: value.unsqueeze(0) for name, value in inputs.tensors.items()})
+    assert read.keys() == both.keys()
+    assert all(torch.equal(read[name], both[name]) for name in both)
+    assert loaded.explain(both, "attention")[0].shape[-1] == 2 * one["input_ids"].shape[1]
+
+
+def test_what_a_tower_made_is_refused(llava):
+    with pytest.raises(BadInput, match=r"contextmix does not read mm_encoder_outputs.*give the images"):
+        llava.explain({"input_ids": [[2, 5]], "mm_encoder_outputs": {"image": None}})
 
 
 def test_rows_end_at_the_image_places_and_results_say_so(llava):

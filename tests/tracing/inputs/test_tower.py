@@ -1,13 +1,21 @@
 """Which patches a token is made of: by digits in a few runs, against one patch at a time in many."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from scripts.sweep.build import build
+from scripts.sweep.pictured import sighted
 from tests.tracing.pictured import EXACT, QUESTION, built, picture
 from tests.tracing.tiny import hook_count, settings
+from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
 
 import contextmix as cm
+from contextmix.traces.anatomy import Anatomy
+from contextmix.tracing.inputs.regions import windows_of
 from contextmix.tracing.inputs.tower import PIXELS, Units, entering, rectangles, seen_units
+from contextmix.tracing.recording.quiet import BESIDE
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -62,3 +70,34 @@ def test_rectangles_are_hulls_that_nothing_else_fills():
     )
     assert list(rectangles(rows, edges, images)) == [(0, 0, 0, 2, 1), None, (0, 1, 1, 2, 2), None]
     assert list(rectangles(rows[:1], edges, np.array([0, 1, 0, 0, 0]))) == [None]
+
+
+def test_patches_that_are_cut_already_with_their_rows_and_columns():
+    """Gemma 4: patches in one row with positions, padded, and pooled 3 × 3 by these."""
+    model, images, sources = sighted(build("gemma4")), Gemma4ImageProcessorPil(), [picture(90, 60), picture(40, 60)]
+
+    def process(shown):
+        found = images(shown, return_tensors="pt", max_soft_tokens=70)
+        return {BESIDE + name: found[name] for name in ("pixel_values", "image_position_ids")}
+
+    made = process(sources)
+    counts = images(sources, return_tensors="pt", max_soft_tokens=70)["num_soft_tokens_per_image"].tolist()
+    marks = torch.tensor([7, *[model.config.image_token_id] * sum(counts), 8])
+    tensors = {"input_ids": marks, "mm_token_type_ids": (marks == model.config.image_token_id).long(), **made}
+    windows = windows_of(model, tensors, sources, process)
+    anatomy = cm.load(*built("llava")).anatomy()
+    first = replace(anatomy.blocks[0], path="language_model.layers.0")  # the path is all that is asked for
+    seen = seen_units(model, Anatomy((first,)), tensors, windows.units)
+    boxes = list(rectangles(seen, windows.boxes, windows.images))
+    assert boxes[0] is None
+    assert boxes[-1] is None
+    placed = boxes[1:-1]
+    assert [box[0] for box in placed] == [0] * counts[0] + [1] * counts[1]
+    for number, (width, height) in enumerate(windows.sizes):
+        own = np.array([box[1:] for box in placed if box[0] == number])
+        columns, rows = len(np.unique(own[:, 0].round(3))), len(np.unique(own[:, 1].round(3)))
+        assert columns * rows == counts[number]
+        assert (np.diff(own[:columns, 0]) > 0).all()  # row by row
+        areas = (own[:, 2] - own[:, 0]) * (own[:, 3] - own[:, 1])
+        assert areas.sum() == pytest.approx(width * height, rel=0.01)
+        assert own[0] == pytest.approx([0, 0, width / columns, height / rows], abs=1.5)

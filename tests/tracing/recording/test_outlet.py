@@ -45,7 +45,7 @@ def test_a_gate_per_channel_is_right_to_the_rounding_of_the_model(dtype: torch.d
     heads, gate = heads.to(dtype), GATE.to(dtype)
     read = taken(heads, gate)
     wanted, eps = gate.double(), torch.finfo(dtype).eps
-    assert ((found(Outlet("fixed"), heads.double(), read.double()) - wanted).abs() <= eps * wanted).all()
+    assert ((found(Outlet("fixed"), heads, read) - wanted).abs() <= eps * wanted).all()
 
 
 @pytest.mark.parametrize("inside", [True, False])

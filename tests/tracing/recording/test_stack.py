@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 from tests.tracing.pictured import EXACT, QUESTION, built, picture
-from tests.tracing.tiny import in_float64
+from tests.tracing.tiny import in_float64, vivid
 
 import contextmix as cm
 from contextmix.errors import TraceDoesNotAddUp
@@ -143,3 +144,56 @@ def test_without_images_nothing_may_attend_before_the_blocks():
     assert Tower.of(model, path, {"input_ids": torch.ones(1, 3)}) is None
     assert stack_of(model, path) is model.model.language_model
     assert Tower.of(model.model.language_model, "layers.0", {"of images: pixel_values": torch.ones(1)}) is None
+
+
+@pytest.fixture(scope="module")
+def llama4():
+    """Llama 4, whose image tower has an eager attention of another name beside that of its text.
+
+    transformers 5.24 runs no Llama 4 with an image tower, also without contextmix: it asks the output of the language
+    model for a field that it has not. So the field is put there.
+    """
+    torch.manual_seed(0)
+    sight = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 32, "patch_size": 8}
+    sight |= {"intermediate_size": 128, "pixel_shuffle_ratio": 0.5}
+    sight |= dict.fromkeys(("projector_input_dim", "projector_output_dim", "vision_output_dim"), 32)
+    text = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2}
+    text |= {"intermediate_size": 48, "intermediate_size_mlp": 48, "vocab_size": 40, "head_dim": 8}
+    text |= {"num_local_experts": 2, "moe_layers": [1], "attention_chunk_size": 8, "pad_token_id": 0}
+    config = transformers.Llama4Config(vision_config=sight, text_config=text, image_token_index=5, boi_token_index=6)
+    config.image_token_id = 5
+    model = in_float64(vivid(transformers.Llama4ForConditionalGeneration(config)))
+    model.set_attn_implementation("eager")
+    model.language_model.register_forward_hook(lambda module, args, output: setattr(output, "image_outputs", None))
+    return model
+
+
+def test_llama_4_with_an_image(llama4):
+    ids = torch.tensor([[9, 7, *[5] * 4, 11, 12, 13, 14, 15]])
+    pixels = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).double()
+    called, loaded = {"input_ids": ids, "pixel_values": pixels}, cm.load(llama4)
+    (found,) = loaded.explain(called, "value_zeroing", layers="all")
+    assert found.tokens.pieces[2:6] == ("r0c0", "r0c1", "r1c0", "r1c1")
+    blocks, states = blocks_of(llama4, loaded), {}
+    for number, block in enumerate(blocks):
+        for token in (None, *range(ids.shape[1])):
+
+            def zero(module, args, output, token=token):
+                output = output.clone()
+                output[:, token] = 0
+                return output
+
+            def see(module, args, output, token=token):
+                states[token] = first(output)[0].clone()
+
+            zeroing = [] if token is None else [(block.self_attn.v_proj, zero)]
+            run(llama4, called, [*zeroing, (block, see)])
+        others = torch.stack([states[token] for token in range(ids.shape[1])], 1)
+        distances = 1 - torch.nn.functional.cosine_similarity(states[None][:, None], others, dim=-1, eps=0)
+        expected = distances / distances.sum(-1, keepdim=True)
+        assert np.abs(found.values[number] - expected.numpy()).max() <= 1e-6  # its norms compute in float32
+        assert (np.triu(found.values[number], 1) == 0).all()
+    (signed,) = loaded.explain(called, signed=True)
+    notes = signed.provenance.notes
+    assert notes["signed"] + notes["elsewhere"] == pytest.approx(notes["linear"], abs=1e-6)
+    assert np.abs(signed.values[2:6]).max() > 0

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.tracing.tiny import DECODERS, ENCODERS, SIZES, build, hook_count, settings, token_ids, vivid
 from torch import Tensor, nn
-from transformers import AttentionMaskInterface, BertModel, CLIPConfig, CLIPModel
+from transformers import AttentionMaskInterface, BertModel, CLIPConfig, CLIPModel, DeepseekV32Config, DeepseekV32Model
 from transformers.models.bert import modeling_bert
 
 import contextmix as cm
@@ -288,3 +288,33 @@ def test_two_threads_find_the_numbers_that_each_finds_alone(shared: str):
         for values in found:  # threads add up in an order of their own
             np.testing.assert_allclose(values, true, rtol=0, atol=1e-5 * true.max())
     assert settings(first.model) == before
+
+
+# Models that ask how they attend -------------------------------------------------------------------------------------
+
+
+def test_a_setting_is_eager_to_whoever_asks_and_a_name_of_its_own_in_the_registry():
+    model = build("bert")
+    with tapped(model, Heard()):
+        (setting,) = set(settings(model))
+        other = name_over("flex_attention")
+        assert setting == "eager"
+        assert setting in ("eager", "sdpa")
+        assert (setting != "eager") is False
+        assert setting != other
+        assert other != setting
+        assert setting != "sdpa"
+        assert {"eager": 1, str(setting): 2}[setting] == 2
+    assert settings(model) == ["sdpa"]
+
+
+def test_a_sparse_indexer_hides_the_keys_that_it_does_not_choose():
+    """It makes a mask where the model says that it attends eagerly, and tells a kernel otherwise."""
+    sizes = {**SIZES, "index_topk": 3, "index_n_heads": 2, "index_head_dim": 16, "q_lora_rank": 8, "kv_lora_rank": 8}
+    heads = {"qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8, "head_dim": 8, "num_key_value_heads": 2}
+    config = DeepseekV32Config(**sizes, **heads, mlp_layer_types=["dense"] * LAYERS)
+    traced = cm.load(vivid(DeepseekV32Model(config)))
+    assert traced.check().parity < 1e-5
+    for layer in traced.trace({"input_ids": token_ids(9)[0]}).layers:
+        seen = layer.attention.gt(0).any(0).sum(-1)
+        assert seen.tolist() == [min(row + 1, 3) for row in range(9)]

@@ -1,5 +1,7 @@
 """One side of a model of two towers as a model: its outputs, its scores, and the scale of these."""
 
+import copy
+
 import pytest
 import torch
 from tests.tracing.twin import clip, siglip
@@ -71,3 +73,14 @@ def test_features_that_cannot_be_had_are_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(model, "get_text_features", broken)
     with pytest.raises(UnsupportedModel, match="get_text_features does not run"):
         side.features(default_probe(side))
+
+
+def test_a_copy_runs_its_own_weights() -> None:
+    """Weights of a copy are randomised elsewhere; a call that kept hold of the first model would run that one."""
+    side = sides(clip())[0]
+    other = copy.deepcopy(side)
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.zero_()
+        moved = (other(**default_probe(side))[0] - side(**default_probe(side))[0]).abs().max()
+    assert moved > 0.1

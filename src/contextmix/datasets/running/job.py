@@ -65,7 +65,7 @@ class Job:
         """
         loaded = isinstance(self.model, TracedModel)
         how = {name: getattr(self, name) for name in declared(Precision)}
-        model = self.model if loaded else load(self.model, **how)
+        model = (self.model if loaded else load(self.model, **how)).of_texts
         measurer = TASKS[self.settings.task].maker(model, self.settings, self.batch_tokens, self.memory_budget)
         found = [] if identity is None else differences(measurer.identity, identity)
         if found:

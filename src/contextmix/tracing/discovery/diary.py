@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -18,6 +20,7 @@ from contextmix.tracing.recording.recorder import of_every_head
 from contextmix.tracing.recording.routing import Routed
 from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import after, before, turn_of, undone
+from contextmix.tracing.recording.windows import are_windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +52,14 @@ class Call:
 class Attended:
     """One attention call: by whom, when, and what its heads read and wrote, all (batch, query, head · d_head).
 
-    Queries and keys are None where attention passes outside of the registry. ``mixed`` is the sum of the values by the
-    weights, which the output should be; None where the two do not fit.
+    The shape is that of its weights. Queries and keys are None where attention passes outside of the registry.
+    ``mixed`` is the sum of the values by the weights, which the output should be; None where the two do not fit.
     """
 
     module: nn.Module
     time: int
     n_heads: int
+    shape: tuple[int, ...]
     query: Tensor | None
     key: Tensor | None
     value: Tensor
@@ -78,15 +82,28 @@ class Diary:
         """See `tap.Listener`."""
         query, key = (None, None) if scores is None else map(_over_heads, (scores.query, scores.key))
         output = output.flatten(2).clone()
-        time, mixed = self._tick(), mixed_values(attention, value)
-        self.attended.append(Attended(module, time, attention.shape[1], query, key, _over_heads(value), output, mixed))
+        time, shape, mixed = self._tick(), tuple(attention.shape), mixed_values(attention, value)
+        read = query, key, _over_heads(value)
+        self.attended.append(Attended(module, time, shape[1], shape, *read, output, mixed))
 
     def routed(self, module: nn.Module, call: Routed) -> None:
         """See `RoutedListener`; each channel is a head."""
-        moment = Attended(
-            module, self._tick(), call.output.shape[-1], None, None, _over_heads(call.value), call.output.clone()
-        )
-        self.attended.append(moment)
+        batch, tokens, channels = call.output.shape
+        shape, value = (batch, channels, tokens, tokens), _over_heads(call.value)
+        self.attended.append(Attended(module, self._tick(), channels, shape, None, None, value, call.output.clone()))
+
+    def join_windows(self) -> None:
+        """Calls of one attention module, within one call of it, that share out its tokens, as one."""
+        found: list[Attended] = []
+        for call, moments in groupby(self.attended, self._own_call):
+            own = list(moments)
+            tokens = 0 if call is None else call.read.shape[-2]
+            found += [_joined(own)] if are_windows([one.shape for one in own], tokens) else own
+        self.attended = found
+
+    def _own_call(self, moment: Attended) -> Call | None:
+        own = (one for one in self.calls if one.module is moment.module and one.began < moment.time < one.ended)
+        return next(own, None)
 
     def write_down(self, stack: ExitStack, path: str, module: nn.Module) -> None:
         """Hear the calls of a module, in this thread, until the stack closes."""
@@ -131,6 +148,18 @@ class Diary:
                 yield call
 
 
+def _joined(moments: Sequence[Attended]) -> Attended:
+    last = moments[-1]
+
+    def together(name: str) -> Any:
+        parts = [getattr(one, name) for one in moments]
+        return None if parts[0] is None else torch.cat(parts, 1)
+
+    tokens = sum(one.shape[2] for one in moments)
+    whole = {name: together(name) for name in ("query", "key", "value", "output", "mixed")}
+    return replace(last, shape=(*last.shape[:2], tokens, tokens), **whole)
+
+
 def _over_heads(tensor: Tensor) -> Tensor:
     """(batch, head, n, d_head) as (batch, n, head · d_head)."""
     return tensor.transpose(1, 2).flatten(2).clone()
@@ -151,4 +180,5 @@ def keep_diary(model: PreTrainedModel, probe: Mapping[str, Tensor], *, attention
             diary.write_down(stack, path, module)
         with tapped(model, diary) if attention else heard_by(diary):
             quiet_run(model, probe)
+    diary.join_windows()
     return diary

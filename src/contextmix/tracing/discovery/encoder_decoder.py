@@ -171,6 +171,8 @@ class _DecoderReader(BlockReader):
                 cross = reader.block(model)
                 if cross.parallel:
                     raise NotABlock("cross-attention and the feed-forward part run in parallel")
+                if cross.outlet is not None:
+                    raise NotABlock(f"cross-attention has its {cross.outlet.told}, which is read in one stack alone")
                 self._prove(model, own, projection, stream)
                 own, cross = (
                     replace(place, mixer=placed(moment.module, self.outer.module))

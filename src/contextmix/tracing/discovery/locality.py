@@ -77,7 +77,7 @@ def _mixes(model: PreTrainedModel, block: Suspect) -> str | None:
     entered, left, value = block.call.read, block.call.wrote, block.moment.value
     allowed = max(tolerance(left.dtype), tolerance(torch.float32))  # as for finding it
     token, changed = with_other_token(entered)
-    ear = _Ear()
+    ear = _Ear(changed.shape[-2])
     replay = BlockReplay.of(model, block.call.module, block.call.args, block.call.kwargs, block.turned)
     try:
         with torch.no_grad(), _held(block, ear):
@@ -107,14 +107,19 @@ def with_other_token(states: Tensor) -> tuple[int, Tensor]:
 
 
 class _Ear:
-    """Hears the values of the first attention call."""
+    """Hears the values of the first attention call, and of those after it until all tokens have one (in windows)."""
 
-    value: Tensor | None = None
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        self.value: Tensor | None = None
 
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `tap.Listener`."""
-        if self.value is None:
-            self.value = value.transpose(1, 2).flatten(2)
+        own, heard = value.transpose(1, 2).flatten(2), self.value
+        if heard is None:
+            self.value = own
+        elif heard.shape[1] < self.tokens:
+            self.value = torch.cat([heard, own], 1)
 
     def routed(self, module: nn.Module, call: Routed) -> None:
         """See `RoutedListener`."""

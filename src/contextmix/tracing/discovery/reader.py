@@ -1,6 +1,6 @@
 """Read one block from the diary of a run: every question is answered by comparing tensors, none by a name.
 
-1. The *output projection* is the linear module that reads the attention output.
+1. The *output projection* is the linear module that reads the attention output, as it is or times a factor (`outlet`).
 2. Norms are recognised by what they compute: a module whose output is the LayerNorm or RMSNorm of its input under its
    own weight.
 3. Sums are matched by their tensors: x + s·a for a number or a vector s, and the same for the feed-forward part.

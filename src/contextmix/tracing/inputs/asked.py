@@ -22,6 +22,7 @@ _COUNT = 7
 """Vectors of a sequence that is neither text nor image."""
 _ROWS = ("pixel_values", "hidden_states", "patch_embeds", "flattened_patches", "image_features")
 _GRIDS = ("grid_thw", "image_grid_thw", "target_sizes", "spatial_shapes", "pixel_position_ids")
+_COUNTS = ("num_patches",)
 SIZES_BESIDE = ("grid_thw", "image_grid_thw", "target_sizes", "spatial_shapes", "feature_lens")
 """What says how many patches or frames there are, where they may stand in one row."""
 _VECTORS = (
@@ -97,8 +98,8 @@ def _patches(asked: _Asked, text: dict[str, Tensor]) -> Iterator[dict[str, Tenso
     grid = next((name for name in _GRIDS if name in asked.accepted), None)
     if text or rows is None or (grid is None and rows != "flattened_patches"):
         if rows == "pixel_values" and not text:  # as many as there are places
-            size, patch = asked.number("image_size"), asked.number("patch_size", otherwise=1)
-            yield from ({rows: _noise(1, (size // patch) ** 2, width)} for width in asked.vectors if size)
+            count = asked.number("num_position_embeddings")
+            yield from ({rows: _noise(1, count, width)} for width in asked.vectors if count)
         return
     side, n = asked.side, asked.side**2
     if rows == "flattened_patches":  # where each patch was stands in front of it
@@ -183,7 +184,7 @@ def _past(asked: _Asked, text: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]
 def _heard(asked: _Asked, text: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """A sound as features of its frames, with a mask or a length beside it."""
     name = next((name for name in ("input_features", "audio_mel", "hidden_states") if name in asked.accepted), None)
-    bins = asked.number("num_mel_bins", "input_feat_size", "input_size", "input_dim", "hidden_size")
+    bins = asked.number("num_mel_bins", "input_feat_size", "feature_size", "input_size", "input_dim", "hidden_size")
     masks = [
         one for one in asked.accepted if one in ("input_features_mask", "audio_mel_mask", "attention_mask", "mask")
     ]
@@ -192,6 +193,9 @@ def _heard(asked: _Asked, text: dict[str, Tensor]) -> Iterator[dict[str, Tensor]
     for frames in dict.fromkeys((2 * asked.number("max_source_positions", otherwise=4 * _COUNT), 200)):
         if "feature_lens" in asked.accepted:
             yield {BESIDE + name: _noise(1, bins, frames), BESIDE + "feature_lens": torch.tensor([[frames]])}
+        if "chunk_sample_lengths" in asked.needed:
+            samples = torch.tensor([frames * asked.number("hop_length", otherwise=160)])
+            yield {name: _noise(1, bins, frames), "chunk_sample_lengths": samples}
         for mask in [torch.ones(1, frames, dtype=torch.long), torch.zeros(1, frames, dtype=torch.bool)]:
             seen = dict.fromkeys(masks[:1], mask)  # of the second kind True is padding
             yield {name: _noise(1, bins, frames), **seen}
@@ -201,11 +205,18 @@ def _heard(asked: _Asked, text: dict[str, Tensor]) -> Iterator[dict[str, Tensor]
 def _vectors(asked: _Asked, text: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """Vectors that another model made, as many as a short text has words."""
     names = [name for name in asked.needed if name in _VECTORS]
-    if text or not names or len(names) < len(asked.needed):
+    if (
+        text and not asked.needed and "inputs_embeds" in asked.accepted
+    ):  # some take no ids, though their call names them
+        names = ["inputs_embeds"]
+    elif text or not names or set(asked.needed) - {*names, *_COUNTS}:
         return
+    beside = {name: torch.tensor(_COUNT // 2) for name in _COUNTS if name in asked.needed}
     widths = [asked.number(name) for name in _WIDTHS] + asked.vectors
     for width in dict.fromkeys(filter(None, widths)):
-        yield {name: _noise(1, _COUNT, width) for name in names}
+        yield {name: _noise(1, _COUNT, width) for name in names} | beside
+        if names == ["patch_embeds"]:  # of a convolution
+            yield {names[0]: _noise(1, width, asked.side, asked.side)}
 
 
 def _noise(*shape: int) -> Tensor:

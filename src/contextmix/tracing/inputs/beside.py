@@ -27,6 +27,7 @@ _REFUSED = {
     **dict.fromkeys(("head_mask", "decoder_head_mask", "cross_attn_head_mask"), _HEADS),
     **dict.fromkeys(("past_key_values", "past_key_value", "mems"), _PAST),
     **dict.fromkeys(("encoder_hidden_states", "encoder_attention_mask", "encoder_outputs"), _ENCODER),
+    "mm_encoder_outputs": "It is what an image tower made; give the images, as pixel_values",
 }
 
 

@@ -119,6 +119,21 @@ def _in_precision(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(dtype) if value.is_floating_point() else value
 
 
+_OF_TOKENS = ("input_ids", "inputs_embeds", "attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids")
+
+
+def _of_these_images(given: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Those of model inputs that belong to images: by name, or because they are beside some and not one per token."""
+    tensors = {name: as_tensor(name, value) for name, value in given.items()}
+    if not any(of_images(name) for name in tensors):
+        return {}
+    read = tensors.get("input_ids", tensors.get("inputs_embeds"))
+    assert read is not None
+    shape = tuple(read.shape[-1:] if "input_ids" in tensors else read.shape[-2:-1])
+    others = {name: value for name, value in tensors.items() if name not in _OF_TOKENS and value.ndim}
+    return {name: one for name, one in others.items() if of_images(name) or tuple(one.shape[1:2]) != shape}
+
+
 def with_images(
     model: PreTrainedModel, given: Mapping[str, Any], split: Callable[[Mapping[str, Any]], list[Inputs]]
 ) -> list[Inputs]:
@@ -133,7 +148,7 @@ def with_images(
         BadInput: If several sequences came together and nobody can say whose the images are.
     """
     both = reads_both(model) and not given.keys().isdisjoint(("input_ids", "inputs_embeds"))
-    images = {name: as_tensor(name, value) for name, value in given.items() if both and of_images(name)}
+    images = _of_these_images(given) if both else {}
     rows = split({name: value for name, value in given.items() if name not in images})
     if not images:
         return rows

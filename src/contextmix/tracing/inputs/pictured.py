@@ -16,7 +16,7 @@ from contextmix.errors import BadInput, TooLong
 from contextmix.tokens.media import is_image, read_image
 from contextmix.tokens.pieces import Tokens
 from contextmix.tracing.inputs.absent import why_absent
-from contextmix.tracing.inputs.beside import reads_both
+from contextmix.tracing.inputs.beside import accepted_names, reads_both
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.imaged import ENDS, image_tensors, refuse_other_marks
 from contextmix.tracing.inputs.labels import labelled
@@ -135,8 +135,7 @@ def read_pictured(
         TooLong: If the prompt has more than ``limit`` tokens.
     """
     if not reads_both(model):
-        read = "text" if model.main_input_name == "input_ids" else f"{model.main_input_name} alone"
-        raise BadInput(f"An image with a text was given, and {type(model).__name__} reads {read}.")
+        _refuse_one_of_both(model)
     if not isinstance(processor, ProcessorMixin):
         why = f" ({reason})" if (reason := why_absent(model)) else ""
         raise BadInput(
@@ -162,6 +161,18 @@ def read_pictured(
     place = partial(place_images, tokens=tokens, windows=windows)
     notes |= {"images": len(asked.images), "rows_end_at": ENDS}
     return Inputs(tokens, tensors, len(ids), place, notes, windows)
+
+
+def _refuse_one_of_both(model: PreTrainedModel) -> None:
+    kind = type(model).__name__
+    if {"input_ids", "pixel_values"} <= (accepted_names(model) or set()):
+        raise BadInput(
+            f"An image with a text was given, and {kind} runs with an image alone (its first input is "
+            f"{model.main_input_name}), while contextmix finds the blocks of a model on a text without one. Load its "
+            "parts by themselves, such as model.language_model and model.vision_model."
+        )
+    read = "text" if model.main_input_name == "input_ids" else f"{model.main_input_name} alone"
+    raise BadInput(f"An image with a text was given, and {kind} reads {read}.")
 
 
 def _windows(

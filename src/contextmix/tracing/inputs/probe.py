@@ -48,7 +48,7 @@ def default_probe(model: PreTrainedModel, limit: int | None = None, words: int |
     Raises:
         BadInput: If the model runs on none of them, or its main input is of no kind known here.
     """
-    candidates = list(_candidates(model, limit, words or vocabulary(model) or 2))
+    candidates = list(_candidates(model, limit, words or _words(model)))
     if len(candidates) == 1:  # nothing to choose from
         return {name: one.to(model.dtype) if one.is_floating_point() else one for name, one in candidates[0].items()}
     reasons: list[str] = []
@@ -78,6 +78,11 @@ def vocabulary(model: PreTrainedModel) -> int | None:
     except (NotImplementedError, AttributeError):  # nothing says how many ids there are, so none is out of range
         return None
     return getattr(embeddings, "num_embeddings", None)
+
+
+def _words(model: PreTrainedModel) -> int:
+    """How many token ids a model knows, or says that it knows where its embeddings are no one table."""
+    return vocabulary(model) or getattr(model.config.get_text_config(), "vocab_size", None) or 2
 
 
 def _candidates(model: PreTrainedModel, limit: int | None, words: int) -> Iterator[dict[str, Tensor]]:

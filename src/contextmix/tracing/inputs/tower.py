@@ -39,9 +39,10 @@ class Units:
     """The patches of pixels that a tower reads.
 
     Attributes:
-        shape: Of the pixels: (…, channel, height, width), or (patch, number) where they are cut already.
+        shape: Of the pixels: (…, channel, height, width), or (…, patch, number) where they are cut already.
         patch: Height and width of a patch, in pixels; None where they are cut already.
-        at: (unit, 3): the tile, row and column of each; of patches that are cut already their image and number.
+        at: (unit, 3): the tile, row and column of each; of patches that are cut already their image and number, or
+            row and column where the input says them.
     """
 
     shape: tuple[int, ...]
@@ -56,6 +57,11 @@ class Units:
         if pixels.ndim == 2 and grids is not None and int(grids.prod(-1).sum()) == len(pixels):
             at = [(image, 0, number) for image, count in enumerate(grids.prod(-1).tolist()) for number in range(count)]
             return cls(shape, None, np.array(at))
+        where = tensors.get(BESIDE + "image_position_ids")
+        if pixels.ndim == 3 and where is not None and tuple(where.shape) == (*shape[:2], 2):
+            image = np.repeat(np.arange(shape[0]), shape[1])
+            column, row = where.clamp(min=0).flatten(0, 1).T.cpu().numpy()  # padding has none, and shows no image
+            return cls(shape, None, np.stack([image, row, column], -1))
         if pixels.ndim < 4 or patch is None or not prod(size := (shape[-2] // patch[0], shape[-1] // patch[1])):
             return None
         return cls(shape, patch, np.stack([one.ravel() for one in np.indices((prod(shape[:-3]), *size))], -1))
@@ -75,7 +81,7 @@ class Units:
         """The mean of all numbers of each unit, (unit,)."""
         numbers = pixels.double()
         if self.patch is None:
-            return np.asarray(numbers.mean(-1))
+            return np.asarray(numbers.mean(-1).flatten())
         (rows, columns), (height, width) = self.patch, pixels.shape[-2:]
         cut = numbers.flatten(0, -4)[..., : height // rows * rows, : width // columns * columns].mean(-3)
         patches = cut.reshape(len(cut), height // rows, rows, width // columns, columns)
@@ -84,7 +90,7 @@ class Units:
     def _spread(self, chosen: Bools) -> Tensor:
         """Which pixels are those of chosen units, in a shape that fits the pixels."""
         if self.patch is None:
-            return torch.from_numpy(chosen)[:, None]
+            return torch.from_numpy(chosen.reshape(*self.shape[:-1], 1))
         tiles, *size = (self.at.max(0) + 1).tolist()
         mask = np.zeros((tiles, 1, *self.shape[-2:]), dtype=bool)
         marks = chosen.reshape(tiles, 1, *size).repeat(self.patch[0], 2).repeat(self.patch[1], 3)
@@ -118,9 +124,23 @@ def _key(name: str, value: Tensor) -> Any:
 
 
 def _found(model: PreTrainedModel, anatomy: Anatomy, tensors: Mapping[str, Tensor], units: Units) -> Bools:
-    block, pixels = model.get_submodule(anatomy.blocks[0].path), tensors[PIXELS]
-    clean = entering(model, block, tensors)
-    digits, found = _digits(units.at), None
+    clean = entering(model, model.get_submodule(anatomy.blocks[0].path), tensors)
+    found = _looked(model, anatomy, tensors, units, clean, _digits(units.at))
+    if found.sum(0).max() > 1:  # of what is merged 3 × 3 where rows or columns are a multiple of 2 too
+        found = _looked(model, anatomy, tensors, units, clean, _digits(units.at, first=3))
+    return found
+
+
+def _looked(
+    model: PreTrainedModel,
+    anatomy: Anatomy,
+    tensors: Mapping[str, Tensor],
+    units: Units,
+    clean: Tensor,
+    digits: NDArray[np.int64],
+) -> Bools:
+    """Which units each token is made of, by one run for each value of each digit."""
+    block, pixels, found = model.get_submodule(anatomy.blocks[0].path), tensors[PIXELS], None
     for place in digits.T:
         touched = np.zeros((len(clean), int(place.max()) + 1), dtype=bool)
         for value in np.unique(place).tolist():
@@ -139,11 +159,15 @@ def _differ(clean: Tensor, other: Tensor) -> Bools:
     return found
 
 
-def _digits(at: NDArray[np.int64]) -> NDArray[np.int64]:
+def _digits(at: NDArray[np.int64], first: int = 2) -> NDArray[np.int64]:
     """The numbers of all units in digits, (unit, digit), as many as are not the same for all.
 
     The bases are the prime factors of how many rows or columns there are, the smallest first, so that what a tower
     merges (2 × 2 patches, or 3 × 3) differs in the lowest digits alone.
+
+    Args:
+        at: See `Units`.
+        first: The base that comes before all others where there is a choice.
     """
     found = []
     for column in range(at.shape[1]):
@@ -153,14 +177,14 @@ def _digits(at: NDArray[np.int64]) -> NDArray[np.int64]:
             own = slice(None) if tile is None else at[:, 0] == tile
             counts[own] = numbers[own].max() + 1
         while counts.max() > 1:
-            bases = np.array([_factor(count) for count in counts.tolist()])
+            bases = np.array([_factor(count, first) for count in counts.tolist()])
             found.append(numbers % bases)
             numbers, counts = numbers // bases, counts // bases
     return np.stack(found, -1) if found else np.zeros((len(at), 1), dtype=np.int64)
 
 
-def _factor(count: int) -> int:
-    return next((base for base in range(2, count + 1) if count % base == 0), 1)
+def _factor(count: int, first: int) -> int:
+    return next((base for base in (first, *range(2, count + 1)) if count > 1 and count % base == 0), 1)
 
 
 class _Seen(Exception):

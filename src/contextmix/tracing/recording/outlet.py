@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import TraceDoesNotAddUp
 from contextmix.maths.norms import Norm, denominator
 from contextmix.maths.precision import at_least_float32
+from contextmix.maths.shapes import Bound
 from contextmix.traces.anatomy import BlockAnatomy, Outlet
 from contextmix.tracing.recording.quiet import turned
 from contextmix.tracing.recording.resolve import norm_at, part
@@ -71,8 +72,7 @@ def recorded_gate(
     assert outlet is not None  # asked for by the caller
     norm = norm_at(part(model, place.path), outlet.norm)
     attention, value = tensors["attention"], tensors["value"]
-    given, taken = (at_least_float32(one.detach()) for one in (heads, read))
-    gate = gate_of(outlet, norm, attention, value, given, taken, allowed)
+    gate = gate_of(outlet, norm, attention, value, heads.detach(), read.detach(), allowed)
     return {} if gate is None else {"gate": gate, "gate_answers": outlet.answers}
 
 
@@ -86,7 +86,7 @@ def gate_of(
         norm: Its norm with parameters.
         attention: (batch, head, query, key).
         value: (batch, head, key, d_head).
-        output: (batch, query, head, d_head): what the heads gave.
+        output: (batch, query, head, d_head): what the heads gave, in the model's precision.
         read: (batch, query, head · d_head): what the norm, or the projection, read.
         allowed: The largest relative error.
 
@@ -96,13 +96,15 @@ def gate_of(
     Raises:
         TraceDoesNotAddUp: If it is another kind of factor than on the probe.
     """
-    given = output.transpose(1, 2)  # (batch, head, query, d_head)
+    given = at_least_float32(output.transpose(1, 2))  # (batch, head, query, d_head)
+    read = at_least_float32(read)
     factors = []
     if outlet.inside:
         factors.append(_fitted(attention @ value, given, allowed))
     if outlet.factor is not None:
         taken = read.reshape(output.shape).transpose(1, 2)
-        factors.append(_fitted(given, taken, allowed) if outlet.flat else _quotient(given, taken, attention, value))
+        sent = Bound(_sent, attention, value, torch.finfo(output.dtype).tiny)
+        factors.append(_fitted(given, taken, allowed) if outlet.flat else _quotient(given, taken, sent))
     if norm is not None:
         inverse = denominator(read, norm).reciprocal().unsqueeze(1)  # (batch, 1, query, 1)
         factors.append(inverse.expand(*given.shape[:-1], 1))
@@ -113,28 +115,33 @@ def _fitted(given: Tensor, taken: Tensor, allowed: float) -> Tensor:
     """The one number per head and row by which all channels were multiplied."""
     length = given.square().sum(-1, keepdim=True)
     factor = (given * taken).sum(-1, keepdim=True) / length.clamp_min(torch.finfo(length.dtype).tiny)
-    error = (factor * given - taken).norm(dim=-1).amax() / taken.norm(dim=-1).mean()
-    if not error <= allowed:
+    error, size = (factor * given - taken).norm(dim=-1).amax(), taken.norm(dim=-1).mean()
+    if not error <= allowed * size:
         raise TraceDoesNotAddUp(
             f"On the probe the output of each head was multiplied by one number per row; here channels differ by "
-            f"{float(error):.1e} (relative; allowed {allowed:.0e}), so it is another model on this input. No number "
-            "was produced."
+            f"{float(error / size):.1e} (relative; allowed {allowed:.0e}), so it is another model on this input. No "
+            "number was produced."
         )
     return factor
 
 
-def _quotient(given: Tensor, taken: Tensor, attention: Tensor, value: Tensor) -> Tensor:
+def _sent(attention: Tensor, value: Tensor, least: float) -> Tensor:
+    """Where anything is sent, (batch, head, query, d_head), that the model's precision can hold."""
+    return (attention @ value.abs()) >= least
+
+
+def _quotient(given: Tensor, taken: Tensor, sent: Callable[[], Tensor]) -> Tensor:
     """The factor of each channel; where the heads gave nothing, zero if nothing was sent there either."""
     nothing = given == 0
     factor = taken / given.masked_fill(nothing, 1)
-    if bool(nothing.any()):
-        added = bool((taken.masked_select(nothing) != 0).any())
-        sent = bool((attention @ value.abs()).masked_select(nothing).any())
-        if added or sent:
-            found = "something is added to them" if added else "what was sent there cancels to zero"
-            raise TraceDoesNotAddUp(
-                "Channels of the heads' output are exactly zero and their gate cannot be read there, since "
-                f"{found}. Shares of the heads would not be shares of what is read. No number was produced."
-            )
-        factor = factor.masked_fill(nothing, 0)
-    return factor
+    if not bool(nothing.any()):
+        return factor
+    added = bool(taken.masked_select(nothing).any())
+    if added or bool((nothing & sent()).any()):
+        found = "something is added to them" if added else "what was sent there cancels to zero"
+        raise TraceDoesNotAddUp(
+            f"Channels of the heads' output are exactly zero and their gate cannot be read there, since {found}. "
+            "Shares of the heads would not be shares of what is read. No number was produced. In half precision, try "
+            "float32."
+        )
+    return factor.masked_fill(nothing, 0)

@@ -30,6 +30,7 @@ from contextmix.tracing.recording.row_attention import by_itself
 from contextmix.tracing.recording.stack import Tower, image_places
 from contextmix.tracing.recording.turns import after, before
 from contextmix.tracing.recording.verify import tolerance
+from contextmix.tracing.recording.windows import are_windows, over_all
 
 Visitor = Callable[[LayerTrace], None]
 Heard = tuple[Tensor, Tensor]
@@ -223,7 +224,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
-        heard, more = self.attended[-1], taken_additions(self.said, place)
+        heard, more = self.weighed_in_all(), taken_additions(self.said, place)
         attention, said = heard.attention, {own: self.said[name] for name, own in _STATES.items()}
         said |= {"attention": attention, "value": heard.value}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()} | more
@@ -238,7 +239,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             added=plus(self.later.get(self.number), self.brought),
             **tensors,
         )
-        again, later = self.replays[-1], self.later
+        again, later = replace(self.replays[-1], windows=self.in_windows), self.later
         if place.stream is not None:  # the block maps other states than those of the equation
             whole = None if place.stream.count else Bound(again.zeroed, at_least_float32(self.given_to_block.detach()))
             return (replace(layer, replay_zeroed=whole),)
@@ -253,7 +254,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         """What the heads' output was multiplied by, as a `LayerTrace` has it."""
         if place.outlet is None:
             return {}
-        heads, read = self.attended[-1].output, self.said.get("heads_read")
+        heads, read = self.weighed_in_all().output, self.said.get("heads_read")
         assert heads is not None  # noted with the attention call
         assert read is not None  # or the block would have been refused
         return recorded_gate(self.model, place, tensors, heads, read, tolerance(ran_in))
@@ -261,6 +262,20 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
     def show(self, *steps: LayerTrace) -> None:
         """A proved block, without tokens that the model added."""
         super().show(*(without_padding(step, self.given) for step in steps))
+
+    @property
+    def in_windows(self) -> bool:
+        """Whether the attention calls of the block share out its tokens."""
+        return are_windows([one.attention.shape for one in self.attended], self.said["entered"].shape[1])
+
+    def weighed_in_all(self) -> Attended:
+        """The attention of the block; that of windows is put together."""
+        if not self.in_windows:
+            return self.attended[-1]
+        values = torch.cat([one.value for one in self.attended], 2)
+        outputs = [one.output for one in self.attended if one.output is not None]
+        weights = over_all([one.attention for one in self.attended])
+        return Attended(weights, values, None, torch.cat(outputs, 1) if outputs else None)
 
     def refuse_call(self, name: str) -> None:
         """Attention between or around the blocks."""

@@ -46,7 +46,9 @@ class _Zeroing(_Deaf):
     token: int
     heads: tuple[int, ...] | None
     call: int | None
+    windows: bool
     calls: int = 0
+    before: int = 0
 
     def edited(self, module: nn.Module, n_heads: int, value: Tensor) -> Tensor:
         """See `tap.ValueEditor`."""
@@ -58,8 +60,12 @@ class _Zeroing(_Deaf):
                 f"{type(module).__name__}: {n_heads} heads share {value.shape[1]} values, so the value of a few "
                 "heads cannot be zeroed in a run of the block. Zero it in all heads."
             )
+        here = self.token - (self.before if self.windows else 0)  # tokens of the windows before this one
+        self.before += value.shape[2]
+        if self.windows and not 0 <= here < value.shape[2]:
+            return value
         value = value.clone()
-        value[:, slice(None) if self.heads is None else list(self.heads), self.token] = 0
+        value[:, slice(None) if self.heads is None else list(self.heads), here] = 0
         return value
 
 
@@ -75,6 +81,7 @@ class BlockReplay:
         dtype: Of the states.
         turned: See `BlockAnatomy`.
         axes: Of the states, as the block reads them.
+        windows: Whether each of its attention calls is over some of the tokens alone.
     """
 
     __repr__ = by_shapes
@@ -86,6 +93,7 @@ class BlockReplay:
     dtype: torch.dtype
     turned: bool = False
     axes: int = 3
+    windows: bool = False
 
     @classmethod
     def of(
@@ -123,7 +131,7 @@ class BlockReplay:
         Raises:
             UnsupportedModel: If some heads are asked for and heads share values.
         """
-        return self.run(states, _Deaf() if token is None else _Zeroing(token, heads, call))
+        return self.run(states, _Deaf() if token is None else _Zeroing(token, heads, call, self.windows))
 
     def run(self, states: Tensor, listener: Listener) -> Tensor:
         """The same, with someone who hears its attention."""

@@ -11,11 +11,12 @@ every setting afterwards.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -34,6 +35,24 @@ from contextmix.tracing.recording.watch import watched, watching
 
 NAME = "contextmix"
 EAGER = "eager"
+_EAGER_FUNCTION = "eager_attention_forward"
+
+
+class _Setting(str):
+    """A name under which attention is heard, which is equal to that of eager attention, too.
+
+    Eager attention is what runs then, and some models do more where they are told so: a sparse indexer hides from it by
+    a mask what it tells a kernel otherwise. Names are still told apart as keys of the registry, by their hash.
+    """
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other) is True or (type(other) is str and str.__eq__(other, EAGER))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
 
 
 _NAMES: dict[str, str] = {}
@@ -73,13 +92,25 @@ def tap(
 
 def own_eager(module: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
     """The eager attention function of the file that defines this attention class (or a class that it inherits from)."""
-    found = _beside(module, "eager_attention_forward")
+    found = _beside(module, _eager_of(type(module)))  # type: ignore[arg-type]
     if found is None:
         raise UnsupportedModel(
             f"{type(module).__name__} has no eager attention of its own beside it, so contextmix cannot compute its "
             "attention exactly as the model does. No number was produced."
         )
     return found  # type: ignore[no-any-return]
+
+
+@cache
+def _eager_of(kind: type[nn.Module]) -> str:
+    """What a class calls its eager attention: some files hold one for text and one for images."""
+    for cls in kind.__mro__:
+        forward: Any = vars(cls).get("forward")
+        code = None if forward is None else getattr(inspect.unwrap(forward), "__code__", None)
+        named: list[str] = [name for name in getattr(code, "co_names", ()) if name.endswith(_EAGER_FUNCTION)]
+        if len(named) == 1:
+            return named[0]
+    return _EAGER_FUNCTION
 
 
 def _as_set(own: str, module: nn.Module) -> Callable[..., Any]:
@@ -206,5 +237,5 @@ def _switched(model: PreTrainedModel) -> Iterator[None]:
 
     with undone(restore):
         for config, own in before:
-            config._attn_implementation_internal = name_over(own)
+            config._attn_implementation_internal = _Setting(name_over(own))
         yield

@@ -6,6 +6,7 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,9 +17,10 @@ from contextmix.errors import UnsupportedModel
 from contextmix.traces.anatomy import Anatomy
 from contextmix.tracing.inputs.patches import vision_config
 from contextmix.tracing.inputs.tower import PIXELS, entering
-from contextmix.tracing.recording.quiet import BESIDE, first_states
-from contextmix.tracing.recording.turns import of_this_thread, undone
-from contextmix.tracing.runs.side import signed
+from contextmix.tracing.recording import between
+from contextmix.tracing.recording.quiet import BESIDE, first_states, on_device
+from contextmix.tracing.recording.turns import after, of_this_thread, undone
+from contextmix.tracing.runs.side import called_as
 
 FEATURES = "get_image_features"
 """How transformers calls what makes the features of an image that enter the text."""
@@ -40,7 +42,6 @@ class Seeing(PreTrainedModel):  # type: ignore[no-untyped-call]
         config.is_decoder = False
         super().__init__(config)
         self.whole = whole
-        self.forward = signed(self.forward, getattr(whole, FEATURES))  # type: ignore[method-assign]
 
     def forward(self, **inputs: Any) -> Any:
         """What the method of features gives, and first of all what the tower does."""
@@ -67,9 +68,7 @@ def tower_of(whole: PreTrainedModel) -> Seeing:
             f"{type(whole).__name__} has no method that makes features of images alone ({FEATURES}), so its image "
             "tower cannot be run by itself. Leave tower=… out: the map ends at the image places."
         )
-    name = f"the image tower of {type(whole).__name__}"
-    found: Seeing = type(name, (Seeing,), {"__module__": __name__, "__doc__": Seeing.__doc__})(whole)
-    return found
+    return called_as(Seeing, f"the image tower of {type(whole).__name__}", getattr(whole, FEATURES))(whole)
 
 
 def image_inputs(tower: Seeing, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -106,20 +105,48 @@ def last_read(
                 stack.enter_context(undone(blocks[number].register_forward_hook(hook, prepend=True).remove))
             return entering(whole, first, given, lonely=False)
 
+    several = (
+        f"{whole.config.model_type!r} ({type(whole).__name__}): the text reads several blocks of the image tower, "
+        "{how}, so one product of maps does not say what reaches a patch. Leave tower='through' out; tower='alone' "
+        "shows the maps of the tower."
+    )
+    batched = {name: value.unsqueeze(0) for name, value in tensors.items()}
+    if between.entering(whole, anatomy.blocks, on_device(whole, batched))[0].later:
+        raise UnsupportedModel(several.format(how="some of them between its own blocks"))
+    blocks = [_writer(block, partial(entered, tensors, {})) for block in blocks]
     clean, kept = entered(tensors, {}), []
-    read = [number for number in range(len(blocks)) if _moved(clean, entered(tensors, {number: _noisy}))]
-    if not read:
+    last = next((one for one in reversed(range(len(blocks))) if _moved(clean, entered(tensors, {one: _noisy}))), None)
+    if last is None:
         raise UnsupportedModel("No block of the image tower reaches the text, so its maps cannot be multiplied in.")
-    last = read[-1]
     entered(tensors, {last: lambda states: kept.append(states.clone()) or states})  # type: ignore[func-returns-value]
     other = {**tensors, PIXELS: _noisy(tensors[PIXELS])}
     if _moved(clean, entered(other, {last: lambda _: kept[0]})):
-        raise UnsupportedModel(
-            f"{whole.config.model_type!r} ({type(whole).__name__}): the text reads several blocks of the image tower, "
-            f"and not block {last} alone, so one product of maps does not say what reaches a patch. Leave "
-            "tower='through' out; tower='alone' shows the maps of the tower."
-        )
+        raise UnsupportedModel(several.format(how=f"and not block {last} alone"))
     return last
+
+
+def _writer(block: nn.Module, run: Callable[[], Any]) -> nn.Module:
+    """The first module of a block that writes what the block writes: others may have read it there already.
+
+    A block may be a whole encoder with one layer, and the text may read what the layer said before the encoder ends.
+    """
+    wrote: list[tuple[nn.Module, Tensor]] = []
+
+    def keep(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        states = first_states(output)
+        if states is not None:
+            wrote.append((module, states))
+
+    with ExitStack() as stack:
+        for module in block.modules():
+            stack.enter_context(undone(after(module, keep).remove))
+        run()
+    whole = next((states for module, states in reversed(wrote) if module is block), None)
+    return next((module for module, states in wrote if whole is not None and _same(states, whole)), block)
+
+
+def _same(left: Tensor, right: Tensor) -> bool:
+    return left.shape == right.shape and bool(torch.equal(left, right))
 
 
 def _noisy(states: Tensor) -> Tensor:
@@ -137,12 +164,20 @@ def _edited(edit: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         states = first_states(output)
         assert states is not None  # a block writes states
-        changed = edit(states)
-        if isinstance(output, Tensor):
-            return changed
-        return type(output)(changed if one is states else one for one in output)
+        return _exchanged(output, states, edit(states))
 
     return hook
+
+
+def _exchanged(output: Any, states: Tensor, changed: Tensor) -> Any:
+    """An output with other states; a block may be a whole encoder, with named outputs and lists of them."""
+    if output is states:
+        return changed
+    if isinstance(output, Mapping):
+        return type(output)(**{name: _exchanged(value, states, changed) for name, value in output.items()})
+    if isinstance(output, tuple | list):
+        return type(output)([_exchanged(value, states, changed) for value in output])
+    return output
 
 
 def has_pixels(tensors: Mapping[str, Any]) -> bool:

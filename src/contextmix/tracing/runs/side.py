@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ from contextmix.tracing.inputs.probe import default_probe
 from contextmix.tracing.inputs.towers import Tower
 from contextmix.tracing.recording.quiet import evaluating, on_device, plain_outputs, quiet_run
 from contextmix.tracing.recording.verify import close, tolerance
+
+Kind = TypeVar("Kind", bound=PreTrainedModel)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,6 @@ class Side(PreTrainedModel):  # type: ignore[no-untyped-call]
         super().__init__(config)
         self.whole, self.tower, self.others = whole, tower, others
         self.main_input_name = tower.main  # some parts inherit another name than that of what they read
-        self.forward = signed(self.forward, self._own)  # type: ignore[method-assign]
 
     @property
     def base_model(self) -> nn.Module:
@@ -138,30 +139,32 @@ class Side(PreTrainedModel):  # type: ignore[no-untyped-call]
 
 def side_of(whole: PreTrainedModel, tower: Tower, others: Others | None = None) -> Side:
     """One side of a model, under the name of its tower; see `Side`."""
-    part = type(whole.get_submodule(tower.path))
-    found: Side = type(part.__name__, (Side,), {"__module__": __name__, "__doc__": Side.__doc__})(whole, tower, others)
-    return found
+    part = whole.get_submodule(tower.path)
+    kind = called_as(Side, type(part).__name__, part if others is None else getattr(whole, tower.features))
+    return kind(whole, tower, others)
 
 
 _SETTINGS = {"use_cache", "return_dict", "logits_to_keep"}
 """What a run tells every model, and a tower is told by hooks where it has to know."""
 
 
-def signed(run: Callable[..., Any], asked: Any) -> Callable[..., Any]:
-    """A call that says which inputs it takes: those of what it asks.
+def called_as(kind: type[Kind], name: str, asked: Any) -> type[Kind]:
+    """A class of models under another name, whose call says which inputs it takes: those of what it asks.
 
     Args:
-        run: The call.
+        kind: The class. Its ``forward`` takes any input by name.
+        name: What sentences call it.
         asked: A module or a method.
     """
     own = inspect.signature(getattr(asked, "forward", asked))
-
-    def forward(**inputs: Any) -> Any:
-        return run(**inputs)
-
     named = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
-    forward.__signature__ = own.replace(parameters=named)  # type: ignore[attr-defined]
-    return forward
+
+    def forward(self: Kind, **inputs: Any) -> Any:
+        return kind.forward(self, **inputs)
+
+    itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    forward.__signature__ = own.replace(parameters=[itself, *named])  # type: ignore[attr-defined]
+    return type(name, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, "forward": forward})
 
 
 def _features_in(outputs: Any) -> Tensor:
