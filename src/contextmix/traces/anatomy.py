@@ -193,17 +193,19 @@ class Outlet:
 
 @dataclass(frozen=True)
 class StreamPlaces:
-    """Where one stream passes the block equation, in a block that carries several of each token.
+    """Where a stream passes the block equation inside of a block, around which it reads one token at a time.
 
     Attributes:
         entered: The module that reads it in front of attention; its last call in the block.
-        left: The module that reads it behind the feed-forward part; its last call in the block.
-        count: How many streams a token has; they are the first axis of what the block reads and writes.
+        left: The module that reads it behind what is added; its last call in the block.
+        count: How many streams a token has, as the first axis of what the block reads and writes; 0 for no such axis.
+        written: Whether the first of these modules writes the stream, and does not read it.
     """
 
     entered: str
     left: str
-    count: int
+    count: int = 0
+    written: bool = False
 
 
 @dataclass(frozen=True)

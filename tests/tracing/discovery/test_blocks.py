@@ -15,8 +15,10 @@ import contextmix as cm
 from contextmix.errors import NotFinite, TraceDoesNotAddUp, UnsupportedModel
 from contextmix.models import loaded_model
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy, NormPlace, Sublayer
+from contextmix.tracing.discovery import blocks
 from contextmix.tracing.discovery.blocks import discover
 from contextmix.tracing.discovery.reader import BlockReader
+from contextmix.tracing.discovery.sums import FurtherReader
 
 
 def proved(traced: cm.TracedModel) -> Anatomy:
@@ -202,6 +204,7 @@ def test_an_anatomy_that_does_not_rebuild_the_block_is_refused(monkeypatch: pyte
         return (replace(ffn, scale=1.01), *rest)
 
     monkeypatch.setattr(BlockReader, "ffn_place", mistaken)
+    monkeypatch.setattr(blocks, "_READERS", (BlockReader, FurtherReader))  # others need no feed-forward part
     assert "rebuild its output only within" in refused(build("bert"))
 
 

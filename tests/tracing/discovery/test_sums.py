@@ -173,6 +173,16 @@ def test_vectors_and_a_constant_are_found_again():
     np.testing.assert_allclose(found.shift, shift, rtol=1e-10)
 
 
+def test_wide_states_are_looked_at_by_a_sample_and_then_as_a_whole():
+    x, a, keep = states(0, 1, 7, 96), states(1, 1, 7, 96), states(2, 96)
+    found = rebuilt(keep * x + 2 * a, (x, a), 1e-4)
+    np.testing.assert_allclose(found.factors[0], keep, rtol=1e-10)
+    spoiled = keep * x + 2 * a
+    spoiled[..., 1::3] += 0.1 * states(3, 1, 7, 96)[..., 1::3]  # not in the sample
+    assert rebuilt(spoiled, (x, a), 1e-4) is None
+    assert rebuilt(torch.tanh(x), (x, a), 1e-4) is None
+
+
 @pytest.mark.parametrize(
     "whole",
     [

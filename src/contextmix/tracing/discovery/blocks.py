@@ -24,12 +24,15 @@ from contextmix.tracing.discovery.local import is_local
 from contextmix.tracing.discovery.locality import Suspect, refuse_hidden_mixing
 from contextmix.tracing.discovery.mixers import heard_diary, placed
 from contextmix.tracing.discovery.reader import BlockReader
-from contextmix.tracing.discovery.streams import StreamReader
+from contextmix.tracing.discovery.streams import InnerReader, StreamReader
 from contextmix.tracing.discovery.sums import FurtherReader
 from contextmix.tracing.recording.quiet import quiet_run
 from contextmix.tracing.recording.upcast import in_float32
 from contextmix.tracing.recording.verify import close, tolerance
 from contextmix.tracing.recording.watch import unwatch
+
+_READERS: tuple[type[BlockReader], ...] = (BlockReader, FurtherReader, StreamReader, InnerReader)
+"""The plain equation anywhere before a wider one."""
 
 
 def discover(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Anatomy:
@@ -164,10 +167,13 @@ def refuse_gaps(model: PreTrainedModel, diary: Diary, blocks: Sequence[Call]) ->
 
 def _block(model: PreTrainedModel, diary: Diary, number: int) -> tuple[Call, BlockAnatomy]:
     moment, reasons = diary.attended[number], dict[str, str]()
-    for kind in (BlockReader, FurtherReader, StreamReader):  # the plain equation anywhere before a wider one
+    largest = next(diary.around(moment), None)
+    for kind in _READERS:
         for call in filter(kind.fits, diary.around(moment)):
             try:
                 place = kind(diary, call, moment).block(model)
+                if not place.ffn.output and call is not largest:
+                    raise NotABlock("it has no feed-forward part, and lies in a module that does more")
                 return call.turned() if place.turned else call, replace(place, mixer=placed(moment.module, call.module))
             except NotABlock as reason:
                 reasons.setdefault(f"{call.path or 'the model'} ({type(call.module).__name__})", str(reason))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from contextmix.traces.anatomy import StreamPlaces
 from contextmix.traces.trace import Scores
 from contextmix.tracing.recording.listeners import heard_by, listening
 from contextmix.tracing.recording.quiet import first_states, over, quiet_run, turned
@@ -72,6 +73,8 @@ class Diary:
 
     calls: list[Call] = field(default_factory=list)
     attended: list[Attended] = field(default_factory=list)
+    streams: dict[type[nn.Module], StreamPlaces] = field(default_factory=dict)
+    """Where the stream passes in blocks of a kind, as the last of them was read: the next is read the same way."""
     _clock: int = 0
     _open: list[tuple[int, Tensor | None, dict[str, Any]]] = field(default_factory=list)
 

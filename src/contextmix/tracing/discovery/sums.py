@@ -27,6 +27,8 @@ from contextmix.tracing.recording.verify import close
 
 _MOST = 3
 """Modules whose outputs are added behind attention, at most."""
+_SAMPLE = 32
+"""Channels that are looked at before all are."""
 
 
 class Sum(NamedTuple):
@@ -161,12 +163,28 @@ def rebuilt(whole: Tensor, terms: Sequence[Tensor], allowed: float) -> Sum | Non
     eps = torch.finfo(whole.dtype).eps
     rows, *parts = [one.detach().flatten(0, -2).double().cpu() for one in (whole, *terms)]
     noise = 8 * eps * float(rows.abs().max())
+    if not _may_be(rows, parts, allowed, eps):
+        return None
     for factors, shift in _fits(rows, parts):
         added = [one * factor for one, factor in zip(parts, factors, strict=True)]
         found = torch.stack(added).sum(0) + (0 if shift is None else shift)
         if all(float(one.abs().max()) > 10 * noise for one in added) and close(found, rows, allowed, noise):
             return Sum(tuple(_plain(factor, whole) for factor in factors), None if shift is None else shift.to(whole))
     return None
+
+
+def _may_be(whole: Tensor, terms: Sequence[Tensor], allowed: float, eps: float) -> bool:
+    """Whether a sample of the channels is such a sum: most candidates are none, and every channel is fitted alone."""
+    every = whole.shape[-1] // _SAMPLE
+    if every < 2:
+        return True
+    whole, *terms = (one[:, ::every] for one in (whole, *terms))
+    noise = 8 * eps * float(whole.abs().max())
+    for factors, shift in _fits(whole, terms):
+        found = torch.stack([one * factor for one, factor in zip(terms, factors, strict=True)]).sum(0)
+        if close(found if shift is None else found + shift, whole, allowed, noise):
+            return True
+    return False
 
 
 def _fits(whole: Tensor, terms: Sequence[Tensor]) -> Iterator[tuple[Sequence[Tensor], Tensor | None]]:

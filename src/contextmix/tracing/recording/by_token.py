@@ -10,13 +10,13 @@ from contextmix.tracing.recording.quiet import turned
 
 def by_token(states: Tensor, place: BlockAnatomy) -> Tensor:
     """What a block reads as (batch, token, width); the streams of a token are one after the other."""
-    if place.stream is not None:
+    if place.stream is not None and place.stream.count:
         return states.permute(1, 2, 0, 3).flatten(2)
     return turned(states) if place.turned else states
 
 
 def as_read(rows: Tensor, place: BlockAnatomy) -> Tensor:
     """Rows (batch, token, width) as the block reads them."""
-    if place.stream is not None:
+    if place.stream is not None and place.stream.count:
         return rows.view(*rows.shape[:-1], place.stream.count, -1).permute(2, 0, 1, 3)
     return turned(rows) if place.turned else rows

@@ -114,6 +114,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
     between: Between
     lent: Lent
     given: int | None = None
+    given_to_block: Tensor
 
     def __init__(self, model: PreTrainedModel, anatomy: Anatomy, visit: Callable[..., None]) -> None:
         super().__init__(model, anatomy.blocks, visit)
@@ -155,7 +156,12 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         if place.ffn.output:
             yield after(part(block, place.ffn.output), self.note("ffn_out"))
         if place.stream is not None:
-            yield before(part(block, place.stream.entered), self.note_read("entered"))
+            entered = part(block, place.stream.entered)
+            yield (
+                after(entered, self.note("entered"))
+                if place.stream.written
+                else before(entered, self.note_read("entered"))
+            )
             yield before(part(block, place.stream.left), self.note_read("left"))
         yield from listen_to_additions(block, place, self.note)
 
@@ -176,6 +182,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         """What enters the first block are the embeddings, and what enters another one is what the last one wrote."""
         super().enter(module, args, kwargs)
         if listening(self):
+            self.given_to_block = self.said["entered"]
             self.note_added(args, kwargs)
         if listening(self) and self.embeddings is None:
             self.embeddings = at_least_float32(self.said["entered"].detach())
@@ -232,9 +239,10 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
             added=plus(self.later.get(self.number), self.brought),
             **tensors,
         )
-        if place.stream is not None:  # the block maps other states than those of the equation
-            return (layer,)
         again, later = replace(self.replays[-1], windows=self.in_windows), self.later
+        if place.stream is not None:  # the block maps other states than those of the equation
+            whole = None if place.stream.count else Bound(again.zeroed, at_least_float32(self.given_to_block.detach()))
+            return (replace(layer, replay_zeroed=whole),)
         ways: dict[str, Any] = {"replay": again, "replay_zeroed": Bound(again.zeroed, layer.residual_in)}
         alone = not later or not self.local  # places in a chain are numbers of blocks
         if alone and all(number > self.number for number in self.lent.borrowers):
