@@ -11,7 +11,7 @@ from tests.tracing.tiny import build, one_thread, token_ids
 from torch import Tensor
 
 import contextmix as cm
-from contextmix.errors import UnsupportedModel
+from contextmix.errors import NotFinite, UnsupportedModel
 from contextmix.methods import hta, norm
 from contextmix.methods.value_zeroing import measure
 from contextmix.traces.trace import LayerTrace
@@ -211,3 +211,12 @@ def test_a_hook_that_ablates_a_head_is_a_head_without_weights(method: str):
         other.self_attn.o_proj.weight[:, :8] = 0
     found, wanted = (cm.load(one).explain({"input_ids": IDS[0]}, method).values for one in (hooked, without))
     np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_weights_that_overflow_are_called_what_they_are(family: str):
+    model = gated(family)
+    traced = cm.load(model)
+    traced.anatomy()
+    blocks_of(model)[0].self_attn.v_proj.weight.fill_(torch.inf)
+    with pytest.raises(NotFinite):
+        traced.trace({"input_ids": IDS[0] * 0 + 7})

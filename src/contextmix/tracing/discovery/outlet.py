@@ -112,7 +112,8 @@ class OutletSearch:
         behind = [call for call in self.calls if call.began > self.moment.time]
         tokens = self.moment.output.shape[:2]
         for own in behind:
-            backwards = own.read.ndim == 3 and own.read.shape[:2] == tokens[::-1] != tokens
+            # in a block that is turned as a whole, windows of one token each would look like this
+            backwards = not self.is_turned and own.read.ndim == 3 and own.read.shape[:2] == tokens[::-1] != tokens
             call = own.turned() if backwards else own
             fits = call.wrote.shape == self.block.read.shape and call.read.shape == self.moment.output.shape
             form = linear_form(call.module, call.read, call.wrote, self.allowed) if fits else None
