@@ -1,11 +1,13 @@
 """Half precision: the anatomy is looked for in float32 with the model's own weights, and the maps stay near."""
 
+import copy
 import re
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
+from tests.tracing.mixing import FAMILIES
 from tests.tracing.tiny import build, token_ids
 from torch import nn
 
@@ -41,6 +43,22 @@ def test_maps_of_a_trained_model_are_near_those_in_float32(method, dtype):
 def test_the_anatomy_is_that_of_the_same_model_in_float32(family, dtype):
     known, found = (str(cm.load(model).anatomy()) for model in (build(family), build(family).to(dtype)))
     assert rounded(found) == rounded(known)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_weights_that_are_read_without_a_call_are_in_float32_too(name):
+    """A mixer convolves by itself, with the weights of a module that is never called."""
+    torch.manual_seed(0)  # some of its weights are drawn by the model
+    model = FAMILIES[name].build().to(torch.bfloat16)
+    before = {path: (weight.dtype, weight.data_ptr()) for path, weight in model.named_parameters()}
+    wanted = copy.deepcopy(model).float()(input_ids=token_ids(5), use_cache=False).last_hidden_state
+    with in_float32(model), torch.no_grad():
+        inside = model(input_ids=token_ids(5), use_cache=False).last_hidden_state
+    torch.testing.assert_close(inside, wanted, rtol=0, atol=1e-5)
+    assert {path: (weight.dtype, weight.data_ptr()) for path, weight in model.named_parameters()} == before
+    known, found = (str(cm.load(one).anatomy()) for one in (copy.deepcopy(model).float(), model))
+    assert found == known
+    assert cm.load(model).check({"input_ids": token_ids(5)[0]}).checks.layers == 2
 
 
 @pytest.mark.parametrize("dtype", HALVES)

@@ -8,12 +8,14 @@ made on a twin of it that holds the same ones in float32, in the thread that ask
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from contextmix.tracing.recording.offload import is_offloaded_itself, stored
 from contextmix.tracing.recording.turns import undone
@@ -72,7 +74,9 @@ def _between_float32(module: nn.Module) -> Callable[..., Any]:
 def _upcast(module: nn.Module) -> Callable[..., Any] | None:
     """One module with its own weights and buffers in float32; None if none of them is in half precision."""
     own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-    if not any(tensor.dtype in _HALF for tensor in own):
+    read = [] if isinstance(module, PreTrainedModel) else [child for child in module.children() if _is_leaf(child)]
+    known = [weight for child in read for weight in child.parameters()]
+    if not any(tensor.dtype in _HALF for tensor in (*own, *known)):
         return None
     # Someone else's knows the module, and would not run a twin; one that only fetches weights has nothing to add.
     run = None if is_offloaded_itself(module) else module.__dict__.get("forward")
@@ -104,11 +108,41 @@ def _twin(module: nn.Module) -> Any:
             value = {one: _parameter(cast(stored(module, one))) for one in value}
         elif name == "_buffers":
             value = {one: cast(stored(module, one)) for one in value}
+        elif name == "_modules":
+            value = {one: _read_from_outside(child) for one, child in value.items()}
         elif type(value) is list:  # recurrent layers keep a list of their weights
             value = [cast(one) for one in value]
         found.__dict__[name] = value
     found.__dict__.pop("forward", None)
     return found
+
+
+def _read_from_outside(child: nn.Module | None) -> nn.Module | None:
+    """A part whose weights may be read without a call (a mixer convolves by itself): in float32; called as it is."""
+    if child is None or not _is_leaf(child):
+        return child
+    if not any(tensor is not None and tensor.dtype in _HALF for tensor in child._parameters.values()):
+        return child
+    found = object.__new__(type(child))
+    found.__dict__ |= {**vars(child), "_parameters": _InFloat32(child), "forward": child.__call__}
+    found.__dict__ |= {name: OrderedDict() for name in vars(child) if name.endswith("_hooks")}
+    return found
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    return next(module.children(), None) is None
+
+
+class _InFloat32(dict[str, Any]):
+    """The weights of a module, each in float32 from when it is asked for."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module._parameters)
+        self.module = module
+
+    def __getitem__(self, name: str) -> Any:
+        tensor = stored(self.module, name)
+        return tensor if tensor is None or tensor.dtype not in _HALF else _parameter(tensor.detach().float())
 
 
 def _parameter(tensor: Any) -> Any:
