@@ -74,6 +74,8 @@ _COUNTS: tuple[tuple[str, int], ...] = (
     (r"max_source_positions|context_size", 16),
     (r"(n_routed|num_local|num|moe_num)_experts", EXPERTS),
     (r"(num_|moe_)?(experts_per_tok|experts_per_token|topk|top_k|k)|top_k_experts", EXPERTS // 2),
+    (r"(encoder|decoder)_sparse_step", LAYERS),
+    (r"num_sparse_(encoder|decoder)_layers|num_dense_layers", 1),  # and the other one is of the other kind
     (r"n_group|num_expert_group|topk_group|n_shared_experts|num_shared_experts|first_k_dense_replace", 1),
     (r"sliding_window(_size)?|attention_window_size|local_attention|attention_chunk_size|index_topk", WINDOW),
     (r"(mamba_)?chunk_size", WINDOW),

@@ -215,6 +215,21 @@ def test_an_encoder_and_a_decoder_of_other_families_and_widths_are_read():
     assert found.values.sum(-1) == pytest.approx(1)
 
 
+def test_experts_in_a_decoder_are_read():
+    """They hold the tokens of a batch in one row."""
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_heads": 2, "num_layers": 2, "num_decoder_layers": 2}
+    experts = {"num_experts": 4, "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1}
+    config = transformers.SwitchTransformersConfig(vocab_size=40, **sizes, **experts)
+    model = vivid(transformers.SwitchTransformersModel(config))
+    assert {path.split(".")[0] for path, part in model.named_modules() if path.endswith("experts")} == {
+        "encoder",
+        "decoder",
+    }
+    report = cm.load(model).check()
+    assert report.checks.layers == 4
+    assert max(report.checks.conservation, report.checks.block_equation, report.parity) < 1e-5
+
+
 def test_weights_that_overflow_are_called_what_they_are():
     model = build("mbart", torch.float32)
     with torch.no_grad():

@@ -18,6 +18,7 @@ from contextmix.traces.anatomy import Mixing
 from contextmix.traces.block import Block
 from contextmix.traces.encoder_decoder import DecoderBlockAnatomy
 from contextmix.traces.trace import Checks, LayerTrace, Scores
+from contextmix.tracing.recording.quiet import over
 from contextmix.tracing.recording.recorder import Attended, Recorder
 from contextmix.tracing.recording.replay import BlockReplay
 from contextmix.tracing.recording.resolve import affine, part, resolve_block
@@ -68,6 +69,10 @@ class _DecoderRecorder(Recorder[DecoderBlockAnatomy]):
     def mixers(self, place: DecoderBlockAnatomy) -> Iterator[Mixing | None]:
         """Of both attentions."""
         yield from (place.own.mixer, place.cross.mixer)
+
+    def shaped(self, states: Tensor) -> Tensor:
+        """Experts hold the tokens of a batch in one row."""
+        return over(states, self.said["entered"].shape[:-1])
 
     def steps(self, place: DecoderBlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace, LayerTrace]:
         """Self-attention, then cross-attention."""
