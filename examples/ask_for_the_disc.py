@@ -38,6 +38,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "attention_rollout": {"method": "attention_rollout"},
     "random": {"method": "random"},
 }
+LEFT_OUT = "leaving out a region"
 TEMPLATE = (
     "{% for m in messages %}{{ m.role }} : {% for c in m.content %}{% if c.type == 'image' %}<image> {% else %}"
     "{{ c.text }} {% endif %}{% endfor %}{% endfor %}{% if add_generation_prompt %}assistant :{% endif %}"
@@ -198,6 +199,11 @@ def row_of(found: cm.TokenMap) -> cm.TokenMap:
     return found if found.dims == ("key",) else found.row(-1)
 
 
+def is_strongest(found: np.ndarray, quadrant: int) -> float:
+    """One if the regions (row, column) of a quadrant have more than those of each other, or else zero."""
+    return float(found.reshape(2, GRID // 2, 2, GRID // 2).sum((1, 3)).argmax() == quadrant)
+
+
 def told(numbers: list[float]) -> str:
     """The mean over pictures with its standard error."""
     return f"{np.mean(numbers):.2f} ± {np.std(numbers, ddof=1) / len(numbers) ** 0.5:.2f}"
@@ -210,18 +216,20 @@ def main() -> None:
     processor = reader()
     model = cm.load(trained(processor, random, seed=seed), processor)
     new, right = tests(random, 100), 0
-    hits: dict[str, list[float]] = {method: [] for method in METHODS}
+    hits: dict[str, list[float]] = {method: [] for method in (*METHODS, LEFT_OUT)}
     ranks: dict[str, list[float]] = {method: [] for method in METHODS}
     for test in new:
         rows = {name: row_of(model.explain(test.prompt, **how)) for name, how in METHODS.items()}
         said = rows["evidence, direct"].provenance.notes["target"]
         right += said == test.colour
         truth = left_out(model, test.picture, test.prompt["text"], said)
+        hits[LEFT_OUT].append(is_strongest(truth, test.quadrant))
         for name, row in rows.items():
             found = regions(row)
-            hits[name].append(float(found.reshape(2, 2, 2, 2).sum((1, 3)).argmax() == test.quadrant))
+            hits[name].append(is_strongest(found, test.quadrant))
             ranks[name].append(spearman(found, truth))
     print(f"right answers: {right} of {len(new)}")
+    print(f"{LEFT_OUT}: the asked quadrant is the strongest in {told(hits[LEFT_OUT])}")
     for method in METHODS:
         strongest = f"the asked quadrant is the strongest in {told(hits[method])}"
         print(f"{method}: {strongest}, Spearman with leaving out a region {told(ranks[method])}")

@@ -121,14 +121,15 @@ def _beside(model: PreTrainedModel) -> Iterator[dict[str, Tensor]]:
         side_in(sight, "image_size"),
     )
     merge = next((own for name in ("spatial_merge_size", "merge_size") if (own := number_in(sight, name))), None) or 2
-    frames = number_in(sight, "temporal_patch_size") or 1
-    for number in (channels * frames * patch**2, channels * patch**2):
+    frames = (number_in(sight, "temporal_patch_size") or 1, 1, 2)
+    for number in dict.fromkeys(channels * count * patch**2 for count in frames):
         if "image_grid_thw" in accepted:
             rows, columns = (max(one, 2 * merge) for one in GRID)
             more = {"image_merge_sizes": torch.tensor([merge])} if "image_merge_sizes" in accepted else {}
             more["image_grid_thw"] = torch.tensor([[1, rows, columns]])
             count = rows * columns
-            for shape in ((count, number), (count, channels, patch, patch), (1, count, channels, patch, patch)):
+            square = count, channels, patch, patch
+            for shape in ((count, number), (1, count, number), square, (1, *square)):
                 yield {"pixel_values": _noise(*shape), **more}
     sides = dict.fromkeys(filter(None, (size, GRID[0] * patch, 2 * patch * merge, 64, 224)))
     for side in sides:

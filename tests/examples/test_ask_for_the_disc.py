@@ -27,6 +27,12 @@ def test_a_picture_says_its_colours(example):
         assert (middle[0] > middle[1]) == (name == "red")
 
 
+def test_the_strongest_quadrant_is_counted_in_reading_order(example):
+    found = np.zeros((4, 4))
+    found[0, 3], found[3, 0], found[2, 1] = 2.0, 1.5, 1.0  # northeast 2, southwest 2.5
+    assert [example.is_strongest(found, number) for number in range(4)] == [0.0, 0.0, 1.0, 0.0]
+
+
 def test_ranks_are_those_of_scipy(example):
     left, right = np.array([[0.0, 2.0], [1.0, 1.0]]), np.array([[3.0, 1.0], [1.0, 0.0]])
     assert example.spearman(left, right) == pytest.approx(spearmanr(left.ravel(), right.ravel()).statistic)

@@ -216,6 +216,14 @@ def test_new_tokens_are_explained_as_in_their_own_steps(qwen3):
     assert np.isfinite(together.values).all()
 
 
+def test_prompts_together_are_as_alone(qwen3):
+    sources = [SOURCE, {"image": picture(seed=1), "text": QUESTION}]
+    together = qwen3.explain(sources, "globenc", batch_size=2)
+    for found, source in zip(together, sources, strict=True):
+        assert np.abs(found.values - qwen3.explain(source, "globenc").values).max() <= 1e-9 * found.values.max()
+    assert np.abs(together[0].values - together[1].values).max() > 1e-3 * together[0].values.max()
+
+
 def test_a_change_in_place_between_blocks_is_refused(qwen3):
     places = qwen3.anatomy().blocks
     states = torch.randn(1, 3, 4)
