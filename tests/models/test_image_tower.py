@@ -16,7 +16,7 @@ from contextmix.errors import BadInput, BadOption, UnsupportedModel
 from contextmix.models.traced_model import TracedModel
 
 PROMPT = {"image": picture(), "text": QUESTION}
-READ = ["llava", "llava_next", "paligemma", "gemma3", "idefics3", "internvl"]
+READ = ["llava", "llava_next", "paligemma", "gemma3", "idefics3", "internvl", "qwen2_vl", "qwen2_5_vl"]
 
 
 def seeing(name: str, dtype: torch.dtype = torch.float32) -> TracedModel:
@@ -109,6 +109,49 @@ def test_the_tower_alone_is_the_map_of_its_own_model(name: str) -> None:
     assert "rows_end_at" not in found.provenance.notes
 
 
+@pytest.mark.parametrize(
+    ("name", "blocks", "values", "allowed"),
+    [
+        ("llava", "model.vision_tower.encoder.layers", "self_attn.v_proj", 1e-9),
+        ("qwen2_vl", "model.visual.blocks", "attn.qkv", 1e-9),
+        ("qwen2_5_vl", "model.visual.blocks", "attn.qkv", 1e-6),  # its norms compute in float32
+    ],
+)
+def test_really_zeroed_values_are_value_zeroing(name: str, blocks: str, values: str, allowed: float) -> None:
+    """Hooks of this test on the plain model, in float64: nothing of contextmix runs in it."""
+    model = seeing(name, torch.float64)
+    model.model.set_attn_implementation("eager")  # which computes its softmax in float32, so both runs must
+    found = model.explain(PROMPT, "value_zeroing", tower="alone", distance="euclidean", normalise=False)
+    (one,) = model.encode(PROMPT)
+    tensors = {key.removeprefix("of images: "): value for key, value in one.tensors.items() if "of images" in key}
+    for number, block in enumerate(model.model.get_submodule(blocks)):  # type: ignore[arg-type]
+        reads = block.get_submodule(values)
+        clean = _left(model.model, tensors, block, reads)
+        for token in range(found.shape[-1]):
+            moved = (_left(model.model, tensors, block, reads, token) - clean).norm(dim=-1).numpy()
+            np.testing.assert_allclose(found.values[number, :, token], moved, rtol=0, atol=allowed)
+
+
+def _left(model: Any, tensors: Any, block: Any, reads: Any, token: int | None = None) -> Tensor:
+    """What a block of the plain tower writes, (token, d), with one token's values at zero."""
+    left: list[Tensor] = []
+
+    def zero(module: Any, args: Any, output: Tensor) -> Tensor:
+        output = output.clone()
+        if token is not None:
+            width = block.get_submodule("attn.proj").in_features if output.ndim == 2 else output.shape[-1]
+            output.flatten(0, -2)[token, -width:] = 0  # values stand behind queries and keys
+        return output
+
+    with (
+        block.register_forward_hook(lambda module, args, output: left.append(output)),
+        reads.register_forward_hook(zero),
+        torch.no_grad(),
+    ):
+        model.get_image_features(**tensors)
+    return left[0].flatten(0, -2)
+
+
 def test_tiles_do_not_see_each_other() -> None:
     found = seeing("llava_next").explain(PROMPT, "attention", tower="alone")
     assert [place for place, piece in enumerate(found.tokens.pieces) if "CLS" in piece] == [0, 17, 34, 51, 68]
@@ -144,6 +187,14 @@ def test_only_blocks_that_the_text_reads_are_multiplied_in() -> None:
     assert alone.provenance.notes["tower_block"] == 0
     with pytest.raises(UnsupportedModel, match="the text reads several blocks of the image tower, and not block 2"):
         _llava([0, -1]).explain(PROMPT, "globenc", tower="through")
+
+
+def test_features_between_the_blocks_of_the_text_are_refused() -> None:
+    model = seeing("qwen3_vl")
+    assert len(model.explain(PROMPT, tower="alone").tokens) == 60
+    for method in ("evidence", "globenc"):
+        with pytest.raises(UnsupportedModel, match="some of them between its own blocks"):
+            model.explain(PROMPT, method, tower="through")
 
 
 def test_what_is_refused() -> None:
