@@ -333,6 +333,8 @@ class BlockAnatomy:
     """The output projection, where it is a parameter by itself; the output of attention then only passes its states."""
     turned: bool = False
     """Whether its modules read and write (token, batch, d_model)."""
+    picture: bool = False
+    """Whether it reads and writes (batch, row, column, d_model): rows and columns of a picture are axes."""
     mixer: Mixing | None = None
     """What is heard as its attention; None where that passes through the registry."""
     outlet: Outlet | None = None
