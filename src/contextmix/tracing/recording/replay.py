@@ -16,6 +16,7 @@ from contextmix.errors import UnsupportedModel
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import by_shapes
 from contextmix.traces.trace import Scores
+from contextmix.tracing.recording.caches import untouched
 from contextmix.tracing.recording.differentiable import refuse_gradientless, replaced_input
 from contextmix.tracing.recording.listeners import Listener
 from contextmix.tracing.recording.picture_windows import Windows, flat
@@ -114,7 +115,7 @@ class BlockReplay:
         """From a call as a forward hook sees it."""
         states = first_states(args, kwargs)
         assert states is not None  # a block reads hidden states, or it would be none
-        marked = put(args, states, _SLOT), put(kwargs, states, _SLOT)
+        marked = untouched(put(args, states, _SLOT)), untouched(put(kwargs, states, _SLOT))
         picture = tuple(states.shape[1:3]) if is_picture else None
         return cls(model, block, *marked, states.dtype, is_turned, states.ndim, picture)
 
@@ -172,7 +173,7 @@ class BlockReplay:
 
     def given(self, entering: Tensor) -> tuple[Any, Any]:
         """What the block is called with, for these states."""
-        return put(self.args, _SLOT, entering), put(self.kwargs, _SLOT, entering)
+        return put(untouched(self.args), _SLOT, entering), put(untouched(self.kwargs), _SLOT, entering)
 
     def _as_given(self, states: Tensor) -> AbstractContextManager[None]:
         """The block was recorded behind the hooks that change its input, which must not change it twice."""
