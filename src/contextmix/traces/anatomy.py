@@ -236,11 +236,15 @@ class Woven:
         path: Of the module in whose call it is made, relative to the block.
         strands: What makes its values. A head whose values two modules make counts twice.
         projection: Of the output projection, relative to that module; None if it reads what the module gives.
+        routing: Modules inside that do not read the values; what they wrote need not be computed again.
     """
+
+    __repr__ = by_shapes
 
     path: str
     strands: tuple[Strand, ...]
     projection: str | None = None
+    routing: tuple[str, ...] = ()
 
     @property
     def feeds(self) -> tuple[int, ...]:

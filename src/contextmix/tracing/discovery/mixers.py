@@ -71,12 +71,7 @@ def find_mixers(model: PreTrainedModel, run: Callable[[], object], run_two: Call
         woven = find_weavers(model, run)
         if watched(model):
             return ""
-        return search.tried() + (
-            f"; {woven} modules were run again with other outputs of linear modules in them, and none of them is a "
-            "linear mixer of these"
-            if woven
-            else ""
-        )
+        return search.tried(woven)
     if run_two is not None and any(mixer.batch is None for mixer in search.found.values()):
         apart = _unwatch_other_batches(model, run_two)
         if apart is not None:
@@ -211,11 +206,20 @@ class _Search(Counting):
             self.made_so_far.append(_Made(numbers, product, wrote.clone()))
         return wrote
 
-    def tried(self) -> str:
-        """What was looked at, in words."""
+    def tried(self, woven: int = 0) -> str:
+        """What was looked at, in words; so many modules were run again."""
+        again = (
+            f"; {woven} modules were run again with other outputs of linear modules in them, and none of them is a "
+            "linear mixer of these"
+        )
+        return self._products() + (again if woven else "")
+
+    def _products(self) -> str:
         kinds = list(dict.fromkeys(type(made.numbers[-1][0]).__name__ for made in self.made_so_far))
         if not kinds:
-            return "it makes no product of two tensors"
+            return (
+                "it makes no product of two tensors, like a network of convolutions, whose mixing is no map of tokens"
+            )
         return (
             f"it makes {len(self.made_so_far)} products of two tensors (in {', '.join(kinds)}), and none of them is "
             "read by a linear module as heads side by side"

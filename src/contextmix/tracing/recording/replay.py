@@ -117,7 +117,7 @@ class BlockReplay:
         assert states is not None  # a block reads hidden states, or it would be none
         marked = untouched(put(args, states, _SLOT)), untouched(put(kwargs, states, _SLOT))
         picture = tuple(states.shape[1:3]) if is_picture else None
-        return cls(model, block, *marked, states.dtype, is_turned, states.ndim, picture)
+        return cls(model, block, *marked, states.dtype, is_turned, states.ndim, picture=picture)
 
     def __call__(self, states: Tensor) -> Tensor:
         """The block's output (batch, query, d_model) from other states of the shape of its own.
