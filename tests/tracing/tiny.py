@@ -48,7 +48,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "mpt": ("Mpt", MARKS),
     "openaigpt": ("OpenAIGPT", {}),
     "xlnet": ("XLNet", {"d_inner": 32, "d_head": 8, "max_position_embeddings": ABSENT}),
-    # And these in no single product.
+}
+WOVEN: dict[str, tuple[str, dict[str, Any]]] = {
+    # These do so in no single product.
     "longformer": ("Longformer", {"attention_window": 4, "pad_token_id": 1, "max_position_embeddings": 40}),
     "nystromformer": ("Nystromformer", {"conv_kernel_size": 3}),
     "convbert": ("ConvBert", {"embedding_size": 8, "num_attention_heads": 4, "head_ratio": 2, "conv_kernel_size": 3}),
@@ -61,7 +63,7 @@ DECODERS = ["llama", "gpt2"]
 
 def build(family: str, head: str = "Model", seed: int = 0, **changes: Any) -> transformers.PreTrainedModel:
     """A fresh model of a family, such as ``build("bert", "ForSequenceClassification", num_hidden_layers=1)``."""
-    prefix, own = FAMILIES[family]
+    prefix, own = {**FAMILIES, **WOVEN}[family]
     settings = {name: value for name, value in {**SIZES, **own, **changes}.items() if value is not ABSENT}
     config = getattr(transformers, f"{prefix}Config")(**settings)
     return vivid(getattr(transformers, f"{prefix}{head}")(config), seed)

@@ -238,11 +238,15 @@ class Woven:
         path: Of the module in whose call it is made, relative to the block.
         strands: What makes its values. A head whose values two modules make counts twice.
         projection: Of the output projection, relative to that module; None if it reads what the module gives.
+        routing: Modules inside that do not read the values; what they wrote need not be computed again.
     """
+
+    __repr__ = by_shapes
 
     path: str
     strands: tuple[Strand, ...]
     projection: str | None = None
+    routing: tuple[str, ...] = ()
 
     @property
     def feeds(self) -> tuple[int, ...]:
@@ -335,6 +339,8 @@ class BlockAnatomy:
     """The output projection, where it is a parameter by itself; the output of attention then only passes its states."""
     turned: bool = False
     """Whether its modules read and write (token, batch, d_model)."""
+    picture: bool = False
+    """Whether it reads and writes (batch, row, column, d_model): rows and columns of a picture are axes."""
     mixer: Mixing | None = None
     """What is heard as its attention; None where that passes through the registry."""
     outlet: Outlet | None = None

@@ -228,14 +228,14 @@ def test_weights_that_overflow_are_called_what_they_are():
         cm.load(model).anatomy()
 
 
-def test_windows_of_tokens_are_refused():
+def test_windows_in_which_tokens_are_not_what_they_were_are_refused():
     class Windowed(nn.Module):
         def __init__(self, inner: nn.Module) -> None:
             super().__init__()
             self.inner = inner
 
         def forward(self, hidden_states: Tensor, **kwargs: Any) -> Any:
-            halves = self.inner(hidden_states.reshape(2, -1, hidden_states.shape[-1]), **kwargs)
+            halves = self.inner(2 * hidden_states.reshape(2, -1, hidden_states.shape[-1]), **kwargs)
             return (halves[0].reshape(hidden_states.shape), *halves[1:])
 
     config = transformers.SiglipVisionConfig(**SIZES, image_size=8, patch_size=4)

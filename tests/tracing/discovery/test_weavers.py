@@ -8,7 +8,7 @@ from tests.tracing.tiny import build, hook_count, token_ids
 from torch import Tensor, nn
 
 import contextmix as cm
-from contextmix.errors import UnsupportedModel
+from contextmix.errors import TraceDoesNotAddUp, UnsupportedModel
 from contextmix.tracing.recording.watch import watched
 
 N = 8
@@ -57,8 +57,10 @@ class Own(nn.Module):
 class Powers(Own):
     """Two steps of the same weights: a chain of products."""
 
+    shift = 0.0
+
     def mix(self, weights: Tensor, value: Tensor) -> Tensor:
-        return weights @ (weights @ value) + value
+        return weights @ (weights @ value) + value + self.shift
 
 
 class Crossed(Own):
@@ -90,6 +92,18 @@ def test_a_chain_of_products_is_their_product():
     query, key = (own.heads(one(layer.residual_in[None])) for one in (own.q, own.k))
     weights = (query @ key.mT).softmax(-1)[0]
     torch.testing.assert_close(layer.attention, weights @ weights + torch.eye(N), rtol=0, atol=1e-5)
+
+
+def test_a_part_that_no_value_sends_is_never_taken_for_one_that_they_do():
+    model = mpnet(Powers)
+    traced = cm.load(model)
+    assert traced.check().checks.conservation <= 1e-5
+    for layer in model.encoder.layer:
+        layer.attention.attn.shift = 1.0
+    with pytest.raises(TraceDoesNotAddUp, match="attention · value · output projection differs"):
+        traced.trace({"input_ids": token_ids(N)[0]})
+    with pytest.raises(UnsupportedModel, match="none of them is a linear mixer"):
+        cm.load(model).trace({"input_ids": token_ids(N)[0]})
 
 
 @pytest.mark.parametrize("attention", [Crossed, Squared])

@@ -218,6 +218,25 @@ def test_what_is_no_weight_is_not_shown_as_one(method: str):
         traced.explain({"input_ids": token_ids(N)[0]}, method)
 
 
+def test_what_no_value_changes_is_computed_once():
+    model = MADE["longformer"][0]()
+    traced, calls = cm.load(model), []
+    mixer = traced.anatomy().blocks[0].mixer
+    assert set(mixer.routing) == {"query", "key"}
+    with_hooks = model.encoder.layer[0].attention.self
+    own = torch.nn.Linear.forward
+
+    def counted(module: nn.Module, states: Tensor) -> Tensor:
+        calls.append(module)
+        return own(module, states)
+
+    traced.trace({"input_ids": token_ids(N)[0]})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(torch.nn.Linear, "forward", counted)
+        traced.trace({"input_ids": token_ids(N)[0]})
+    assert [calls.count(one) for one in (with_hooks.query, with_hooks.key, with_hooks.value)] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("name", MADE)
 def test_all_kinds_of_methods_know_them(name: str):
     traced = cm.load(MADE[name][0]())
@@ -230,18 +249,6 @@ def test_all_kinds_of_methods_know_them(name: str):
 # Refused -------------------------------------------------------------------------------------------------------------
 
 
-class Shifted(nn.Module):
-    """What its heads give holds a part that no value sent, as soon as it is asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.value = nn.Linear(4, 4)
-        self.shift = 0.0
-
-    def forward(self, states: Tensor) -> Tensor:
-        return torch.cumsum(self.value(states), dim=1) + self.shift
-
-
 class Keeps:
     """A listener that keeps the maps."""
 
@@ -252,22 +259,29 @@ class Keeps:
         self.maps.append(attention)
 
 
+class Summed(nn.Module):
+    """Each token is the sum of all before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Linear(4, 4)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return torch.cumsum(self.value(states), dim=1)
+
+
 @torch.no_grad()
-def test_what_is_given_where_all_values_are_zero_is_refused():
-    module, keeps, states = Shifted(), Keeps(), torch.randn(1, 5, 4)
-    heads = ((0, 1), (2, 3))
+def test_hooks_of_the_user_on_what_makes_values_count_once():
+    module, keeps, heads = Summed(), Keeps(), ((0, 1), (2, 3))
     mixers = {module: Woven("", (Strand("value", heads, heads),))}
-    with heard_by(keeps), weaving(mixers, keeps):
-        module(states)
-        module.shift = 1.0
-        with pytest.raises(UnsupportedModel, match="gives something where all its values are zero"):
-            module(states)
+    with hooks((module.value, lambda _, __, wrote: 3 * wrote)), heard_by(keeps), weaving(mixers, keeps):
+        module(torch.randn(1, 5, 4))
     assert torch.equal(keeps.maps[0][0, 1], torch.ones(5, 5).tril())
-    assert len(keeps.maps) == 1
     assert hook_count(module) == 0
+    assert "forward" not in vars(module.value)
 
 
-class Twice(Shifted):
+class Twice(Summed):
     """Makes values in two calls of one module."""
 
     def forward(self, states: Tensor) -> Tensor:

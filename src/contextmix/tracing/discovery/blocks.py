@@ -100,15 +100,16 @@ def _diary(model: PreTrainedModel, probe: Mapping[str, Tensor]) -> Diary:
 
 def _found(model: PreTrainedModel, diary: Diary) -> Anatomy:
     found = [_block(model, diary, number) for number in range(len(diary.attended))]
-    local = refuse_gaps(model, diary, [call for call, _ in found])
-    found = [(call, replace(place, values_of=lender(diary, number))) for number, (call, place) in enumerate(found)]
-    moments = zip(found, diary.attended, strict=True)
+    local = refuse_gaps(model, diary, [one.outer for one, _ in found])
+    found = [(one, replace(place, values_of=lender(diary, number))) for number, (one, place) in enumerate(found)]
     suspects = [
         replace(
-            Suspect.of(diary, call, moment, place.attention.output, turned=place.turned),
+            Suspect.of(diary, one.outer, one.moment, place.attention.output, turned=place.turned),
             borrows=place.values_of is not None,
+            cut=one.cut,
+            picture=place.picture,
         )
-        for (call, place), moment in moments
+        for one, place in found
     ]
     refuse_hidden_mixing(model, suspects)
     return Anatomy(tuple(place for _, place in found), local=local)
@@ -165,16 +166,17 @@ def refuse_gaps(model: PreTrainedModel, diary: Diary, blocks: Sequence[Call]) ->
     return tuple(dict.fromkeys(call.path for call in local))
 
 
-def _block(model: PreTrainedModel, diary: Diary, number: int) -> tuple[Call, BlockAnatomy]:
+def _block(model: PreTrainedModel, diary: Diary, number: int) -> tuple[BlockReader, BlockAnatomy]:
     moment, reasons = diary.attended[number], dict[str, str]()
     largest = next(diary.around(moment), None)
     for kind in _READERS:
         for call in filter(kind.fits, diary.around(moment)):
             try:
-                place = kind(diary, call, moment).block(model)
+                reader = kind(diary, call, moment)
+                place = replace(reader.block(model), mixer=placed(moment.module, call.module))
                 if not place.ffn.output and call is not largest:
                     raise NotABlock("it has no feed-forward part, and lies in a module that does more")
-                return call.turned() if place.turned else call, replace(place, mixer=placed(moment.module, call.module))
+                return reader, replace(place, picture=reader.picture)
             except NotABlock as reason:
                 reasons.setdefault(f"{call.path or 'the model'} ({type(call.module).__name__})", str(reason))
     listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from contextmix.traces.anatomy import StreamPlaces
 from contextmix.traces.trace import Scores
+from contextmix.tracing.recording.caches import untouched
 from contextmix.tracing.recording.listeners import heard_by, listening
 from contextmix.tracing.recording.quiet import first_states, over, quiet_run, turned
 from contextmix.tracing.recording.recorder import of_every_head
@@ -76,7 +77,7 @@ class Diary:
     streams: dict[type[nn.Module], StreamPlaces] = field(default_factory=dict)
     """Where the stream passes in blocks of a kind, as the last of them was read: the next is read the same way."""
     _clock: int = 0
-    _open: list[tuple[int, Tensor | None, dict[str, Any]]] = field(default_factory=list)
+    _open: list[tuple[int, Tensor | None, Any, Any]] = field(default_factory=list)
 
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `tap.Listener`."""
@@ -115,7 +116,8 @@ class Diary:
         if not listening(self):
             return
         read = first_states(args, kwargs)
-        self._open.append((self._tick(), None if read is None else read.clone(), kwargs))
+        given = untouched(args), untouched(kwargs)  # a cache among them is about to grow
+        self._open.append((self._tick(), None if read is None else read.clone(), *given))
 
     def leave(self, path: str) -> Callable[..., None]:
         """A forward hook for the module at ``path``."""
@@ -123,10 +125,10 @@ class Diary:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             if not listening(self):
                 return
-            began, read, kwargs = self._open.pop()
+            began, read, given, kwargs = self._open.pop()
             wrote = first_states(output)
             if read is not None and wrote is not None and read.numel() and wrote.numel():  # an expert may read no token
-                self.calls.append(Call(path, module, read, wrote.clone(), began, self._tick(), args, kwargs))
+                self.calls.append(Call(path, module, read, wrote.clone(), began, self._tick(), given, kwargs))
 
         return hook
 

@@ -21,6 +21,7 @@ from contextmix.errors import UnsupportedModel
 from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
 from contextmix.tracing.recording.listeners import Listener, listening
+from contextmix.tracing.recording.picture_windows import Windows
 from contextmix.tracing.recording.quiet import first_states
 from contextmix.tracing.recording.replay import BlockReplay, put
 from contextmix.tracing.recording.routing import Routed
@@ -38,6 +39,8 @@ class Suspect:
         attention_out: What the output projection of each of its attention calls wrote, by path within the block.
         turned: See `BlockAnatomy`.
         borrows: Whether it mixes the values of an earlier block.
+        cut: The windows of a picture in which its tokens attend; None where all attend to all.
+        picture: See `BlockAnatomy`.
     """
 
     call: Call
@@ -45,6 +48,8 @@ class Suspect:
     attention_out: Mapping[str, Tensor]
     turned: bool = False
     borrows: bool = False
+    cut: Windows | None = None
+    picture: bool = False
 
     @classmethod
     def of(cls, diary: Diary, call: Call, moment: Attended, *projections: str, turned: bool = False) -> Suspect:
@@ -77,8 +82,8 @@ def _mixes(model: PreTrainedModel, block: Suspect) -> str | None:
     entered, left, value = block.call.read, block.call.wrote, block.moment.value
     allowed = max(tolerance(left.dtype), tolerance(torch.float32))  # as for finding it
     token, changed = with_other_token(entered)
-    ear = _Ear(changed.shape[-2])
-    replay = BlockReplay.of(model, block.call.module, block.call.args, block.call.kwargs, block.turned)
+    ear, own = _Ear(changed.shape[-2], block.cut), block.call
+    replay = BlockReplay.of(model, own.module, own.args, own.kwargs, block.turned, block.picture)
     try:
         with torch.no_grad(), _held(block, ear):
             wrote = replay.run(changed, ear).to(left.dtype)
@@ -109,13 +114,14 @@ def with_other_token(states: Tensor) -> tuple[int, Tensor]:
 class _Ear:
     """Hears the values of the first attention call, and of those after it until all tokens have one (in windows)."""
 
-    def __init__(self, tokens: int) -> None:
-        self.tokens = tokens
+    def __init__(self, tokens: int, cut: Windows | None = None) -> None:
+        self.tokens, self.cut = tokens, cut
         self.value: Tensor | None = None
 
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `tap.Listener`."""
-        own, heard = value.transpose(1, 2).flatten(2), self.value
+        values = value if self.cut is None else self.cut.values(value)
+        own, heard = values.transpose(1, 2).flatten(2), self.value
         if heard is None:
             self.value = own
         elif heard.shape[1] < self.tokens:

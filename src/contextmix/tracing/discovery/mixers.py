@@ -71,12 +71,7 @@ def find_mixers(model: PreTrainedModel, run: Callable[[], object], run_two: Call
         woven = find_weavers(model, run)
         if watched(model):
             return ""
-        return search.tried() + (
-            f"; {woven} modules were run again with other outputs of linear modules in them, and none of them is a "
-            "linear mixer of these"
-            if woven
-            else ""
-        )
+        return search.tried(woven)
     if run_two is not None and any(mixer.batch is None for mixer in search.found.values()):
         apart = _unwatch_other_batches(model, run_two)
         if apart is not None:
@@ -164,7 +159,7 @@ class _Search(Counting):
         if not listening(self):
             return
         read, wrote = self.read.pop(), first_states(output)
-        if read is None or wrote is None or read.ndim != 3:
+        if read is None or wrote is None or read.ndim not in (3, 4):
             return
         with unheard():  # products of our own are none of the model's
             for made, mixer in self._matching(read):
@@ -175,7 +170,8 @@ class _Search(Counting):
         """The products whose numbers a tensor holds, heads side by side, with the way to read them."""
         for made in self.made_so_far:
             if made.wrote.numel() == read.numel():
-                mixer = next((one for one in _readings(made) if _is_read(one, made, read)), None)
+                ways = [*_readings(made), *_readings_of_windows(made, len(read) if read.ndim > 2 else 1)]
+                mixer = next((one for one in ways if _is_read(one, made, read)), None)
                 if mixer is not None:
                     yield made, mixer
 
@@ -210,11 +206,20 @@ class _Search(Counting):
             self.made_so_far.append(_Made(numbers, product, wrote.clone()))
         return wrote
 
-    def tried(self) -> str:
-        """What was looked at, in words."""
+    def tried(self, woven: int = 0) -> str:
+        """What was looked at, in words; so many modules were run again."""
+        again = (
+            f"; {woven} modules were run again with other outputs of linear modules in them, and none of them is a "
+            "linear mixer of these"
+        )
+        return self._products() + (again if woven else "")
+
+    def _products(self) -> str:
         kinds = list(dict.fromkeys(type(made.numbers[-1][0]).__name__ for made in self.made_so_far))
         if not kinds:
-            return "it makes no product of two tensors"
+            return (
+                "it makes no product of two tensors, like a network of convolutions, whose mixing is no map of tokens"
+            )
         return (
             f"it makes {len(self.made_so_far)} products of two tensors (in {', '.join(kinds)}), and none of them is "
             "read by a linear module as heads side by side"
@@ -233,12 +238,24 @@ def _readings(made: _Made) -> Iterator[Mixer]:
             yield Mixer("", number, value, None, shared[0])
 
 
+def _readings_of_windows(made: _Made, windows: int) -> Iterator[Mixer]:
+    """All ways to read a product of one sequence that is cut into so many windows."""
+    shared = [made.wrote.shape[made.product.axes[2].index(axis)] for axis in made.product.shared]
+    number = made.numbers[-1][1]
+    for value in (1, 0) if windows > 1 else ():
+        for batch, size in enumerate(shared):
+            if size == windows:
+                yield Mixer("", number, value, batch, prod(shared) // windows)
+        if len(shared) == 1 and shared[0] % windows == 0:
+            yield Mixer("", number, value, None, shared[0] // windows)
+
+
 def _is_read(mixer: Mixer, made: _Made, read: Tensor) -> bool:
     """Whether a tensor of one sequence is what a product gave, heads side by side, and its operands make it."""
     reading = Reading(made.product, mixer)
     output = reading.output(made.wrote)
-    rows = read.reshape(output.shape[1], -1)  # of one sequence, whichever axis is its batch
-    if not close(output[0].flatten(1), rows, _allowed(read)):
+    rows = read.reshape(*output.shape[:2], -1)  # of one sequence or its windows, whichever axis is its batch
+    if not close(output.flatten(2), rows, _allowed(read)):
         return False
     weights, values = reading.weights(), reading.values()
     if weights.shape[1] % values.shape[1]:
@@ -258,7 +275,8 @@ class _Both:
         self.apart: nn.Module | None = None
 
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
-        if len(value) == 2 and not close(value[0], value[1], 10 * _allowed(value)):
+        first, second = value[: len(value) // 2], value[len(value) // 2 :]
+        if len(first) == len(second) and not close(first, second, 10 * _allowed(value)):
             self.apart = module
 
 

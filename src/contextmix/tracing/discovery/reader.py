@@ -30,6 +30,7 @@ from contextmix.tracing.discovery.linear import (
     uncalled_places,
 )
 from contextmix.tracing.discovery.outlet import OutletSearch, factor_inside
+from contextmix.tracing.discovery.unwound import unwound
 from contextmix.tracing.recording.resolve import linear_form, recognise_norm, resolve_block
 from contextmix.tracing.recording.verify import close, relative_error, tolerance
 
@@ -45,6 +46,9 @@ def _is_turned(block: Call, moment: Attended) -> bool:
 class BlockReader:
     """Reads one block from a diary; every question is answered by comparing tensors."""
 
+    pictures = True
+    """Whether states of four axes are read as rows and columns of a picture."""
+
     @staticmethod
     def fits(call: Call) -> bool:
         """Whether a call may be a block of this kind."""
@@ -52,11 +56,17 @@ class BlockReader:
 
     def __init__(self, diary: Diary, block: Call, moment: Attended) -> None:
         self.turned = _is_turned(block, moment)
-        self.outer, self.moment = block.turned() if self.turned else block, moment
-        self.entered, self.left = self.outer.read, self.outer.wrote
-        calls = [call.over(block.read.shape[:-1]) for call in diary.inside(block)]
-        self.calls = [call.turned() if self.turned else call for call in calls]
+        self.picture = self.pictures and block.read.ndim == 4
         self.allowed = max(tolerance(block.wrote.dtype), tolerance(torch.float32))  # norms may compute in float32
+        own, inside = block.turned() if self.turned else block, diary.inside(block)
+        if not self.picture:
+            inside = [call.over(block.read.shape[:-1]) for call in inside]
+        calls = [call.turned() if self.turned else call for call in inside]
+        self.outer, calls, self.moment, self.cut = unwound(own, calls, moment, self.allowed, self.picture)
+        if self.picture and self.outer.read.shape[:2] != self.moment.output.shape[:2]:
+            self.outer, self.picture = own, False  # its axes are something else
+        self.entered, self.left = self.outer.read, self.outer.wrote
+        self.calls = [call.over(self.entered.shape[:-1]) for call in calls] if self.picture else calls
         self.norms = {call: place for call in self.calls if (place := self._norm_place(call))}
 
     def block(self, model: PreTrainedModel) -> BlockAnatomy:

@@ -21,6 +21,8 @@ from contextmix.tracing.discovery.sums import FurtherReader
 class StreamReader(FurtherReader):
     """Reads blocks whose states have an axis in front: (stream, batch, token, d_model)."""
 
+    pictures = False
+
     @staticmethod
     def fits(call: Call) -> bool:
         """See `BlockReader`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from contextmix.traces.anatomy import Strand, Woven
 from contextmix.tracing.discovery.diary import Call, Diary
 from contextmix.tracing.recording.listeners import heard_by
 from contextmix.tracing.recording.resolve import linear_form
-from contextmix.tracing.recording.turns import turn_of
+from contextmix.tracing.recording.turns import after, turn_of, undone
 from contextmix.tracing.recording.verify import close, tolerance
 from contextmix.tracing.recording.watch import watch
 from contextmix.tracing.recording.woven import Weaving, unit_maps, values_of
@@ -116,7 +117,8 @@ def _mixer(diary: Diary, call: Call, projection: Call) -> Woven | None:
             modules.append(maker)
     if not strands or len({len(head) for strand in strands for head in strand.reads}) > 1:
         return None
-    mixer = Woven("", tuple(strands), paths[own] if own is not None else None)
+    others = _untouched(diary, call, trial, modules)
+    mixer = Woven("", tuple(strands), paths[own] if own is not None else None, tuple(paths[one] for one in others))
     return mixer if _rebuilds(trial, mixer, modules) else None
 
 
@@ -124,7 +126,7 @@ def _strand(trial: _Try, maker: Call, path: str) -> Strand | None:
     """The heads whose values one module makes; None if it makes none."""
     turned = maker.wrote.shape[:2] != trial.read.shape[:2]
     wrote = maker.wrote.transpose(0, 1) if turned else maker.wrote
-    if wrote.shape[:2] != trial.read.shape[:2] or type(maker.module).__call__ is None:
+    if wrote.shape[:2] != trial.read.shape[:2]:
         return None
 
     def given(states: Tensor) -> Tensor:
@@ -186,6 +188,25 @@ def _heads(
     if len({len(head) for head in heads}) > 1 or len(heads[0]) < 2:
         return None
     return tuple(tuple(feeds[column] for column in head) for head in heads), tuple(map(tuple, heads))
+
+
+def _untouched(diary: Diary, call: Call, trial: _Try, makers: Sequence[Call]) -> list[nn.Module]:
+    """Modules without parts, called once, that write the same whatever the values are."""
+    inside = diary.inside(call)
+    values = [maker.module for maker in makers]
+    once = [one for one in inside if sum(one.module is other.module for other in inside) == 1]
+    leaves = {one.module: one.wrote for one in once if one.module not in values and not list(one.module.children())}
+    heard: dict[nn.Module, Tensor] = {}
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            heard[module] = output.clone()
+
+    with ExitStack() as stack:
+        for module in leaves:
+            stack.enter_context(undone(after(module, note).remove))
+        trial.call.again({maker.module: trial.noise(maker.wrote) for maker in makers})
+    return [module for module, wrote in heard.items() if torch.equal(wrote, leaves[module])]
 
 
 def _rebuilds(trial: _Try, mixer: Woven, makers: Sequence[Call]) -> bool:

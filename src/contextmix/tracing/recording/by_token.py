@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from contextmix.traces.anatomy import BlockAnatomy
+from contextmix.tracing.recording.picture_windows import flat
 from contextmix.tracing.recording.quiet import turned
 
 
@@ -12,6 +13,8 @@ def by_token(states: Tensor, place: BlockAnatomy) -> Tensor:
     """What a block reads as (batch, token, width); the streams of a token are one after the other."""
     if place.stream is not None and place.stream.count:
         return states.permute(1, 2, 0, 3).flatten(2)
+    if place.picture:
+        return flat(states)
     return turned(states) if place.turned else states
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import UnsupportedModel
+from contextmix.tracing.recording.picture_windows import flat
 from contextmix.tracing.recording.quiet import first_states
 from contextmix.tracing.recording.turns import before, undone
 from contextmix.tracing.recording.verify import is_quantised
@@ -28,9 +29,13 @@ def replaced_input(block: nn.Module, states: Tensor) -> Iterator[None]:
 
     def replace(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         own = first_states(args, kwargs) if waiting else None
-        if own is None or own.shape != states.shape or not any(value is own for value in (*args, *kwargs.values())):
+        if (
+            own is None
+            or flat(own).shape != flat(states).shape
+            or not any(value is own for value in (*args, *kwargs.values()))
+        ):
             return None
-        new = waiting.pop()
+        new = waiting.pop().view(own.shape)
         swapped = tuple(new if value is own else value for value in args)
         return swapped, {name: new if value is own else value for name, value in kwargs.items()}
 

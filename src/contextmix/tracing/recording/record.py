@@ -22,6 +22,7 @@ from contextmix.tracing.recording.listeners import listening
 from contextmix.tracing.recording.outlet import reader_path, recorded_gate, turning
 from contextmix.tracing.recording.padding import tokens_given, without_padding
 from contextmix.tracing.recording.passing import Passing, plus
+from contextmix.tracing.recording.picture_windows import flat
 from contextmix.tracing.recording.quiet import over, turned
 from contextmix.tracing.recording.recorder import Attended, Recorder, of_every_head
 from contextmix.tracing.recording.replay import BlockReplay, ChainReplay
@@ -30,6 +31,7 @@ from contextmix.tracing.recording.row_attention import by_itself
 from contextmix.tracing.recording.stack import Tower, image_places
 from contextmix.tracing.recording.turns import after, before
 from contextmix.tracing.recording.verify import tolerance
+from contextmix.tracing.recording.windowed_call import WindowedCall
 from contextmix.tracing.recording.windows import are_windows, over_all
 
 Visitor = Callable[[LayerTrace], None]
@@ -121,6 +123,7 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         self.later: dict[int, Tensor] = {}
         self.local, self.passing = anatomy.local, Passing(self.pass_in, self.pass_out)
         self.brought: Tensor | None = None
+        self.windowed = WindowedCall()
 
     def run(self, inputs: Mapping[str, Any], *, last_logits: int = 0) -> tuple[Any, Checks]:
         """See `Recorder`; images of a prompt may have a tower of their own."""
@@ -138,6 +141,12 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         """See `Listener`."""
         began, rows = self.inside or self.number > 0, getattr(self, "rows", None)
         if began or self.tower is None or not self.tower.holds(module):
+            if self.inside and rows is None and self._place is not None and self._place.stream is None:
+                entered = self.said["entered"]
+                again = self.windowed.heard(self.replays[-1], self._place, module, (attention, value), entered)
+                if again is not None and again.cut is not None:
+                    self.replays[-1], scores = again, None
+                    attention, value = again.cut.maps(attention), again.cut.values(value)
             super().heard(module, attention, value, output, scores)
             self.lent.mixed(self.number, value)
             if self._place is not None and self._place.outlet is not None:
@@ -171,18 +180,28 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
 
     def shaped(self, states: Tensor) -> Tensor:
         """Experts and routers hold the tokens of a batch in one row; some models have the tokens in front."""
-        return turned(states) if self.turned else over(states, self.said["entered"].shape[:-1])
+        if self.turned:
+            return turned(states)
+        entered = self.said["entered"]
+        found = over(flat(states) if self.picture else states, entered.shape[:-1])
+        return self.windowed.tokens(found, len(entered))
 
     @property
     def turned(self) -> bool:
         """See `BlockAnatomy`."""
         return self.number < len(self.places) and self.places[self.number].turned
 
+    @property
+    def picture(self) -> bool:
+        """See `BlockAnatomy`."""
+        return self.number < len(self.places) and self.places[self.number].picture
+
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """What enters the first block are the embeddings, and what enters another one is what the last one wrote."""
         super().enter(module, args, kwargs)
         if listening(self):
             self.given_to_block = self.said["entered"]
+            self.windowed = WindowedCall()
             self.note_added(args, kwargs)
         if listening(self) and self.embeddings is None:
             self.embeddings = at_least_float32(self.said["entered"].detach())
@@ -228,9 +247,10 @@ class _BlockRecorder(Recorder[BlockAnatomy]):
         attention, said = heard.attention, {own: self.said[name] for name, own in _STATES.items()}
         said |= {"attention": attention, "value": heard.value}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()} | more
+        block = with_constant(resolve_block(self.model, place, attention.shape[1]), heard.constant)
         layer = LayerTrace(
             index=self.number,
-            block=with_constant(resolve_block(self.model, place, attention.shape[1]), heard.constant),
+            block=with_constant(block, self.windowed.constant),
             **self.gate(place, tensors, ran_in),
             channelwise=heard.constant is not None,
             scores=heard.scores,

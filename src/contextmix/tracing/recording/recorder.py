@@ -20,6 +20,7 @@ from contextmix.errors import TapSilent
 from contextmix.traces.anatomy import Mixing
 from contextmix.traces.trace import Checks, LayerTrace, Scores
 from contextmix.tracing.recording.listeners import listening
+from contextmix.tracing.recording.picture_windows import flat
 from contextmix.tracing.recording.quiet import first_states, keep_freed_memory, quiet_run, turned
 from contextmix.tracing.recording.replay import BlockReplay
 from contextmix.tracing.recording.resolve import part
@@ -101,6 +102,11 @@ class Recorder(ABC, Generic[Place]):
     @property
     def turned(self) -> bool:
         """Whether the block that runs reads and writes (token, batch, d_model)."""
+        return False
+
+    @property
+    def picture(self) -> bool:
+        """Whether rows and columns of a picture are axes of the states of the block that runs."""
         return False
 
     # What a kind of block does its own way ---------------------------------------------------------------------------
@@ -195,8 +201,8 @@ class Recorder(ABC, Generic[Place]):
             self.inside = True
             states = first_states(args, kwargs)
             assert states is not None  # a block reads hidden states, or it would be none
-            self.said["entered"] = turned(states) if self.turned else states
-            self.replays.append(BlockReplay.of(self.model, module, args, kwargs, self.turned))
+            self.said["entered"] = turned(states) if self.turned else flat(states) if self.picture else states
+            self.replays.append(BlockReplay.of(self.model, module, args, kwargs, self.turned, self.picture))
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """A block ends: prove what was recorded, show it, forget it."""

@@ -16,8 +16,10 @@ from contextmix.errors import UnsupportedModel
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import by_shapes
 from contextmix.traces.trace import Scores
+from contextmix.tracing.recording.caches import untouched
 from contextmix.tracing.recording.differentiable import refuse_gradientless, replaced_input
 from contextmix.tracing.recording.listeners import Listener
+from contextmix.tracing.recording.picture_windows import Windows, flat
 from contextmix.tracing.recording.quiet import evaluating, first_states, turned, turned_back
 from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import is_ours
@@ -47,6 +49,7 @@ class _Zeroing(_Deaf):
     heads: tuple[int, ...] | None
     call: int | None
     windows: bool
+    cut: Windows | None = None
     calls: int = 0
     before: int = 0
 
@@ -64,9 +67,9 @@ class _Zeroing(_Deaf):
         self.before += value.shape[2]
         if self.windows and not 0 <= here < value.shape[2]:
             return value
-        value = value.clone()
-        value[:, slice(None) if self.heads is None else list(self.heads), here] = 0
-        return value
+        values = value.clone() if self.cut is None else self.cut.values(value).clone()
+        values[:, slice(None) if self.heads is None else list(self.heads), here] = 0
+        return values if self.cut is None else self.cut.back(values, value)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ class BlockReplay:
         turned: See `BlockAnatomy`.
         axes: Of the states, as the block reads them.
         windows: Whether each of its attention calls is over some of the tokens alone.
+        picture: Rows and columns of its tokens, if these are axes of the states.
+        cut: The windows of a picture in which its tokens attend, in one call; None where all attend to all.
     """
 
     __repr__ = by_shapes
@@ -94,16 +99,25 @@ class BlockReplay:
     turned: bool = False
     axes: int = 3
     windows: bool = False
+    picture: tuple[int, ...] | None = None
+    cut: Windows | None = None
 
     @classmethod
     def of(
-        cls, model: PreTrainedModel, block: nn.Module, args: Any, kwargs: Any, is_turned: bool = False
+        cls,
+        model: PreTrainedModel,
+        block: nn.Module,
+        args: Any,
+        kwargs: Any,
+        is_turned: bool = False,
+        is_picture: bool = False,
     ) -> BlockReplay:
         """From a call as a forward hook sees it."""
         states = first_states(args, kwargs)
         assert states is not None  # a block reads hidden states, or it would be none
-        marked = put(args, states, _SLOT), put(kwargs, states, _SLOT)
-        return cls(model, block, *marked, states.dtype, is_turned, states.ndim)
+        marked = untouched(put(args, states, _SLOT)), untouched(put(kwargs, states, _SLOT))
+        picture = tuple(states.shape[1:3]) if is_picture else None
+        return cls(model, block, *marked, states.dtype, is_turned, states.ndim, picture=picture)
 
     def __call__(self, states: Tensor) -> Tensor:
         """The block's output (batch, query, d_model) from other states of the shape of its own.
@@ -131,17 +145,17 @@ class BlockReplay:
         Raises:
             UnsupportedModel: If some heads are asked for and heads share values.
         """
-        return self.run(states, _Deaf() if token is None else _Zeroing(token, heads, call, self.windows))
+        return self.run(states, _Deaf() if token is None else _Zeroing(token, heads, call, self.windows, self.cut))
 
     def run(self, states: Tensor, listener: Listener) -> Tensor:
         """The same, with someone who hears its attention."""
         with tapped(self.model, listener), evaluating(self.model), torch.set_grad_enabled(states.requires_grad):
-            entering = states.to(self.dtype)
-            entering = turned_back(entering, self.axes) if self.turned else entering
-            args, kwargs = (put(one, _SLOT, entering) for one in (self.args, self.kwargs))
+            entering = self.as_read(states)
+            args, kwargs = self.given(entering)
             with self._as_given(entering):
                 found = first_states(self.block(*args, **kwargs))
             assert found is not None  # as in the clean run
+            found = found if self.picture is None else flat(found)
             found = at_least_float32(turned(found) if self.turned else found)
         if states.requires_grad and not found.requires_grad:
             raise UnsupportedModel(
@@ -149,6 +163,17 @@ class BlockReplay:
                 "cannot be had (a quantised model?). No number was produced. Load the model in float32 or bfloat16."
             )
         return found
+
+    def as_read(self, states: Tensor) -> Tensor:
+        """States (batch, query, d_model) as the block reads them."""
+        entering = states.to(self.dtype)
+        if self.picture is not None:
+            return entering.view(len(entering), *self.picture, -1)
+        return turned_back(entering, self.axes) if self.turned else entering
+
+    def given(self, entering: Tensor) -> tuple[Any, Any]:
+        """What the block is called with, for these states."""
+        return put(untouched(self.args), _SLOT, entering), put(untouched(self.kwargs), _SLOT, entering)
 
     def _as_given(self, states: Tensor) -> AbstractContextManager[None]:
         """The block was recorded behind the hooks that change its input, which must not change it twice."""

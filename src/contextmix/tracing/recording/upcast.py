@@ -35,12 +35,12 @@ def in_float32(model: nn.Module) -> Iterator[None]:
         for module in model.modules():
             call = _between_float32(module) if is_quantised(module) else _upcast(module)
             if call is not None:
-                stack.enter_context(_called(module, call))
+                stack.enter_context(called(module, call))
         yield
 
 
 @contextmanager
-def _called(module: nn.Module, call: Callable[..., Any]) -> Iterator[None]:
+def called(module: nn.Module, call: Callable[..., Any]) -> Iterator[None]:
     """Calls of a module in this thread go somewhere else; no hook, which would change what other hooks read."""
     kept, own, thread = module.__dict__, module.forward, threading.get_ident()
     before = kept.get("forward")  # accelerate puts one there, too

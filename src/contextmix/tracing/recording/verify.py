@@ -154,8 +154,9 @@ def conservation_error(layer: LayerTrace) -> float:
         rebuilt = (seen @ layer.value.mT @ weights.mT).sum(-3)  # (..., direction, query)
     else:
         rebuilt = (seen @ (weights @ layer.value * gate).mT).sum(-3)
-    if layer.block.output_bias is not None:
-        rebuilt += (directions @ layer.block.output_bias).unsqueeze(-1)
+    bias = layer.block.output_bias
+    if bias is not None:
+        rebuilt += directions @ (bias.unsqueeze(-1) if bias.ndim == 1 else bias.mT)
     return relative_error(rebuilt.mT, (directions @ out.mT).mT)
 
 

@@ -20,6 +20,7 @@ from contextmix.traces.anatomy import Strand, Woven
 from contextmix.tracing.recording.listeners import Listener, listening, unheard
 from contextmix.tracing.recording.quiet import first_states
 from contextmix.tracing.recording.turns import after, before, of_this_thread, undone
+from contextmix.tracing.recording.upcast import called
 
 
 @dataclass(eq=False)
@@ -56,14 +57,16 @@ class Weaving:
 
         with ExitStack() as stack, unheard():
             for module, states in written.items():
-                stack.enter_context(undone(after(module, _writes(states)).remove))
+                writes = _writes(states)
+                stack.enter_context(called(module, writes))  # it need not compute what nobody reads
+                stack.enter_context(undone(after(module, writes).remove))  # nor do hooks of the user's change it again
             if self.projection is not None:
                 stack.enter_context(undone(before(self.projection, note).remove))
             return self.module(*self.args, **self.kwargs)
 
 
 def _writes(states: Tensor) -> Callable[..., Tensor]:
-    return lambda *_: states.clone()  # a module may change what it was given in place
+    return lambda *_, **__: states.clone()  # a module may change what it was given in place
 
 
 @dataclass(eq=False)
@@ -72,6 +75,7 @@ class _Heard:
 
     call: Weaving
     wrote: dict[nn.Module, Tensor] = field(default_factory=dict)
+    routing: dict[nn.Module, Tensor] = field(default_factory=dict)
 
 
 @contextmanager
@@ -91,12 +95,15 @@ class _Weaver:
         self.module, self.mixer, self.listener = module, mixer, listener
         self.makers = [module.get_submodule(strand.path) for strand in mixer.strands]
         self.projection = None if mixer.projection is None else module.get_submodule(mixer.projection)
+        self.routing = [module.get_submodule(path) for path in mixer.routing]
         self.open: list[_Heard] = []
 
     def hooks(self) -> Iterator[Any]:
         yield before(self.module, self.enter)
         for maker in self.makers:
             yield after(maker, self.made)
+        for module in self.routing:
+            yield after(module, self.routed)
         if self.projection is not None:
             told = of_this_thread(self.projected)  # before anyone writes down that the projection began
             yield self.projection.register_forward_pre_hook(told, with_kwargs=True, prepend=True)
@@ -119,6 +126,11 @@ class _Weaver:
             )
         self.open[-1].wrote[module] = wrote.clone()
 
+    def routed(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """Something is computed that no value changes."""
+        if listening(self.listener) and self.open and isinstance(output, Tensor):
+            self.open[-1].routing[module] = output.clone()
+
     def projected(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """What the heads give is read inside of the call."""
         read = first_states(args, kwargs)
@@ -133,7 +145,7 @@ class _Weaver:
         listener: Any = self.listener
         if hasattr(listener, "edited"):  # a ValueEditor
             values = listener.edited(module, self._n_heads, self._values(heard))
-            return heard.call.output(self._written(values, heard))
+            return heard.call.output(self._written(values, heard) | heard.routing)
         read = first_states(output)
         if self.projection is None and read is not None:
             self._tell(heard, read)
@@ -186,13 +198,7 @@ class _Weaver:
     def _weights(self, heard: _Heard, read: Tensor) -> Tensor:
         """(batch, head, query, key) of all heads."""
         batch, n = read.shape[:2]
-        zeros = {maker: torch.zeros_like(wrote) for maker, wrote in heard.wrote.items()}
-        still = heard.call.again(zeros)
-        if bool(still.ne(0).any()):
-            raise UnsupportedModel(
-                f"{type(self.module).__name__} gives something where all its values are zero, so its output is not the "
-                "sum of what its values send. No number was produced."
-            )
+        zeros = {maker: torch.zeros_like(wrote) for maker, wrote in heard.wrote.items()} | heard.routing
         return torch.cat(
             [
                 unit_maps(heard.call, strand, maker, zeros, n)
