@@ -1,5 +1,6 @@
 """Mixers that no single product holds are found by what they do, and what is not linear is not taken for one."""
 
+import re
 from typing import Any
 
 import pytest
@@ -124,6 +125,18 @@ class Bent(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         return self.dense(states.tanh())
+
+
+def test_the_search_stops_where_the_layers_of_a_stack_are_alike():
+    said = []
+    for layers in (4, 7):
+        model = build("convbert", num_hidden_layers=layers)
+        for layer in model.encoder.layer:
+            layer.attention.output.dense = Bent(layer.attention.output.dense)
+        with pytest.raises(UnsupportedModel) as refused:
+            cm.load(model).explain({"input_ids": token_ids(N)[0]})
+        said.append(re.findall(r"(\d+) modules were run again", str(refused.value)))
+    assert said[0] == said[1]
 
 
 def test_values_that_pass_a_nonlinearity_are_refused_with_what_was_tried():

@@ -7,6 +7,7 @@ share a map are a head. Nothing is looked at by name, and what is found must reb
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from contextmix.tracing.recording.woven import Weaving, unit_maps, values_of
 
 _MOST = 16
 """Linear modules in the largest module that is tried: more are several layers."""
+_OFTEN = 2
+"""How many modules of a class are tried where none of them is such a mixer: the layers of a stack are alike."""
 
 
 def find_weavers(model: PreTrainedModel, run: Callable[[], object]) -> int:
@@ -37,7 +40,7 @@ def find_weavers(model: PreTrainedModel, run: Callable[[], object]) -> int:
         run: Runs it on a probe of one sequence.
 
     Returns:
-        How many modules were tried.
+        How many modules were tried in vain.
     """
     diary = Diary()
     with turn_of(model):
@@ -46,15 +49,19 @@ def find_weavers(model: PreTrainedModel, run: Callable[[], object]) -> int:
                 diary.write_down(stack, path, module)
             run()
         found: list[Call] = []
-        tried = 0
+        failed: Counter[type[nn.Module]] = Counter()
         for call, projections in _candidates(diary):
-            if not any(call.began < other.began and other.ended < call.ended for other in found):
-                tried += 1
-                mixer = next((one for p in projections if (one := _mixer(diary, call, p)) is not None), None)
-                if mixer is not None:
-                    found.append(call)
-                    watch(call.module, mixer)
-    return tried
+            holds = any(call.began < other.began and other.ended < call.ended for other in found)
+            kind = type(call.module)
+            if holds or (failed[kind] >= _OFTEN and all(type(one.module) is not kind for one in found)):
+                continue
+            mixer = next((one for p in projections if (one := _mixer(diary, call, p)) is not None), None)
+            if mixer is None:
+                failed[kind] += 1
+            else:
+                found.append(call)
+                watch(call.module, mixer)
+    return failed.total()
 
 
 def _candidates(diary: Diary) -> Iterator[tuple[Call, list[Call]]]:
