@@ -248,8 +248,9 @@ def test_windows_in_which_tokens_are_not_what_they_were_are_refused():
 def test_a_model_of_several_models_is_refused_with_their_names():
     towers = {"text_config": {**SIZES, **MARKS}, "vision_config": {**SIZES, "image_size": 8, "patch_size": 4}}
     model = vivid(transformers.CLIPModel(transformers.CLIPConfig(**towers, projection_dim=16)))
+    pair = {"input_ids": token_ids(6), "pixel_values": torch.zeros(1, 3, 8, 8)}
     with pytest.raises(UnsupportedModel, match=r"load one by itself: model\.text_model or model\.vision_model"):
-        cm.load(model).check()
+        discover(model, pair)
     assert cm.load(model.text_model).check().anatomy.layouts == ("pre-norm",)
     assert cm.load(model.vision_model).check().anatomy.layouts == ("pre-norm",)
 

@@ -46,6 +46,7 @@ class _Asked:
     model: PreTrainedModel
     needed: tuple[str, ...]
     accepted: tuple[str, ...]
+    embeds: bool
 
     def number(self, *names: str, otherwise: int = 0) -> int:
         """The first of these fields of the config that holds a number."""
@@ -77,17 +78,20 @@ class _Asked:
 _READING = ((nn.Conv2d, nn.Conv3d), nn.Linear)
 
 
-def asked_inputs(model: PreTrainedModel, text: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+def asked_inputs(
+    model: PreTrainedModel, text: Mapping[str, Tensor], *, embeds: bool = True
+) -> Iterator[dict[str, Tensor]]:
     """Model inputs by the names of a call, likely ones first, with a batch axis of one.
 
     Args:
         model: Any model.
-        text: Token ids for it, if it reads some.
+        text: Token ids for it, if its call names them.
+        embeds: Whether it has a table of embeddings for them; without one it may want vectors in their place.
     """
     known = inspect.signature(model.forward).parameters.values()
     one_of = inspect.Parameter.POSITIONAL_OR_KEYWORD
     needed = tuple(one.name for one in known if one.default is one.empty and one.kind is one_of)
-    asked = _Asked(model, needed, tuple(one.name for one in known))
+    asked = _Asked(model, needed, tuple(one.name for one in known), embeds)
     for family in (_beside_text, _patches, _tiles, _past, _vectors, _heard):
         yield from family(asked, dict(text))
 
@@ -205,9 +209,7 @@ def _heard(asked: _Asked, text: dict[str, Tensor]) -> Iterator[dict[str, Tensor]
 def _vectors(asked: _Asked, text: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """Vectors that another model made, as many as a short text has words."""
     names = [name for name in asked.needed if name in _VECTORS]
-    if (
-        text and not asked.needed and "inputs_embeds" in asked.accepted
-    ):  # some take no ids, though their call names them
+    if text and not asked.embeds and not asked.needed and "inputs_embeds" in asked.accepted:
         names = ["inputs_embeds"]
     elif text or not names or set(asked.needed) - {*names, *_COUNTS}:
         return

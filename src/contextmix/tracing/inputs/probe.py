@@ -101,7 +101,7 @@ def _candidates(model: PreTrainedModel, limit: int | None, words: int) -> Iterat
         yield from ({**text, **one} for one in alone)
     if text and main != "input_ids":
         yield text
-    yield from asked_inputs(model, text)
+    yield from asked_inputs(model, text, embeds=vocabulary(model) is not None)
 
 
 def _needed(model: PreTrainedModel) -> list[str]:
