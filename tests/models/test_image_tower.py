@@ -183,6 +183,12 @@ def test_only_blocks_that_the_text_reads_are_multiplied_in() -> None:
     model = _llava(-2)  # the last block is run, and nobody reads it
     found = model.explain(PROMPT, "globenc", tower="through")
     assert found.provenance.notes["tower_block"] == 1
+    plain = model.explain(PROMPT, "globenc")
+    read = model.explain(PROMPT, "globenc", tower="alone", layers=[1]).layer(1).values
+    image = [place for place in range(len(plain.tokens)) if plain.tokens.places.box(place) is not None]  # type: ignore[union-attr]
+    shares = (read / read.sum(-1, keepdims=True))[1:]  # place by place the tokens behind [CLS]
+    columns = slice(image[0], image[0] + len(read))
+    np.testing.assert_allclose(found.values[:, columns], plain.values[:, image] @ shares, rtol=1e-5)
     alone = _llava(-1, depth=1).explain(PROMPT, "globenc", tower="through")  # its only block is the whole encoder
     assert alone.provenance.notes["tower_block"] == 0
     with pytest.raises(UnsupportedModel, match="the text reads several blocks of the image tower, and not block 2"):

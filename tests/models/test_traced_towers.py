@@ -60,7 +60,7 @@ def test_really_zeroed_values_are_value_zeroing(kind: str, path: str) -> None:
         for token in range(found.shape[-1]):
             zeroed = _left(model.model, kind, tensors, block, token)
             moved = (zeroed - clean)[0].norm(dim=-1).numpy()
-            np.testing.assert_allclose(found.values[number, :, token], moved, atol=1e-9)
+            np.testing.assert_allclose(found.values[number, :, token], moved, rtol=0, atol=1e-9)
 
 
 def _left(model: Any, kind: str, tensors: Any, block: Any, token: int | None = None) -> Tensor:

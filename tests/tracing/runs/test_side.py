@@ -4,7 +4,9 @@ import copy
 
 import pytest
 import torch
-from tests.tracing.twin import clip, siglip
+import transformers
+from tests.tracing.senses import SIZES
+from tests.tracing.twin import TEXT, clip, siglip
 from torch import nn
 
 from contextmix.errors import UnsupportedModel
@@ -84,3 +86,15 @@ def test_a_copy_runs_its_own_weights() -> None:
             weight.zero_()
         moved = (other(**default_probe(side))[0] - side(**default_probe(side))[0]).abs().max()
     assert moved > 0.1
+
+
+def test_a_side_is_tried_on_what_its_tower_reads() -> None:
+    """SigLIP 2 reads patches with their mask and grid; the first matrix of the whole model belongs to its texts."""
+    config = transformers.Siglip2Config(
+        text_config={**TEXT, "hidden_size": 24, "num_attention_heads": 2, "projection_size": 16},
+        vision_config={**SIZES, "patch_size": 4, "num_patches": 16},
+    )
+    model = transformers.Siglip2Model(config).eval()
+    side = side_of(model, towers_of(model)["image"])
+    assert default_probe(side).keys() == {"pixel_values", "pixel_attention_mask", "spatial_shapes"}
+    assert default_probe(side)["pixel_values"].shape[-1] == 4 * 4 * 3

@@ -48,7 +48,8 @@ def default_probe(model: PreTrainedModel, limit: int | None = None, words: int |
     Raises:
         BadInput: If the model runs on none of them, or its main input is of no kind known here.
     """
-    candidates = list(_candidates(model, limit, words or _words(model)))
+    reader = getattr(model, "part_that_reads", model)  # a side of a model of two towers says which part of it reads
+    candidates = list(_candidates(reader, limit, words or _words(reader)))
     if len(candidates) == 1:  # nothing to choose from
         return {name: one.to(model.dtype) if one.is_floating_point() else one for name, one in candidates[0].items()}
     reasons: list[str] = []

@@ -89,9 +89,14 @@ class Side(PreTrainedModel):  # type: ignore[no-untyped-call]
         """Itself: what it accepts is what the features are made of."""
         return self
 
+    @property
+    def part_that_reads(self) -> nn.Module:
+        """Its tower, which says what it reads: the whole model reads other things too."""
+        return self.whole.get_submodule(self.tower.path)
+
     def get_input_embeddings(self) -> nn.Module:
         """Those of its tower."""
-        part: Any = self.whole.get_submodule(self.tower.path)
+        part: Any = self.part_that_reads
         found: nn.Module = part.get_input_embeddings()
         return found
 
