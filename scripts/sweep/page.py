@@ -117,7 +117,7 @@ def _lines(versions: Mapping[str, str], models: Mapping[str, Mapping[str, Any]])
         "",
         "Load the part by itself: `contextmix.load(model.get_encoder())` for *encoder*, `contextmix.load(model.PART)` "
         "for the others.",
-        *([_TEXT_ALONE] if any(one["part"] == TEXT_ALONE for one in parts.values()) else []),
+        *([_TEXT_ALONE] if any(one["part"].startswith(TEXT_ALONE) for one in parts.values()) else []),
         "",
         *_table(
             ("model type", "class", "part", "input", "layout", "kinds", "causal", "error"),

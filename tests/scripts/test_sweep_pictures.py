@@ -48,12 +48,13 @@ def test_features_between_blocks_are_swept():
 
 def test_a_type_whose_images_are_refused_is_verified_for_text_alone(tmp_path: Any):
     found = examine("mllama")
-    assert (found["status"], found["part"], found["inputs"]) == ("verified", TEXT_ALONE, "input_ids")
+    assert (found["status"], found["inputs"]) == ("verified", "input_ids")
+    assert found["part"].split(", ")[0] == TEXT_ALONE  # behind it, parts that are read by themselves
     assert "images reach the text in another way than as tokens" in found["reason"]
     page = tmp_path / "models.md"
     write_page({"versions": cm.models().attrs["versions"], "models": {"mllama": found}}, page)
     written = page.read_text(encoding="utf-8")
-    assert "| `mllama` | MllamaModel | `text alone` |" in written
+    assert f"| `mllama` | MllamaModel | `{found['part']}` |" in written
     assert "a prompt with an image is refused" in written
 
 

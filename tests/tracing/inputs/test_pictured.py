@@ -217,7 +217,7 @@ def test_tensors_of_two_images_in_one_prompt_with_what_belongs_to_each():
     read = as_called({name: value.unsqueeze(0) for name, value in inputs.tensors.items()})
     assert read.keys() == both.keys()
     assert all(torch.equal(read[name], both[name]) for name in both)
-    assert loaded.explain(both, "attention")[0].shape[-1] == 2 * one["input_ids"].shape[1]
+    assert loaded.explain(both, "globenc")[0].shape[-1] == 2 * one["input_ids"].shape[1]
 
 
 def test_what_a_tower_made_is_refused(llava):

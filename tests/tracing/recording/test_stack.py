@@ -11,7 +11,7 @@ import contextmix as cm
 from contextmix.errors import TraceDoesNotAddUp
 from contextmix.traces.anatomy import Anatomy
 from contextmix.tracing.recording.quiet import as_called, quiet_run
-from contextmix.tracing.recording.stack import Tower, stack_of
+from contextmix.tracing.recording.stack import Tower, image_id, stack_of
 
 SOURCE = {"image": picture(), "text": QUESTION}
 WITH_EVERY_LAYER = ["value_zeroing", "norm_encoder", "alti"]
@@ -144,6 +144,15 @@ def test_without_images_nothing_may_attend_before_the_blocks():
     assert Tower.of(model, path, {"input_ids": torch.ones(1, 3)}) is None
     assert stack_of(model, path) is model.model.language_model
     assert Tower.of(model.model.language_model, "layers.0", {"of images: pixel_values": torch.ones(1)}) is None
+
+
+def test_the_mark_of_an_image_is_that_of_the_model_before_those_of_its_parts():
+    model, _ = built("llava")
+    mark = model.config.image_token_id
+    model.config.text_config.image_token_id = mark + 1
+    assert image_id(model) == mark
+    model.config.image_token_id = None
+    assert image_id(model) == mark + 1
 
 
 @pytest.fixture(scope="module")

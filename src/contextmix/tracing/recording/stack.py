@@ -52,6 +52,6 @@ def image_places(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Tensor | 
 def image_id(model: PreTrainedModel) -> int | None:
     """The id of the token that holds the place of an image; None if the configuration names none."""
     names = ("image_token_id", "image_token_index")
-    configs = configurations(model)  # its own first, then those of its parts
+    configs = [model.config, *configurations(model)]  # its own first: those of its parts may say what nobody uses
     found = (getattr(config, name, None) for config in configs for name in names)
     return next((number for number in found if isinstance(number, int)), None)
