@@ -12,16 +12,17 @@ from typing import Any
 
 from torch import Tensor
 
-from contextmix.errors import BadInput
+from contextmix.errors import BadInput, ContextMixError
 from contextmix.models.attribution import masks
 from contextmix.models.explain import explained, refuse_query
-from contextmix.models.explore import OF_SCORE, USUAL, USUAL_OF_DECODERS, Request, refuse_idle_target
+from contextmix.models.explore import OF_SCORE, OF_WEIGHTS, USUAL, USUAL_OF_DECODERS, Request, refuse_idle_target
 from contextmix.models.loaded_model import own_probe
 from contextmix.models.stacks import Stacks
 from contextmix.plugins.plan import Plan
 from contextmix.results.exploration import Exploration
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
+from contextmix.traces.anatomy import Channels
 from contextmix.tracing.inputs.encode import Inputs, batches, stacked
 from contextmix.tracing.inputs.heads import scores_tokens, speaks
 from contextmix.tracing.inputs.sources import is_many
@@ -38,7 +39,16 @@ class OneStack(Stacks[Inputs]):
     def usual(self) -> Sequence[str]:
         """See `Stacks`."""
         says = speaks(self.loaded.model) and self.loaded.is_causal
-        return USUAL_OF_DECODERS if says else USUAL
+        names = USUAL_OF_DECODERS if says else USUAL
+        return [name for name in names if name not in OF_WEIGHTS] if self._has_other_mixers() else names
+
+    def _has_other_mixers(self) -> bool:
+        """Whether some layers are no attention; a model that cannot be read is refused where it is run."""
+        try:
+            blocks = self.loaded.anatomy().blocks
+        except ContextMixError:
+            return False
+        return any(isinstance(block.mixer, Channels) for block in blocks)
 
     def are_many(self, source: Any) -> bool:
         """See `Stacks`."""
