@@ -88,7 +88,7 @@ def _examine(model_type: str) -> Finding:
                 silent[path] = str(reason)
             except ContextMixError as reason:
                 refused[path] = short(reason)
-        if found and not found[0].part:
+        if found and parts[0][1] is model:  # all of it reads the input, if only text
             break
     if found:
         return _together(name, found, refused.get("", silent.get("", "")))

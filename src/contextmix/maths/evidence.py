@@ -55,7 +55,7 @@ def spoken_for(
         tensor([[1., 2.]])
     """
     read = at_heads(weight, direction, gate)
-    if weight.shape[1] == 1:  # channels: as many heads as numbers, and a loop over them would take too long
+    if weight.shape[1] == 1 and len(value) == len(read):  # channels: a loop over as many heads would take too long
         drawn = attention.to(direction.dtype) * value.to(direction.dtype).mT  # (channel, row, key)
         return torch.einsum("h...tc,htj->...tj", read, drawn)
     groups, found = len(read) // len(value), direction.new_zeros(*direction.shape[:-1], attention.shape[-1])

@@ -20,6 +20,8 @@ USUAL = ("globenc", "alti_rollout", "attention_rollout", "norm_encoder", "attent
 USUAL_OF_DECODERS = ("evidence", "norm_encoder", "alti", "attention")
 """The same for a model that says what comes next: why it says that, and what single layers mix. No map is multiplied
 over layers: in a causal model that moves everything to the first positions."""
+OF_WEIGHTS = ("attention", "attention_rollout")
+"""Which of them read attention weights: left out for a model with layers that are no attention."""
 USUAL_JOINT = ("globenc", "alti_rollout", "alti")
 """The same for an encoder–decoder, whose maps must join."""
 THROUGH_TOWER = ("globenc", "alti_rollout", "attention_rollout")

@@ -12,11 +12,12 @@ from typing import Any
 
 from torch import Tensor
 
-from contextmix.errors import BadInput
+from contextmix.errors import BadInput, ContextMixError
 from contextmix.models.attribution import masks
 from contextmix.models.explain import explained, refuse_query
 from contextmix.models.explore import (
     OF_SCORE,
+    OF_WEIGHTS,
     THROUGH_TOWER,
     USUAL,
     USUAL_OF_DECODERS,
@@ -30,6 +31,7 @@ from contextmix.plugins.plan import Plan
 from contextmix.results.exploration import Exploration
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
+from contextmix.traces.anatomy import Channels
 from contextmix.tracing.inputs.encode import Inputs, batches, stacked
 from contextmix.tracing.inputs.heads import scores_tokens, speaks
 from contextmix.tracing.inputs.sources import is_many
@@ -53,7 +55,16 @@ class OneStack(Stacks[Inputs]):
         """See `Stacks`."""
         says = speaks(self.loaded.model) and self.loaded.is_causal
         usual = USUAL_OF_DECODERS if says and self.tower != "alone" else USUAL
-        return usual if self.tower != "through" else THROUGH_TOWER
+        names = usual if self.tower != "through" else THROUGH_TOWER
+        return [name for name in names if name not in OF_WEIGHTS] if self._has_other_mixers() else names
+
+    def _has_other_mixers(self) -> bool:
+        """Whether some layers are no attention; a model that cannot be read is refused where it is run."""
+        try:
+            blocks = self.loaded.anatomy().blocks
+        except ContextMixError:
+            return False
+        return any(isinstance(block.mixer, Channels) for block in blocks)
 
     def are_many(self, source: Any) -> bool:
         """See `Stacks`."""

@@ -128,6 +128,13 @@ def test_methods_that_read_weights_are_refused_by_name(method: str):
         traced.explain({"input_ids": token_ids(N)[0]}, method)
 
 
+@pytest.mark.parametrize("head", ["Model", "ForCausalLM"])
+def test_what_is_usually_explored_leaves_weights_out(head: str):
+    found = cm.load(FAMILIES["short convolution"].build(head)).explore({"input_ids": token_ids(N)[0]})
+    assert "norm_encoder" in found.maps
+    assert not {"attention", "attention_rollout"} & set(found.maps)
+
+
 def test_heads_of_channels_cannot_be_zeroed_by_themselves():
     traced = cm.load(FAMILIES["short convolution"].build())
     with pytest.raises(UnsupportedModel, match="value_zeroing knows no heads here"):

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from contextmix.tracing.recording.frozen import Numbering, factor_of
@@ -60,7 +59,7 @@ class Writing(Numbering):
 
 
 class Again(Numbering):
-    """Puts what was written down, as often as the batch is larger, in the place of what would be made.
+    """Puts what was written down in the place of what would be made.
 
     Args:
         made: What was written down.
@@ -82,7 +81,7 @@ class Again(Numbering):
             return self.value[1]
         if number >= len(self.made.products):  # the output projection and what follows it
             return func(*args, **kwargs)
-        return tiled(self.made.products[number], _shape(func, args, kwargs))
+        return self.made.products[number].clone()  # the mixer may write into it
 
     def convolution(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """See `Numbering`."""
@@ -102,41 +101,10 @@ class Again(Numbering):
         if not self.frozen:
             return func(*args, **kwargs)
         read = args[0] if args else kwargs["input"]
-        return read * _fitting(self.made.points[number], read)
+        return read * self.made.points[number]
 
     def held(self, number: int, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """See `Numbering`."""
         if not self.frozen:
             return func(*args, **kwargs)
-        return tiled(self.made.points[number], _shape(func, args, kwargs))
-
-
-def tiled(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """The same numbers again and again along the axis that is larger than they are."""
-    if tensor.shape == shape:
-        return tensor
-    if tensor.ndim == len(shape) and all(have in (1, want) for have, want in zip(tensor.shape, shape, strict=True)):
-        return tensor.expand(shape)
-    return tensor.repeat([want // have for have, want in zip(tensor.shape, shape, strict=True)])
-
-
-def _fitting(factor: Tensor, read: Tensor) -> Tensor:
-    """A factor for a larger batch; axes over which it is the same stay so."""
-    front = read.shape[: read.ndim - factor.ndim]
-    sizes = [
-        1 if have == 1 and want != 1 else want
-        for have, want in zip(factor.shape, read.shape[read.ndim - factor.ndim :], strict=True)
-    ]
-    return factor if not front and list(factor.shape) == sizes else tiled(factor, torch.Size(sizes))
-
-
-def _shape(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Size:
-    """The shape of what a call would give, without making it."""
-
-    def thin(one: Any) -> Any:
-        if isinstance(one, tuple | list):
-            return type(one)(map(thin, one))
-        return torch.empty_like(one, device="meta") if isinstance(one, Tensor) else one
-
-    found: Tensor = func(*map(thin, args), **{name: thin(one) for name, one in kwargs.items()})
-    return found.shape
+        return self.made.points[number].clone()

@@ -165,8 +165,8 @@ class Recorder(ABC, Generic[Place]):
         """See `RoutedListener`."""
         self.refuse_call(type(module).__name__)
         with torch.no_grad():
-            rows: slice | None = getattr(self, "rows", None)
-            constant = call.constant if rows is None else call.constant[:, rows]
+            rows: slice = getattr(self, "rows", slice(None))
+            constant = call.constant[:, rows]
             self.attended.append(Attended(call.attention(rows), call.value, None, constant=constant))
 
     def attended_by(self, attention: Tensor, value: Tensor, scores: Scores | None) -> Attended:

@@ -4,8 +4,8 @@
 
 v is the token's own projection, r what the output projection reads, b what no token brings (the bias of a convolution).
 Held are the outputs of all other products with parameters (queries, keys, decays, gates, step sizes) and, for K, the
-nonlinearities in between (`frozen`). Where all that is was found on a probe (`discovery.routed`). K is what the mixer
-makes of unit values: its own code runs again, on many values in one batch, and nothing of it is written anew here.
+nonlinearities in between (`frozen`). Where all that is was found on a probe (`discovery.routed`). For K the mixer's own
+code runs again and each row is sent back through it; nothing of it is written anew here.
 """
 
 from __future__ import annotations
@@ -26,11 +26,6 @@ from contextmix.tracing.recording.frozen import Numbering
 from contextmix.tracing.recording.listeners import unheard
 from contextmix.tracing.recording.memory import room_for
 from contextmix.tracing.recording.turns import before, undone
-
-VALUES_AT_ONCE = 1 << 24
-"""Numbers of values that a mixer reads in one batch: 64 MiB in float32."""
-BACKWARD_ROWS = 3
-"""A row of K costs a pass back, about three times what a column costs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,66 +66,55 @@ class Routed:
     @kept
     def _without(self) -> tuple[Tensor, list[Tensor]]:
         """b; and of each convolution which channels carry values."""
-        mode = self._mode(torch.zeros_like(self._values)[None], frozen=True)
-        found = self._run(mode, 1)[0]
+        mode = self._mode(torch.zeros_like(self._values), frozen=True)
+        found = self._run(mode)
         pairs = zip(self.made.convolved, mode.convolved, strict=True)
         return found, [(own != without).transpose(0, 1).flatten(1).any(1) for own, without in pairs]
 
-    def attention(self, rows: slice | None = None) -> Tensor:
+    def attention(self, rows: slice = slice(None)) -> Tensor:
         """K, (batch, channel, query, key), of all rows or of some neighbours.
+
+        A row is a pass back: it serves all channels at once, as none reads another one's values, and goes by what is
+        made of values alone, while a run on unit values would make the routing again for each token.
 
         Raises:
             BadInput: If it does not fit into memory.
+            UnsupportedModel: If nothing can be sent back.
         """
         batch, tokens, channels = self._values.shape
-        count = tokens if rows is None else len(range(tokens)[rows])
-        room_for(batch * count * tokens * channels * self._values.element_size(), tokens, type(self.module).__name__)
-        if count * BACKWARD_ROWS < tokens:
-            assert rows is not None  # some alone
-            return self._rows(rows)
-        found = self._values.new_empty(tokens, batch, count, channels)
-        step = max(1, VALUES_AT_ONCE // (batch * tokens * self.made.products[self.place.value].shape[-1]))
-        for start in range(0, tokens, step):
-            some = torch.arange(start, min(start + step, tokens), device=found.device)
-            unit = self._values.new_zeros(len(some), batch, tokens, channels)
-            unit[torch.arange(len(some)), :, some] = 1
-            made = self.again(unit, frozen=True)
-            found[start : start + len(some)] = made if rows is None else made[:, :, rows]
-        return found.permute(1, 3, 2, 0)
-
-    def _rows(self, rows: slice) -> Tensor:
-        """The same by a pass back for each row: all channels are served at once, as none reads another one's values."""
+        size = batch * len(range(tokens)[rows]) * tokens * channels * self._values.element_size()
+        room_for(size, tokens, type(self.module).__name__)
+        if any(weight.is_inference() for weight in self.module.parameters()):
+            raise UnsupportedModel(
+                f"{type(self.module).__name__}: its weights were made inside of torch.inference_mode, which keeps no "
+                "derivatives, and by these its maps are found. No number was produced. Load the model outside of it."
+            )
         with torch.enable_grad():
             values = self._values.detach().requires_grad_()
-            made = self.again(values[None], frozen=True)[0]
-            found = [torch.autograd.grad(row.sum(), values, retain_graph=True)[0] for row in made[:, rows].unbind(1)]
+            made = self.again(values, frozen=True)[:, rows]
+            found = [torch.autograd.grad(row.sum(), values, retain_graph=True)[0] for row in made.unbind(1)]
         return torch.stack(found, dim=1).permute(0, 3, 1, 2)  # of (batch, query, key, channel)
 
     def again(self, values: Tensor, *, frozen: bool = False) -> Tensor:
         """What the output projection would read with other values.
 
         Args:
-            values: (variant, batch, token, channel).
+            values: (batch, token, channel).
             frozen: The nonlinearities are held at what they were and what no token brings is left out, so that this is
                 linear in the values; left out, everything is as in the model.
 
         Returns:
-            (variant, batch, token, channel).
+            (batch, token, channel).
         """
-        unbiased = self._without[1] if frozen else None
-        return self._run(self._mode(values, frozen=frozen, unbiased=unbiased), len(values))
+        return self._run(self._mode(values, frozen=frozen, unbiased=self._without[1] if frozen else None))
 
     def _mode(self, values: Tensor, *, frozen: bool, unbiased: Sequence[Tensor] | None = None) -> Again:
-        old = self.made.products[self.place.value]
-        product = old.expand(len(values), *old.shape).flatten(0, 1).clone()
-        product[..., list(self.place.columns)] = values.flatten(0, 1).to(product.dtype)
+        product = self.made.products[self.place.value].clone()
+        product[..., list(self.place.columns)] = values.to(product.dtype)
         return Again(self.made, (self.place.value, product), frozen=frozen, unbiased=unbiased)
 
-    def _run(self, mode: Again, variants: int) -> Tensor:
-        batch = len(self.output)
-        args, kwargs = (_repeated(one, batch, variants) for one in (self.args, dict(self.kwargs)))
-        found = read_by(self.module, self.place.projection, args, kwargs, mode)
-        return found.view(variants, batch, *found.shape[1:])
+    def _run(self, mode: Again) -> Tensor:
+        return read_by(self.module, self.place.projection, self.args, dict(self.kwargs), mode)
 
 
 def read_by(module: nn.Module, path: str, args: Any, kwargs: Any, mode: Numbering) -> Tensor:
@@ -147,15 +131,3 @@ def read_by(module: nn.Module, path: str, args: Any, kwargs: Any, mode: Numberin
             "other values cannot be known. No number was produced."
         )
     return read[-1]
-
-
-def _repeated(place: Any, batch: int, times: int) -> Any:
-    """Arguments for a batch that is so many times as large."""
-    if times == 1:
-        return place
-    if isinstance(place, Tensor):
-        fits = place.ndim > 1 and place.shape[0] == batch
-        return place.repeat(times, *[1] * (place.ndim - 1)) if fits else place
-    if type(place) is dict:
-        return {name: _repeated(one, batch, times) for name, one in place.items()}
-    return type(place)(_repeated(one, batch, times) for one in place) if type(place) in (tuple, list) else place
