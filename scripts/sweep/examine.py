@@ -87,7 +87,7 @@ def _examine(model_type: str) -> Finding:
                 silent[path] = str(reason)
             except ContextMixError as reason:
                 refused[path] = short(reason)
-        if found and not found[0].part:
+        if found and not parts[0][0]:  # all of it, if only for some inputs
             break
     if found:
         return _together(name, found, refused.get("", silent.get("", "")))

@@ -51,6 +51,7 @@ _GIVEN: dict[str, dict[str, Any]] = {
         "indexer_compress_ratio": 2,
     },
     "qwen3_omni_moe_talker_text": {"shared_expert_intermediate_size": 96},
+    "shieldgemma2": {"yes_token_index": 10, "no_token_index": 11},
     "t5gemma2_decoder": {"dropout_rate": 0.0},
     "t5gemma2_encoder": {"dropout_rate": 0.0},
     "t5gemma2_text": {"dropout_rate": 0.0},

@@ -143,6 +143,12 @@ def test_windows_are_smaller_than_what_is_read():
     assert (swin.window_size, swin.image_size // swin.patch_size) == (2, 16)
 
 
+def test_a_backbone_has_a_layer_for_each_stage_that_is_read():
+    config = tiny_config("depth_anything")
+    assert len(config.neck_hidden_sizes) == 4
+    assert (config.backbone_config.num_hidden_layers, list(config.backbone_config.out_indices)) == (4, [1, 2, 3, 4])
+
+
 def test_a_config_keeps_what_it_says_of_its_parts():
     """A vision tower alone has no patches over time, and that of this model has."""
     assert tiny_config("nemotron_h_omni").vision_config.video_temporal_patch_size == 2
