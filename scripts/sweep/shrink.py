@@ -150,7 +150,8 @@ def _small(config: PreTrainedConfig, scale: Scale | None, every_kind: bool) -> d
 
 def _said(config: PreTrainedConfig) -> dict[str, Any]:
     """The fields of a config that it takes; what it works out of them is not among these."""
-    taken = getattr(type(config), "__dataclass_fields__", {})
+    taken = set(getattr(type(config), "__dataclass_fields__", {}))
+    taken |= {kept for said, kept in config.attribute_map.items() if said in taken}  # under other names
     return {name: value for name, value in vars(config).items() if not taken or name in taken}
 
 

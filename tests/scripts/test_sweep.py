@@ -126,6 +126,13 @@ def test_a_model_has_every_kind_of_layer_that_its_code_knows():
 def test_a_kind_that_does_not_run_is_left_out():
     """The code of `qwen2_5_omni` knows sliding attention, and its audio tower has no such layers."""
     assert kinds_of(build("qwen2_5_omni_audio_encoder").config) == ()
+    glimmer = build("muse_glimmer").config  # its tower has windows, and its text has not, in one file
+    assert glimmer.text_config.layer_types == ["sliding_attention", "full_attention"]
+    assert glimmer.vision_config.layer_types == ["window_attention", "full_attention"]
+
+
+def test_a_field_that_is_kept_by_another_name_is_shrunk():
+    assert tiny_config("inkling_vision").n_layers == 2
 
 
 def test_layers_that_are_named_by_number_are_some_of_the_small_ones():
