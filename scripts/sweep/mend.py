@@ -97,7 +97,7 @@ def mended(config: PreTrainedConfig, found: dict[str, Any]) -> dict[str, Any]:
         several = large("n_window_infer")
         fitting |= {"n_window_infer": 2 * large("n_window")} if several else {"n_window": 8}
     kinds = small("layer_types")
-    if kinds is not None and "sliding_attention" in kinds and not large("sliding_window"):
+    if kinds is not None and any("sliding" in str(kind) for kind in kinds) and not large("sliding_window"):
         fitting |= {"sliding_window": 4} | (
             {"use_sliding_window": True} if "use_sliding_window" in vars(config) else {}
         )
