@@ -10,7 +10,7 @@ from typing import Any
 from scripts.sweep.build import InsideAnother, NotTried, build, run, short
 from scripts.sweep.causality import Wrong, causality
 from scripts.sweep.kinds import kinds_of
-from scripts.sweep.pictured import with_images
+from scripts.sweep.pictured import NoPicture, pictured, reads_both, with_images
 from transformers import PreTrainedModel
 
 import contextmix as cm
@@ -88,13 +88,26 @@ def _examine(model_type: str) -> Finding:
                 silent[path] = str(reason)
             except ContextMixError as reason:
                 refused[path] = short(reason)
-        if found and parts[0][1] is model:  # all of it reads the input, if only text
+        if not found and model in [part for _, part in parts] and (shown := _with_images_alone(model)):
+            found.append(shown)
+        if found and not parts[0][0]:  # all of it, if only for some inputs
             break
     if found:
         return _together(name, found, refused.get("", silent.get("", "")))
     if not refused:
         raise NotTried(_listed(silent))
     return Finding("refused", name, reason=_listed(refused))
+
+
+def _with_images_alone(model: PreTrainedModel) -> Finding | None:
+    """The finding on a model that is refused on text alone, on a prompt with an image; None if it is refused there."""
+    if not reads_both(model):
+        return None
+    try:
+        report, given, causal = pictured(model)
+    except (NoPicture, ContextMixError):
+        return None
+    return _finding(model, "", tuple(given), report, causal)
 
 
 def _listed(reasons: Mapping[str, str]) -> str:
@@ -140,11 +153,17 @@ def prove(model: PreTrainedModel, path: str = "") -> Finding:
     inputs = {name: value for probe in probes for name, value in probe.items()}
     report = traced.check()
     causal = all([causality(side, probe) for side, probe in zip(sides, probes, strict=True)])
+    return _finding(model, path, plain_names(inputs), report, causal)
+
+
+def _finding(
+    model: PreTrainedModel, path: str, inputs: tuple[str, ...], report: cm.CheckReport, causal: bool
+) -> Finding:
     return Finding(
         "verified",
         type(model).__name__,
         path,
-        plain_names(inputs),
+        inputs,
         report.anatomy.layouts,
         kinds_of(model.config),
         report.checks.layers,

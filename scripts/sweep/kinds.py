@@ -40,12 +40,13 @@ def _in_code(module: str) -> tuple[str, ...]:
 
 def kinds_of(config: PreTrainedConfig) -> tuple[str, ...]:
     """The kinds of layers of a config and of the configs inside it, in order."""
-    return tuple(distinct(list(_named(config))))
+    return tuple(distinct(list(named_kinds(config))))
 
 
-def _named(config: PreTrainedConfig) -> Iterator[str]:
+def named_kinds(config: PreTrainedConfig) -> Iterator[str]:
+    """The kind of each layer of a config and of the configs inside it."""
     for name in KINDS:
         yield from (kind for kind in getattr(config, name, None) or () if isinstance(kind, str))
     for value in vars(config).values():
         if isinstance(value, PreTrainedConfig):
-            yield from _named(value)
+            yield from named_kinds(value)

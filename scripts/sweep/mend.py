@@ -51,6 +51,7 @@ _GIVEN: dict[str, dict[str, Any]] = {
         "indexer_compress_ratio": 2,
     },
     "qwen3_omni_moe_talker_text": {"shared_expert_intermediate_size": 96},
+    "shieldgemma2": {"yes_token_index": 10, "no_token_index": 11},
     "t5gemma2_decoder": {"dropout_rate": 0.0},
     "t5gemma2_encoder": {"dropout_rate": 0.0},
     "t5gemma2_text": {"dropout_rate": 0.0},
@@ -96,7 +97,7 @@ def mended(config: PreTrainedConfig, found: dict[str, Any]) -> dict[str, Any]:
         several = large("n_window_infer")
         fitting |= {"n_window_infer": 2 * large("n_window")} if several else {"n_window": 8}
     kinds = small("layer_types")
-    if kinds is not None and "sliding_attention" in kinds and not large("sliding_window"):
+    if kinds is not None and any("sliding" in str(kind) for kind in kinds) and not large("sliding_window"):
         fitting |= {"sliding_window": 4} | (
             {"use_sliding_window": True} if "use_sliding_window" in vars(config) else {}
         )

@@ -117,8 +117,11 @@ def _small(config: PreTrainedConfig, scale: Scale | None, every_kind: bool) -> d
     per_layer = {name: distinct(value) for name, value in vars(config).items() if _is_per_layer(value, before)}
     per_layer = {name: kinds for name, kinds in per_layer.items() if not _are_places(kinds, before)}
     per_layer |= {name: all_kinds(config, kinds) for name, kinds in per_layer.items() if every_kind and name in KINDS}
-    after = max([LAYERS, *map(len, per_layer.values())])  # every kind of layer once
+    outs = vars(config).get("_out_indices") or ()  # stages of a backbone that something reads, one behind each layer
+    after = max([LAYERS, len(outs), *map(len, per_layer.values())])  # every kind of layer once
     found: dict[str, Any] = {name: (kinds * after)[:after] for name, kinds in per_layer.items()}
+    if before and len(outs) > 1:
+        found |= {"out_indices": list(range(1, after + 1))[-len(outs) :], "out_features": None}
     taken = VOCABULARY
     for name, value in _said(config).items():
         if isinstance(value, PreTrainedConfig):
@@ -154,7 +157,8 @@ def _small(config: PreTrainedConfig, scale: Scale | None, every_kind: bool) -> d
 
 def _said(config: PreTrainedConfig) -> dict[str, Any]:
     """The fields of a config that it takes; what it works out of them is not among these."""
-    taken = getattr(type(config), "__dataclass_fields__", {})
+    taken = set(getattr(type(config), "__dataclass_fields__", {}))
+    taken |= {kept for said, kept in config.attribute_map.items() if said in taken}  # under other names
     return {name: value for name, value in vars(config).items() if not taken or name in taken}
 
 

@@ -132,6 +132,13 @@ def test_a_model_has_every_kind_of_layer_that_its_code_knows():
 def test_a_kind_that_does_not_run_is_left_out():
     """The code of `qwen2_5_omni` knows sliding attention, and its audio tower has no such layers."""
     assert kinds_of(build("qwen2_5_omni_audio_encoder").config) == ()
+    glimmer = build("muse_glimmer").config  # its tower has windows, and its text has not, in one file
+    assert glimmer.text_config.layer_types == ["sliding_attention", "full_attention"]
+    assert glimmer.vision_config.layer_types == ["window_attention", "full_attention"]
+
+
+def test_a_field_that_is_kept_by_another_name_is_shrunk():
+    assert tiny_config("inkling_vision").n_layers == 2
 
 
 def test_layers_that_are_named_by_number_are_some_of_the_small_ones():
@@ -147,6 +154,12 @@ def test_windows_are_smaller_than_what_is_read():
     assert config.window_size == config.patch_size * config.spatial_merge_size  # of 16 patches, 4
     swin = tiny_config("swin")
     assert (swin.window_size, swin.image_size // swin.patch_size) == (2, 16)
+
+
+def test_a_backbone_has_a_layer_for_each_stage_that_is_read():
+    config = tiny_config("depth_anything")
+    assert len(config.neck_hidden_sizes) == 4
+    assert (config.backbone_config.num_hidden_layers, list(config.backbone_config.out_indices)) == (4, [1, 2, 3, 4])
 
 
 def test_a_config_keeps_what_it_says_of_its_parts():

@@ -173,7 +173,7 @@ def _exchanged(output: Any, states: Tensor, changed: Tensor) -> Any:
     """An output with other states; a block may be a whole encoder, with named outputs and lists of them."""
     if output is states:
         return changed
-    if isinstance(output, Mapping):
+    if isinstance(output, Mapping):  # named outputs of transformers among them
         return type(output)(**{name: _exchanged(value, states, changed) for name, value in output.items()})
     if isinstance(output, tuple | list):
         return type(output)([_exchanged(value, states, changed) for value in output])
