@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from contextmix.results.provenance import Provenance, Quantity
     from contextmix.results.token_map import TokenMap
     from contextmix.tokens.pieces import Tokens
-    from contextmix.traces.anatomy import Anatomy, BlockAnatomy, NormPlace, Sublayer
+    from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Sublayer
     from contextmix.traces.encoder_decoder import EncoderDecoderTrace, source_and_target
+    from contextmix.traces.places import NormPlace
     from contextmix.traces.trace import LayerTrace, Trace
 
 __version__ = "0.1.0"
@@ -84,7 +85,10 @@ _HOMES = (
     "results.comparison",
     "results.exploration",
     "traces.trace",
+    "traces.checks",
     "traces.anatomy",
+    "traces.places",
+    "traces.mixing",
     "results.token_map",
     "results.provenance",
     "tokens.pieces",

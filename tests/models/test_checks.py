@@ -10,7 +10,7 @@ from tests.methods.speakers import IDS, speaker
 import contextmix as cm
 from contextmix.plugins.plan import METHODS
 from contextmix.results.provenance import Provenance
-from contextmix.traces.trace import Checks
+from contextmix.traces.checks import Checks
 
 UNCHECKED = ["gradient", "gradient_inputs", "occlusion", "random"]
 

@@ -19,7 +19,8 @@ from contextmix.plugins.registry import Registry
 from contextmix.plugins.selection import quantity_of
 from contextmix.results.provenance import Quantity
 from contextmix.tokens.pieces import Tokens
-from contextmix.traces.trace import Checks, LayerTrace, Origin, Trace
+from contextmix.traces.checks import Checks, Origin
+from contextmix.traces.trace import LayerTrace, Trace
 
 FOLDER = importlib.import_module("contextmix.methods").__path__  # the name `contextmix.methods` may be the function
 FILES = sorted(module.name for module in pkgutil.iter_modules(FOLDER))

@@ -16,7 +16,8 @@ from contextmix.evidence.report import Figure, Report, Table
 from contextmix.plugins.contracts import Scored
 from contextmix.plugins.papers import MODARRESSI_2022
 from contextmix.plugins.scoring import score
-from contextmix.traces.anatomy import BlockAnatomy, NormPlace
+from contextmix.traces.anatomy import BlockAnatomy
+from contextmix.traces.places import NormPlace
 from contextmix.tracing.recording.resolve import parameters, part
 from contextmix.views.figures.marks import COLOURS, MARKERS, names_above, scatter
 

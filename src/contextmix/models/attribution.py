@@ -23,9 +23,9 @@ from contextmix.results.provenance import Provenance
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Anatomy
+from contextmix.traces.checks import Origin
 from contextmix.traces.meaning import probabilities
 from contextmix.traces.model_run import ModelRun
-from contextmix.traces.trace import Origin
 from contextmix.tracing.inputs.encode import Inputs, numbered, token_axis
 from contextmix.tracing.inputs.heads import answers_questions, scores_tokens, speaks
 from contextmix.tracing.inputs.meaning import meaning_of

@@ -12,7 +12,8 @@ from torch import Tensor
 from contextmix.errors import UnsupportedModel
 from contextmix.plugins.contracts import Measured
 from contextmix.plugins.plan import Plan, layer_notes
-from contextmix.traces.trace import Checks, LayerTrace
+from contextmix.traces.checks import Checks
+from contextmix.traces.trace import LayerTrace
 
 Wanted = Callable[[Plan, int], bool]
 

@@ -13,7 +13,7 @@ from contextmix.maths.shapes import cut
 from contextmix.models.loaded_model import LoadedModel
 from contextmix.results.attached import attached
 from contextmix.traces.anatomy import Anatomy
-from contextmix.traces.trace import Checks
+from contextmix.traces.checks import Checks
 from contextmix.tracing.recording.quiet import on_device
 from contextmix.tracing.recording.record import Visitor
 from contextmix.tracing.recording.verify import parity

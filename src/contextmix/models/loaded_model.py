@@ -28,7 +28,7 @@ from contextmix.results.provenance import library_versions
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Anatomy
-from contextmix.traces.trace import Checks, Origin
+from contextmix.traces.checks import Checks, Origin
 from contextmix.tracing.discovery.blocks import discover
 from contextmix.tracing.discovery.causality import is_causal
 from contextmix.tracing.inputs.beside import refuse_without_main

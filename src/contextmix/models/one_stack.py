@@ -31,7 +31,7 @@ from contextmix.plugins.plan import Plan
 from contextmix.results.exploration import Exploration
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
-from contextmix.traces.anatomy import Channels
+from contextmix.traces.mixing import Channels
 from contextmix.tracing.inputs.encode import Inputs, batches, stacked
 from contextmix.tracing.inputs.heads import scores_tokens, speaks
 from contextmix.tracing.inputs.sources import is_many

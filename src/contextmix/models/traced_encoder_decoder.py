@@ -43,8 +43,9 @@ from contextmix.results.comparison import Comparison
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Anatomy
+from contextmix.traces.checks import Checks
 from contextmix.traces.encoder_decoder import EncoderDecoderAnatomy
-from contextmix.traces.trace import Checks, LayerTrace
+from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.discovery.encoder_decoder import discover_encoder_decoder
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.probe import LENGTH, source_probe

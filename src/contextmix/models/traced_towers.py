@@ -30,7 +30,7 @@ from contextmix.plugins.plan import Plan, make_plan
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.anatomy import Anatomy
-from contextmix.traces.trace import Checks
+from contextmix.traces.checks import Checks
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.kind import KINDS
 from contextmix.tracing.inputs.sources import is_list

@@ -23,8 +23,9 @@ from contextmix.plugins.plan import Plan
 from contextmix.results.exploration import Exploration
 from contextmix.results.provenance import Provenance
 from contextmix.results.token_map import TokenMap
+from contextmix.traces.checks import Checks
 from contextmix.traces.encoder_decoder import EncoderDecoderAnatomy, EncoderDecoderTrace, Target
-from contextmix.traces.trace import Checks, LayerTrace, Trace
+from contextmix.traces.trace import LayerTrace, Trace
 from contextmix.tracing.inputs.encode import Inputs
 from contextmix.tracing.inputs.media import refusals
 from contextmix.tracing.inputs.probe import LENGTH

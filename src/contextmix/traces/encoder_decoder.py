@@ -19,7 +19,8 @@ from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
 from contextmix.tokens.places import placed, where
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Sublayer
-from contextmix.traces.trace import Checks, Origin, Trace
+from contextmix.traces.checks import Checks, Origin
+from contextmix.traces.trace import Trace
 
 NO_FEED_FORWARD = Sublayer("")
 """In the place of the feed-forward part of a step that has none."""

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import contextmix as cm
 from contextmix.errors import NotFinite, TraceDoesNotAddUp, UnsupportedModel
 from contextmix.models import loaded_model
-from contextmix.traces.anatomy import Anatomy, BlockAnatomy, NormPlace, Sublayer
+from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Sublayer
+from contextmix.traces.places import NormPlace
 from contextmix.tracing.discovery import blocks
 from contextmix.tracing.discovery.blocks import discover
 from contextmix.tracing.discovery.reader import BlockReader

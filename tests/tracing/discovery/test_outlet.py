@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import contextmix as cm
 from contextmix.errors import TraceDoesNotAddUp, UnsupportedModel
-from contextmix.traces.anatomy import Outlet
+from contextmix.traces.places import Outlet
 
 D, HEADS, N = 16, 2, 7
 GAMMA = torch.linspace(0.5, 1.5, D)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 import contextmix as cm
 from contextmix.errors import TraceDoesNotAddUp, UnsupportedModel
-from contextmix.traces.anatomy import Addition, Anatomy
+from contextmix.traces.anatomy import Anatomy
+from contextmix.traces.places import Addition
 from contextmix.tracing.discovery.sums import rebuilt
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from contextmix.errors import TraceDoesNotAddUp
 from contextmix.maths.norms import Norm
-from contextmix.traces.anatomy import NormPlace, Outlet
+from contextmix.traces.places import NormPlace, Outlet
 from contextmix.tracing.recording.outlet import gate_of
 
 HEADS, N, WIDTH = 2, 5, 3

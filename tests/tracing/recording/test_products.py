@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from contextmix.traces.anatomy import Mixer
+from contextmix.traces.mixing import Mixer
 from contextmix.tracing.recording.products import Product, Reading, is_product, product_of
 
 B, H, Q, K, D = 2, 3, 4, 5, 6

@@ -5,7 +5,7 @@ import torch
 from tests.tracing.tiny import build, token_ids
 
 import contextmix as cm
-from contextmix.traces.anatomy import ProjectionPlaces
+from contextmix.traces.places import ProjectionPlaces
 
 OWN = {
     "bert": ("attention.self.query", "attention.self.key", "attention.self.value"),

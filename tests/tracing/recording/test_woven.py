@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import contextmix as cm
 from contextmix.errors import UnsupportedModel
-from contextmix.traces.anatomy import Strand, Woven
+from contextmix.traces.mixing import Strand, Woven
 from contextmix.tracing.recording.listeners import heard_by
 from contextmix.tracing.recording.woven import weaving
 

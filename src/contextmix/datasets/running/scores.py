@@ -17,7 +17,7 @@ from contextmix.plugins.contracts import Measured, Metric, Scored
 from contextmix.plugins.plan import Plan
 from contextmix.results import labels
 from contextmix.tokens.pieces import Tokens
-from contextmix.traces.trace import Origin
+from contextmix.traces.checks import Origin
 from contextmix.tracing.inputs.encode import Inputs
 
 Array = NDArray[Any]

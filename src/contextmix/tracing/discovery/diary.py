@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from contextmix.traces.anatomy import StreamPlaces
+from contextmix.traces.places import StreamPlaces
 from contextmix.traces.trace import Scores
 from contextmix.tracing.recording.caches import untouched
 from contextmix.tracing.recording.listeners import heard_by, listening

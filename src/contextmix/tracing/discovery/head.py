@@ -20,8 +20,9 @@ from transformers import PreTrainedModel
 from contextmix.maths.norms import Norm, times
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.projections import Affine
-from contextmix.traces.anatomy import Anatomy, NormPlace
+from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.model_run import Head
+from contextmix.traces.places import NormPlace
 from contextmix.traces.readout import Readout
 from contextmix.traces.target import Target
 from contextmix.tracing.discovery.activations import ACTIVATIONS, Activation, identity

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from contextmix.maths.precision import at_least_float32
-from contextmix.traces.anatomy import GatedPlaces, LinearPlace, Matrices
+from contextmix.traces.places import GatedPlaces, LinearPlace, Matrices
 from contextmix.tracing.discovery.activations import ACTIVATIONS, Activation
 from contextmix.tracing.discovery.diary import Call
 from contextmix.tracing.recording.resolve import affine, flat_weight, linear_form

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import UnsupportedModel
-from contextmix.traces.anatomy import Mixer, Mixing
+from contextmix.traces.mixing import Mixer, Mixing
 from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.diary import Diary, keep_diary
 from contextmix.tracing.discovery.routed import find_routed, refuse_unheard

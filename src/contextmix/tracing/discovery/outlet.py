@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.maths.precision import at_least_float32
-from contextmix.traces.anatomy import LinearPlace, NormPlace, Outlet
+from contextmix.traces.places import LinearPlace, NormPlace, Outlet
 from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.diary import Attended, Call, mixed_values
 from contextmix.tracing.recording.listeners import listening

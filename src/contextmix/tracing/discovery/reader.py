@@ -17,8 +17,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from contextmix.maths.precision import at_least_float32
-from contextmix.traces.anatomy import BlockAnatomy, LinearPlace, NormPlace, Outlet, ProjectionPlaces, Sublayer
+from contextmix.traces.anatomy import BlockAnatomy, Sublayer
 from contextmix.traces.block import BlockStates
+from contextmix.traces.places import LinearPlace, NormPlace, Outlet, ProjectionPlaces
 from contextmix.tracing.discovery.claims import NotABlock, Sums
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
 from contextmix.tracing.discovery.linear import (

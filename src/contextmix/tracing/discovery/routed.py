@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import UnsupportedModel
-from contextmix.traces.anatomy import Channels
+from contextmix.traces.mixing import Channels
 from contextmix.tracing.discovery.diary import Call, Diary
 from contextmix.tracing.recording.again import Writing
 from contextmix.tracing.recording.frozen import Numbering, factor_of

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from transformers import PreTrainedModel
 
-from contextmix.traces.anatomy import BlockAnatomy, StreamPlaces
+from contextmix.traces.anatomy import BlockAnatomy
+from contextmix.traces.places import StreamPlaces
 from contextmix.tracing.discovery.claims import NotABlock, Sums
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
 from contextmix.tracing.discovery.sums import FurtherReader

@@ -19,7 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from contextmix.traces.anatomy import Addition, Sublayer
+from contextmix.traces.anatomy import Sublayer
+from contextmix.traces.places import Addition
 from contextmix.tracing.discovery.claims import NotABlock, Sums
 from contextmix.tracing.discovery.diary import Call
 from contextmix.tracing.discovery.reader import BlockReader

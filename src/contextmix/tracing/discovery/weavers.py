@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from contextmix.traces.anatomy import Strand, Woven
+from contextmix.traces.mixing import Strand, Woven
 from contextmix.tracing.discovery.diary import Call, Diary
 from contextmix.tracing.recording.listeners import heard_by
 from contextmix.tracing.recording.resolve import linear_form

@@ -10,7 +10,7 @@ from torch import nn
 from transformers.cache_utils import Cache
 
 from contextmix.errors import UnsupportedModel
-from contextmix.traces.anatomy import Channels
+from contextmix.traces.mixing import Channels
 from contextmix.tracing.recording.again import Held, Writing
 from contextmix.tracing.recording.listeners import Listener, listening
 from contextmix.tracing.recording.quiet import first_states

@@ -21,7 +21,8 @@ from contextmix.errors import TraceDoesNotAddUp
 from contextmix.maths.norms import Norm, denominator
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import Bound
-from contextmix.traces.anatomy import BlockAnatomy, Outlet
+from contextmix.traces.anatomy import BlockAnatomy
+from contextmix.traces.places import Outlet
 from contextmix.tracing.recording.quiet import turned
 from contextmix.tracing.recording.resolve import norm_at, part
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from contextmix.traces.anatomy import Mixer
+from contextmix.traces.mixing import Mixer
 
 _SHARED = "ABCDEFGH"  # names of axes that a matrix product has in front
 

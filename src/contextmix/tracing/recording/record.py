@@ -13,8 +13,10 @@ from transformers import PreTrainedModel
 from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import Bound
-from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Mixing
-from contextmix.traces.trace import Checks, LayerTrace, Scores
+from contextmix.traces.anatomy import Anatomy, BlockAnatomy
+from contextmix.traces.checks import Checks
+from contextmix.traces.mixing import Mixing
+from contextmix.traces.trace import LayerTrace, Scores
 from contextmix.tracing.recording.additions import listen_to_additions, names_of_additions, taken_additions
 from contextmix.tracing.recording.between import Between, side_by_side
 from contextmix.tracing.recording.lent import Lent, keep_last, last_rows_said

@@ -14,10 +14,11 @@ from contextmix.errors import TapSilent, TraceDoesNotAddUp
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.projections import Affine
 from contextmix.maths.shapes import Bound
-from contextmix.traces.anatomy import Mixing
 from contextmix.traces.block import Block
+from contextmix.traces.checks import Checks
 from contextmix.traces.encoder_decoder import DecoderBlockAnatomy
-from contextmix.traces.trace import Checks, LayerTrace, Scores
+from contextmix.traces.mixing import Mixing
+from contextmix.traces.trace import LayerTrace, Scores
 from contextmix.tracing.recording.quiet import over
 from contextmix.tracing.recording.recorder import Attended, Recorder
 from contextmix.tracing.recording.replay import BlockReplay

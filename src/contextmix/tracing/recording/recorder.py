@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import TapSilent
-from contextmix.traces.anatomy import Mixing
-from contextmix.traces.trace import Checks, LayerTrace, Scores
+from contextmix.traces.checks import Checks
+from contextmix.traces.mixing import Mixing
+from contextmix.traces.trace import LayerTrace, Scores
 from contextmix.tracing.recording.listeners import listening
 from contextmix.tracing.recording.picture_windows import flat
 from contextmix.tracing.recording.quiet import first_states, keep_freed_memory, quiet_run, turned

@@ -18,16 +18,10 @@ from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.projections import Affine, Projections
 from contextmix.maths.shapes import Bound
-from contextmix.traces.anatomy import (
-    BlockAnatomy,
-    GatedPlaces,
-    LinearPlace,
-    NormPlace,
-    ProjectionPlaces,
-    Sublayer,
-    Woven,
-)
+from contextmix.traces.anatomy import BlockAnatomy, Sublayer
 from contextmix.traces.block import Block, SublayerNorms
+from contextmix.traces.mixing import Woven
+from contextmix.traces.places import GatedPlaces, LinearPlace, NormPlace, ProjectionPlaces
 from contextmix.traces.splitting import behind_norm
 from contextmix.tracing.recording.offload import execution_device, stored
 from contextmix.tracing.recording.quiet import evaluating, first_states

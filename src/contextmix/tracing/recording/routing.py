@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from contextmix.errors import UnsupportedModel
 from contextmix.maths.kept import kept
-from contextmix.traces.anatomy import Channels
+from contextmix.traces.mixing import Channels
 from contextmix.tracing.recording.again import Again, Held
 from contextmix.tracing.recording.frozen import Numbering
 from contextmix.tracing.recording.listeners import unheard

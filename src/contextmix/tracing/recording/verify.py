@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import NotFinite, TraceDoesNotAddUp
 from contextmix.maths.differences import largest_error
-from contextmix.traces.trace import Checks, LayerTrace
+from contextmix.traces.checks import Checks
+from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.recording.quiet import first_states, quiet_run
 
 SKETCH_DIRECTIONS = 8

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from contextmix.traces.anatomy import Channels, Mixer, Mixing, Woven
+from contextmix.traces.mixing import Channels, Mixer, Mixing, Woven
 from contextmix.tracing.recording.hearing import routing
 from contextmix.tracing.recording.listeners import Listener, listening
 from contextmix.tracing.recording.products import Reading, is_product, product_of

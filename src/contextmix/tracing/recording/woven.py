@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from contextmix.errors import UnsupportedModel
-from contextmix.traces.anatomy import Strand, Woven
+from contextmix.traces.mixing import Strand, Woven
 from contextmix.tracing.recording.listeners import Listener, listening, unheard
 from contextmix.tracing.recording.quiet import first_states
 from contextmix.tracing.recording.turns import after, before, of_this_thread, undone

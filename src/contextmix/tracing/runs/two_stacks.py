@@ -12,8 +12,8 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import BadInput
 from contextmix.traces.anatomy import Anatomy
+from contextmix.traces.checks import Checks
 from contextmix.traces.encoder_decoder import EncoderDecoderAnatomy
-from contextmix.traces.trace import Checks
 from contextmix.tracing.discovery.blocks import has_two_stacks
 from contextmix.tracing.inputs.probe import LENGTH, default_probe, source_probe
 from contextmix.tracing.recording import record_decoder as decoder
