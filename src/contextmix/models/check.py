@@ -14,8 +14,8 @@ from contextmix.models.loaded_model import LoadedModel
 from contextmix.results.attached import attached
 from contextmix.traces.anatomy import Anatomy
 from contextmix.traces.checks import Checks
+from contextmix.tracing.recording.block_recorder import Visitor
 from contextmix.tracing.recording.quiet import on_device
-from contextmix.tracing.recording.record import Visitor
 from contextmix.tracing.recording.verify import parity
 
 

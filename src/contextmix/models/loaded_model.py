@@ -37,8 +37,9 @@ from contextmix.tracing.inputs.heads import runs_alone, speaks
 from contextmix.tracing.inputs.media import refusals
 from contextmix.tracing.inputs.probe import default_probe
 from contextmix.tracing.inputs.sources import Readers, read_sources
+from contextmix.tracing.recording.block_recorder import Visitor
 from contextmix.tracing.recording.quiet import has_images, on_device
-from contextmix.tracing.recording.record import Visitor, record
+from contextmix.tracing.recording.record import record
 from contextmix.tracing.recording.turns import turn_of
 
 

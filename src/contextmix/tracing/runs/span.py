@@ -18,7 +18,8 @@ from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.discovery.head import find_readout
 from contextmix.tracing.inputs.encode import token_axis
 from contextmix.tracing.recording.quiet import has_images
-from contextmix.tracing.recording.record import RowVisitor, record, record_rows
+from contextmix.tracing.recording.record import record, record_rows
+from contextmix.tracing.recording.row_recorder import RowVisitor
 from contextmix.tracing.recording.scores import scores_in
 
 _PROBE = 8

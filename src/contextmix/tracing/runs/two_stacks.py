@@ -17,9 +17,10 @@ from contextmix.traces.encoder_decoder import EncoderDecoderAnatomy
 from contextmix.tracing.discovery.blocks import has_two_stacks
 from contextmix.tracing.inputs.probe import LENGTH, default_probe, source_probe
 from contextmix.tracing.recording import record_decoder as decoder
+from contextmix.tracing.recording.block_recorder import Visitor
 from contextmix.tracing.recording.offload import device_of
 from contextmix.tracing.recording.quiet import first_states
-from contextmix.tracing.recording.record import Visitor, record
+from contextmix.tracing.recording.record import record
 from contextmix.tracing.runs.written import target_vocabulary
 
 
