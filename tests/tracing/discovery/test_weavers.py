@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import contextmix as cm
 from contextmix.errors import TraceDoesNotAddUp, UnsupportedModel
-from contextmix.tracing.recording.watch import watched
+from contextmix.tracing.recording.mixing.watch import watched
 
 N = 8
 

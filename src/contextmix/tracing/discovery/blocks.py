@@ -26,10 +26,10 @@ from contextmix.tracing.discovery.mixers import heard_diary, placed
 from contextmix.tracing.discovery.reader import BlockReader
 from contextmix.tracing.discovery.streams import InnerReader, StreamReader
 from contextmix.tracing.discovery.sums import FurtherReader
+from contextmix.tracing.recording.mixing.watch import unwatch
 from contextmix.tracing.recording.quiet import quiet_run
 from contextmix.tracing.recording.upcast import in_float32
 from contextmix.tracing.recording.verify import close, tolerance
-from contextmix.tracing.recording.watch import unwatch
 
 _READERS: tuple[type[BlockReader], ...] = (BlockReader, FurtherReader, StreamReader, InnerReader)
 """The plain equation anywhere before a wider one."""

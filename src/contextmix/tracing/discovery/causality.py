@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 
 from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.mixers import ensure_heard
+from contextmix.tracing.recording.mixing.routing import Routed
 from contextmix.tracing.recording.quiet import quiet_run
-from contextmix.tracing.recording.routing import Routed
 from contextmix.tracing.recording.tap import tapped
 
 

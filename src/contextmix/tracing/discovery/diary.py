@@ -14,14 +14,14 @@ from transformers import PreTrainedModel
 
 from contextmix.traces.places import StreamPlaces
 from contextmix.traces.trace import Scores
+from contextmix.tracing.recording.blocks.windows import are_windows
 from contextmix.tracing.recording.caches import untouched
 from contextmix.tracing.recording.listeners import heard_by, listening
+from contextmix.tracing.recording.mixing.routing import Routed
 from contextmix.tracing.recording.quiet import first_states, over, quiet_run, turned
 from contextmix.tracing.recording.recorder import of_every_head
-from contextmix.tracing.recording.routing import Routed
 from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import after, before, turn_of, undone
-from contextmix.tracing.recording.windows import are_windows
 
 
 @dataclass(frozen=True, eq=False)

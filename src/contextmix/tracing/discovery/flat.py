@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import UnsupportedModel
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
 from contextmix.tracing.discovery.mixers import heard_diary
-from contextmix.tracing.recording.watch import unwatch
+from contextmix.tracing.recording.mixing.watch import unwatch
 
 _SAME = 1e-3
 """Tokens whose values differ by less, beside the largest number, leave too few digits to compare tensors by."""

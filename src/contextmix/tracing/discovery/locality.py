@@ -20,11 +20,11 @@ from transformers import PreTrainedModel
 from contextmix.errors import UnsupportedModel
 from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
+from contextmix.tracing.recording.blocks.picture_windows import Windows
 from contextmix.tracing.recording.listeners import Listener, listening
-from contextmix.tracing.recording.picture_windows import Windows
+from contextmix.tracing.recording.mixing.routing import Routed
 from contextmix.tracing.recording.quiet import first_states
 from contextmix.tracing.recording.replay import BlockReplay, put
-from contextmix.tracing.recording.routing import Routed
 from contextmix.tracing.recording.turns import after, undone
 from contextmix.tracing.recording.verify import close, tolerance
 

@@ -27,13 +27,13 @@ from contextmix.tracing.discovery.diary import Diary, keep_diary
 from contextmix.tracing.discovery.routed import find_routed, refuse_unheard
 from contextmix.tracing.discovery.weavers import find_weavers
 from contextmix.tracing.recording.listeners import heard_by, listening, unheard
-from contextmix.tracing.recording.products import Product, Reading, product_of
+from contextmix.tracing.recording.mixing.products import Product, Reading, product_of
+from contextmix.tracing.recording.mixing.watch import Counting, unwatch, watch, watched, watching
 from contextmix.tracing.recording.quiet import first_states, quiet_run
 from contextmix.tracing.recording.resolve import linear_form
 from contextmix.tracing.recording.tap import can_be_switched
 from contextmix.tracing.recording.turns import after, before, turn_of, undone
 from contextmix.tracing.recording.verify import close, tolerance
-from contextmix.tracing.recording.watch import Counting, unwatch, watch, watched, watching
 
 _LOOKED_AT: WeakSet[nn.Module] = WeakSet()
 

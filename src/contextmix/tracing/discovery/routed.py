@@ -21,15 +21,15 @@ from transformers import PreTrainedModel
 from contextmix.errors import UnsupportedModel
 from contextmix.traces.mixing import Channels
 from contextmix.tracing.discovery.diary import Call, Diary
-from contextmix.tracing.recording.again import Writing
-from contextmix.tracing.recording.frozen import Numbering, factor_of
 from contextmix.tracing.recording.listeners import unheard
+from contextmix.tracing.recording.mixing.again import Writing
+from contextmix.tracing.recording.mixing.frozen import Numbering, factor_of
+from contextmix.tracing.recording.mixing.routing import Routed, read_by
+from contextmix.tracing.recording.mixing.watch import watch
 from contextmix.tracing.recording.quiet import first_states
 from contextmix.tracing.recording.replay import put
 from contextmix.tracing.recording.resolve import linear_form
-from contextmix.tracing.recording.routing import Routed, read_by
 from contextmix.tracing.recording.verify import close, tolerance
-from contextmix.tracing.recording.watch import watch
 
 
 def find_routed(model: PreTrainedModel, diary: Diary) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from contextmix.tracing.discovery.diary import Attended, Call
-from contextmix.tracing.recording.picture_windows import Windows, flat, windows_of
+from contextmix.tracing.recording.blocks.picture_windows import Windows, flat, windows_of
 from contextmix.tracing.recording.resolve import recognise_norm
 from contextmix.tracing.recording.verify import close
 

@@ -20,11 +20,11 @@ from transformers import PreTrainedModel
 from contextmix.traces.mixing import Strand, Woven
 from contextmix.tracing.discovery.diary import Call, Diary
 from contextmix.tracing.recording.listeners import heard_by
+from contextmix.tracing.recording.mixing.watch import watch
+from contextmix.tracing.recording.mixing.woven import Weaving, unit_maps, values_of
 from contextmix.tracing.recording.resolve import linear_form
 from contextmix.tracing.recording.turns import after, turn_of, undone
 from contextmix.tracing.recording.verify import close, tolerance
-from contextmix.tracing.recording.watch import watch
-from contextmix.tracing.recording.woven import Weaving, unit_maps, values_of
 
 _MOST = 16
 """Linear modules in the largest module that is tried: more are several layers."""

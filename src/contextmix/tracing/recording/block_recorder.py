@@ -17,14 +17,16 @@ from contextmix.traces.anatomy import Anatomy, BlockAnatomy
 from contextmix.traces.checks import Checks
 from contextmix.traces.mixing import Mixing
 from contextmix.traces.trace import LayerTrace, Scores
-from contextmix.tracing.recording.additions import listen_to_additions, names_of_additions, taken_additions
-from contextmix.tracing.recording.between import Between, side_by_side
-from contextmix.tracing.recording.lent import Lent, keep_last, last_rows_said
+from contextmix.tracing.recording.blocks.additions import listen_to_additions, names_of_additions, taken_additions
+from contextmix.tracing.recording.blocks.between import Between, side_by_side
+from contextmix.tracing.recording.blocks.lent import Lent, keep_last, last_rows_said
+from contextmix.tracing.recording.blocks.outlet import reader_path, recorded_gate, turning
+from contextmix.tracing.recording.blocks.padding import tokens_given, without_padding
+from contextmix.tracing.recording.blocks.passing import Passing, plus
+from contextmix.tracing.recording.blocks.picture_windows import flat
+from contextmix.tracing.recording.blocks.windowed_call import WindowedCall
+from contextmix.tracing.recording.blocks.windows import are_windows, over_all
 from contextmix.tracing.recording.listeners import listening
-from contextmix.tracing.recording.outlet import reader_path, recorded_gate, turning
-from contextmix.tracing.recording.padding import tokens_given, without_padding
-from contextmix.tracing.recording.passing import Passing, plus
-from contextmix.tracing.recording.picture_windows import flat
 from contextmix.tracing.recording.quiet import over, turned
 from contextmix.tracing.recording.recorder import Attended, Recorder
 from contextmix.tracing.recording.replay import BlockReplay, ChainReplay
@@ -32,8 +34,6 @@ from contextmix.tracing.recording.resolve import part, resolve_block, with_const
 from contextmix.tracing.recording.stack import Tower, image_places
 from contextmix.tracing.recording.turns import after, before
 from contextmix.tracing.recording.verify import tolerance
-from contextmix.tracing.recording.windowed_call import WindowedCall
-from contextmix.tracing.recording.windows import are_windows, over_all
 
 Visitor = Callable[[LayerTrace], None]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from contextmix.errors import UnsupportedModel
-from contextmix.tracing.recording.picture_windows import flat
+from contextmix.tracing.recording.blocks.picture_windows import flat
 from contextmix.tracing.recording.quiet import first_states
 from contextmix.tracing.recording.turns import before, undone
 from contextmix.tracing.recording.verify import is_quantised

@@ -20,16 +20,16 @@ from contextmix.errors import TapSilent
 from contextmix.traces.checks import Checks
 from contextmix.traces.mixing import Mixing
 from contextmix.traces.trace import LayerTrace, Scores
+from contextmix.tracing.recording.blocks.picture_windows import flat
 from contextmix.tracing.recording.listeners import listening
-from contextmix.tracing.recording.picture_windows import flat
+from contextmix.tracing.recording.mixing.routing import Routed
+from contextmix.tracing.recording.mixing.watch import watch
 from contextmix.tracing.recording.quiet import first_states, keep_freed_memory, quiet_run, turned
 from contextmix.tracing.recording.replay import BlockReplay
 from contextmix.tracing.recording.resolve import part
-from contextmix.tracing.recording.routing import Routed
 from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import after, before, turn_of, undone
 from contextmix.tracing.recording.verify import precision, prove
-from contextmix.tracing.recording.watch import watch
 
 
 class Placed(Protocol):

@@ -16,10 +16,10 @@ from contextmix.errors import UnsupportedModel
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.shapes import by_shapes
 from contextmix.traces.trace import Scores
+from contextmix.tracing.recording.blocks.picture_windows import Windows, flat
 from contextmix.tracing.recording.caches import untouched
 from contextmix.tracing.recording.differentiable import refuse_gradientless, replaced_input
 from contextmix.tracing.recording.listeners import Listener
-from contextmix.tracing.recording.picture_windows import Windows, flat
 from contextmix.tracing.recording.quiet import evaluating, first_states, turned, turned_back
 from contextmix.tracing.recording.tap import tapped
 from contextmix.tracing.recording.turns import is_ours

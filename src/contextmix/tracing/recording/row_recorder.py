@@ -12,10 +12,10 @@ from transformers import PreTrainedModel
 from contextmix.maths.precision import at_least_float32
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy
 from contextmix.traces.trace import LayerTrace, Scores
-from contextmix.tracing.recording.additions import taken_additions
 from contextmix.tracing.recording.block_recorder import STATES, BlockRecorder
+from contextmix.tracing.recording.blocks.additions import taken_additions
+from contextmix.tracing.recording.blocks.passing import plus
 from contextmix.tracing.recording.listeners import listening
-from contextmix.tracing.recording.passing import plus
 from contextmix.tracing.recording.quiet import over, turned
 from contextmix.tracing.recording.recorder import Attended, Recorder, of_every_head
 from contextmix.tracing.recording.resolve import resolve_block, with_constant

@@ -27,11 +27,11 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from contextmix.errors import UnsupportedModel
 from contextmix.traces.trace import Scores
 from contextmix.tracing.recording.listeners import Listener, current, heard_by
+from contextmix.tracing.recording.mixing.watch import watched, watching
 from contextmix.tracing.recording.quiet import configurations
 from contextmix.tracing.recording.row_attention import FUSED, rows_attended
 from contextmix.tracing.recording.turns import turn_of, undone
 from contextmix.tracing.recording.verify import close, tolerance
-from contextmix.tracing.recording.watch import watched, watching
 
 NAME = "contextmix"
 EAGER = "eager"

@@ -26,8 +26,8 @@ from contextmix.tracing.inputs.imaged import refuse_other_images
 from contextmix.tracing.inputs.meaning import meaning_of
 from contextmix.tracing.inputs.probe import vocabulary
 from contextmix.tracing.inputs.targets import Classes, choose, names_of
-from contextmix.tracing.recording.between import Entering, entering, replaced_later, taken_apart
-from contextmix.tracing.recording.by_token import as_read
+from contextmix.tracing.recording.blocks.between import Entering, entering, replaced_later, taken_apart
+from contextmix.tracing.recording.blocks.by_token import as_read
 from contextmix.tracing.recording.differentiable import frozen, refuse_gradientless, replaced_input
 from contextmix.tracing.recording.quiet import (
     as_called,

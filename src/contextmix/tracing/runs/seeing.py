@@ -17,7 +17,7 @@ from contextmix.errors import UnsupportedModel
 from contextmix.traces.anatomy import Anatomy
 from contextmix.tracing.inputs.patches import vision_config
 from contextmix.tracing.inputs.tower import PIXELS, entering
-from contextmix.tracing.recording import between
+from contextmix.tracing.recording.blocks import between
 from contextmix.tracing.recording.quiet import BESIDE, first_states, on_device
 from contextmix.tracing.recording.turns import after, of_this_thread, undone
 from contextmix.tracing.runs.side import called_as

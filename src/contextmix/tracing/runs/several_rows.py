@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from contextmix.errors import UnsupportedModel
-from contextmix.tracing.recording.by_token import by_token
+from contextmix.tracing.recording.blocks.by_token import by_token
 from contextmix.tracing.recording.quiet import first_states, has_images, quiet_run
 from contextmix.tracing.recording.turns import before, undone
 from contextmix.tracing.runs.rerun import Rerunner

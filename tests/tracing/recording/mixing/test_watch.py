@@ -11,8 +11,8 @@ from torch import Tensor, nn
 import contextmix as cm
 from contextmix.errors import UnsupportedModel
 from contextmix.tracing.recording.listeners import current, heard_by, listening, unheard
+from contextmix.tracing.recording.mixing.watch import unwatch, watched
 from contextmix.tracing.recording.tap import tapped
-from contextmix.tracing.recording.watch import unwatch, watched
 
 N = 6
 

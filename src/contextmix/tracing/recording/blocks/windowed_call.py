@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from contextmix.traces.anatomy import BlockAnatomy
-from contextmix.tracing.recording.picture_windows import Windows, refuse_unknown, windows_of
+from contextmix.tracing.recording.blocks.picture_windows import Windows, refuse_unknown, windows_of
 from contextmix.tracing.recording.replay import BlockReplay
 from contextmix.tracing.recording.resolve import part
 

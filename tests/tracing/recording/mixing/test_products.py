@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from contextmix.traces.mixing import Mixer
-from contextmix.tracing.recording.products import Product, Reading, is_product, product_of
+from contextmix.tracing.recording.mixing.products import Product, Reading, is_product, product_of
 
 B, H, Q, K, D = 2, 3, 4, 5, 6
 GENERATOR = torch.Generator().manual_seed(0)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import contextmix as cm
 from contextmix.errors import UnsupportedModel
-from contextmix.tracing.recording.picture_windows import Windows, windows_of
+from contextmix.tracing.recording.blocks.picture_windows import Windows, windows_of
 
 SIDE, WINDOW, HEADS, WIDTH = 5, 3, 2, 16
 TOKENS = SIDE * SIDE

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from contextmix.traces.mixing import Channels, Mixer, Mixing, Woven
-from contextmix.tracing.recording.hearing import routing
 from contextmix.tracing.recording.listeners import Listener, listening
-from contextmix.tracing.recording.products import Reading, is_product, product_of
+from contextmix.tracing.recording.mixing.hearing import routing
+from contextmix.tracing.recording.mixing.products import Reading, is_product, product_of
+from contextmix.tracing.recording.mixing.whole_attention import INSIDES
+from contextmix.tracing.recording.mixing.woven import weaving
 from contextmix.tracing.recording.turns import after, before, undone
-from contextmix.tracing.recording.whole_attention import INSIDES
-from contextmix.tracing.recording.woven import weaving
 
 _MIXERS: WeakKeyDictionary[nn.Module, Mixing] = WeakKeyDictionary()
 

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from contextmix.errors import UnsupportedModel
 from contextmix.maths.kept import kept
 from contextmix.traces.mixing import Channels
-from contextmix.tracing.recording.again import Again, Held
-from contextmix.tracing.recording.frozen import Numbering
 from contextmix.tracing.recording.listeners import unheard
-from contextmix.tracing.recording.memory import room_for
+from contextmix.tracing.recording.mixing.again import Again, Held
+from contextmix.tracing.recording.mixing.frozen import Numbering
+from contextmix.tracing.recording.mixing.memory import room_for
 from contextmix.tracing.recording.turns import before, undone
 
 

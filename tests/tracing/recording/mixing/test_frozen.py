@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from contextmix.tracing.recording.frozen import Numbering, factor_of, is_parameter
+from contextmix.tracing.recording.mixing.frozen import Numbering, factor_of, is_parameter
 
 F = nn.functional
 X = torch.linspace(-3, 3, 8, dtype=torch.float64).view(2, 4)

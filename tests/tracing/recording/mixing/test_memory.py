@@ -5,7 +5,7 @@ import re
 import pytest
 
 from contextmix.errors import BadInput
-from contextmix.tracing.recording.memory import room_for
+from contextmix.tracing.recording.mixing.memory import room_for
 
 
 def test_maps_that_fit_are_not_refused():

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from contextmix.tracing.recording.frozen import Numbering, factor_of
+from contextmix.tracing.recording.mixing.frozen import Numbering, factor_of
 
 
 @dataclass

@@ -7,7 +7,7 @@ from torch import Tensor
 from contextmix.errors import TraceDoesNotAddUp
 from contextmix.maths.norms import Norm
 from contextmix.traces.places import NormPlace, Outlet
-from contextmix.tracing.recording.outlet import gate_of
+from contextmix.tracing.recording.blocks.outlet import gate_of
 
 HEADS, N, WIDTH = 2, 5, 3
 NORM = Norm("rms", None, None, 1e-5)

@@ -8,7 +8,7 @@ from tests.tracing.tiny import in_float64
 
 import contextmix as cm
 from contextmix.errors import UnsupportedModel
-from contextmix.tracing.recording.between import Between
+from contextmix.tracing.recording.blocks.between import Between
 from contextmix.tracing.recording.quiet import as_called, quiet_run
 
 SOURCE = {"image": picture(), "text": QUESTION}

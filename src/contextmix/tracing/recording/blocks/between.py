@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import UnsupportedModel
 from contextmix.maths.precision import at_least_float32
 from contextmix.traces.anatomy import BlockAnatomy
-from contextmix.tracing.recording.by_token import by_token
+from contextmix.tracing.recording.blocks.by_token import by_token
 from contextmix.tracing.recording.quiet import first_states, has_images, quiet_run
 from contextmix.tracing.recording.stack import image_places
 from contextmix.tracing.recording.turns import after, before, undone

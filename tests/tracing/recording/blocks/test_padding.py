@@ -9,7 +9,7 @@ import torch
 from tests.tracing.tiny import build, in_float64, token_ids
 
 import contextmix as cm
-from contextmix.tracing.recording.padding import tokens_given, without_padding
+from contextmix.tracing.recording.blocks.padding import tokens_given, without_padding
 
 
 def padded() -> Any:

@@ -11,10 +11,10 @@ from transformers.cache_utils import Cache
 
 from contextmix.errors import UnsupportedModel
 from contextmix.traces.mixing import Channels
-from contextmix.tracing.recording.again import Held, Writing
 from contextmix.tracing.recording.listeners import Listener, listening
+from contextmix.tracing.recording.mixing.again import Held, Writing
+from contextmix.tracing.recording.mixing.routing import Routed, read_by
 from contextmix.tracing.recording.quiet import first_states
-from contextmix.tracing.recording.routing import Routed, read_by
 from contextmix.tracing.recording.turns import after, before, undone
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from contextmix.traces.anatomy import BlockAnatomy
-from contextmix.tracing.recording.picture_windows import flat
+from contextmix.tracing.recording.blocks.picture_windows import flat
 from contextmix.tracing.recording.quiet import turned
 
 

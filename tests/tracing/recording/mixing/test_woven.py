@@ -15,7 +15,7 @@ import contextmix as cm
 from contextmix.errors import UnsupportedModel
 from contextmix.traces.mixing import Strand, Woven
 from contextmix.tracing.recording.listeners import heard_by
-from contextmix.tracing.recording.woven import weaving
+from contextmix.tracing.recording.mixing.woven import weaving
 
 N = 8
 
