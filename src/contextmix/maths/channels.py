@@ -25,6 +25,7 @@ def channel_lengths(parts: Tensor, weight: Tensor) -> Tensor:
         (..., query, key), ≥ 0.
 
     Example:
+        >>> import torch
         >>> channel_lengths(torch.tensor([[[3.0, 0.0]], [[4.0, 1.0]]]), torch.eye(2))
         tensor([[5., 1.]])
     """

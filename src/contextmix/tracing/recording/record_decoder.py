@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from contextmix.errors import TapSilent, TraceDoesNotAddUp
+from contextmix.errors import TapSilent, TraceDoesNotAddUp, UnsupportedModel
 from contextmix.maths.precision import at_least_float32
 from contextmix.maths.projections import Affine
 from contextmix.maths.shapes import Bound
@@ -66,6 +66,13 @@ class _DecoderRecorder(Recorder[DecoderBlockAnatomy]):
             yield before(between, self.note_read("between"))
         yield after(part(block, place.cross.attention.output), self.note("cross_out"))
         yield after(part(block, place.cross.ffn.output), self.note("ffn_out"))
+
+    def routed(self, module: nn.Module, call: Any) -> None:
+        """See `RoutedListener`: no known decoder that attends to an encoder has such a mixer."""
+        raise UnsupportedModel(
+            f"{type(module).__name__} mixes tokens without attention in a decoder that also attends to an encoder, and "
+            "its two steps are known with attention alone. No number was produced. Load a half: model.get_encoder()."
+        )
 
     def mixers(self, place: DecoderBlockAnatomy) -> Iterator[Mixing | None]:
         """Of both attentions."""
