@@ -14,7 +14,7 @@ from tests.tracing.tiny import vivid
 from torch import Tensor, nn
 
 N = 7
-_SIZES = {
+SIZES = {
     "vocab_size": 40,
     "hidden_size": 16,
     "num_hidden_layers": 2,
@@ -38,7 +38,7 @@ _DELTA = {
     "layer_types": ["linear_attention", "linear_attention"],
     "experts_implementation": "eager",
 }
-_MAMBA2 = {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 2, "mamba_d_state": 3, "mamba_chunk_size": 4}
+MAMBA2 = {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 2, "mamba_d_state": 3, "mamba_chunk_size": 4}
 _MAMBA = {"mamba_d_state": 3, "mamba_dt_rank": 2, "num_experts": 1, "attn_layer_period": 2, "attn_layer_offset": 1}
 
 
@@ -73,7 +73,7 @@ class Family:
 
     def build(self, head: str = "Model", **changes: Any) -> Any:
         """A fresh model in float64."""
-        config = getattr(transformers, f"{self.kind}Config")(**{**_SIZES, **self.sizes, **changes})
+        config = getattr(transformers, f"{self.kind}Config")(**{**SIZES, **self.sizes, **changes})
         model: Any = vivid(getattr(transformers, f"{self.kind}{head}")(config))
         return model.double().eval()
 
@@ -175,10 +175,10 @@ def short_convolution(mixer: Any, said: dict[str, Tensor]) -> tuple[Tensor, Tens
     return c[:, None] * parts.transpose(0, 1), c * bias
 
 
-def mamba2(mixer: Any, said: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """S_t = exp(Δ_t A) S_{t−1} + Δ_t x_t B_tᵀ,  y_t = S_t C_t + D x_t, gated, over its norm's denominator."""
+def _scanned(mixer: Any, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """S_t = exp(Δ_t A) S_{t−1} + Δ_t x_t B_tᵀ,  y_t = S_t C_t + D x_t; and the gate, SiLU of z."""
     inner, state, groups = mixer.intermediate_size, mixer.ssm_state_size, mixer.n_groups
-    z, x, b, c, step = said["in_proj"].split([inner, inner, groups * state, groups * state, mixer.num_heads], dim=-1)
+    z, x, b, c, step = projected.split([inner, inner, groups * state, groups * state, mixer.num_heads], dim=-1)
     parts, bias = _silu_held(mixer.conv1d, x, slice(0, inner))
     b = _silu_held(mixer.conv1d, b, slice(inner, inner + groups * state))
     c = _silu_held(mixer.conv1d, c, slice(inner + groups * state, None))
@@ -197,13 +197,22 @@ def mamba2(mixer: Any, said: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
                 found[row, channel] = kept @ c[row, group] + mixer.D[head] * read[row, channel]
         return found
 
-    gate = nn.functional.silu(z)
-    whole = scan(parts.sum(0) + bias) * gate
-    by_group = whole.view(len(x), -1, mixer.norm.group_size)
+    return *_each(scan, parts, bias), nn.functional.silu(z)
+
+
+def mamba2(mixer: Any, said: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The scan, gated, over its norm's denominator."""
+    sent, rest, gate = _scanned(mixer, said["in_proj"])
+    by_group = ((sent.sum(1) + rest) * gate).view(len(gate), -1, mixer.norm.group_size)
     size = (by_group.square().mean(-1, keepdim=True) + mixer.norm.variance_epsilon).sqrt().expand_as(by_group)
     factor = gate * mixer.norm.weight / size.reshape(gate.shape)
-    sent, rest = _each(scan, parts, bias)
     return sent * factor[:, None], rest * factor
+
+
+def scaled_mamba2(mixer: Any, said: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Falcon-H1: the scan of what is projected times fixed factors, gated, without a norm."""
+    sent, rest, gate = _scanned(mixer, said["in_proj"] * mixer.mup_vector[0, 0])
+    return sent * gate[:, None], rest * gate
 
 
 def mamba(mixer: Any, said: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -306,7 +315,7 @@ FAMILIES = {
     ),
     "mamba 2": Family(
         "Bamba",
-        {**_MAMBA2, "attn_layer_indices": [1]},
+        {**MAMBA2, "attn_layer_indices": [1]},
         "mamba",
         "in_proj",
         lambda mixer: list(range(mixer.intermediate_size, 2 * mixer.intermediate_size)),

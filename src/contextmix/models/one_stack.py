@@ -64,7 +64,7 @@ class OneStack(Stacks[Inputs]):
             blocks = self.loaded.anatomy().blocks
         except ContextMixError:
             return False
-        return any(isinstance(block.mixer, Channels) for block in blocks)
+        return any(isinstance(block.mixer, Channels) or block.beside is not None for block in blocks)
 
     def are_many(self, source: Any) -> bool:
         """See `Stacks`."""

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from contextmix.errors import refuse_entries, refuse_kinds
 from contextmix.maths.shapes import by_shapes
-from contextmix.traces.mixing import Mixing
+from contextmix.traces.mixing import Beside, Mixing
 from contextmix.traces.places import (
     Addition,
     GatedPlaces,
@@ -98,6 +98,8 @@ class BlockAnatomy:
     """Where its stream enters and leaves; None where that is what the block itself reads and writes."""
     values_of: int | None = None
     """Number of the earlier block whose values its attention mixes; None where it makes its own."""
+    beside: Beside | None = None
+    """Another mixer, whose output is added to that of its attention; None for none."""
 
     def __post_init__(self) -> None:
         refuse_kinds(self, path=str, attention=Sublayer, ffn=Sublayer, parallel=bool, transposed=bool)
@@ -110,7 +112,8 @@ class BlockAnatomy:
     @property
     def layout(self) -> str:
         """The usual name of the arrangement, for people."""
-        return self.arrangement + (", no feed-forward part" if not (self.ffn.output or self.parallel) else "")
+        beside = ", a mixer beside attention" if self.beside else ""
+        return self.arrangement + beside + (", no feed-forward part" if not (self.ffn.output or self.parallel) else "")
 
     @property
     def arrangement(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from contextmix.maths.shapes import by_shapes
 
 
@@ -98,6 +100,28 @@ class Channels:
     value: int
     columns: tuple[int, ...]
     held: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A mixer that is no attention in the block of an attention, whose output is added to that of attention.
+
+    Attributes:
+        mixer: The mixer.
+        scale: Factor of what it adds: a number, or one per d_model.
+        transposed: Whether its output projection stores its weight as (in, out).
+    """
+
+    __repr__ = by_shapes
+
+    mixer: Channels
+    scale: float | Tensor = 1.0
+    transposed: bool = False
+
+    @property
+    def output(self) -> str:
+        """Its output projection, relative to the block."""
+        return f"{self.mixer.path}.{self.mixer.projection}"
 
 
 Mixing = Mixer | Woven | Channels

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import ContextMixError, NotFinite, UnsupportedModel
 from contextmix.traces.anatomy import Anatomy, BlockAnatomy
+from contextmix.tracing.discovery.beside import with_beside
 from contextmix.tracing.discovery.borrowed import lender
 from contextmix.tracing.discovery.claims import NotABlock
 from contextmix.tracing.discovery.diary import Attended, Call, Diary, keep_diary
@@ -104,7 +105,8 @@ def _found(model: PreTrainedModel, diary: Diary) -> Anatomy:
     found = [(one, replace(place, values_of=lender(diary, number))) for number, (one, place) in enumerate(found)]
     suspects = [
         replace(
-            Suspect.of(diary, one.outer, one.moment, place.attention.output, turned=place.turned),
+            Suspect.of(diary, one.outer, one.moment, *_projections(place), turned=place.turned),
+            beside=place.beside is not None,
             borrows=place.values_of is not None,
             cut=one.cut,
             picture=place.picture,
@@ -113,6 +115,11 @@ def _found(model: PreTrainedModel, diary: Diary) -> Anatomy:
     ]
     refuse_hidden_mixing(model, suspects)
     return Anatomy(tuple(place for _, place in found), local=local)
+
+
+def _projections(place: BlockAnatomy) -> tuple[str, ...]:
+    """What writes what a block mixes."""
+    return place.attention.output, *(() if place.beside is None else (place.beside.output,))
 
 
 def _hint(model: PreTrainedModel) -> str:
@@ -176,7 +183,7 @@ def _block(model: PreTrainedModel, diary: Diary, number: int) -> tuple[BlockRead
                 place = replace(reader.block(model), mixer=placed(moment.module, call.module))
                 if not place.ffn.output and call is not largest:
                     raise NotABlock("it has no feed-forward part, and lies in a module that does more")
-                return reader, replace(place, picture=reader.picture)
+                return reader, replace(with_beside(diary, call, moment, place), picture=reader.picture)
             except NotABlock as reason:
                 reasons.setdefault(f"{call.path or 'the model'} ({type(call.module).__name__})", str(reason))
     listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())

@@ -41,6 +41,7 @@ class Suspect:
         borrows: Whether it mixes the values of an earlier block.
         cut: The windows of a picture in which its tokens attend; None where all attend to all.
         picture: See `BlockAnatomy`.
+        beside: Whether a mixer that is no attention stands beside its attention.
     """
 
     call: Call
@@ -50,6 +51,7 @@ class Suspect:
     borrows: bool = False
     cut: Windows | None = None
     picture: bool = False
+    beside: bool = False
 
     @classmethod
     def of(cls, diary: Diary, call: Call, moment: Attended, *projections: str, turned: bool = False) -> Suspect:
@@ -82,10 +84,11 @@ def _mixes(model: PreTrainedModel, block: Suspect) -> str | None:
     entered, left, value = block.call.read, block.call.wrote, block.moment.value
     allowed = max(tolerance(left.dtype), tolerance(torch.float32))  # as for finding it
     token, changed = with_other_token(entered)
-    ear, own = _Ear(changed.shape[-2], block.cut), block.call
+    ear, own = _Ear(changed.shape[-2], block.cut, beside=block.beside), block.call
     replay = BlockReplay.of(model, own.module, own.args, own.kwargs, block.turned, block.picture)
     try:
         with torch.no_grad(), _held(block, ear):
+            before = _values_beside(replay, block)
             wrote = replay.run(changed, ear).to(left.dtype)
     except Exception as failure:  # whatever a model raises
         return f"nothing can be changed: it does not run a second time ({type(failure).__name__}: {failure})"
@@ -96,12 +99,30 @@ def _mixes(model: PreTrainedModel, block: Suspect) -> str | None:
         return "the keys of attention are not the tokens that enter it"
     if not close(ear.value[..., others, :], value[..., others, :], allowed):
         return "the value of one token is made of several tokens"
+    if block.beside and not _by_token(before, ear.other, others, allowed):
+        return "the values of the mixer beside attention are not made of what enters it, one token at a time"
     held = close(ear.value[..., token, :], value[..., token, :], allowed)
     if block.borrows:
         return None if held else "attention mixes values of its own and of another layer"
     if held:
         return "the values that attention mixes are not made of what enters it (they come from another layer)"
     return None
+
+
+def _values_beside(replay: BlockReplay, block: Suspect) -> Tensor | None:
+    """The values of the mixer beside attention as they were, (batch, token, channel)."""
+    ear = _Ear(block.call.read.shape[-2], block.cut, beside=True)
+    if block.beside:
+        replay.run(block.call.read, ear)
+    return ear.other
+
+
+def _by_token(before: Tensor | None, found: Tensor | None, others: Tensor, allowed: float) -> bool:
+    """Whether of the values (batch, token, channel) those of the changed token moved, and no others."""
+    if before is None or found is None or found.shape != before.shape or found.shape[1] != len(others):
+        return False
+    moved = not close(found[:, ~others], before[:, ~others], allowed)
+    return moved and close(found[:, others], before[:, others], allowed)
 
 
 def with_other_token(states: Tensor) -> tuple[int, Tensor]:
@@ -114,9 +135,10 @@ def with_other_token(states: Tensor) -> tuple[int, Tensor]:
 class _Ear:
     """Hears the values of the first attention call, and of those after it until all tokens have one (in windows)."""
 
-    def __init__(self, tokens: int, cut: Windows | None = None) -> None:
-        self.tokens, self.cut = tokens, cut
+    def __init__(self, tokens: int, cut: Windows | None = None, *, beside: bool = False) -> None:
+        self.tokens, self.cut, self.beside = tokens, cut, beside
         self.value: Tensor | None = None
+        self.other: Tensor | None = None
 
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         """See `tap.Listener`."""
@@ -129,7 +151,10 @@ class _Ear:
 
     def routed(self, module: nn.Module, call: Routed) -> None:
         """See `RoutedListener`."""
-        self.heard(module, call.value, call.value, call.output, None)
+        if self.beside:
+            self.other = call.value.transpose(1, 2).flatten(2)
+        else:
+            self.heard(module, call.value, call.value, call.output, None)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import UnsupportedModel
 from contextmix.traces.mixing import Mixer, Mixing
 from contextmix.traces.trace import Scores
+from contextmix.tracing.discovery.beside import find_beside
 from contextmix.tracing.discovery.diary import Diary, keep_diary
 from contextmix.tracing.discovery.routed import find_routed, refuse_unheard
 from contextmix.tracing.discovery.weavers import find_weavers
@@ -118,7 +119,9 @@ def ensure_heard(model: PreTrainedModel, inputs: Mapping[str, Any]) -> None:
         UnsupportedModel: If no attention can be heard, or a layer mixes tokens unheard; says what was tried.
     """
     if not watched(model) and model not in _LOOKED_AT:
-        refuse_unheard(model, heard_diary(model, inputs))
+        diary = heard_diary(model, inputs)
+        refuse_unheard(model, diary)
+        find_beside(model, diary)
 
 
 def _twice(inputs: Mapping[str, Any]) -> dict[str, Any]:

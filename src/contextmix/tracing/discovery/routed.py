@@ -40,8 +40,8 @@ def find_routed(model: PreTrainedModel, diary: Diary) -> None:
         diary: Of a run on a probe of one sequence.
     """
     for layer in silent_layers(model, diary):
-        for mixer, projection in _candidates(diary, layer):
-            found = _channels(mixer, projection)
+        for mixer, projection in candidates(diary, layer):
+            found = channels_of(mixer, projection)
             if found is not None:
                 watch(mixer.module, found)
                 break
@@ -53,7 +53,7 @@ def refuse_unheard(model: PreTrainedModel, diary: Diary) -> None:
     Raises:
         UnsupportedModel: If there is one; names it.
     """
-    silent = [layer for layer in silent_layers(model, diary) if _mixes(layer)]
+    silent = [layer for layer in silent_layers(model, diary) if mixes(layer)]
     if silent:
         names = ", ".join(f"{layer.path} ({type(layer.module).__name__})" for layer in silent)
         raise UnsupportedModel(
@@ -63,7 +63,7 @@ def refuse_unheard(model: PreTrainedModel, diary: Diary) -> None:
         )
 
 
-def _mixes(layer: Call) -> bool:
+def mixes(layer: Call) -> bool:
     """Whether another token's output moves when one token of the input does."""
     token = layer.read.shape[1] // 2
     changed = layer.read.clone()
@@ -92,7 +92,7 @@ def silent_layers(model: PreTrainedModel, diary: Diary) -> list[Call]:
     return found
 
 
-def _candidates(diary: Diary, layer: Call) -> Iterator[tuple[Call, Call]]:
+def candidates(diary: Diary, layer: Call) -> Iterator[tuple[Call, Call]]:
     """Modules that may be a mixer, each with what may be its output projection."""
     within = [*diary.inside(layer), layer]
     for projection in within:
@@ -132,7 +132,7 @@ def _detached(one: Any) -> Any:
     return one.detach() if isinstance(one, Tensor) else one
 
 
-def _channels(mixer: Call, projection: Call) -> Channels | None:
+def channels_of(mixer: Call, projection: Call) -> Channels | None:
     """The values of a mixer, if it is one and linear in them."""
     path = next(path for path, module in mixer.module.named_modules() if module is projection.module)
     mode = _Leaves()

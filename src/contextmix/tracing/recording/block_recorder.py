@@ -19,6 +19,7 @@ from contextmix.traces.mixing import Mixing
 from contextmix.traces.trace import LayerTrace, Scores
 from contextmix.tracing.recording.blocks.additions import listen_to_additions, names_of_additions, taken_additions
 from contextmix.tracing.recording.blocks.between import Between, side_by_side
+from contextmix.tracing.recording.blocks.joined import joined
 from contextmix.tracing.recording.blocks.lent import Lent, keep_last, last_rows_said
 from contextmix.tracing.recording.blocks.outlet import reader_path, recorded_gate, turning
 from contextmix.tracing.recording.blocks.padding import tokens_given, without_padding
@@ -108,8 +109,9 @@ class BlockRecorder(Recorder[BlockAnatomy]):
         yield from listen_to_additions(block, place, self.note)
 
     def mixers(self, place: BlockAnatomy) -> Iterator[Mixing | None]:
-        """Of its one attention."""
+        """Of its one attention, and what stands beside it."""
         yield place.mixer
+        yield None if place.beside is None else place.beside.mixer
 
     def shaped(self, states: Tensor) -> Tensor:
         """Experts and routers hold the tokens of a batch in one row; some models have the tokens in front."""
@@ -192,6 +194,7 @@ class BlockRecorder(Recorder[BlockAnatomy]):
             added=plus(self.later.get(self.number), self.brought),
             **tensors,
         )
+        layer = self.with_mixer(place, layer)
         again, later = replace(self.replays[-1], windows=self.in_windows), self.later
         if place.stream is not None:  # the block maps other states than those of the equation
             whole = None if place.stream.count else Bound(again.zeroed, at_least_float32(self.given_to_block.detach()))
@@ -202,6 +205,13 @@ class BlockRecorder(Recorder[BlockAnatomy]):
             ways["replay_from_embeddings"] = ChainReplay(tuple(self.replays), tuple(later))
         ways["embeddings"] = None if self.embeddings is None else side_by_side(self.embeddings, later)
         return (replace(layer, **ways),)
+
+    def with_mixer(self, place: BlockAnatomy, layer: LayerTrace) -> LayerTrace:
+        """A block together with what stands beside its attention, if anything does."""
+        if place.beside is None:
+            return layer
+        said = self.said.pop("beside_out")
+        return joined(part(self.model, place.path), place.beside, layer, self.attended, said)
 
     def gate(self, place: BlockAnatomy, tensors: Mapping[str, Tensor], ran_in: torch.dtype) -> dict[str, Any]:
         """What the heads' output was multiplied by, as a `LayerTrace` has it."""
@@ -223,6 +233,8 @@ class BlockRecorder(Recorder[BlockAnatomy]):
 
     def weighed_in_all(self) -> Attended:
         """The attention of the block; that of windows is put together."""
+        if self._place is not None and self._place.beside is not None:
+            return next((one for one in self.attended if one.constant is None), self.attended[-1])
         if not self.in_windows:
             return self.attended[-1]
         values = torch.cat([one.value for one in self.attended], 2)

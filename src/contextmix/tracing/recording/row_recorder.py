@@ -63,7 +63,7 @@ class RowRecorder(BlockRecorder):
 
     def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
         """The block is one step."""
-        heard = self.attended[-1]
+        heard = self.weighed_in_all()
         attention, value = heard.attention, heard.value
         self.weighed = attention.detach()[0], value.detach()[0]
         more = taken_additions(self.said, place)
@@ -74,7 +74,11 @@ class RowRecorder(BlockRecorder):
             tensors["added"] = added[:, self.rows].clone()
         tensors |= {"tolerance": tolerance(ran_in), "values_of": place.values_of, **self.gate(place, tensors, ran_in)}
         block = with_constant(resolve_block(self.model, place, attention.shape[1]), heard.constant)
-        return (LayerTrace(index=self.number, block=block, channelwise=heard.constant is not None, **tensors),)
+        layer = LayerTrace(index=self.number, block=block, channelwise=heard.constant is not None, **tensors)
+        if place.beside is not None:
+            layer = self.with_mixer(place, layer)
+            self.weighed = layer.attention[0], layer.value[0]
+        return (layer,)
 
     def show(self, *steps: LayerTrace) -> None:
         """What is kept of the block, without a batch axis."""

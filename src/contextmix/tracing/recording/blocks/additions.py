@@ -39,6 +39,8 @@ def _named(place: BlockAnatomy) -> Iterator[tuple[str, str]]:
     for kind, own in _sublayers(place):
         for number, addition in enumerate(own.additions):
             yield f"{kind}_{number}", addition.output
+    if place.beside is not None:
+        yield "beside_out", place.beside.output
 
 
 def _sublayers(place: BlockAnatomy) -> tuple[tuple[str, Sublayer], ...]:
