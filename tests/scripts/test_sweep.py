@@ -56,7 +56,8 @@ VERIFIED = {  # model type → part, layouts, causal
 }
 REFUSED = {  # model type → a phrase of the reason
     "neomme": "is not the heads' output times a gate",
-    "rwkv": "something beside attention mixes tokens",  # its feed-forward part reads the token before
+    "rwkv": "blocks.1.feed_forward.time_shift (ZeroPad2d) mixes tokens behind attention",  # it reads the token before
+    "zamba2": "nothing carries what attention wrote around it",  # attention, a feed-forward part, and Mamba reads that
     "diffllama": "cannot be read",
 }
 

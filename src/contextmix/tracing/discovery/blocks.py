@@ -22,9 +22,10 @@ from contextmix.tracing.discovery.claims import NotABlock
 from contextmix.tracing.discovery.diary import Attended, Call, Diary, keep_diary
 from contextmix.tracing.discovery.flat import telling
 from contextmix.tracing.discovery.local import is_local
-from contextmix.tracing.discovery.locality import Suspect, refuse_hidden_mixing
+from contextmix.tracing.discovery.locality import Suspect, refuse_hidden_mixing, with_other_token
 from contextmix.tracing.discovery.mixers import heard_diary, placed
 from contextmix.tracing.discovery.reader import BlockReader
+from contextmix.tracing.discovery.second_mixer import second_mixer
 from contextmix.tracing.discovery.streams import InnerReader, StreamReader
 from contextmix.tracing.discovery.sums import FurtherReader
 from contextmix.tracing.recording.mixing.watch import unwatch
@@ -188,6 +189,8 @@ def _block(model: PreTrainedModel, diary: Diary, number: int) -> tuple[BlockRead
                 reasons.setdefault(f"{call.path or 'the model'} ({type(call.module).__name__})", str(reason))
     listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     listed = listed or "no module around it maps hidden states to hidden states"
+    found = "" if largest is None else second_mixer(model, largest, moment, *with_other_token(largest.read))
+    listed += f". In that block {found}" if found else ""
     raise UnsupportedModel(
         f"{model.config.model_type!r}: the block of attention call {number} ({type(moment.module).__name__}) cannot "
         f"be read: {listed}. A decomposition of it would not add up, so no number was produced. For an odd model, "

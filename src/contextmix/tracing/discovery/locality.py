@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import UnsupportedModel
 from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
+from contextmix.tracing.discovery.second_mixer import second_mixer
 from contextmix.tracing.recording.blocks.picture_windows import Windows
 from contextmix.tracing.recording.listeners import Listener, listening
 from contextmix.tracing.recording.mixing.routing import Routed
@@ -27,6 +28,8 @@ from contextmix.tracing.recording.quiet import first_states
 from contextmix.tracing.recording.replay import BlockReplay, put
 from contextmix.tracing.recording.turns import after, undone
 from contextmix.tracing.recording.verify import close, tolerance
+
+_OF_SEVERAL = "the value of one token is made of several tokens"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +84,7 @@ def refuse_hidden_mixing(model: PreTrainedModel, blocks: Sequence[Suspect]) -> N
 
 def _mixes(model: PreTrainedModel, block: Suspect) -> str | None:
     """What mixes tokens in a block beside attention; None if nothing does."""
-    entered, left, value = block.call.read, block.call.wrote, block.moment.value
+    entered, left = block.call.read, block.call.wrote
     allowed = max(tolerance(left.dtype), tolerance(torch.float32))  # as for finding it
     token, changed = with_other_token(entered)
     ear, own = _Ear(changed.shape[-2], block.cut, beside=block.beside), block.call
@@ -93,15 +96,27 @@ def _mixes(model: PreTrainedModel, block: Suspect) -> str | None:
     except Exception as failure:  # whatever a model raises
         return f"nothing can be changed: it does not run a second time ({type(failure).__name__}: {failure})"
     others = torch.arange(changed.shape[-2], device=changed.device) != token
-    if not close(wrote[..., others, :], left[..., others, :], allowed):
-        return "something beside attention mixes tokens (a convolution, a recurrence, a sorting step)"
-    if ear.value is None or ear.value.shape != value.shape or ear.value.shape[-2] != others.shape[0]:
+    heard = _mixes_values(block, ear.value, token)
+    if heard is None and block.beside and not _by_token(before, ear.other, others, allowed):
+        heard = "the values of the mixer beside attention are not made of what enters it, one token at a time"
+    if close(wrote[..., others, :], left[..., others, :], allowed):
+        return heard
+    found = second_mixer(model, own, block.moment, token, changed)
+    mixed = "something beside attention mixes tokens (a convolution, a recurrence, a sorting step)"
+    mixed = f"{mixed}: {found}" if found else mixed
+    return f"{mixed}; and {heard}" if heard == _OF_SEVERAL else mixed
+
+
+def _mixes_values(block: Suspect, heard: Tensor | None, token: int) -> str | None:
+    """What is wrong with the values of attention, when this token of the input is another; None if nothing is."""
+    value = block.moment.value
+    allowed = max(tolerance(block.call.wrote.dtype), tolerance(torch.float32))
+    others = torch.arange(block.call.read.shape[-2], device=value.device) != token
+    if heard is None or heard.shape != value.shape or heard.shape[-2] != others.shape[0]:
         return "the keys of attention are not the tokens that enter it"
-    if not close(ear.value[..., others, :], value[..., others, :], allowed):
-        return "the value of one token is made of several tokens"
-    if block.beside and not _by_token(before, ear.other, others, allowed):
-        return "the values of the mixer beside attention are not made of what enters it, one token at a time"
-    held = close(ear.value[..., token, :], value[..., token, :], allowed)
+    if not close(heard[..., others, :], value[..., others, :], allowed):
+        return _OF_SEVERAL
+    held = close(heard[..., token, :], value[..., token, :], allowed)
     if block.borrows:
         return None if held else "attention mixes values of its own and of another layer"
     if held:
