@@ -29,8 +29,6 @@ from contextmix.tracing.recording.replay import BlockReplay, put
 from contextmix.tracing.recording.turns import after, undone
 from contextmix.tracing.recording.verify import close, tolerance
 
-_OF_SEVERAL = "the value of one token is made of several tokens"
-
 
 @dataclass(frozen=True, eq=False)
 class Suspect:
@@ -84,7 +82,7 @@ def refuse_hidden_mixing(model: PreTrainedModel, blocks: Sequence[Suspect]) -> N
 
 def _mixes(model: PreTrainedModel, block: Suspect) -> str | None:
     """What mixes tokens in a block beside attention; None if nothing does."""
-    entered, left = block.call.read, block.call.wrote
+    entered, left, value = block.call.read, block.call.wrote, block.moment.value
     allowed = max(tolerance(left.dtype), tolerance(torch.float32))  # as for finding it
     token, changed = with_other_token(entered)
     ear, own = _Ear(changed.shape[-2], block.cut, beside=block.beside), block.call
@@ -96,27 +94,15 @@ def _mixes(model: PreTrainedModel, block: Suspect) -> str | None:
     except Exception as failure:  # whatever a model raises
         return f"nothing can be changed: it does not run a second time ({type(failure).__name__}: {failure})"
     others = torch.arange(changed.shape[-2], device=changed.device) != token
-    heard = _mixes_values(block, ear.value, token)
-    if heard is None and block.beside and not _by_token(before, ear.other, others, allowed):
-        heard = "the values of the mixer beside attention are not made of what enters it, one token at a time"
-    if close(wrote[..., others, :], left[..., others, :], allowed):
-        return heard
-    found = second_mixer(model, own, block.moment, token, changed)
-    mixed = "something beside attention mixes tokens (a convolution, a recurrence, a sorting step)"
-    mixed = f"{mixed}: {found}" if found else mixed
-    return f"{mixed}; and {heard}" if heard == _OF_SEVERAL else mixed
-
-
-def _mixes_values(block: Suspect, heard: Tensor | None, token: int) -> str | None:
-    """What is wrong with the values of attention, when this token of the input is another; None if nothing is."""
-    value = block.moment.value
-    allowed = max(tolerance(block.call.wrote.dtype), tolerance(torch.float32))
-    others = torch.arange(block.call.read.shape[-2], device=value.device) != token
-    if heard is None or heard.shape != value.shape or heard.shape[-2] != others.shape[0]:
+    if not close(wrote[..., others, :], left[..., others, :], allowed):
+        return _mixed_beside(model, block, ear.value, token, changed)
+    if ear.value is None or ear.value.shape != value.shape or ear.value.shape[-2] != others.shape[0]:
         return "the keys of attention are not the tokens that enter it"
-    if not close(heard[..., others, :], value[..., others, :], allowed):
-        return _OF_SEVERAL
-    held = close(heard[..., token, :], value[..., token, :], allowed)
+    if not close(ear.value[..., others, :], value[..., others, :], allowed):
+        return "the value of one token is made of several tokens"
+    if block.beside and not _by_token(before, ear.other, others, allowed):
+        return "the values of the mixer beside attention are not made of what enters it, one token at a time"
+    held = close(ear.value[..., token, :], value[..., token, :], allowed)
     if block.borrows:
         return None if held else "attention mixes values of its own and of another layer"
     if held:
@@ -189,3 +175,17 @@ def _held(block: Suspect, listener: Listener) -> Iterator[None]:
             handle = after(block.call.module.get_submodule(path), holding(states))
             stack.enter_context(undone(handle.remove))
         yield
+
+
+def _mixed_beside(model: PreTrainedModel, block: Suspect, heard: Tensor | None, token: int, changed: Tensor) -> str:
+    """What mixes tokens beside attention, and whether the values of attention are made of several tokens too."""
+    said = "something beside attention mixes tokens (a convolution, a recurrence, a sorting step)"
+    found = second_mixer(model, block.call, block.moment, token, changed)
+    said += f": {found}" if found else ""
+    value = block.moment.value
+    if heard is None or heard.shape != value.shape or heard.shape[-2] != changed.shape[-2]:
+        return said
+    others = torch.arange(changed.shape[-2], device=changed.device) != token
+    allowed = max(tolerance(block.call.wrote.dtype), tolerance(torch.float32))
+    apart = not close(heard[..., others, :], value[..., others, :], allowed)
+    return f"{said}; and what attention mixes are no values of single tokens, but made of several" if apart else said
