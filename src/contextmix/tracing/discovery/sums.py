@@ -158,8 +158,9 @@ def rebuilt(whole: Tensor, terms: Sequence[Tensor], allowed: float) -> Sum | Non
 
     Example:
         >>> x, a = torch.tensor([[1.0, 2.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [2.0, 1.0]])
-        >>> rebuilt(0.5 * x + 2 * a, (x, a), 1e-4)
-        Sum(factors=(0.5, 2.0), shift=None)
+        >>> found = rebuilt(0.5 * x + 2 * a, (x, a), 1e-4)
+        >>> [round(factor, 6) for factor in found.factors], found.shift
+        ([0.5, 2.0], None)
     """
     eps = torch.finfo(whole.dtype).eps
     rows, *parts = [one.detach().flatten(0, -2).double().cpu() for one in (whole, *terms)]
