@@ -14,6 +14,7 @@ import torch
 from tests.models.two_stacks import models as two_stacks
 from tests.results.answers import answer as answer_by_hand
 from tests.tracing.tiny import word_pieces
+from tests.tracing.twin import twin
 
 import contextmix as cm
 from contextmix.evidence.report import Report
@@ -46,13 +47,15 @@ class In:
 
 @cache
 def model(name: str) -> Any:
-    """A loaded model: built in, or a tiny one of two stacks."""
+    """A loaded model: built in, or a tiny one of two stacks or towers."""
     if name == "chatty":
         found = cm.load("demo-decoder")
         found.tokenizer.chat_template = _CHAT
         return found
     if name in ("t5", "bart"):
         return cm.load(two_stacks.build(name), word_pieces())
+    if name == "clip":
+        return twin()
     return cm.load(name)
 
 
@@ -204,6 +207,7 @@ _SAMPLES: Mapping[type, Callable[[], Sequence[Any]]] = {
     cm.Trace: lambda: [*_traces(), samples(cm.EncoderDecoderTrace)[0].cross],
     cm.TracedModel: lambda: [model("demo"), model("demo-decoder"), model("chatty")],
     cm.TracedEncoderDecoder: lambda: [model("bart"), model("t5")],
+    cm.TracedTowers: lambda: [model("clip")],
     SourceScores: lambda: [model("demo-decoder").ablate(samples(cm.Answer)[0])],
     Losses: lambda: [one.losses for one in samples(cm.Answer) if one.losses is not None],
     Report: lambda: [Report("name", "Title", ["A sentence."])],

@@ -26,6 +26,7 @@ DRAWS = int(os.environ.get("CONTEXTMIX_DRAWS", "3"))
 MANY = int(os.environ.get("CONTEXTMIX_DRAWS", "40"))
 VERBS = verbs()
 NEVER = {f"TracedEncoderDecoder.{name}" for name in ("ablate", "attribute", "attribute_all", "explain_answer")}
+NEVER |= {f"{kind}.image_tower" for kind in ("TracedModel", "TracedEncoderDecoder", "TracedTowers")}  # none has images
 """Verbs that one kind of model refuses whatever it is asked."""
 
 

@@ -17,7 +17,7 @@ from contextmix.plugins.contracts import Method
 from contextmix.plugins.papers import VASWANI_2017
 from contextmix.results.token_map import Quantity
 from contextmix.traces.trace import LayerTrace
-from contextmix.traces.weights import weights_of
+from contextmix.traces.weights import refuse_channels, weights_of
 
 
 def measure(layer: LayerTrace, *, heads: Literal["mean", "each"] = "mean") -> Tensor:
@@ -34,7 +34,7 @@ def measure(layer: LayerTrace, *, heads: Literal["mean", "each"] = "mean") -> Te
     Source:
         Vaswani et al. (2017), eq. 1; GlobEnc calls the mean W.
     """
-    layer.refuse_channels("attention", "would not be shares of anything")
+    refuse_channels(layer, "attention", "would not be shares of anything")
     shares = whole_rows(weights_of(layer))
     return shares if heads == "each" else shares.mean(-3)
 

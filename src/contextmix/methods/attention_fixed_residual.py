@@ -12,7 +12,7 @@ from contextmix.plugins.contracts import Method
 from contextmix.plugins.papers import ABNAR_2020
 from contextmix.results.token_map import Quantity
 from contextmix.traces.trace import LayerTrace
-from contextmix.traces.weights import weights_of
+from contextmix.traces.weights import refuse_channels, weights_of
 
 
 def measure(layer: LayerTrace) -> Tensor:
@@ -24,7 +24,7 @@ def measure(layer: LayerTrace) -> Tensor:
     Source:
         Abnar & Zuidema (2020), section 3; GlobEnc, eq. 13.
     """
-    layer.refuse_channels("attention_fixed_residual", "would not be shares of anything")
+    refuse_channels(layer, "attention_fixed_residual", "would not be shares of anything")
     return half_residual(whole_rows(weights_of(layer)).mean(-3), apart=layer.cross)
 
 

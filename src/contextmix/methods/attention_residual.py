@@ -12,7 +12,7 @@ from contextmix.plugins.contracts import Method
 from contextmix.plugins.papers import MODARRESSI_2022
 from contextmix.results.token_map import Quantity
 from contextmix.traces.trace import LayerTrace
-from contextmix.traces.weights import weights_of
+from contextmix.traces.weights import refuse_channels, weights_of
 
 
 def measure(layer: LayerTrace) -> Tensor:
@@ -25,7 +25,7 @@ def measure(layer: LayerTrace) -> Tensor:
         GlobEnc, eq. 14 and 15, with the mixing ratio of N_Enc as the text and the authors' code have it (Kobayashi et
         al. 2021, eq. 8, is the same formula on the attention block).
     """
-    layer.refuse_channels("attention_residual", "would not be shares of anything")
+    refuse_channels(layer, "attention_residual", "would not be shares of anything")
     return measured_residual(weights_of(layer).mean(-3), ratio(layer), apart=layer.cross)
 
 

@@ -27,6 +27,7 @@ from contextmix.plugins.papers import MOHEBBI_2023
 from contextmix.results.token_map import Quantity
 from contextmix.traces.continuation import attention_addition, following_steps
 from contextmix.traces.trace import LayerTrace
+from contextmix.traces.weights import refuse_channels
 
 _DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cosine": cosine_distance, "euclidean": euclidean_distance}
 _PRECISIONS = ("full", "bfloat16")
@@ -79,7 +80,7 @@ def measure(
         return Measured(torch.stack([row.values for row in rows]), notes)
     notes, distances = {}, None
     if heads is not None:
-        layer.refuse_channels("value_zeroing", "knows no heads here that could be zeroed by themselves")
+        refuse_channels(layer, "value_zeroing", "knows no heads here that could be zeroed by themselves")
     if layer.channelwise:
         _refuse_reduced(layer, precision)
         distances = _replayed(layer, distance, None)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from contextmix.errors import UnknownPosition, UnsupportedModel, WrongShape, refuse_entries, refuse_kinds
+from contextmix.errors import UnknownPosition, WrongShape, refuse_entries, refuse_kinds
 from contextmix.maths.gated import folded
 from contextmix.maths.kept import kept
 from contextmix.maths.parts import Parts
@@ -127,19 +127,6 @@ class LayerTrace:
     def size(self) -> str:
         """Heads and width, in words."""
         return f"{self.attention.shape[-3]} heads, d_model {self.residual_in.shape[-1]}"
-
-    def refuse_channels(self, name: str, reason: str) -> None:
-        """Refuse what has no meaning where each channel has a map of its own.
-
-        Raises:
-            UnsupportedModel: If this is such a layer.
-        """
-        if self.channelwise:
-            raise UnsupportedModel(
-                f"Layer {self.index} is no attention: it mixes tokens with a map of its own for every channel, whose "
-                f"entries may be negative and whose rows need not sum to one, so {name} {reason}. No number was "
-                "produced. Use a method that follows what the tokens send, such as value_zeroing, globenc or evidence."
-            )
 
     @kept
     def states(self) -> BlockStates:

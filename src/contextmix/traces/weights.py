@@ -32,3 +32,22 @@ def weights_of(layer: LayerTrace) -> Tensor:
             "number was produced. Use a method that measures what they do, such as norm, globenc or value_zeroing."
         )
     return maps
+
+
+def refuse_channels(layer: LayerTrace, name: str, reason: str) -> None:
+    """Refuse what has no meaning where each channel has a map of its own.
+
+    Args:
+        layer: The recorded layer.
+        name: Of the method.
+        reason: What its numbers would be there.
+
+    Raises:
+        UnsupportedModel: If this is such a layer.
+    """
+    if layer.channelwise:
+        raise UnsupportedModel(
+            f"Layer {layer.index} is no attention: it mixes tokens with a map of its own for every channel, whose "
+            f"entries may be negative and whose rows need not sum to one, so {name} {reason}. No number was produced. "
+            "Use a method that follows what the tokens send, such as value_zeroing, globenc or evidence."
+        )
