@@ -50,9 +50,22 @@ def rwkv() -> Any:
     return transformers.RwkvModel(transformers.RwkvConfig(**sizes))
 
 
-def falcon_h1() -> Any:
-    own = {"mamba_d_ssm": 16, "mamba_n_heads": 4, "mamba_d_head": 4, "mamba_n_groups": 1, "mamba_chunk_size": 4}
-    return transformers.FalconH1Model(transformers.FalconH1Config(**_SIZES, **own, num_hidden_layers=2))
+class Summed(nn.Module):
+    """A module that adds up what it wrote for all tokens before."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, states: Tensor) -> Tensor:
+        wrote: Tensor = self.inner(states)
+        return wrote.cumsum(1)
+
+
+def parallel() -> Any:
+    model: Any = build("gpt_neox")  # its feed-forward part reads what attention reads
+    model.layers[1].mlp = Summed(model.layers[1].mlp)
+    return model
 
 
 FAMILIES: dict[str, tuple[Callable[[], Any], str, str, str, str, str]] = {
@@ -60,7 +73,7 @@ FAMILIES: dict[str, tuple[Callable[[], Any], str, str, str, str, str]] = {
     "zamba": (zamba, "layers.1", "shared_transf.self_attn", "mamba_decoder.mamba", "ZambaMambaMixer", CHAIN),
     "zamba2": (zamba2, "layers.1", "shared_transformer.self_attn", "mamba_decoder.mamba", "Zamba2MambaMixer", CHAIN),
     "rwkv": (rwkv, "blocks.1", "attention", "feed_forward.time_shift", "ZeroPad2d", ONE_AFTER_THE_OTHER),
-    "falcon_h1": (falcon_h1, "layers.1", "self_attn", "mamba", "FalconH1Mixer", BESIDE),
+    "parallel": (parallel, "layers.1", "attention", "mlp", "Summed", BESIDE),
 }
 
 
@@ -127,18 +140,6 @@ def test_looking_for_it_leaves_no_hook():
     model = vivid(zamba2()).double().eval()
     refusal(model)
     assert hook_count(model) == 0
-
-
-class Summed(nn.Module):
-    """A module that adds up what it wrote for all tokens before."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, states: Tensor) -> Tensor:
-        wrote: Tensor = self.inner(states)
-        return wrote.cumsum(1)
 
 
 def bent(_: nn.Module, __: tuple[Tensor, ...], output: Any) -> Any:
