@@ -25,7 +25,7 @@ from contextmix.tracing.recording.replay import BlockReplay, put
 from contextmix.tracing.recording.turns import of_this_thread, undone
 from contextmix.tracing.recording.verify import close, tolerance
 
-_BESIDE = "beside attention, and reads nothing of it: both would have to be maps, and a trace has one for each block"
+_BESIDE = "beside attention, and reads nothing of it; the two cannot be read as one mixer, channel by channel"
 _BEHIND = (
     "behind attention: it reads what attention has changed, so the block mixes tokens in two steps, one after the "
     "other, and a trace has one map for each block"
