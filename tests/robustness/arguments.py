@@ -149,6 +149,8 @@ OF_VERB: Mapping[str, Callable[[], Sequence[Any]]] = {
     "TracedEncoderDecoder.measure_batch.tensors": lambda: [
         {"input_ids": torch.tensor([[5, 6, 7]]), "decoder_input_ids": torch.tensor([[2, 7]])}
     ],
+    "TracedTowers.measure_batch.tensors": lambda: [{"input_ids": torch.tensor([[2, 6, 7, 3]])}],
+    "TracedTowers.labels.one": lambda: [model("clip").encode(FILM)[0]],
     "TokenMap.show.over": lambda: [np.zeros((10, 20, 3), np.uint8)],
     "TokenMap.from_dict.document": lambda: [one.to_dict() for one in samples(cm.TokenMap)],
     "Tokens.from_dict.fields": lambda: [one.to_dict() for one in samples(cm.Tokens)],

@@ -27,6 +27,8 @@ MANY = int(os.environ.get("CONTEXTMIX_DRAWS", "40"))
 VERBS = verbs()
 NEVER = {f"TracedEncoderDecoder.{name}" for name in ("ablate", "attribute", "attribute_all", "explain_answer")}
 NEVER |= {f"{kind}.image_tower" for kind in ("TracedModel", "TracedEncoderDecoder", "TracedTowers")}  # none has images
+NEVER |= {f"TracedTowers.{name}" for name in ("ablate", "attribute", "attribute_all", "explain_answer")}
+NEVER |= {"TracedTowers.explain_generation"}
 """Verbs that one kind of model refuses whatever it is asked."""
 
 

@@ -408,18 +408,19 @@ class HeadsFirst(nn.Module):
         return (self.o(mixed.permute(1, 2, 0, 3).reshape(batch, length, width)),)
 
 
+@torch.no_grad()
 def test_where_an_axis_of_heads_and_batch_does_not_hold_the_batch_first_channels_are_read_apart():
     """Of one sequence it would look the same; of several, values of other sequences would be taken for a head's."""
-    plain, model = build("mpnet"), build("mpnet")
+    model = build("mpnet")
     for layer in model.encoder.layer:
         layer.attention.attn = HeadsFirst(layer.attention.attn)
-    ids = torch.cat([token_ids(N), token_ids(N, seed=5)])
-    wanted = cm.load(plain).trace({"input_ids": ids})
-    for found, own in zip(cm.load(model).trace({"input_ids": ids}), wanted, strict=True):
-        for layer, true in zip(found.layers, own.layers, strict=True):
+    for trace in cm.load(model).trace({"input_ids": torch.cat([token_ids(N), token_ids(N, seed=5)])}):
+        for layer, block in zip(trace.layers, model.encoder.layer, strict=True):
+            own = block.attention.attn
+            query, key = (one(layer.residual_in).view(N, 2, -1).transpose(0, 1) for one in (own.q, own.k))
             assert layer.channelwise
-            heads = true.attention.repeat_interleave(8, dim=0)
-            torch.testing.assert_close(layer.attention, heads, rtol=1e-4, atol=1e-5)
+            wanted = (query @ key.mT).softmax(-1).repeat_interleave(8, dim=0)
+            torch.testing.assert_close(layer.attention, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_a_convolution_after_the_first_layer_is_refused():
