@@ -92,7 +92,8 @@ def refuse_missing(model: PreTrainedModel, name: str, missing: Iterable[str], *,
         return
     listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     way = (
-        "They are all of its head: load the model without it, or say new_head=True if it is to begin at random."
+        "They are all of its head. Load the model without one, contextmix.load(AutoModel.from_pretrained(…), "
+        "AutoTokenizer.from_pretrained(…)), or say new_head=True if the head is to begin at random."
         if len(head) == len(names)
         else "Complete the checkpoint, or correct the configuration beside it."
     )
