@@ -61,6 +61,7 @@ class LoadedModel:
     ) -> None:
         refuse_kind(f"{type(self).__name__}: model", model, PreTrainedModel)
         refuse_kind(f"{type(self).__name__}: name", name, str)
+        refuse_kind(f"{type(self).__name__}: revision", revision, str, type(None))
         refuse_kind(f"{type(self).__name__}: anatomy", anatomy, Anatomy, type(None))
         self.model, self.tokenizer, self.processor = model, tokenizer, processor
         self.origin = Origin(name, revision or getattr(model.config, "_commit_hash", None), library_versions())

@@ -170,6 +170,8 @@ def others_of(towers: Mapping[str, TracedTower], kind: str, target: Any, scale: 
         inputs = rest[other].encode(source)
         names += [_name(source, other)] * len(inputs)
         features += rest[other].features(inputs)
+    if not names:
+        raise BadOption(f"target={target!r} is empty. Name what the {_listed(rest)} tower reads, or two to contrast.")
     if len(set(names)) < len(names):
         raise BadOption(f"target={target!r:.80} names the same thing twice. Name two different ones to contrast them.")
     return Others(tuple(names), torch.stack(features), scale)

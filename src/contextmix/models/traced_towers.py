@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 from transformers import ProcessorMixin
 
-from contextmix.errors import BadInput, BadOption, refuse_kind
+from contextmix.errors import BadInput, BadOption, refuse_entries, refuse_kind
 from contextmix.maths.kept import kept
 from contextmix.models.batch import BatchMaps, Wanted
 from contextmix.models.check import CheckReport
@@ -83,7 +83,7 @@ class TracedTowers(TracedModel):
         """
         if target is not None and method is None:
             refuse_idle_target([make_plan(self.towers[TEXT].usual_method())], target)
-        return self._each("explain", source, {"method": method, **how}, target, [method] if method else [])
+        return self._each("explain", source, {"method": method, **how}, target, () if method is None else [method])
 
     @undisturbed
     def compare(self, source: Any, methods: MethodNames, *, target: Any = None, **how: Any) -> Any:
@@ -93,7 +93,7 @@ class TracedTowers(TracedModel):
     @undisturbed
     def explore(self, source: Any, methods: ExploredMethods = None, *, target: Any = None, **how: Any) -> Any:
         """See `TracedModel.explore`; of a pair an exploration of each by its name."""
-        return self._each("explore", source, {"methods": methods, **how}, target, methods or [])
+        return self._each("explore", source, {"methods": methods, **how}, target, () if methods is None else methods)
 
     @undisturbed
     def check(self, source: Any = None) -> CheckReport:
@@ -132,9 +132,9 @@ class TracedTowers(TracedModel):
             kind: [asked[kind] for asked in each] if several else own for kind, own in each[0].items()
         }
         scores = any(make_plan(name).of_model for name in methods)
-        if target is not None and methods and not scores:
+        if target is not None and len(methods) and not scores:
             refuse_idle_target([make_plan(name) for name in methods], target)
-        if not (scores or target is not None or (verb == "explore" and not methods and len(given) > 1)):
+        if not (scores or target is not None or (verb == "explore" and not len(methods) and len(given) > 1)):
             found = {kind: getattr(self.towers[kind], verb)(own, **how) for kind, own in given.items()}
         else:
             found = {kind: self._scored(kind, given, target).asked(verb, own, how) for kind, own in given.items()}
@@ -211,9 +211,10 @@ class TracedTowers(TracedModel):
     def attribute_all(self, one: Inputs, plans: Sequence[Plan], *asked: Any, **more: Any) -> list[TokenMap]:
         """Refused: an input of one tower has no score; see `explain`."""
         refuse_kind("attribute: one", one, Inputs)
+        refuse_entries("attribute: plans", plans, Plan)
         raise BadOption(
-            f"{plans[0].name} explains a score, and one side of a model of two towers has none by itself. Say explain "
-            "with target=…, or give both sides."
+            f"{', '.join(plan.name for plan in plans)}: one side of a model of two towers has no score by itself. Say "
+            "explain with target=…, or give both sides."
         )
 
     def _record(self, tensors: Mapping[str, Tensor], *asked: Any, **more: Any) -> tuple[Any, Checks]:

@@ -80,6 +80,8 @@ def read_media(
             f"contextmix.load (images need Pillow: pip install 'contextmix[image]'), or give model inputs: "
             f"{{{model.main_input_name!r}: …}}."
         )
+    if isinstance(source, Tensor) and (source.is_meta or source.layout is not torch.strided):
+        raise BadInput(f"A tensor without plain numbers in it was given for a {kind.name} ({source.layout}).")
     source = source.numpy(force=True) if isinstance(source, Tensor) else source
     return _in_precision(model, [kind.read(model, processor, source, sampling_rate, truncate=truncate)])
 
