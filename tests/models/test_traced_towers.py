@@ -197,7 +197,7 @@ def test_it_goes_on_with_no_text(model: TracedTowers) -> None:
         model.explain_generation(RED)
     with pytest.raises(BadInput, match="found on two inputs"):
         model.anatomy({"input_ids": torch.ones(1, 3, dtype=torch.long)})
-    with pytest.raises(BadOption, match="has none by itself"):
+    with pytest.raises(BadOption, match="has no score by itself"):
         model.attribute(model.encode(RED)[0], _plan(), None, None)
 
 
