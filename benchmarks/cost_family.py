@@ -181,6 +181,33 @@ def report(programs: Programs, repeats: int, clock: Callable[[], float]) -> Tabl
     return table
 
 
+def measure(
+    about: str | None, models: dict[str, Callable[[], Any]], programs: Callable[[Any, int], Programs], *, repeats: int
+) -> None:
+    """The command line of a benchmark that runs the same programs on several models.
+
+    Args:
+        about: What ``--help`` says.
+        models: Each with a docstring that says what it is.
+        programs: A model and how many tokens → what is measured of it.
+        repeats: Rounds, if nobody asks for another number.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", choices=[[], *models], help="all if left out")
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument("--cpu-time", action="store_true", help="processor time on one thread instead of wall time")
+    chosen = parser.parse_args()
+    if chosen.cpu_time:
+        torch.set_num_threads(1)
+    console = Console(width=100)
+    clock = time.process_time if chosen.cpu_time else time.perf_counter
+    for name in chosen.models or models:
+        torch.manual_seed(0)
+        console.print(f"\n{models[name].__doc__} {chosen.tokens} tokens:\n")
+        console.print(report(programs(models[name](), chosen.tokens), chosen.repeats, clock))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -11,14 +11,11 @@ the machine.
 
 from __future__ import annotations
 
-import argparse
-import time
 from functools import partial
 from typing import Any
 
 import torch
-from cost_family import Programs, report
-from rich.console import Console
+from cost_family import Programs, measure
 from transformers import (
     BambaConfig,
     BambaForCausalLM,
@@ -103,23 +100,5 @@ def programs(model: Any, n: int) -> Programs:
     }
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", choices=[[], *MODELS], help="all if left out")
-    parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--cpu-time", action="store_true", help="processor time on one thread instead of wall time")
-    chosen = parser.parse_args()
-    if chosen.cpu_time:
-        torch.set_num_threads(1)
-    console = Console(width=100)
-    clock = time.process_time if chosen.cpu_time else time.perf_counter
-    for name in chosen.models or MODELS:
-        torch.manual_seed(0)
-        console.print(f"\n{MODELS[name].__doc__} {chosen.tokens} tokens:\n")
-        console.print(report(programs(MODELS[name](), chosen.tokens), chosen.repeats, clock))
-
-
 if __name__ == "__main__":
-    main()
+    measure(__doc__, MODELS, programs, repeats=3)

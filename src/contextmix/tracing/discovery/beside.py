@@ -21,7 +21,7 @@ from contextmix.tracing.discovery.diary import Attended, Call, Diary
 from contextmix.tracing.discovery.routed import candidates, channels_of, mixes
 from contextmix.tracing.recording.mixing.watch import watch
 from contextmix.tracing.recording.resolve import linear_form
-from contextmix.tracing.recording.verify import tolerance
+from contextmix.tracing.recording.verify import float32_tolerance
 
 
 class _Found(NamedTuple):
@@ -50,7 +50,7 @@ def with_beside(diary: Diary, outer: Call, moment: Attended, place: BlockAnatomy
             continue
         watch(found.mixer.module, found.channels)
         mixer = replace(found.channels, path=_path(outer, found.mixer))
-        allowed = max(tolerance(added.wrote.dtype), tolerance(torch.float32))
+        allowed = float32_tolerance(added.wrote.dtype)
         form = linear_form(found.projection.module, found.projection.read, found.projection.wrote, allowed)
         beside = Beside(mixer, own.additions[0].scale, bool(form))
         return replace(place, attention=replace(own, additions=()), beside=beside)

@@ -22,8 +22,9 @@ from contextmix.tracing.discovery.claims import NotABlock
 from contextmix.tracing.discovery.diary import Attended, Call, Diary, keep_diary
 from contextmix.tracing.discovery.flat import telling
 from contextmix.tracing.discovery.local import is_local
-from contextmix.tracing.discovery.locality import Suspect, refuse_hidden_mixing, with_other_token
+from contextmix.tracing.discovery.locality import Suspect, refuse_hidden_mixing
 from contextmix.tracing.discovery.mixers import heard_diary, placed
+from contextmix.tracing.discovery.other_token import with_other_token
 from contextmix.tracing.discovery.reader import BlockReader
 from contextmix.tracing.discovery.second_mixer import second_mixer
 from contextmix.tracing.discovery.streams import InnerReader, StreamReader

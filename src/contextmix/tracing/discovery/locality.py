@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import UnsupportedModel
 from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
+from contextmix.tracing.discovery.other_token import same_elsewhere, with_other_token
 from contextmix.tracing.discovery.second_mixer import second_mixer
 from contextmix.tracing.recording.blocks.picture_windows import Windows
 from contextmix.tracing.recording.listeners import Listener, listening
@@ -27,7 +28,7 @@ from contextmix.tracing.recording.mixing.routing import Routed
 from contextmix.tracing.recording.quiet import first_states
 from contextmix.tracing.recording.replay import BlockReplay, put
 from contextmix.tracing.recording.turns import after, undone
-from contextmix.tracing.recording.verify import close, tolerance
+from contextmix.tracing.recording.verify import close, float32_tolerance
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ def refuse_hidden_mixing(model: PreTrainedModel, blocks: Sequence[Suspect]) -> N
 def _mixes(model: PreTrainedModel, block: Suspect) -> str | None:
     """What mixes tokens in a block beside attention; None if nothing does."""
     entered, left, value = block.call.read, block.call.wrote, block.moment.value
-    allowed = max(tolerance(left.dtype), tolerance(torch.float32))  # as for finding it
+    allowed = float32_tolerance(left.dtype)  # as for finding it
     token, changed = with_other_token(entered)
     ear, own = _Ear(changed.shape[-2], block.cut, beside=block.beside), block.call
     replay = BlockReplay.of(model, own.module, own.args, own.kwargs, block.turned, block.picture)
@@ -93,14 +94,13 @@ def _mixes(model: PreTrainedModel, block: Suspect) -> str | None:
             wrote = replay.run(changed, ear).to(left.dtype)
     except Exception as failure:  # whatever a model raises
         return f"nothing can be changed: it does not run a second time ({type(failure).__name__}: {failure})"
-    others = torch.arange(changed.shape[-2], device=changed.device) != token
-    if not close(wrote[..., others, :], left[..., others, :], allowed):
+    if not same_elsewhere(wrote, left, token, allowed):
         return _mixed_beside(model, block, ear.value, token, changed)
-    if ear.value is None or ear.value.shape != value.shape or ear.value.shape[-2] != others.shape[0]:
+    if ear.value is None or ear.value.shape != value.shape or ear.value.shape[-2] != changed.shape[-2]:
         return "the keys of attention are not the tokens that enter it"
-    if not close(ear.value[..., others, :], value[..., others, :], allowed):
+    if not same_elsewhere(ear.value, value, token, allowed):
         return "the value of one token is made of several tokens"
-    if block.beside and not _by_token(before, ear.other, others, allowed):
+    if block.beside and not _by_token(before, ear.other, changed.shape[-2], token, allowed):
         return "the values of the mixer beside attention are not made of what enters it, one token at a time"
     held = close(ear.value[..., token, :], value[..., token, :], allowed)
     if block.borrows:
@@ -118,19 +118,12 @@ def _values_beside(replay: BlockReplay, block: Suspect) -> Tensor | None:
     return ear.other
 
 
-def _by_token(before: Tensor | None, found: Tensor | None, others: Tensor, allowed: float) -> bool:
+def _by_token(before: Tensor | None, found: Tensor | None, tokens: int, token: int, allowed: float) -> bool:
     """Whether of the values (batch, token, channel) those of the changed token moved, and no others."""
-    if before is None or found is None or found.shape != before.shape or found.shape[1] != len(others):
+    if before is None or found is None or found.shape != before.shape or found.shape[1] != tokens:
         return False
-    moved = not close(found[:, ~others], before[:, ~others], allowed)
-    return moved and close(found[:, others], before[:, others], allowed)
-
-
-def with_other_token(states: Tensor) -> tuple[int, Tensor]:
-    """A token in the middle, as what mixes neighbours has some on both sides there, and the states with it changed."""
-    token, changed = states.shape[-2] // 2, states.clone()
-    changed[..., token, :] += torch.linspace(-1, 1, changed.shape[-1]).to(changed) * changed.std()
-    return token, changed
+    moved = not close(found[:, token], before[:, token], allowed)
+    return moved and same_elsewhere(found, before, token, allowed)
 
 
 class _Ear:
@@ -185,7 +178,5 @@ def _mixed_beside(model: PreTrainedModel, block: Suspect, heard: Tensor | None, 
     value = block.moment.value
     if heard is None or heard.shape != value.shape or heard.shape[-2] != changed.shape[-2]:
         return said
-    others = torch.arange(changed.shape[-2], device=changed.device) != token
-    allowed = max(tolerance(block.call.wrote.dtype), tolerance(torch.float32))
-    apart = not close(heard[..., others, :], value[..., others, :], allowed)
+    apart = not same_elsewhere(heard, value, token, float32_tolerance(block.call.wrote.dtype))
     return f"{said}; and what attention mixes are no values of single tokens, but made of several" if apart else said

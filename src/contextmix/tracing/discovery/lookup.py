@@ -11,7 +11,7 @@ from contextmix.traces.places import NormPlace
 from contextmix.tracing.discovery.diary import Attended, Call, Diary
 from contextmix.tracing.discovery.unwound import unwound
 from contextmix.tracing.recording.resolve import recognise_norm
-from contextmix.tracing.recording.verify import close, tolerance
+from contextmix.tracing.recording.verify import close, float32_tolerance
 
 
 def _is_turned(block: Call, moment: Attended) -> bool:
@@ -36,7 +36,7 @@ class DiaryReader:
     def __init__(self, diary: Diary, block: Call, moment: Attended) -> None:
         self.turned = _is_turned(block, moment)
         self.picture = self.pictures and block.read.ndim == 4
-        self.allowed = max(tolerance(block.wrote.dtype), tolerance(torch.float32))  # norms may compute in float32
+        self.allowed = float32_tolerance(block.wrote.dtype)  # norms may compute in float32
         own, inside = block.turned() if self.turned else block, diary.inside(block)
         if not self.picture:
             inside = [call.over(block.read.shape[:-1]) for call in inside]

@@ -34,7 +34,7 @@ from contextmix.tracing.recording.quiet import first_states, quiet_run
 from contextmix.tracing.recording.resolve import linear_form
 from contextmix.tracing.recording.tap import can_be_switched
 from contextmix.tracing.recording.turns import after, before, turn_of, undone
-from contextmix.tracing.recording.verify import close, tolerance
+from contextmix.tracing.recording.verify import close, float32_tolerance
 
 _LOOKED_AT: WeakSet[nn.Module] = WeakSet()
 
@@ -166,7 +166,7 @@ class _Search(Counting):
             return
         with unheard():  # products of our own are none of the model's
             for made, mixer in self._matching(read):
-                if linear_form(module, read, wrote, _allowed(read)) is not None:
+                if linear_form(module, read, wrote, float32_tolerance(read.dtype)) is not None:
                     self.found.setdefault(made.numbers[-1][0], mixer)
 
     def _matching(self, read: Tensor) -> Iterator[tuple[_Made, Mixer]]:
@@ -258,17 +258,13 @@ def _is_read(mixer: Mixer, made: _Made, read: Tensor) -> bool:
     reading = Reading(made.product, mixer)
     output = reading.output(made.wrote)
     rows = read.reshape(*output.shape[:2], -1)  # of one sequence or its windows, whichever axis is its batch
-    if not close(output.flatten(2), rows, _allowed(read)):
+    if not close(output.flatten(2), rows, float32_tolerance(read.dtype)):
         return False
     weights, values = reading.weights(), reading.values()
     if weights.shape[1] % values.shape[1]:
         return False
     again = weights @ values.repeat_interleave(weights.shape[1] // values.shape[1], dim=1)
-    return close(again.transpose(1, 2), output, _allowed(read))
-
-
-def _allowed(states: Tensor) -> float:
-    return max(tolerance(states.dtype), tolerance(torch.float32))
+    return close(again.transpose(1, 2), output, float32_tolerance(read.dtype))
 
 
 class _Both:
@@ -279,7 +275,7 @@ class _Both:
 
     def heard(self, module: nn.Module, attention: Tensor, value: Tensor, output: Tensor, scores: Scores | None) -> None:
         first, second = value[: len(value) // 2], value[len(value) // 2 :]
-        if len(first) == len(second) and not close(first, second, 10 * _allowed(value)):
+        if len(first) == len(second) and not close(first, second, 10 * float32_tolerance(value.dtype)):
             self.apart = module
 
 

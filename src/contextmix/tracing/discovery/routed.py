@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from contextmix.errors import UnsupportedModel
 from contextmix.traces.mixing import Channels
 from contextmix.tracing.discovery.diary import Call, Diary
+from contextmix.tracing.discovery.other_token import same_elsewhere, with_other_token
 from contextmix.tracing.recording.listeners import unheard
 from contextmix.tracing.recording.mixing.again import Writing
 from contextmix.tracing.recording.mixing.frozen import Numbering, factor_of
@@ -29,7 +30,7 @@ from contextmix.tracing.recording.mixing.watch import watch
 from contextmix.tracing.recording.quiet import first_states
 from contextmix.tracing.recording.replay import put
 from contextmix.tracing.recording.resolve import linear_form
-from contextmix.tracing.recording.verify import close, tolerance
+from contextmix.tracing.recording.verify import close, float32_tolerance
 
 
 def find_routed(model: PreTrainedModel, diary: Diary) -> None:
@@ -65,16 +66,12 @@ def refuse_unheard(model: PreTrainedModel, diary: Diary) -> None:
 
 def mixes(layer: Call) -> bool:
     """Whether another token's output moves when one token of the input does."""
-    token = layer.read.shape[1] // 2
-    changed = layer.read.clone()
-    changed[:, token] = -changed[:, token]
+    token, changed = with_other_token(layer.read)
     given = first_states(layer.args, layer.kwargs)
     args, kwargs = (put(one, given, changed) for one in (layer.args, dict(layer.kwargs)))
     with torch.no_grad(), unheard():
         wrote = first_states(layer.module(*args, **kwargs))
-    others = torch.arange(changed.shape[1], device=changed.device) != token
-    allowed = max(tolerance(changed.dtype), tolerance(torch.float32))
-    return wrote is None or not close(wrote[:, others], layer.wrote[:, others], allowed)
+    return wrote is None or not same_elsewhere(wrote, layer.wrote, token, float32_tolerance(changed.dtype))
 
 
 def silent_layers(model: PreTrainedModel, diary: Diary) -> list[Call]:
@@ -99,7 +96,7 @@ def candidates(diary: Diary, layer: Call) -> Iterator[tuple[Call, Call]]:
         if projection.wrote.shape != layer.read.shape or next(projection.module.children(), None) is not None:
             continue
         around = [call for call in within if call.began < projection.began and projection.ended < call.ended]
-        allowed = max(tolerance(projection.read.dtype), tolerance(torch.float32))
+        allowed = float32_tolerance(projection.read.dtype)
         if around and linear_form(projection.module, projection.read, projection.wrote, allowed) is not None:
             yield max(around, key=lambda call: call.began), projection
 
@@ -231,4 +228,4 @@ def _adds_up(mixer: Call, place: Channels) -> bool:
         output = read_by(mixer.module, place.projection, mixer.args, dict(mixer.kwargs), mode)
         call = Routed(mixer.module, place, mixer.args, mixer.kwargs, mode.made, output)
         mixed = torch.einsum("bcij,bcj->bic", call.attention(), call.value[..., 0]) + call.constant
-    return close(mixed, output, max(tolerance(output.dtype), tolerance(torch.float32)))
+    return close(mixed, output, float32_tolerance(output.dtype))

@@ -19,11 +19,12 @@ from transformers import PreTrainedModel
 
 from contextmix.traces.trace import Scores
 from contextmix.tracing.discovery.diary import Attended, Call
+from contextmix.tracing.discovery.other_token import same_elsewhere
 from contextmix.tracing.recording.listeners import listening
 from contextmix.tracing.recording.quiet import first_states
 from contextmix.tracing.recording.replay import BlockReplay, put
 from contextmix.tracing.recording.turns import of_this_thread, undone
-from contextmix.tracing.recording.verify import close, tolerance
+from contextmix.tracing.recording.verify import close, float32_tolerance
 
 _BESIDE = "beside attention, and reads nothing of it; the two cannot be read as one mixer, channel by channel"
 _BEHIND = (
@@ -153,16 +154,18 @@ class _Trials:
     def _same_elsewhere(self, old: Tensor, new: Tensor) -> bool:
         """Whether two tensors are the same, the changed token aside if they have one."""
         if old.shape == new.shape and old.ndim == 3 and old.shape[1] == self._tokens:
-            others = torch.arange(self._tokens, device=old.device) != self.token
-            old, new = old[:, others], new[:, others]
+            return same_elsewhere(new, old, self.token, self._allowed)
         return self._same(old, new)
 
     def _same_reads(self, old: _Note, new: _Note) -> bool:
         return len(old.read) == len(new.read) and all(map(self._same, old.read, new.read))
 
     def _same(self, old: Tensor, new: Tensor) -> bool:
-        allowed = max(tolerance(self.block.wrote.dtype), tolerance(torch.float32))
-        return old.shape == new.shape and close(new, old, allowed)
+        return old.shape == new.shape and close(new, old, self._allowed)
+
+    @property
+    def _allowed(self) -> float:
+        return float32_tolerance(self.block.wrote.dtype)
 
 
 def _tensors(*places: Any) -> Iterator[Tensor]:

@@ -24,7 +24,7 @@ from contextmix.tracing.recording.mixing.watch import watch
 from contextmix.tracing.recording.mixing.woven import Weaving, unit_maps, values_of
 from contextmix.tracing.recording.resolve import linear_form
 from contextmix.tracing.recording.turns import after, turn_of, undone
-from contextmix.tracing.recording.verify import close, tolerance
+from contextmix.tracing.recording.verify import close, float32_tolerance, tolerance
 
 _MOST = 16
 """Linear modules in the largest module that is tried: more are several layers."""
@@ -78,7 +78,7 @@ def _candidates(diary: Diary) -> Iterator[tuple[Call, list[Call]]]:
 
 
 def _is_linear(call: Call) -> bool:
-    allowed = max(tolerance(call.read.dtype), tolerance(torch.float32))
+    allowed = float32_tolerance(call.read.dtype)
     return call.read.ndim == 3 and linear_form(call.module, call.read, call.wrote, allowed) is not None
 
 

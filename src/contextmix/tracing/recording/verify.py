@@ -29,6 +29,11 @@ def tolerance(dtype: torch.dtype) -> float:
     return _TOLERANCES.get(dtype, 1e-4)
 
 
+def float32_tolerance(dtype: torch.dtype) -> float:
+    """The same where a part may have computed in float32 whatever the precision of the model: norms, softmax, scans."""
+    return max(tolerance(dtype), tolerance(torch.float32))
+
+
 def is_quantised(module: nn.Module) -> bool:
     """Whether a module's own weights are stored in fewer bits than it computes with."""
     # Asked of every module on every run: `parameters(recurse=False)` would take three times as long.
@@ -79,8 +84,8 @@ def prove(layer: LayerTrace, ran_in: torch.dtype) -> Checks:
         NotFinite: If an activation is NaN or infinite.
         TraceDoesNotAddUp: If an error is above the `tolerance` of the precision.
     """
-    # Scans and recurrences compute in float32 whatever the model's precision, and what rounding leaves adds up in them.
-    allowed = max(tolerance(ran_in), tolerance(torch.float32)) if layer.channelwise else tolerance(ran_in)
+    # A scan is as exact as the precision that it computes in, and what rounding leaves adds up in it.
+    allowed = (float32_tolerance if layer.channelwise else tolerance)(ran_in)
     conservation = conservation_error(layer)
     if not conservation <= allowed:
         _refuse_non_finite(layer)

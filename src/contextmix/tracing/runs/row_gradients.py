@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -74,9 +75,9 @@ class RowGradientsRun(SeveralRows):
             explained = torch.stack([target.of(row) for target, row in zip(self.targets, scores, strict=True)])
             self.refuse_no_path(explained, wrote[0])
             (directions,) = torch.autograd.grad(explained.sum(), wrote[0], retain_graph=True)
-        found = _Graph(leaves, wrote[0], directions, self.rows, self.anatomy.blocks[-1].turned)
-        self._prove(found, explained)
-        return RowGradients(embeddings, scores.detach(), found.each)
+        graph = _Graph(leaves, wrote[0], directions, self.rows, self.anatomy.blocks[-1].turned)
+        last = self._last(graph, explained[-1])
+        return RowGradients(embeddings, scores.detach(), lambda: chain(graph.but_last(), [last]))
 
     def _scores(self, outputs: Any, places: Tensor | None = None) -> Tensor:
         """(row, class)."""
@@ -84,12 +85,15 @@ class RowGradientsRun(SeveralRows):
         assert scores is not None  # a language model has scores
         return scores[0, -len(self.targets) :]
 
-    def _prove(self, graph: _Graph, explained: Tensor) -> None:
-        """The last row's gradient, taken from its score alone."""
+    def _last(self, graph: _Graph, explained: Tensor) -> Tensor:
+        """The last row's gradient, taken from its score alone: that of the graph must be the same."""
         with torch.inference_mode(False):
-            (whole,) = torch.autograd.grad(explained[-1], graph.leaves, retain_graph=True)
+            (whole,) = torch.autograd.grad(explained, graph.leaves, retain_graph=True)
         self.targets[-1].refuse_infinite(whole)
-        error = relative_error(graph.of(len(self.targets) - 1), at_least_float32(whole[0]))
+        found = at_least_float32(whole[0])
+        if len(self.targets) == 1:  # nothing is read by another way
+            return found
+        error = relative_error(graph.of(len(self.targets) - 1), found)
         allowed = tolerance(graph.leaves.dtype)
         if not error <= allowed:
             raise TraceDoesNotAddUp(
@@ -97,6 +101,7 @@ class RowGradientsRun(SeveralRows):
                 "the one that passes the last block's output in that row alone: the head reads other rows too, or "
                 "something leads around the blocks. Explain each step with explain."
             )
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +132,6 @@ class _Graph:
             (found,) = torch.autograd.grad(self.last, self.leaves, direction, retain_graph=True)
         return at_least_float32(found[0])
 
-    def each(self) -> Iterator[Tensor]:
-        """The gradients of all rows, one after another."""
-        yield from map(self.of, range(self.rows.stop - self.rows.start))
+    def but_last(self) -> Iterator[Tensor]:
+        """The gradients of all rows but the last, one after another."""
+        yield from map(self.of, range(self.rows.stop - self.rows.start - 1))
