@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from contextmix.errors import NotFinite, UnknownPosition, WrongShape
 from contextmix.maths.whole import index_of
@@ -14,6 +13,7 @@ from contextmix.results.provenance import Provenance, Quantity
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+    import xarray as xr
 
 AXES = ("layer", "target", "head", "query", "key")
 
@@ -57,7 +57,7 @@ def labelled(
     quantity: Quantity,
     provenance: Provenance,
 ) -> xr.DataArray:
-    """An array with coordinates, once their lengths are known to fit.
+    """An array with coordinates; that their lengths fit is known.
 
     Args:
         array: The numbers.
@@ -67,7 +67,8 @@ def labelled(
         quantity: What the numbers are.
         provenance: How they were made.
     """
-    _refuse_misfits(dict(zip(dims, array.shape, strict=True)), names, selected)
+    import xarray as xr  # a second, which nobody waits for who never asks for labelled arrays
+
     coordinates: dict[str, Any] = {}
     for axis, length in zip(dims, array.shape, strict=True):
         coordinates[axis] = (axis, np.array(names["layer"] if axis == "layer" else range(length)))
@@ -143,7 +144,7 @@ def _attributes(quantity: Quantity, provenance: Provenance) -> dict[str, str]:
     }
 
 
-def _refuse_misfits(
+def refuse_misfits(
     lengths: Mapping[str, int], names: Mapping[str, Sequence[Any]], selected: Mapping[str, int]
 ) -> None:
     for axis in ("layer", "target", "query", "key"):

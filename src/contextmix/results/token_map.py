@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import xarray as xr
 
 from contextmix.errors import BadOption, UnknownPosition, WrongQuantity, WrongShape, refuse_kind
 from contextmix.maths.bounds import within
@@ -24,6 +23,7 @@ from contextmix.tokens.pieces import Tokens
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+    import xarray as xr
 
 
 class TokenMap:
@@ -59,7 +59,7 @@ class TokenMap:
         [[1.0, 0.0], [0.0, 1.0]]
     """
 
-    __slots__ = ("_array", "layers", "provenance", "quantity", "query_tokens", "selected", "targets", "tokens")
+    __slots__ = ("_dims", "_values", "layers", "provenance", "quantity", "query_tokens", "selected", "targets", "tokens")
 
     def __init__(
         self,
@@ -85,28 +85,27 @@ class TokenMap:
         self.provenance: Final = provenance
         self.targets: Final = None if targets is None else tuple(targets)
         self.selected: Final[Mapping[str, int]] = {} if selected is None else dict(selected)
-        array = labels.checked_values(values, tuple(dims))
-        count = len(array) if tuple(dims)[:1] == ("layer",) else 0
+        self._dims: Final = tuple(dims)
+        self._values: Final = labels.checked_values(values, self._dims)
+        count = len(self._values) if self._dims[:1] == ("layer",) else 0
         numbered = range(count) if layers is None else [index_of("TokenMap: layers", one) for one in layers]
         self.layers: Final = tuple(numbered)
-        names: dict[str, Sequence[Any]] = {"query": self.query_tokens.pieces, "key": tokens.pieces}
-        names |= {"layer": self.layers, "target": self.targets or ()}
-        self._array: Final = labels.labelled(array, names, tuple(dims), self.selected, self.quantity, provenance)
+        labels.refuse_misfits(dict(zip(self._dims, self._values.shape, strict=True)), self._names(), self.selected)
 
     @property
     def values(self) -> labels.Array:
         """The numbers, read-only."""
-        return np.asarray(self._array.values)
+        return self._values
 
     @property
     def dims(self) -> tuple[str, ...]:
         """Names of the axes."""
-        return tuple(map(str, self._array.dims))
+        return self._dims
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the axes."""
-        return self._array.shape
+        return self._values.shape
 
     def __repr__(self) -> str:
         axes = " × ".join(map("{} {}".format, self.dims, self.shape)) or "one number"
@@ -205,11 +204,12 @@ class TokenMap:
 
     def to_xarray(self) -> xr.DataArray:
         """A copy as a labelled array, for slicing, plotting, NetCDF and Zarr."""
-        return self._array.copy(deep=True)
+        array, made = self._values.copy(), self.provenance
+        return labels.labelled(array, self._names(), self._dims, self.selected, self.quantity, made)
 
     def to_dataframe(self) -> pd.DataFrame:
         """A long table: one line per number, with a column per axis and label, and ``value`` last."""
-        return labels.table(self._array)
+        return labels.table(self.to_xarray())
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON values; floats keep all their digits."""
@@ -270,8 +270,13 @@ class TokenMap:
 
     def _arguments(self) -> dict[str, Any]:
         """What the constructor makes this map of."""
-        kept: dict[str, Any] = {name: getattr(self, name) for name in (*TokenMap.__slots__[1:], "values", "dims")}
+        kept: dict[str, Any] = {name: getattr(self, name) for name in (*TokenMap.__slots__[2:], "values", "dims")}
         return {**kept, "layers": self.layers if "layer" in self.dims else None}
+
+    def _names(self) -> dict[str, Sequence[Any]]:
+        """What stands at each place of an axis."""
+        names: dict[str, Sequence[Any]] = {"query": self.query_tokens.pieces, "key": self.tokens.pieces}
+        return {**names, "layer": self.layers, "target": self.targets or ()}
 
     def _axis(self, name: str) -> int:
         if name not in self.dims:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from contextmix.errors import BadInput
 from contextmix.tracing.inputs.encode import as_ids, as_tensor
-from contextmix.tracing.recording.quiet import plain_names
+from contextmix.tracing.recording.quiet import parameters_of, plain_names
 
 _SETTING = "It is a setting of the run, which contextmix makes itself"
 _LOSS = "It only makes a loss, which no score and no map depends on"
@@ -100,7 +100,7 @@ def accepted_names(model: PreTrainedModel) -> set[str] | None:
     """
     whole: Any = model
     named = _named(whole.forward)
-    if any(one.kind is one.VAR_KEYWORD for one in inspect.signature(whole.forward).parameters.values()):
+    if any(one.kind is one.VAR_KEYWORD for one in parameters_of(whole.forward).values()):
         named |= _named(whole.base_model.forward)
     if getattr(model.config, "is_encoder_decoder", False):
         named |= _named(whole.get_encoder().forward)
@@ -133,7 +133,7 @@ def without_idle_types(model: PreTrainedModel, names: Mapping[str, Any]) -> dict
 
 def _named(forward: Any) -> set[str]:
     kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
-    return {name for name, one in inspect.signature(forward).parameters.items() if one.kind in kinds}
+    return {name for name, one in parameters_of(forward).items() if one.kind in kinds}
 
 
 def _says_something(value: Any) -> bool:

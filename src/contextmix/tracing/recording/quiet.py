@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -16,6 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from contextmix.tracing.recording.offload import device_of
 from contextmix.tracing.recording.turns import before, undone
 from contextmix.tracing.recording.uncompiled import uncompiled
+from contextmix.tracing.recording.walk import modules_of
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
     Compiled modules run as they were written. A model that is in evaluation mode already is not touched.
     """
-    training = [module for module in model.modules() if module.training]
+    training = [module for module in modules_of(model) if module.training]
 
     def train_again() -> None:
         for module in training:
@@ -104,7 +105,7 @@ def on_device(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> dict[str
 
 def run_options(model: PreTrainedModel, last_logits: int) -> dict[str, Any]:
     """What a forward call is told beside its inputs, as far as the model takes it."""
-    accepted, own = _accepted(model), inspect.signature(model.forward).parameters.values()
+    accepted, own = _accepted(model), parameters_of(model.forward).values()
     wanted = {"use_cache": False, **({"logits_to_keep": last_logits} if last_logits else {})}
     # A decorator of transformers takes return_dict for many a forward that does not name it.
     more = any(one.kind is one.VAR_KEYWORD for one in own) or hasattr(model.forward, "__wrapped__")
@@ -125,7 +126,7 @@ def plain_outputs(model: PreTrainedModel) -> Iterator[None]:
     also that of whoever else runs the model.
     """
     with ExitStack() as stack:
-        for module in model.modules():
+        for module in modules_of(model):
             if isinstance(module, PreTrainedModel) and module is not model:
                 told = _told(module)
                 if told:
@@ -146,9 +147,23 @@ def _told(module: PreTrainedModel) -> dict[str, Any]:
 
 def _accepted(model: PreTrainedModel) -> set[str]:
     """What a forward call can be told by name, also where someone's own ``forward`` hands everything on."""
-    own = inspect.signature(model.forward).parameters
+    own = parameters_of(model.forward)
     hands_on = any(one.kind is one.VAR_KEYWORD for one in own.values())
-    return {*own, *(inspect.signature(type(model).forward).parameters if hands_on else ())}
+    return {*own, *(parameters_of(type(model).forward) if hands_on else ())}
+
+
+def parameters_of(function: Any) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a function, or of a bound one: looked up once, as every run asks."""
+    bound = getattr(function, "__func__", None)
+    if bound is None:
+        return _looked_up(function)
+    first, *_ = _looked_up(bound) or ("",)
+    return {name: one for name, one in _looked_up(bound).items() if name != first}
+
+
+@lru_cache(maxsize=256)
+def _looked_up(function: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(function).parameters
 
 
 def _tell(told: Mapping[str, Any], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -159,13 +174,19 @@ def _tell(told: Mapping[str, Any], module: nn.Module, args: tuple[Any, ...], kwa
 def configurations(model: PreTrainedModel) -> list[PreTrainedConfig]:
     """Every distinct configuration inside a model, sub-configurations included."""
     found: dict[int, PreTrainedConfig] = {}
-    waiting = [c for m in model.modules() if isinstance(c := getattr(m, "config", None), PreTrainedConfig)]
+    waiting = [own for one in modules_of(model) if isinstance(own := _config(one), PreTrainedConfig)]
     while waiting:
         config = waiting.pop()
         if id(config) not in found:
             found[id(config)] = config
             waiting += [sub for key in config.sub_configs if (sub := getattr(config, key, None)) is not None]
     return list(found.values())
+
+
+def _config(module: nn.Module) -> Any:
+    """What a module calls its configuration; a look for what is not there would cost ten times as much."""
+    own = module.__dict__.get("config")
+    return getattr(module, "config", None) if own is None and hasattr(type(module), "config") else own
 
 
 def first_states(*places: Any) -> Tensor | None:

@@ -32,6 +32,7 @@ from contextmix.tracing.recording.quiet import configurations
 from contextmix.tracing.recording.row_attention import FUSED, rows_attended
 from contextmix.tracing.recording.turns import turn_of, undone
 from contextmix.tracing.recording.verify import close, tolerance
+from contextmix.tracing.recording.walk import modules_of
 
 NAME = "contextmix"
 EAGER = "eager"
@@ -226,7 +227,7 @@ def tapped(model: PreTrainedModel, listener: Listener) -> Iterator[None]:
 @contextmanager
 def _switched(model: PreTrainedModel) -> Iterator[None]:
     """Every configuration says the name over what it said before, but those of parts that would not understand it."""
-    parts = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
+    parts = [part for part in modules_of(model) if isinstance(part, PreTrainedModel)]
     deaf = {id(part.config) for part in parts if not part._can_set_attn_implementation()}
     deaf -= {id(part.config) for part in parts if part._can_set_attn_implementation()}
     before = [(one, one._attn_implementation) for one in configurations(model) if id(one) not in deaf]

@@ -10,13 +10,14 @@ from typing import Any
 from torch import nn
 
 from contextmix.tracing.recording.turns import undone
+from contextmix.tracing.recording.walk import modules_of
 
 
 @contextmanager
 def uncompiled(model: nn.Module) -> Iterator[None]:
     """Calls of this thread pass over what ``torch.compile`` made of the model or of its parts; others use it."""
     with ExitStack() as stack:
-        for module in list(model.modules()):
+        for module in modules_of(model):
             kept = module.__dict__
             if kept.get("_compiled_call_impl") is not None:  # module.compile()
                 _swap(stack, module, "_compiled_call_impl", module._call_impl)

@@ -15,6 +15,7 @@ from contextmix.maths.differences import largest_error
 from contextmix.traces.checks import Checks
 from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.recording.quiet import first_states, quiet_run
+from contextmix.tracing.recording.walk import modules_of
 
 SKETCH_DIRECTIONS = 8
 
@@ -37,9 +38,13 @@ def float32_tolerance(dtype: torch.dtype) -> float:
 def is_quantised(module: nn.Module) -> bool:
     """Whether a module's own weights are stored in fewer bits than it computes with."""
     # Asked of every module on every run: `parameters(recurse=False)` would take three times as long.
-    weights = [weight for weight in module._parameters.values() if weight is not None]
-    makers = (type(one).__module__ for one in (module, *weights))
-    return any(map(_quantises, makers)) or not all(weight.is_floating_point() for weight in weights)
+    if _quantises(type(module).__module__):
+        return True
+    return any(
+        (type(weight) is not nn.Parameter and _quantises(type(weight).__module__)) or not weight.is_floating_point()
+        for weight in module._parameters.values()
+        if weight is not None
+    )
 
 
 @cache
@@ -54,7 +59,7 @@ def precision(model: nn.Module, states: Tensor) -> torch.dtype:
     Modules with quantised weights round what they read as well (bitsandbytes to 8 bits, or to bfloat16 on a CPU), which
     is that of bfloat16.
     """
-    quantised = any(is_quantised(module) for module in model.modules())
+    quantised = any(is_quantised(module) for module in modules_of(model))
     return torch.bfloat16 if quantised else states.dtype
 
 

@@ -21,6 +21,7 @@ from contextmix.tracing.recording.mixing.products import Reading, is_product, pr
 from contextmix.tracing.recording.mixing.whole_attention import INSIDES
 from contextmix.tracing.recording.mixing.woven import weaving
 from contextmix.tracing.recording.turns import after, before, undone
+from contextmix.tracing.recording.walk import modules_of
 
 _MIXERS: WeakKeyDictionary[nn.Module, Mixing] = WeakKeyDictionary()
 
@@ -32,13 +33,15 @@ def watch(module: nn.Module, mixer: Mixing) -> None:
 
 def unwatch(model: nn.Module) -> None:
     """Nothing of a model is heard but what passes through the registry."""
-    for module in model.modules():
+    for module in modules_of(model):
         _MIXERS.pop(module, None)
 
 
 def watched(model: nn.Module) -> dict[nn.Module, Mixing]:
     """The modules of a model that are heard, with what is heard."""
-    return {module: mixer for module in model.modules() if (mixer := _MIXERS.get(module)) is not None}
+    if not _MIXERS:
+        return {}
+    return {module: mixer for module in modules_of(model) if (mixer := _MIXERS.get(module)) is not None}
 
 
 @contextmanager

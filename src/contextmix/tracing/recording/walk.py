@@ -1,0 +1,27 @@
+"""The modules of a model, several times faster than torch lists them: every run looks at all of them."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def modules_of(root: nn.Module) -> list[nn.Module]:
+    """A module and all modules in it, each once, in the order of ``root.modules()``.
+
+    Nothing is kept from one call to the next, so a module that was swapped meanwhile is found.
+
+    Example:
+        >>> part = nn.Linear(1, 1)
+        >>> [type(one).__name__ for one in modules_of(nn.Sequential(part, nn.ReLU(), part))]
+        ['Sequential', 'Linear', 'ReLU']
+    """
+    seen: dict[int, nn.Module] = {}
+    waiting = [root]
+    while waiting:
+        one = waiting.pop()
+        if id(one) not in seen:
+            seen[id(one)] = one
+            parts = one.__dict__["_modules"]
+            if parts:
+                waiting += [part for part in reversed(parts.values()) if part is not None]
+    return list(seen.values())
