@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from contextmix.maths.channels import channel_lengths
 from contextmix.maths.gated import GatedHeads, gated_heads
 from contextmix.maths.kept import kept
 from contextmix.maths.norms import Norm, denominator, frozen, linear
+from contextmix.maths.pushed import Pushed, Steps
 from contextmix.maths.shapes import by_shapes
 
 TOKEN_BLOCK = 128  # source tokens whose F (token, head, d_model) is in memory at a time
@@ -46,6 +48,8 @@ class Parts:
             by itself: the last column of a map.
         gate: (..., head, query, d_head) or None for ones: what each channel of the heads' output is multiplied by
             before ``weight``.
+        pushed: Keeps what ``weight`` becomes behind norms from one run to the next; None to make it anew.
+        steps: What ``weight`` was pushed through so far.
         shared: Whether every token sends the same per unit of attention: of channels, whose values are numbers, they
             are in ``attention`` already, and ``value`` is one.
     """
@@ -61,6 +65,8 @@ class Parts:
     apart: bool = False
     gate: Tensor | None = None
     shared: bool = False
+    pushed: Pushed | None = None
+    steps: Steps = ()
 
     @classmethod
     def of_channels(cls, maps: Tensor, value: Tensor, weight: Tensor, whole: Tensor) -> Parts:
@@ -77,7 +83,9 @@ class Parts:
         if isinstance(scale, float) and scale == 1.0:
             return self
         own = None if self.own is None else self.own * scale
-        return replace(self, weight=self.weight * scale, whole=lambda: self.total * scale, own=own)
+        factor = scale if isinstance(scale, float) else None
+        made = self._next(factor, lambda: self.weight * scale)
+        return replace(self, **made, whole=lambda: self.total * scale, own=own)
 
     def plus_residual(self, residual: Tensor) -> Parts:
         """The residual stream (..., query, d_model) added, as a part of each row's own token."""
@@ -92,7 +100,7 @@ class Parts:
         return Parts(
             attention=self.attention,
             value=self.value,
-            weight=linear(self.weight, norm),
+            **self._next(norm, lambda: linear(self.weight, norm)),
             whole=lambda: frozen(self.total, norm, inverse),
             gain=inverse if self.gain is None else self.gain * inverse,
             own=None if self.own is None else frozen(self.own, norm, inverse),
@@ -100,6 +108,14 @@ class Parts:
             gate=self.gate,
             shared=self.shared,
         )
+
+    def _next(self, through: Norm | float | None, make: Callable[[], Tensor]) -> dict[str, Any]:
+        """The weight behind one more step, kept or made."""
+        keeper = self.pushed
+        steps = None if keeper is None or through is None else keeper.next_steps(self.weight, self.steps, through)
+        if keeper is None or steps is None:
+            return {"weight": make(), "pushed": None, "steps": ()}
+        return {"weight": keeper.get(steps, make), "pushed": keeper, "steps": steps}
 
     def gated(self) -> list[GatedHeads]:
         """The heads of each sequence of a batch where they pass a gate; neither `gain` nor `own` is in them."""

@@ -41,6 +41,7 @@ from contextmix.tracing.recording.block_recorder import Visitor
 from contextmix.tracing.recording.quiet import has_images, on_device
 from contextmix.tracing.recording.record import record
 from contextmix.tracing.recording.turns import turn_of
+from contextmix.tracing.recording.walk import listed
 
 
 class LoadedModel:
@@ -134,7 +135,7 @@ class LoadedModel:
         refuse_tensors("running: tensors", tensors)
         if probe is not None:
             refuse_tensors("running: probe", probe)
-        with self.turn, refusals(self.model, tensors):
+        with self.turn, refusals(self.model, tensors), listed(self.model):
             self.follow()
             anatomy = self.anatomy(probe)
             with self.proof.watching(anatomy, partial(self._whole_probe, probe)):

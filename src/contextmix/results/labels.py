@@ -144,9 +144,8 @@ def _attributes(quantity: Quantity, provenance: Provenance) -> dict[str, str]:
     }
 
 
-def refuse_misfits(
-    lengths: Mapping[str, int], names: Mapping[str, Sequence[Any]], selected: Mapping[str, int]
-) -> None:
+def refuse_misfits(lengths: Mapping[str, int], names: Mapping[str, Sequence[Any]], selected: Mapping[str, int]) -> None:
+    """Refuse labels whose number is not that of the array's places; raises `WrongShape` or `UnknownPosition`."""
     for axis in ("layer", "target", "query", "key"):
         if axis in lengths and len(names[axis]) != lengths[axis]:
             raise WrongShape(

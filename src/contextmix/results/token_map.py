@@ -59,7 +59,17 @@ class TokenMap:
         [[1.0, 0.0], [0.0, 1.0]]
     """
 
-    __slots__ = ("_dims", "_values", "layers", "provenance", "quantity", "query_tokens", "selected", "targets", "tokens")
+    __slots__ = (
+        "_dims",
+        "_values",
+        "layers",
+        "provenance",
+        "quantity",
+        "query_tokens",
+        "selected",
+        "targets",
+        "tokens",
+    )
 
     def __init__(
         self,

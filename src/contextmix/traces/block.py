@@ -12,6 +12,7 @@ from contextmix.maths.feedforward import FeedForward, GatedFeedForward
 from contextmix.maths.kept import kept
 from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.projections import Affine, Projections
+from contextmix.maths.pushed import Pushed
 from contextmix.maths.shapes import by_shapes
 
 
@@ -63,6 +64,7 @@ class Block:
             heads stand that many times in `output_weight`, one kind after the other.
         gated: Gives the feed-forward part as three matrices, where it is gated. Both are made when asked for: most
             methods never ask, and they may be copies.
+        pushed: Keeps the output projection pushed through the norms from one run to the next.
     """
 
     __repr__ = by_shapes
@@ -78,6 +80,7 @@ class Block:
     value: Callable[[], Affine] | None = None
     gated: Callable[[], GatedFeedForward] | None = None
     kinds: int = 1
+    pushed: Pushed | None = None
 
     def of(self, example: int) -> Block:
         """The block of one sequence of a batch."""

@@ -153,7 +153,8 @@ class LayerTrace:
         if self.channelwise:
             return Parts.of_channels(self.attention, self.value, self.block.output_weight, total)
         weights, gate = self.mixing
-        return Parts(weights, self.value, self.block.output_weight, total, apart=self.cross, gate=gate)
+        own: Any = {"apart": self.cross, "gate": gate, "pushed": self.block.pushed}
+        return Parts(weights, self.value, self.block.output_weight, total, **own)
 
     @kept
     def residual_parts(self) -> Parts:

@@ -27,6 +27,7 @@ from contextmix.tracing.recording.blocks.passing import Passing, plus
 from contextmix.tracing.recording.blocks.picture_windows import flat
 from contextmix.tracing.recording.blocks.windowed_call import WindowedCall
 from contextmix.tracing.recording.blocks.windows import are_windows, over_all
+from contextmix.tracing.recording.kept_weights import with_kept
 from contextmix.tracing.recording.listeners import listening
 from contextmix.tracing.recording.quiet import over, turned
 from contextmix.tracing.recording.recorder import Attended, Recorder
@@ -182,7 +183,8 @@ class BlockRecorder(Recorder[BlockAnatomy]):
         attention, said = heard.attention, {own: self.said[name] for name, own in STATES.items()}
         said |= {"attention": attention, "value": heard.value}
         tensors: dict[str, Any] = {name: at_least_float32(tensor.detach()) for name, tensor in said.items()} | more
-        block = with_constant(resolve_block(self.model, place, attention.shape[1]), heard.constant)
+        block = with_kept(self.model, resolve_block(self.model, place, attention.shape[1]), place)
+        block = with_constant(block, heard.constant)
         layer = LayerTrace(
             index=self.number,
             block=with_constant(block, self.windowed.constant),

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.linalg import vector_norm
 from transformers import PreTrainedModel
 
 from contextmix.errors import NotFinite, TraceDoesNotAddUp
@@ -65,7 +66,8 @@ def precision(model: nn.Module, states: Tensor) -> torch.dtype:
 
 def relative_error(found: Tensor, true: Tensor) -> float:
     """The longest difference of two rows over the mean length of the true rows; NaN if anything is not finite."""
-    return float((found - true).norm(dim=-1).amax() / true.norm(dim=-1).mean().clamp_min(torch.finfo(true.dtype).tiny))
+    longest, mean = vector_norm(found - true, dim=-1).amax(), vector_norm(true, dim=-1).mean()
+    return float(longest / mean.clamp_min(torch.finfo(true.dtype).tiny))
 
 
 def close(left: Tensor, right: Tensor, allowed: float, noise: float = 0.0) -> bool:
@@ -160,7 +162,9 @@ def conservation_error(layer: LayerTrace) -> float:
         rebuilt = mixed @ (layer.block.output_weight.flatten(0, 1) @ directions.T)
         rebuilt = rebuilt if layer.block.output_bias is None else rebuilt + layer.block.output_bias @ directions.T
         return relative_error(rebuilt, (directions @ out.mT).mT)
-    seen = (directions @ layer.block.output_weight.flatten(0, 1).T).view(-1, n_heads, d_head).transpose(0, 1)
+    weight, kept = layer.block.output_weight, layer.block.pushed
+    sketch = None if kept is None else kept.sketch_of(weight)
+    seen = (sketched(weight) if sketch is None else sketch).view(-1, n_heads, d_head).transpose(0, 1)
     weights, gate = layer.mixing
     if gate is None:
         rebuilt = (seen @ layer.value.mT @ weights.mT).sum(-3)  # (..., direction, query)
@@ -170,6 +174,11 @@ def conservation_error(layer: LayerTrace) -> float:
     if bias is not None:
         rebuilt += directions @ (bias.unsqueeze(-1) if bias.ndim == 1 else bias.mT)
     return relative_error(rebuilt.mT, (directions @ out.mT).mT)
+
+
+def sketched(weight: Tensor, count: int = SKETCH_DIRECTIONS) -> Tensor:
+    """An output projection (head, d_head, d_model) along the first fixed directions, (direction, head · d_head)."""
+    return _directions(weight.shape[-1], weight.dtype, weight.device)[:count] @ weight.flatten(0, 1).T
 
 
 @cache
