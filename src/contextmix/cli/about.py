@@ -117,10 +117,8 @@ def metrics(
 
 def _print_one(rows: Rows, found: Any, formula: Any, example: str) -> None:
     """One plug-in in detail."""
-    from contextmix.plugins.contracts import options_of
-
     row = next(one for one in rows if found.name in one.values())
-    more = {"options": options_told(options_of(formula)), "source": str(found.paper)}
+    more = {"options": options_told(formula), "source": str(found.paper)}
     print_to_console(detailed(row, more, example))
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_args, get_type_hints
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from contextmix.plugins.contracts import options_of
 from contextmix.plugins.tables import Rows
 
 _FIRST = ("formula", "paper")
@@ -43,13 +44,14 @@ def detailed(row: Mapping[str, str], more: Mapping[str, str], example: str) -> R
     return Group(Text(name, "bold"), table, Text(), Text(f"Try: {example}"))
 
 
-def options_told(options: Mapping[str, Any]) -> str:
+def options_told(formula: Callable[..., Any]) -> str:
     """The options of a plug-in with the values that they take, as the command line reads them.
 
     Args:
-        options: Name → parameter; see `contextmix.plugins.contracts.options_of`.
+        formula: The function whose keyword-only parameters they are, or its stand-in.
     """
-    return "; ".join(f"{name}={_values(one.annotation)}" for name, one in options.items()) or "none"
+    kinds = get_type_hints(formula)
+    return "; ".join(f"{name}={_values(kinds[name])}" for name in options_of(formula)) or "none"
 
 
 def _values(kind: Any) -> str:
