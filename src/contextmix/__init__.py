@@ -1,4 +1,4 @@
-"""contextmix: which tokens made this? Context mixing and token attribution for every Hugging Face Transformer.
+"""contextmix: see which input tokens a Transformer's output is built from.
 
 The public names are bound when one of them is first used: torch and transformers take seconds to import, and
 ``contextmix --help`` needs neither.
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from contextmix.evidence.evaluate import evaluate
     from contextmix.evidence.reproduce import reproduce
     from contextmix.models.check import CheckReport
+    from contextmix.models.one_call import compare, explain
     from contextmix.models.tables import aggregations, methods, metrics, models
     from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
     from contextmix.models.traced_model import TracedModel
     from contextmix.models.traced_towers import TracedTowers
-    from contextmix.models.verbs import aggregate, compare, load, measure, mixing_ratio
+    from contextmix.models.verbs import aggregate, load, measure, mixing_ratio
     from contextmix.results.answer import Answer
     from contextmix.results.comparison import Comparison
     from contextmix.results.exploration import Exploration
@@ -61,6 +62,7 @@ __all__ = [
     "aggregations",
     "compare",
     "evaluate",
+    "explain",
     "load",
     "measure",
     "methods",
@@ -75,6 +77,7 @@ __all__ = [
 
 _HOMES = (
     "models.verbs",
+    "models.one_call",
     "models.tables",
     "models.check",
     "models.traced_model",
@@ -157,4 +160,4 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "plots"})
+    return [*__all__, "__version__", "plots"]

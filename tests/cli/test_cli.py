@@ -98,11 +98,13 @@ def test_explain_shows_the_prediction_and_a_score_for_every_token(explain: Run, 
     result = explain(FILM)
     assert result.exit_code == 0
     assert re.search(r"tiny-classifier says: (good|bad) \(\d+\.\d%\)", result.stdout)
-    shown = numbers(result.stdout)
-    expected = cm.load(folder).explain(FILM).row(0).values
-    assert [token for token, _ in shown] == list(PIECES)
-    np.testing.assert_allclose([number for _, number in shown], expected, rtol=0.05)
-    assert result.stdout.count("◀ strongest") == 1
+    shown, model = numbers(result.stdout), cm.load(folder)
+    assert [token for token, _ in shown] == [*PIECES, *PIECES]  # for and against the class, and the representation
+    reasons = model.explain(FILM, "evidence", signed=True).values
+    expected = [*reasons, *model.explain(FILM).row(0).values]
+    np.testing.assert_allclose([number for _, number in shown], expected, rtol=0.05, atol=0.006 * abs(reasons).max())
+    assert re.search("Why “(good|bad)”", result.stdout)
+    assert result.stdout.count("◀ strongest") == 2
 
 
 def test_the_text_may_come_from_an_argument_a_file_or_a_pipe(explain: Run, tmp_path: Path):
@@ -190,7 +192,7 @@ def test_words_are_merged_on_request(explain: Run, tmp_path: Path):
 def test_a_text_that_is_too_long_is_refused_and_cut_on_request(explain: Run):
     text = "film " * 30
     assert "has 32 tokens and the model reads at most 24" in refusal(explain(text))
-    assert len(numbers(explain(text, "--truncate").stdout)) == 24
+    assert len(numbers(explain(text, "--truncate", "--method", "globenc").stdout)) == 24
 
 
 def test_another_method_and_precision_may_be_asked_for(explain: Run, folder: Path):
@@ -397,7 +399,7 @@ def test_a_process_explains_and_its_pipe_holds_no_colour_codes(process: Process,
     done = process("explain", "--model", folder, "--json", tmp_path / "map.json", stdin=FILM.encode())
     assert done.returncode == 0, done.stderr
     assert b"\x1b" not in done.stdout + done.stderr
-    assert [token for token, _ in numbers(done.stdout.decode())] == list(PIECES)
+    assert [token for token, _ in numbers(done.stdout.decode())] == [*PIECES, *PIECES]
     assert json.loads((tmp_path / "map.json").read_text())["dims"] == ["query", "key"]
 
 

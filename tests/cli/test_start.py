@@ -33,7 +33,7 @@ def answered(*words: str) -> tuple[int, str, set[str]]:
 
 SAID = [
     (["--version"], 0, "contextmix "),
-    (["--help"], 0, "Which tokens made this?"),
+    (["--help"], 0, "See which input tokens"),
     *[([verb, "--help"], 0, "Usage") for verb in ("check", "explain", "generate", "compare", "run", "serve")],
     *[([verb, "--help"], 0, "Usage") for verb in ("evaluate", "reproduce", "methods", "metrics", "models")],
     (["models"], 0, "llama"),

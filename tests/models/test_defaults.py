@@ -5,6 +5,7 @@ import pytest
 from tests.methods.speakers import speaker
 
 import contextmix as cm
+from contextmix.errors import BadOption
 from contextmix.models.explain import cautious
 
 GIRL = "Once upon a time, there was a little girl named"
@@ -83,3 +84,14 @@ def test_the_maximum_over_layers_keeps_what_one_layer_shows():
     np.testing.assert_allclose(cm.aggregate(lengths, "max", query=1).values, [0.5, 0.75])
     shares = cm.TokenMap(maps, ("layer", "query", "key"), tokens, "share", made)
     np.testing.assert_allclose(cm.aggregate(shares, "max", query=1).values, [0.4, 0.6])
+
+
+def test_a_target_without_a_method_is_explained_for_and_against():
+    model = cm.load("demo")
+    found = model.explain("a dull but warm film .", target="Positive")
+    assert found.provenance.method == "evidence"
+    assert found.provenance.notes["target"] == "positive"
+    assert found.values[2] < 0 < found.values[4]  # dull, warm
+    assert (model.explain("a dull but warm film .", target="positive", signed=False).values >= 0).all()
+    with pytest.raises(BadOption, match="not a score"):
+        model.explain("a dull film", target="positive", query="dull")

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.stats
 import torch
@@ -355,11 +354,6 @@ def test_a_method_without_a_mixing_ratio_is_refused_with_those_that_have_one(tra
 # compare -------------------------------------------------------------------------------------------------------------
 
 NAMES = ["globenc", "attention_rollout", "norm_encoder", "attention"]
-
-
-def test_compare_is_load_and_compare_in_one_call(model):
-    found, wanted = cm.compare(FILM, NAMES, model=model, query="film"), model.compare(FILM, NAMES, query="film")
-    pd.testing.assert_frame_equal(found.spearman, wanted.spearman)
 
 
 def test_a_comparison_holds_each_methods_own_row(model: cm.TracedModel):

@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 
 from contextmix.cli import arguments as given
 from contextmix.cli.app import app, command
+from contextmix.cli.listing import detailed, listed, options_told, print_to_console
 from contextmix.options.catalogue import MODEL
 from contextmix.options.option import filled
 from contextmix.options.sets import Precision
@@ -71,20 +72,54 @@ def check(
 
 
 @app.command()
-def methods() -> None:
-    """List all methods and aggregations with formula, paper and cost."""
+def methods(
+    name: Annotated[str | None, typer.Argument(help="One method or aggregation, to see it in detail.")] = None,
+) -> None:
+    """List all methods and aggregations, or show one in detail."""
+    from contextmix.plugins.contracts import Method, Recipe
+    from contextmix.plugins.registry import AGGREGATIONS, METHODS, as_typed
     from contextmix.plugins.tables import aggregation_rows, method_rows
 
-    for rows in (method_rows(), aggregation_rows()):
-        _print_plugins(rows)
+    if name is None:
+        print_to_console(listed(method_rows(), "Methods"), listed(aggregation_rows(), "Aggregations"))
+        Console().print(
+            "'contextmix methods NAME' shows one in detail, 'contextmix explain TEXT --method NAME' uses it"
+        )
+    elif as_typed(name) in AGGREGATIONS.names:
+        found = AGGREGATIONS.described(name)
+        _print_one(
+            aggregation_rows(), found, found.combine, f'contextmix explain "a good film" --method norm+{found.name}'
+        )
+    else:
+        one = METHODS.described(name)
+        part = METHODS.described(one.method) if isinstance(one, Recipe) else one
+        formula = part.measure if isinstance(part, Method) else getattr(part, "attribute", None)
+        _print_one(method_rows(), one, formula, f'contextmix explain "a good film" --method {one.name}')
 
 
 @app.command()
-def metrics() -> None:
-    """List all metrics with formula, paper, what they compare scores with, and cost."""
+def metrics(
+    name: Annotated[str | None, typer.Argument(help="One metric, to see it in detail.")] = None,
+) -> None:
+    """List all metrics, or show one in detail."""
+    from contextmix.plugins.registry import METRICS
     from contextmix.plugins.tables import metric_rows
 
-    _print_plugins(metric_rows())
+    if name is None:
+        print_to_console(listed(metric_rows(), "Metrics"))
+        Console().print("Details: contextmix metrics NAME. Use: contextmix evaluate --metrics NAME.")
+    else:
+        found = METRICS.described(name)
+        _print_one(
+            metric_rows(), found, found.score, f"contextmix evaluate --metrics {found.name} --data dev.tsv --out out"
+        )
+
+
+def _print_one(rows: Rows, found: Any, formula: Any, example: str) -> None:
+    """One plug-in in detail."""
+    row = next(one for one in rows if found.name in one.values())
+    more = {"options": options_told(formula), "source": str(found.paper)}
+    print_to_console(detailed(row, more, example))
 
 
 @app.command()
@@ -109,17 +144,6 @@ def models(
     told_first = sorted(filter(number.get, STATUSES), key=number.__getitem__, reverse=True)
     counts = ", ".join(f"{number[one]} {one}" for one in told_first)
     console.print(f"\n{counts} (transformers {versions['transformers']}); 'contextmix check' proves a model of yours")
-
-
-def _print_plugins(rows: Rows) -> None:
-    console = Console()
-    first, *others = rows[0]
-    name = Column(first, no_wrap=True, min_width=max(len(row[first]) for row in rows))  # people copy it
-    table = Table(name, *others, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*map(Text, row.values()))
-    console.print(table)
-    console.print()
 
 
 def _told(row: Mapping[str, Any]) -> str:

@@ -16,12 +16,24 @@ from typer.core import TyperCommand, TyperGroup
 from contextmix.errors import ContextMixError, Interrupted
 from contextmix.options.option import Declared, Option, declared, is_unpacked
 
+_ORDER = ("explain", "answer", "generate", "compare", "serve", "run", "evaluate", "reproduce")
+
 
 class Verbs(TyperGroup):
     """Every refusal is one clear sentence and exit status 1; Ctrl-C is one too, and exit status 130.
 
     A run that was stopped and can go on ends with 75, which means "try again" (EX_TEMPFAIL).
     """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """What people ask for first comes first."""
+        return sorted(self.commands, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The first sentence of each verb in full; click would cut it."""
+        found = [(name, self.commands[name].get_short_help_str(limit=1000)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(found)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb that was asked for."""
@@ -37,9 +49,9 @@ class Verbs(TyperGroup):
 
 app = typer.Typer(
     cls=Verbs,
-    help="Which tokens made this? Context mixing and token attribution for Hugging Face Transformers.",
+    help="See which input tokens a Transformer's output is built from.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

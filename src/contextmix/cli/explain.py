@@ -13,9 +13,9 @@ from typing_extensions import Unpack
 
 from contextmix.cli import arguments as given
 from contextmix.cli.app import command
-from contextmix.errors import BadOption, UnknownName
+from contextmix.errors import BadOption, UnknownName, UnsupportedModel
 from contextmix.options.option import filled
-from contextmix.options.values import OF_NEXT_TOKEN, OF_REPRESENTATION
+from contextmix.options.values import OF_SCORE, OF_REPRESENTATION
 from contextmix.results.files import PAGES
 from contextmix.tokens.pieces import printable
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 COMPARED = ("globenc", "attention_rollout", "norm_encoder", "attention")
 """What is compared where nothing was named."""
+
+_OF_MIXING, _OF_SCORES = ("query", "layers"), ("target", "position")
+_READING = ("truncate", "add_special_tokens")
 
 
 @command
@@ -51,7 +54,9 @@ def explain(
     own = dict(options)
     options |= {name: asked[name] for name in ("output", "position", "generation") if asked[name] is not None}
     traced = given.load_model(asked)
-    method = asked["method"] or traced.usual_method(mixing=place is not None or asked["layers"] is not None)
+    mixing, scored = (any(asked[name] is not None for name in names) for names in (_OF_MIXING, _OF_SCORES))
+    method = asked["method"] or traced.usual_method(mixing=mixing, score=scored)
+    options = options if asked["method"] else {**traced.usual_options(method), **options}
     plan = given.selected(method, own)
     # One row is cheaper than all of them, but a file holds them all, and a word's row is the mean of its pieces' rows.
     whole = plan.of_model or asked["words"] or json_file is not None or html_file is not None
@@ -67,6 +72,8 @@ def explain(
     shown = result.row(usual) if "query" in result.dims else result
     drawn = None if picture is None else shown.overlay(source)  # what cannot be drawn is refused before anything shows
     _print_prediction(result.provenance.notes, asked["model"])
+    if asked["method"] is None and not mixing and not plan.of_model and "prediction" in result.provenance.notes:
+        _show_reasons(traced, source, result.provenance.notes, {name: asked[name] for name in _READING}, asked["words"])
     shown.show()
     if json_file is not None:
         result.save(json_file, overwrite=force)
@@ -134,6 +141,18 @@ def compare(
         _write_page(explored, html_file, force)
 
 
+def _show_reasons(traced: TracedModel, source: Any, notes: Any, reading: Mapping[str, Any], words: bool) -> None:
+    """What spoke for and against the predicted class, in front of what the representation is built from."""
+    said = Console()
+    try:
+        found = traced.explain(source, OF_SCORE, **traced.usual_options(OF_SCORE), **reading)
+    except UnsupportedModel:
+        return  # the map of the representation stands by itself
+    said.print(Text(f"Why “{printable(notes['prediction']['label'])}”?", "bold"))
+    (found.words() if words else found).show()
+    said.print(Text("\nWhat is the representation built from?", "bold"))
+
+
 def _refuse_options(method: str | None, options: Mapping[str, Any]) -> None:
     """A method that does not exist, or options that it does not have, before torch is loaded.
 
@@ -146,7 +165,7 @@ def _refuse_options(method: str | None, options: Mapping[str, Any]) -> None:
         given.selected(OF_REPRESENTATION, options)
     except UnknownName as refusal:
         try:
-            given.selected(OF_NEXT_TOKEN, options)
+            given.selected(OF_SCORE, options)
         except UnknownName:
             raise refusal from None
 

@@ -13,7 +13,7 @@ from contextmix.cli import arguments as given
 from contextmix.cli.app import command
 from contextmix.errors import BadInput
 from contextmix.options.sets import RunOptions
-from contextmix.options.values import OF_NEXT_TOKEN, OF_REPRESENTATION
+from contextmix.options.values import OF_SCORE, OF_REPRESENTATION
 
 if TYPE_CHECKING:
     from contextmix import Run
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def run(data: given.DataArgument, out: given.OutOption, **asked: Unpack[RunOptions]) -> None:
     """Explain every text, or answer every question, of a data set; the same command resumes a run that was killed."""
     answers = asked.get("task") == "answer"
-    names = asked.get("methods") or [OF_NEXT_TOKEN if answers else OF_REPRESENTATION]
+    names = asked.get("methods") or [OF_SCORE if answers else OF_REPRESENTATION]
     options = given.resolved(asked, names, asked.get("metrics", ()))
     given.refuse_names({**options, "methods": names})
     given.hide_loading()

@@ -162,7 +162,10 @@ class TracedModel(AnsweringModel):
         how, own = parted(ExplainingImages, options, "explain")
         mixing = aggregation is not None or query is not None or layers is not None
         alone, through = (how["tower"] == way for way in ("alone", "through"))
-        plan = make_plan(method or self.usual_method(mixing=mixing or alone), aggregation, own)
+        if method is None:
+            method = self.usual_method(mixing=mixing or alone, score=target is not None or position is not None)
+            own = {**self.usual_options(method), **own}
+        plan = make_plan(method, aggregation, own)
         reading: Any = {"truncate": truncate, "sampling_rate": sampling_rate}
         inputs = self.encode(source, **reading, add_special_tokens=how["add_special_tokens"])
         if plan.of_model:

@@ -16,17 +16,12 @@ from contextmix.models.traced_encoder_decoder import TracedEncoderDecoder
 from contextmix.models.traced_model import TracedModel
 from contextmix.models.traced_towers import TracedTowers
 from contextmix.options.catalogue import (
-    AddSpecialTokens,
     AggregationName,
     DeviceMap,
     MapName,
-    MethodNames,
     NewHead,
-    Query,
     QueryOrAll,
     Stream,
-    Target,
-    Truncate,
 )
 from contextmix.options.option import takes
 from contextmix.plugins.contracts import Measured, Method
@@ -41,7 +36,6 @@ from contextmix.plugins.plan import (
 )
 from contextmix.plugins.registry import check_options
 from contextmix.plugins.selection import refuse_quantity, refuse_values
-from contextmix.results.comparison import Comparison
 from contextmix.results.provenance import Quantity
 from contextmix.results.token_map import TokenMap
 from contextmix.traces.anatomy import Anatomy
@@ -51,7 +45,6 @@ from contextmix.tracing.discovery.blocks import has_two_stacks
 from contextmix.tracing.inputs.checkpoints import load_pretrained, move, refuse_unusable
 from contextmix.tracing.inputs.placement import refuse_loaded, refuse_placement
 from contextmix.tracing.inputs.readers import given_readers
-from contextmix.tracing.inputs.sources import Source
 from contextmix.tracing.inputs.towers import towers_of
 from contextmix.tracing.inputs.unwrap import unwrapped
 from contextmix.tracing.recording.modes import undisturbed
@@ -115,44 +108,6 @@ def load(  # noqa: D417
     towers = anatomy is None and bool(towers_of(loaded))
     kind = TracedEncoderDecoder if has_two_stacks(loaded) else TracedTowers if towers else TracedModel
     return kind(loaded, tokenizer, processor, name=name, revision=revision, anatomy=anatomy)
-
-
-@takes
-def compare(
-    source: Source,
-    methods: MethodNames,
-    *,
-    model: Any = "demo",
-    query: Query = None,
-    target: Target = None,
-    truncate: Truncate = False,
-    add_special_tokens: AddSpecialTokens = None,
-) -> Comparison:
-    """Several methods on one text side by side: `load` and `TracedModel.compare` in one call.
-
-    Args:
-        source: A text, a pair ``{"text": …, "text_pair": …}``, or model inputs for one sequence.
-        methods: Names of recipes, mixing maps or methods of the whole model; two at least.
-        model: What `load` takes, or a model that it gave.
-        query: The token whose row is compared; left out, the first one, or the last of a causal model.
-        target: The class or token that methods of the whole model explain; left out, the predicted one.
-        truncate: Cut a text that is too long instead of refusing it.
-        add_special_tokens: Whether the tokenizer adds its special tokens; left out, unless the text holds them.
-
-    Returns:
-        The row of each method, and their pairwise Spearman correlations.
-
-    Raises:
-        UnknownName: If a method does not exist.
-        BadOption: If fewer than two methods are named, or one twice.
-
-    Example:
-        >>> compare("a deep and meaningful film .", ["globenc", "value_zeroing"]).spearman.shape
-        (2, 2)
-    """
-    traced = model if isinstance(model, TracedModel) else load(model)
-    how: Any = {"truncate": truncate, "add_special_tokens": add_special_tokens}
-    return traced.compare(source, methods, query=query, target=target, **how)
 
 
 @takes

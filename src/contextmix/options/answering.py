@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from contextmix.options.catalogue import METHOD
 from contextmix.options.option import Option, between, one_of
 from contextmix.options.spelling import NUMBER, TEXT, TOKEN
-from contextmix.options.values import OF_NEXT_TOKEN
+from contextmix.options.values import OF_SCORE
 from contextmix.options.writing import MAX_NEW
 
-METHOD_OF_ANSWERS = OF_NEXT_TOKEN
+METHOD_OF_ANSWERS = OF_SCORE
 """What explains an answer, unless told otherwise."""
 
 _CUT = Option(

@@ -13,7 +13,7 @@ from contextmix.options.option import Option, at_least, one_of
 from contextmix.options.spelling import ALL_OR_NAMES, LAYERS, NAMES, PAIRS, PLACES, TEXT, TEXTS, TOKEN
 from contextmix.options.values import (
     MEMORY_BUDGET,
-    OF_NEXT_TOKEN,
+    OF_SCORE,
     OF_REPRESENTATION,
     REFERENCE,
     SANITY_ROWS,
@@ -68,7 +68,7 @@ MethodName = Annotated[str | None, METHOD]
 METHODS = Option("Names from 'contextmix methods'; one run of the model serves all mixing maps.", spelling=NAMES)
 Methods = Annotated[
     str | Sequence[str] | None,
-    METHODS.but(otherwise=f"{OF_REPRESENTATION}; of answers {OF_NEXT_TOKEN}", flag="--method"),
+    METHODS.but(otherwise=f"{OF_REPRESENTATION}; of answers {OF_SCORE}", flag="--method"),
 ]
 AllMethods = Annotated[
     str | Sequence[str],

@@ -31,8 +31,8 @@ REFERENCE = "gradient_inputs"
 """What metrics against a reference compare with, unless told otherwise."""
 SANITY_ROWS = 50
 """Texts on which the model with random weights is run too."""
-OF_NEXT_TOKEN, OF_REPRESENTATION = "evidence", "globenc"
-"""The method where none was named: for what a decoder says, and for what a representation is made of."""
+OF_SCORE, OF_REPRESENTATION = "evidence", "globenc"
+"""The method where none was named: for a class or what a decoder says, and for what a representation is made of."""
 PRECISIONS = ("float32", "float64", "bfloat16", "float16", "auto")
 """In which a named model can be loaded; ``"auto"`` keeps the stored one."""
 

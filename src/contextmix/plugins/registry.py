@@ -47,7 +47,7 @@ class Registry(Mapping[str, T], Generic[T]):
             >>> METHODS.described("globenc").formula
             'rollout of N_Enc'
         """
-        asked = name.replace("-", "_")
+        asked = as_typed(name)
         if self._found is not None:
             return self[name]
         if asked not in self._described:
@@ -65,24 +65,34 @@ class Registry(Mapping[str, T], Generic[T]):
         return self._found
 
     def __getitem__(self, name: str) -> T:
-        """The plug-in; ``-`` counts as ``_``.
+        """The plug-in, in any case; ``-`` and a space count as ``_``.
 
         Raises:
             UnknownName: With near misses and all known names.
         """
         try:
-            return self._plugins()[name.replace("-", "_")]
+            return self._plugins()[as_typed(name)]
         except (KeyError, AttributeError, TypeError):
             raise UnknownName(self.kind, name, self._plugins()) from None
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.replace("-", "_") in self._plugins()
+        return isinstance(name, str) and as_typed(name) in self._plugins()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._plugins())
 
     def __len__(self) -> int:
         return len(self._plugins())
+
+
+def as_typed(name: str) -> str:
+    """The code name of what people write, such as "GlobEnc" or "ALTI rollout".
+
+    Example:
+        >>> as_typed("ALTI rollout"), as_typed("value-zeroing")
+        ('alti_rollout', 'value_zeroing')
+    """
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def check_options(kind: str, name: str, function: Any, options: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from contextmix.errors import BadOption, UnknownName, WrongQuantity
 from contextmix.maths.whole import plain
 from contextmix.options.fitting import fitted
 from contextmix.plugins.contracts import Aggregation, Method, Metric, ModelMethod, Recipe, options_of
-from contextmix.plugins.registry import AGGREGATIONS, METHODS, METRICS, check_options
+from contextmix.plugins.registry import AGGREGATIONS, METHODS, METRICS, as_typed, check_options
 from contextmix.results.provenance import Quantity
 
 
@@ -171,7 +171,7 @@ def spelled(names: str | Sequence[str]) -> tuple[str, ...]:
     for name in found:
         if not isinstance(name, str):
             raise BadOption(f"A method or a metric is named by a text, and {name!r:.80} is a {type(name).__name__}.")
-    return tuple(name.replace("-", "_") for name in found)
+    return tuple(map(as_typed, found))
 
 
 def refuse_quantity(aggregation: Aggregation | None, quantity: Any, name: str) -> None:

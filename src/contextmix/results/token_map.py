@@ -17,6 +17,7 @@ from contextmix.maths.shapes import cut
 from contextmix.maths.whole import index_of
 from contextmix.results import documents, labels
 from contextmix.results.attached import attached
+from contextmix.results.indexed import Indexed
 from contextmix.results.provenance import Provenance as Provenance
 from contextmix.results.provenance import Quantity as Quantity
 from contextmix.tokens.pieces import Tokens
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-class TokenMap:
+class TokenMap(Indexed):
     """Numbers over tokens, with their labels, their meaning and their origin.
 
     Axes are any of ``layer, target, head, query, key``, in this order. Row i of a (query, key) map says what token i (a

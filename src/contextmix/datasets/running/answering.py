@@ -26,7 +26,7 @@ from contextmix.errors import BadOption, ContextMixError, UnknownName, Unsupport
 from contextmix.models.traced_model import TracedModel
 from contextmix.options.option import declared
 from contextmix.options.sets import Asking, Reading, Scoring, Working
-from contextmix.options.values import ANSWERS_SIZE, OF_NEXT_TOKEN
+from contextmix.options.values import ANSWERS_SIZE, OF_SCORE
 from contextmix.plugins.selection import spelled
 from contextmix.results.answer import Answer
 from contextmix.tracing.inputs.placing import refuse_template
@@ -135,7 +135,7 @@ def _hash(value: Any) -> str:
 
 def _settings(asked: Mapping[str, Any]) -> AnswerSettings:
     """What decides the numbers."""
-    names = spelled(OF_NEXT_TOKEN if asked["methods"] is None else asked["methods"])
+    names = spelled(OF_SCORE if asked["methods"] is None else asked["methods"])
     if len(names) != 1:
         raise BadOption(
             f"An answer is explained by one method, and {len(names)} were named: {', '.join(names)}. Name one; each "

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from contextmix.datasets.storage.answer_table import SCHEMA
 from contextmix.errors import BadOption
 from contextmix.maths.relayed import Hops
-from contextmix.options.values import ANSWERS_SIZE, MAX_NEW_TOKENS, OF_NEXT_TOKEN
+from contextmix.options.values import ANSWERS_SIZE, MAX_NEW_TOKENS, OF_SCORE
 from contextmix.plugins.plan import Plan, make_plan
 from contextmix.tokens.sections import By, plain_cut
 from contextmix.tokens.thoughts import plain_ends, plain_hops
@@ -23,7 +23,7 @@ class AnswerSettings:
 
     task: ClassVar[str] = "answer"
 
-    method: str = OF_NEXT_TOKEN
+    method: str = OF_SCORE
     options: Mapping[str, Any] = field(default_factory=dict)
     sources: By = "sentence"
     units: By = "sentence"

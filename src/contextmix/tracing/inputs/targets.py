@@ -212,11 +212,15 @@ def classes_of(model: PreTrainedModel, tokenizer: Any) -> list[str]:
 
 
 def class_number(target: int | str, names: tuple[str, ...]) -> int:
-    """A class by its name or number.
+    """A class by its name, in any case where no other class is spelled so, or by its number.
 
     Raises:
         UnknownName: If there is no such class.
         BadOption: If two classes share the name.
+
+    Example:
+        >>> class_number("Positive", ("negative", "positive"))
+        1
     """
     if isinstance(target, int) or (target.isdigit() and target not in names):
         if not 0 <= int(target) < len(names):
@@ -224,6 +228,7 @@ def class_number(target: int | str, names: tuple[str, ...]) -> int:
         return int(target)
     if names.count(target) > 1:
         raise BadOption(f"{names.count(target)} classes are called {target!r}; name one by its number.")
-    if target not in names:
+    alike = [number for number, name in enumerate(names) if name.casefold() == target.casefold()]
+    if target not in names and len(alike) != 1:
         raise UnknownName("class", target, names)
-    return names.index(target)
+    return names.index(target) if target in names else alike[0]

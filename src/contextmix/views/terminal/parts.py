@@ -102,15 +102,15 @@ class Bars:
         room = options.max_width - (count + 2 + name + 2 + 2 + number)
         mark = next(one for one in (STRONGEST, "◀", "") if room - cell_len(one) - 2 >= _FEWEST or not one)
         longest = min(BAR, room - (cell_len(mark) + 2 if mark else 0))
+        two_ways = self.signed and min(self.scores) < 0 and longest >= 2 * _FEWEST
         for position, label, score, text, first in zip(
             self.positions, names, self.scores, self.numbers, self.strongest, strict=True
         ):
             line = Text(no_wrap=True, overflow="crop")
             line.append(str(position).rjust(count), "dim").append("  " + set_cell_size(label, name) + "  ")
             if longest >= _FEWEST:
-                drawn = bar(score, longest)
-                line.append(drawn, Style(color=background(np.sign(score) * 0.7, self.signed)))
-                line.append(" " * (longest - len(drawn)) + "  ")
+                drawn = both_ways(score, longest) if two_ways else bar(score, longest).ljust(longest)
+                line.append(drawn, Style(color=background(np.sign(score) * 0.7, self.signed))).append("  ")
             line.append(text.rjust(number))
             yield line.append(f"  {mark}") if first and mark else line
 
@@ -141,6 +141,20 @@ def bar(score: float, longest: int) -> str:
     """A bar of eighths of cells."""
     full, rest = divmod(round(abs(score) * longest * 8), 8)
     return "█" * full + ("▏▎▍▌▋▊▉"[rest - 1] if rest else "")
+
+
+def both_ways(score: float, longest: int) -> str:
+    """A bar to the right of an axis in the middle; to the left of it, in halves of cells, where the score is negative.
+
+    Example:
+        >>> [both_ways(score, 9) for score in (1, -1, -0.4)]
+        ['    │████', '████│    ', '  ▐█│    ']
+    """
+    side = (longest - 1) // 2
+    right = bar(score, side) if score > 0 else ""
+    whole, half = divmod(round(abs(score) * side * 2), 2) if score < 0 else (0, 0)
+    left = "▐" * half + "█" * whole
+    return f"{left.rjust(side)}│{right.ljust(side)}".ljust(longest)
 
 
 def blocks(widths: Sequence[int], room: int) -> list[tuple[int, int]]:
