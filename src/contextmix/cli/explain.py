@@ -15,7 +15,7 @@ from contextmix.cli import arguments as given
 from contextmix.cli.app import command
 from contextmix.errors import BadOption, UnknownName, UnsupportedModel
 from contextmix.options.option import filled
-from contextmix.options.values import OF_SCORE, OF_REPRESENTATION
+from contextmix.options.values import OF_REPRESENTATION, OF_SCORE
 from contextmix.results.files import PAGES
 from contextmix.tokens.pieces import printable
 

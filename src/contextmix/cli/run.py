@@ -13,7 +13,7 @@ from contextmix.cli import arguments as given
 from contextmix.cli.app import command
 from contextmix.errors import BadInput
 from contextmix.options.sets import RunOptions
-from contextmix.options.values import OF_SCORE, OF_REPRESENTATION
+from contextmix.options.values import OF_REPRESENTATION, OF_SCORE
 
 if TYPE_CHECKING:
     from contextmix import Run

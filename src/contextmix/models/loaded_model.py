@@ -22,7 +22,7 @@ from contextmix.models.batch import BatchMaps, Measuring, Wanted
 from contextmix.models.proof import Proof
 from contextmix.options.catalogue import AddSpecialTokens, SamplingRate, Truncate
 from contextmix.options.option import takes
-from contextmix.options.values import MEMORY_BUDGET, OF_SCORE, OF_REPRESENTATION, Asked
+from contextmix.options.values import MEMORY_BUDGET, OF_REPRESENTATION, OF_SCORE, Asked
 from contextmix.plugins.plan import Plan
 from contextmix.results.provenance import library_versions
 from contextmix.results.token_map import TokenMap

@@ -13,8 +13,8 @@ from contextmix.options.option import Option, at_least, one_of
 from contextmix.options.spelling import ALL_OR_NAMES, LAYERS, NAMES, PAIRS, PLACES, TEXT, TEXTS, TOKEN
 from contextmix.options.values import (
     MEMORY_BUDGET,
-    OF_SCORE,
     OF_REPRESENTATION,
+    OF_SCORE,
     REFERENCE,
     SANITY_ROWS,
     Asked,

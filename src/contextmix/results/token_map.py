@@ -60,17 +60,7 @@ class TokenMap(Indexed):
         [[1.0, 0.0], [0.0, 1.0]]
     """
 
-    __slots__ = (
-        "_dims",
-        "_values",
-        "layers",
-        "provenance",
-        "quantity",
-        "query_tokens",
-        "selected",
-        "targets",
-        "tokens",
-    )
+    __slots__ = ("_array", "_dims", "layers", "provenance", "quantity", "query_tokens", "selected", "targets", "tokens")
 
     def __init__(
         self,
@@ -97,16 +87,16 @@ class TokenMap(Indexed):
         self.targets: Final = None if targets is None else tuple(targets)
         self.selected: Final[Mapping[str, int]] = {} if selected is None else dict(selected)
         self._dims: Final = tuple(dims)
-        self._values: Final = labels.checked_values(values, self._dims)
-        count = len(self._values) if self._dims[:1] == ("layer",) else 0
+        self._array: Final = labels.checked_values(values, self._dims)
+        count = len(self._array) if self._dims[:1] == ("layer",) else 0
         numbered = range(count) if layers is None else [index_of("TokenMap: layers", one) for one in layers]
         self.layers: Final = tuple(numbered)
-        labels.refuse_misfits(dict(zip(self._dims, self._values.shape, strict=True)), self._names(), self.selected)
+        labels.refuse_misfits(dict(zip(self._dims, self._array.shape, strict=True)), self._names(), self.selected)
 
     @property
     def values(self) -> labels.Array:
         """The numbers, read-only."""
-        return self._values
+        return self._array
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -116,7 +106,8 @@ class TokenMap(Indexed):
     @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the axes."""
-        return self._values.shape
+        shape: tuple[int, ...] = self._array.shape
+        return shape
 
     def __repr__(self) -> str:
         axes = " × ".join(map("{} {}".format, self.dims, self.shape)) or "one number"
@@ -215,7 +206,7 @@ class TokenMap(Indexed):
 
     def to_xarray(self) -> xr.DataArray:
         """A copy as a labelled array, for slicing, plotting, NetCDF and Zarr."""
-        array, made = self._values.copy(), self.provenance
+        array, made = self._array.copy(), self.provenance
         return labels.labelled(array, self._names(), self._dims, self.selected, self.quantity, made)
 
     def to_dataframe(self) -> pd.DataFrame:

@@ -33,10 +33,8 @@ def explained(model: cm.TracedModel) -> np.ndarray:
 
 
 def projection(model: nn.Module) -> nn.Linear:
-    found = [
-        one for name, one in model.named_modules() if name.endswith(("attention.output.dense", "self_attn.o_proj"))
-    ]
-    return found[-1]
+    ends = ("attention.output.dense", "self_attn.o_proj")
+    return [one for name, one in model.named_modules() if name.endswith(ends)][-1]
 
 
 def norm(model: nn.Module) -> nn.Module:

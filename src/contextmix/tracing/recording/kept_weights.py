@@ -2,9 +2,9 @@
 
 Nobody has to say that a weight has changed: each run looks. It multiplies the output projection with a few random
 directions, which reads it once, and compares what comes out with what came out before, to the last bit, together with
-the parameters of the norms and the version that torch counts for the weight. So it makes no difference whether an optimiser
-stepped, ``.data`` was written to, an adapter was merged, a module was swapped or a checkpoint loaded. A change that the
-random directions do not see is one within the rounding of the products themselves.
+the parameters of the norms and the version that torch counts for the weight. So it makes no difference whether an
+optimiser stepped, ``.data`` was written to, an adapter was merged, a module was swapped or a checkpoint loaded. A
+change that the random directions do not see is one within the rounding of the products themselves.
 """
 
 from __future__ import annotations

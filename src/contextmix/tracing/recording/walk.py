@@ -13,7 +13,7 @@ _LISTED = threading.local()
 
 @contextmanager
 def listed(root: nn.Module) -> Iterator[None]:
-    """In this thread the modules of a model are listed once, while nobody may swap them: from look to look of one run."""
+    """For one run of a model in this thread: its modules are listed once."""
     before = getattr(_LISTED, "found", None)
     _LISTED.found = (root, _walked(root))
     try:
