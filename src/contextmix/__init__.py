@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from contextmix.results.comparison import Comparison
     from contextmix.results.exploration import Exploration
     from contextmix.results.provenance import Provenance, Quantity
+    from contextmix.results.scores import scores
     from contextmix.results.token_map import TokenMap
     from contextmix.tokens.pieces import Tokens
     from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Sublayer
@@ -70,6 +71,7 @@ __all__ = [
     "open_run",
     "reproduce",
     "run",
+    "scores",
     "source_and_target",
 ]
 
@@ -91,6 +93,7 @@ _HOMES = (
     "traces.mixing",
     "results.token_map",
     "results.provenance",
+    "results.scores",
     "tokens.pieces",
     "errors",
 )

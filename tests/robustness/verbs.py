@@ -41,6 +41,7 @@ ALWAYS = {
     "reproduce": {"only": ["rows"], "data": ROWS, "progress": False, "limit": 2},
     "Run.row": {"method": "globenc"},
     "Run.map": {"method": "globenc"},
+    "scores": {"tokens": ["a", "b"]},
     "Trace.provenance": {"made": {"method": "norm"}},
 }
 """Arguments that are given unless others are drawn: what is needed, and what keeps all methods from all rows."""

@@ -99,7 +99,8 @@ def by_construction(metric: str, method: str, settings: Settings) -> str:
         ('it is the reference', '')
     """
     if metric == RANDOMISED:
-        return "it reads no weights" if method == "random" else ""
+        own = "it is a function, which knows no other weights" if method in settings.functions else ""
+        return "it reads no weights" if method == "random" else own
     if METRICS[metric].against == "reference" and method == settings.reference:
         return "it is the reference"
     return "it asks the same question" if metric == "blank_out" and _asks_the_same(method, settings) else ""
