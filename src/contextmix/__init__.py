@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from contextmix.datasets.storage.results import Run, open_run
     from contextmix.errors import ContextMixError
     from contextmix.evidence.evaluate import evaluate
+    from contextmix.evidence.fit import fit
     from contextmix.evidence.reproduce import reproduce
     from contextmix.models.check import CheckReport
     from contextmix.models.tables import aggregations, methods, metrics, models
@@ -62,6 +63,7 @@ __all__ = [
     "aggregations",
     "compare",
     "evaluate",
+    "fit",
     "load",
     "measure",
     "methods",
@@ -101,6 +103,7 @@ _APART = {  # these load pyarrow too
     "Run": "datasets.storage.results",
     "open_run": "datasets.storage.results",
     "evaluate": "evidence.evaluate",
+    "fit": "evidence.fit",
     "reproduce": "evidence.reproduce",
     "run": "datasets.running.run",
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tests.evidence import told
 from tests.robustness.samples import (
     CHAT,
     FILM,
@@ -137,6 +138,14 @@ OF_VERB: Mapping[str, Callable[[], Sequence[Any]]] = {
     "scores.text": lambda: [None, "a b"],
     "scores.query_tokens": lambda: [None, ["x", "y"]],
     "scores.method": lambda: ["mine"],
+    "fit.data": lambda: [told.ROWS, ROWS],
+    "fit.out": lambda: [In("x.safetensors"), In("x.json")],
+    "fit.model": lambda: ["demo-decoder", "demo"],
+    "fit.progress": lambda: [False],
+    "fit.feature": lambda: ["norm"],
+    "fit.passes": lambda: [[]],
+    "fit.held_out": lambda: [6],
+    "fit.overwrite": lambda: [True],
     "aggregate.token_map": lambda: [samples(cm.TokenMap)[0]],
     "models.model_type": lambda: ["bert"],
     "models.status": lambda: ["verified"],

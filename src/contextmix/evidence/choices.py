@@ -15,6 +15,7 @@ SLOW_OR_ALIKE = {
     "attention_flow": "slow: a maximum flow for every token",
     "hta": "slow: a backward pass for every number of the first block's output",
     "hta_inputs": "slow: a backward pass for every number of the embeddings",
+    "learned": "needs weights that contextmix fit learned (learned.weights=FILE)",
     "attention_residual": "one step of attention_rollout",
     "attention_fixed_residual": "one step of attention_rollout with fixed weights",
     "norm_residual": "norm_encoder without layer norms",

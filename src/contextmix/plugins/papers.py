@@ -164,3 +164,6 @@ CHEN_2020 = Paper(
     "ACL",
     "https://aclanthology.org/2020.acl-main.494",
 )
+COHEN_WANG_2025 = Paper(
+    "Cohen-Wang et al.", 2025, "Learning to Attribute with Attention", "arXiv", "https://arxiv.org/abs/2504.13752"
+)
