@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from contextmix.datasets.storage.results import Run, open_run
     from contextmix.errors import ContextMixError
     from contextmix.evidence.evaluate import evaluate
+    from contextmix.evidence.fit import fit
     from contextmix.evidence.reproduce import reproduce
     from contextmix.models.check import CheckReport
     from contextmix.models.one_call import compare, explain
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from contextmix.results.comparison import Comparison
     from contextmix.results.exploration import Exploration
     from contextmix.results.provenance import Provenance, Quantity
+    from contextmix.results.scores import scores
     from contextmix.results.token_map import TokenMap
     from contextmix.tokens.pieces import Tokens
     from contextmix.traces.anatomy import Anatomy, BlockAnatomy, Sublayer
@@ -63,6 +65,7 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "fit",
     "load",
     "measure",
     "methods",
@@ -72,6 +75,7 @@ __all__ = [
     "open_run",
     "reproduce",
     "run",
+    "scores",
     "source_and_target",
 ]
 
@@ -94,6 +98,7 @@ _HOMES = (
     "traces.mixing",
     "results.token_map",
     "results.provenance",
+    "results.scores",
     "tokens.pieces",
     "errors",
 )
@@ -101,6 +106,7 @@ _APART = {  # these load pyarrow too
     "Run": "datasets.storage.results",
     "open_run": "datasets.storage.results",
     "evaluate": "evidence.evaluate",
+    "fit": "evidence.fit",
     "reproduce": "evidence.reproduce",
     "run": "datasets.running.run",
 }

@@ -1,7 +1,10 @@
 """Mean over layers, with loops and numbers."""
 
+import pytest
 import torch
 
+import contextmix as cm
+from contextmix.errors import BadOption
 from contextmix.plugins.plan import AGGREGATIONS
 from contextmix.results.provenance import Quantity
 
@@ -28,3 +31,15 @@ def test_one_row_is_that_row_of_the_mean_over_all_layers():
 
 def test_it_accepts_every_quantity():
     assert MEAN.accepts == set(Quantity)
+
+
+@pytest.mark.parametrize("last", [1, 2, 4, 9])
+def test_the_last_layers_alone(last):
+    expected = torch.stack([MAPS[max(0, end - last) : end].mean(0) for end in range(1, len(MAPS) + 1)])
+    torch.testing.assert_close(MEAN.combine(MAPS, last=last), expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(MEAN.combine_row(MAPS, 1, last=last), expected[-1, 1], rtol=1e-10, atol=1e-12)
+
+
+def test_no_layer_is_no_mean():
+    with pytest.raises(BadOption, match="last=0"):
+        cm.load("demo").explain("a film", "attention+mean", last=0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tests.evidence import told
 from tests.robustness.samples import (
     CHAT,
     FILM,
@@ -132,6 +133,19 @@ OF_VERB: Mapping[str, Callable[[], Sequence[Any]]] = {
     "Answer.from_dict.document": lambda: [one.to_dict() for one in samples(cm.Answer)],
     "Losses.from_dict.document": lambda: [one.losses.to_dict() for one in samples(cm.Answer) if one.losses is not None],
     "Answer.load.path": lambda: [stored("answer.json"), stored("x.json"), In("x.json")],
+    "scores.values": lambda: [[0.1, 0.2], np.ones((2, 3)), torch.ones(1, 2)],
+    "scores.tokens": lambda: [["a", "b"], cm.Tokens(("a", "b"))],
+    "scores.text": lambda: [None, "a b"],
+    "scores.query_tokens": lambda: [None, ["x", "y"]],
+    "scores.method": lambda: ["mine"],
+    "fit.data": lambda: [told.ROWS, ROWS],
+    "fit.out": lambda: [In("x.safetensors"), In("x.json")],
+    "fit.model": lambda: ["demo-decoder", "demo"],
+    "fit.progress": lambda: [False],
+    "fit.feature": lambda: ["norm"],
+    "fit.passes": lambda: [[]],
+    "fit.held_out": lambda: [6],
+    "fit.overwrite": lambda: [True],
     "aggregate.token_map": lambda: [samples(cm.TokenMap)[0]],
     "models.model_type": lambda: ["bert"],
     "models.status": lambda: ["verified"],

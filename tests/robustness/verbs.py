@@ -35,12 +35,15 @@ SOURCES = {"source", "prompt", "over", "question"}
 HARMLESS = {"workers": (1, 0, -1, True, 0.5, "a", None), "engine": ("local", "x", 3, None)}
 """Arguments whose broken values start processes by the thousand, or a cluster: only these are given."""
 FEW = {"methods": ["globenc", "attention"], "metrics": ["aopc"], "sanity": 1, "progress": False, "workers": 1}
+LEARNING = {"text_field": "text", "masks": 16, "max_new_tokens": 8, "passes": [], "progress": False}
 ALWAYS = {
     "run": {"progress": False},
     "evaluate": FEW,
     "reproduce": {"only": ["rows"], "data": ROWS, "progress": False, "limit": 2},
     "Run.row": {"method": "globenc"},
     "Run.map": {"method": "globenc"},
+    "scores": {"tokens": ["a", "b"]},
+    "fit": {"model": "demo-decoder", **LEARNING},
     "Trace.provenance": {"made": {"method": "norm"}},
 }
 """Arguments that are given unless others are drawn: what is needed, and what keeps all methods from all rows."""

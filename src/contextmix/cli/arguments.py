@@ -228,7 +228,7 @@ def load_model(asked: Mapping[str, Any]) -> TracedModel:
         return contextmix.load(asked["model"], **{name: asked[name] for name in declared(Precision)})
 
 
-def resolved(given: Mapping[str, Any], methods: Sequence[str], metrics: Sequence[str] = ()) -> dict[str, Any]:
+def resolved(given: Mapping[str, Any], methods: Any, metrics: Sequence[str] = ()) -> dict[str, Any]:
     """What was given, with the options of methods and metrics under the names of their owners."""
     owners = {"options": ("--option", methods), "metric_options": ("--metric-option", metrics)}
     read = {name: options_by_owner(given[name], names, flag) for name, (flag, names) in owners.items() if name in given}

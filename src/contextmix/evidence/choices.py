@@ -15,6 +15,7 @@ SLOW_OR_ALIKE = {
     "attention_flow": "slow: a maximum flow for every token",
     "hta": "slow: a backward pass for every number of the first block's output",
     "hta_inputs": "slow: a backward pass for every number of the embeddings",
+    "learned": "needs weights that contextmix fit learned (learned.weights=FILE)",
     "attention_residual": "one step of attention_rollout",
     "attention_fixed_residual": "one step of attention_rollout with fixed weights",
     "norm_residual": "norm_encoder without layer norms",
@@ -99,7 +100,8 @@ def by_construction(metric: str, method: str, settings: Settings) -> str:
         ('it is the reference', '')
     """
     if metric == RANDOMISED:
-        return "it reads no weights" if method == "random" else ""
+        own = "it is a function, which knows no other weights" if method in settings.functions else ""
+        return "it reads no weights" if method == "random" else own
     if METRICS[metric].against == "reference" and method == settings.reference:
         return "it is the reference"
     return "it asks the same question" if metric == "blank_out" and _asks_the_same(method, settings) else ""

@@ -22,6 +22,7 @@ from contextmix.evidence.streamed import source_of
 from contextmix.evidence.workers import usual_workers
 from contextmix.options.option import filled, takes
 from contextmix.options.sets import EvaluateOptions
+from contextmix.plugins.own import named
 from contextmix.plugins.plan import METHODS
 from contextmix.plugins.scoring import METRICS
 from contextmix.views.figures.canvas import pyplot
@@ -66,7 +67,10 @@ def evaluate(data: Any, out: Path | str, **options: Unpack[EvaluateOptions]) -> 
     METHODS[asked["reference"]]  # a name that does not exist is refused, also where no metric refers to it
     own = [each.name for each in fields(Request)]
     setup = setup_of(data, out, asked, {"shard_size": SHARD_ROWS, **options}, {*own, "sanity"})
-    plan = planned(setup, Request(**{name: asked[name] for name in own}))
+    methods, functions = named(asked["methods"])
+    options_of_all = {**(asked["options"] or {}), **functions}
+    request = {**{name: asked[name] for name in own}, "methods": methods, "options": options_of_all}
+    plan = planned(setup, Request(**request))
     run, contests = measured(setup, plan, asked["sanity"])
     made = report(Findings(setup, plan, run, contests, time.monotonic() - start))
     made.save(setup.out)
@@ -92,7 +96,7 @@ def measured(setup: Setup, plan: Plan, sanity: int) -> tuple[Run, list[Contest]]
     elif RANDOMISED in asked.metrics:
         more["randomised_rows"] = sanity
     if "workers" not in setup.reading:
-        more["workers"] = usual_workers(setup, source_of(setup), SHARD_ROWS)
+        more["workers"] = 1 if asked.functions else usual_workers(setup, source_of(setup), SHARD_ROWS)
     run = setup.measured("metrics", **more)
     return run, _compared(run, plan)
 

@@ -104,3 +104,19 @@ def against_others(scores: Tensor, chosen: Tensor) -> Tensor:
     index = chosen.unsqueeze(-1)
     others = scores.scatter(-1, index, -torch.inf).softmax(-1)
     return (-others).scatter(-1, index, 1.0)
+
+
+def spoken_by_head(
+    attention: Tensor, value: Tensor, weight: Tensor, direction: Tensor, gate: Tensor | None = None
+) -> Tensor:
+    """The same as `spoken_for` with heads apart; a layer that mixes channel by channel counts as one head.
+
+    Returns:
+        α^h_tj ⟨W^h u_t, v^h_j⟩, (head, row, key), signed.
+    """
+    if weight.shape[1] == 1 and len(value) == len(weight):
+        return spoken_for(attention, value, weight, direction, gate).unsqueeze(0)
+    read = at_heads(weight, direction, gate)
+    groups = len(read) // len(value)
+    along = read @ value.to(direction.dtype).mT.repeat_interleave(groups, 0)
+    return along * attention.to(direction.dtype)

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from contextmix.errors import TraceDoesNotAddUp, UnsupportedModel
-from contextmix.maths.evidence import against_others, spoken_for, through_norm
+from contextmix.maths.evidence import spoken_for
 from contextmix.plugins.contracts import Measured, ModelMethod, QuantityBy
 from contextmix.plugins.papers import FERRANDO_2023
 from contextmix.results.provenance import Quantity
-from contextmix.traces.block import SublayerNorms
 from contextmix.traces.flow_down import carried_down, drawn_by_rows
-from contextmix.traces.meaning import Meaning
 from contextmix.traces.model_run import ModelRun
+from contextmix.traces.read_down import NO_HEAD, directions_of, passed_down
 from contextmix.traces.span_run import ReadRows, SpanRun
 
 
@@ -69,7 +68,7 @@ def attribute(
     """
     span = run.span()
     if span is None:
-        raise UnsupportedModel(_NO_HEAD)
+        raise UnsupportedModel(f"evidence {NO_HEAD}")
     found = steps(span, score=score, signed=signed, reach=reach)
     notes = {name: note[0] for name, note in found.notes.items()}
     return Measured(found.values[0], notes, found.checks)
@@ -95,7 +94,7 @@ _Read = tuple[Tensor, Tensor, dict[str, Tensor], dict[str, Tensor]]
 def _direct(run: SpanRun, score: str) -> _Read:
     layers, scores = run.recorded
     last = layers[-1].residual_out
-    direction = _direction(run, last, scores, score, layers[-1].tolerance)
+    direction = directions_of(run, last, scores, score, layers[-1].tolerance, "evidence")
     positive, total, elsewhere, size = read_down(layers, direction)
     linear = (direction * last).sum(-1)
     gap = (total.sum(-1) + elsewhere - linear).abs() / size
@@ -107,7 +106,7 @@ def _direct(run: SpanRun, score: str) -> _Read:
 def _answer(run: SpanRun, score: str) -> _Read:
     layers, scores = run.recorded_rows
     last, allowed = layers[-1].residual_out, layers[-1].tolerance
-    directions = _direction(run, last, scores, score, allowed)
+    directions = directions_of(run, last, scores, score, allowed, "evidence")
     linear, count = (directions * last).sum(-1), len(last)
     starts = torch.split(torch.arange(count, device=last.device), max(1, _ROWS_AT_ONCE // count))
     parts = [drawn_by_rows(layers, run.rows, _one_each(directions, chosen)) for chosen in starts]
@@ -132,7 +131,7 @@ def _all(run: SpanRun, score: str) -> _Read:
     layers, scores = run.recorded_all
     last, allowed = layers[-1].residual_out, layers[-1].tolerance
     read = last[run.rows]
-    directions = _direction(run, read, scores, score, allowed)
+    directions = directions_of(run, read, scores, score, allowed, "evidence")
     found, gaps, linears = [], [], (directions * read).sum(-1)
     for row, direction, linear in zip(range(len(last))[run.rows], directions, linears, strict=True):
         start = torch.zeros_like(last)
@@ -154,26 +153,6 @@ def _leaving(run: SpanRun, row: int, count: int) -> Tensor:
     return leaves
 
 
-def _direction(run: SpanRun, last: Tensor, scores: Tensor, score: str, allowed: float) -> Tensor:
-    """What a change of the last block's output at each row does to the score, (row, d_model)."""
-    head = run.proved_readout(last, scores, allowed)
-    if head is None:
-        raise UnsupportedModel(_NO_HEAD)
-    return head.direction(last, weights_of(run, scores, score).to(last.dtype))
-
-
-def weights_of(run: SpanRun, scores: Tensor, score: str) -> Tensor:
-    """What each score counts in the explained one, (row, class)."""
-    chosen = torch.tensor([one.number for one in run.targets], device=scores.device)
-    foils = [one.foil for one in run.targets if one.foil is not None]
-    if not foils and run.meaning is Meaning.ONE_OF and score == "log_odds":
-        return against_others(scores, chosen)
-    own = torch.zeros_like(scores).scatter_(-1, chosen.unsqueeze(-1), 1.0)
-    if foils:
-        return own.scatter_(-1, torch.tensor(foils, device=scores.device).unsqueeze(-1), -1.0)
-    return own - 1 / scores.shape[-1] if run.meaning is Meaning.ONE_OF else own  # of one label, its logit
-
-
 def read_down(layers: list[ReadRows], direction: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Everything that was added to the rows, along a direction in the last block's output.
 
@@ -188,39 +167,18 @@ def read_down(layers: list[ReadRows], direction: Tensor) -> tuple[Tensor, Tensor
     shape = layers[0].attention.shape[1], max(layer.columns.stop for layer in layers)
     positive, total = direction.new_zeros(shape), direction.new_zeros(shape)
     elsewhere, size = direction.new_zeros(shape[0]), direction.new_zeros(shape[0])
-    for layer in reversed(layers):
-        norms, ffn, states = layer.block.attention, layer.block.ffn, layer.states
-        direction, first = through_norm(direction, ffn.norm_after, states.ffn_sum)
-        second = _of_rows(direction, ffn.contribution(states.ffn_out), states.ffn_added)
-        direction, around_ffn = _around(direction, ffn, states.residual_mid)
-        direction, third = through_norm(direction, norms.norm_after, states.attention_sum)
-        inner, fourth = through_norm(direction * norms.scale, norms.norm_out, states.attention_out)
-        bias = layer.block.output_bias
-        fifth = torch.zeros_like(elsewhere) if bias is None else (inner * bias.to(inner.dtype)).sum(-1)
-        found = spoken_for(layer.attention, layer.value, layer.block.output_weight, inner, layer.gate)
+    below = direction
+    for one in passed_down(layers, direction):
+        layer, below = one.layer, one.below
+        found = spoken_for(layer.attention, layer.value, layer.block.output_weight, one.drawing, layer.gate)
         positive[:, layer.columns] += found.clamp(min=0)
         total[:, layer.columns] += found
-        beside = _of_rows(direction, norms.shift, states.attention_added)
-        direction, around = _around(direction, norms, states.residual_in)
-        for part in (first, second, around_ffn, third, fourth, fifth, beside, around):
+        for part in one.beside:
             elsewhere += part
             size += part.abs()
         size += found.abs().sum(-1)
-        if layer.added is not None:  # features of an image, where the row is a place of it
-            elsewhere += (sixth := (direction * layer.added).sum(-1))
-            size += sixth.abs()
-    entered = (direction * layers[0].states.residual_in).sum(-1)
+    entered = (below * layers[0].states.residual_in).sum(-1)
     return positive, total, elsewhere + entered, size + entered.abs()
-
-
-def _of_rows(direction: Tensor, *added: Tensor | None) -> Tensor:
-    """What was added to each row and is no position's, along a direction, (row,)."""
-    return sum(((direction * one).sum(-1) for one in added if one is not None), direction.new_zeros(len(direction)))
-
-
-def _around(direction: Tensor, norms: SublayerNorms, entered: Tensor) -> tuple[Tensor, Tensor]:
-    """A direction behind the residual of a sub-layer as one in front of it, and what a norm's bias adds there."""
-    return through_norm(direction * norms.keep, norms.norm_in if norms.normed else None, entered)
 
 
 def _refuse_gap(gap: float, allowed: float) -> None:
@@ -233,12 +191,6 @@ def _refuse_gap(gap: float, allowed: float) -> None:
 
 _ROWS_AT_ONCE = 1024
 """Rows of all scores together that are carried down at once: so many numbers of a feed-forward part fit anywhere."""
-_NO_HEAD = (
-    "evidence found no head of the form norm, linear, activation, norm, linear (or a part of it that ends in a linear "
-    "map) at one position behind the last block, so no direction stands for the score. No number was produced. Use "
-    "another method, such as gradient_inputs."
-)
-
 
 METHOD = ModelMethod(
     name="evidence",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from contextmix.plugins.contracts import Measured
 from contextmix.plugins.plan import Plan
 from contextmix.results.token_map import TokenMap
 from contextmix.traces.meaning import Meaning
+from contextmix.traces.span_run import SpanRun
 from contextmix.traces.target import Target
 from contextmix.tracing.inputs.encode import stacked
 from contextmix.tracing.inputs.targets import names_of
@@ -43,6 +45,18 @@ def explained_span(
         The same generation, whose scores are those of this run; and for each plan dims (query, key): queries are the
         new tokens, keys all tokens, zero from the new token itself on.
     """
+    with span_of(loaded, done, contrast=contrast) as run:
+        found = [plan.steps(run) for plan in plans]
+        for plan, each in zip(plans, found, strict=True):
+            refuse_later(each.values.cpu().numpy(), done.start, plan.name)
+        scores = run.scores  # by itself: what else was recorded is let go
+    done = replace(done, scores=lambda: scores)
+    return done, [_result(loaded, plan, done, each) for plan, each in zip(plans, found, strict=True)]
+
+
+@contextmanager
+def span_of(loaded: LoadedModel, done: Generated, *, contrast: bool = False) -> Iterator[SpanRun]:
+    """The rows that said the new tokens, while the model is this one's turn; see `explained_span`."""
     read = until(done.inputs, done.inputs.length - 1)
     tensors = stacked([read])
     with loaded.running(own_probe(tensors), tensors) as anatomy:
@@ -53,13 +67,7 @@ def explained_span(
         run = reading.span(targets, Meaning.ONE_OF)
         assert run is not None  # its rows are known
         back = RowGradientsRun(loaded.model, anatomy, reading.tensors, -1, rows=rows, targets=targets)
-        run = replace(run, record_gradients=back.recorded)
-        found = [plan.steps(run) for plan in plans]
-        for plan, each in zip(plans, found, strict=True):
-            refuse_later(each.values.cpu().numpy(), done.start, plan.name)
-        scores = run.scores  # by itself: what else was recorded is let go
-    done = replace(done, scores=lambda: scores)
-    return done, [_result(loaded, plan, done, each) for plan, each in zip(plans, found, strict=True)]
+        yield replace(run, record_gradients=back.recorded)
 
 
 def explained_together(

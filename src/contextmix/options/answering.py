@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from contextmix.options.catalogue import METHOD
-from contextmix.options.option import Option, between, one_of
-from contextmix.options.spelling import NUMBER, TEXT, TOKEN
+from contextmix.options.option import Option, at_least, between, one_of
+from contextmix.options.spelling import NUMBER, NUMBERS, TEXT, TOKEN
 from contextmix.options.values import OF_SCORE
 from contextmix.options.writing import MAX_NEW
 
@@ -120,4 +120,41 @@ MaskCount = Annotated[
 ]
 MaskSeed = Annotated[
     int, Option("Random seed of the masks.", default=0, check=between(0, 2**31 - 1, "a seed of random numbers"))
+]
+
+# Weights of heads that are learned from ablations --------------------------------------------------------------------
+
+HeadFeature = Annotated[
+    Literal["evidence", "attention", "norm"],
+    Option(
+        "What is weighed of each head: evidence (what it draws that speaks for the answer), attention (its weights) or "
+        "norm (the lengths of what it draws).",
+        default="evidence",
+        check=one_of("evidence", "attention", "norm"),
+    ),
+]
+LearningMasks = Annotated[
+    int,
+    Option(
+        "Random halves of the sources that each answer is asked about: as many runs of the model.",
+        default=32,
+        check=between(4, MOST_MASKS, "a number of masks"),
+    ),
+]
+HeldOut = Annotated[
+    int | None,
+    Option(
+        "Answers that are not learned from, and that the weights are judged by.",
+        otherwise="a third of them",
+        check=at_least(6, "a number of answers for a test"),
+    ),
+]
+Passes = Annotated[
+    Sequence[int],
+    Option(
+        "ContextCite with so many runs of the model stands beside the weights, on the held-out answers; an empty list "
+        "leaves it out.",
+        default=(16, 32),
+        spelling=NUMBERS,
+    ),
 ]

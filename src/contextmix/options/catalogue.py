@@ -22,6 +22,7 @@ from contextmix.options.values import (
     OfEach,
     Progress,
     Removal,
+    Scorer,
     precision,
 )
 
@@ -66,13 +67,15 @@ METHOD = Option(
 )
 MethodName = Annotated[str | None, METHOD]
 METHODS = Option("Names from 'contextmix methods'; one run of the model serves all mixing maps.", spelling=NAMES)
+OWN = "Functions from a text to one score per token may stand among them, in this process; see docs/other-tools.md."
 Methods = Annotated[
-    str | Sequence[str] | None,
-    METHODS.but(otherwise=f"{OF_REPRESENTATION}; of answers {OF_SCORE}", flag="--method"),
+    str | Scorer | Sequence[str | Scorer] | None,
+    METHODS.but(python=OWN, otherwise=f"{OF_REPRESENTATION}; of answers {OF_SCORE}", flag="--method"),
 ]
 AllMethods = Annotated[
-    str | Sequence[str],
+    str | Scorer | Sequence[str | Scorer],
     METHODS.but(
+        python=OWN,
         help="Names from 'contextmix methods', or 'all': all but slow ones, single steps of others, and what the model "
         "does not support. 'random' always takes part.",
         default="all",

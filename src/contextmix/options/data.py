@@ -89,6 +89,7 @@ Engine = Annotated[Literal["local", "ray"], Option("'local' or 'ray'.", default=
 Address = Annotated[str | None, Option("Address of a Ray cluster.", otherwise="a cluster that is started here")]
 Strict = Annotated[bool, Option("Stop at the first row that cannot be explained.", default=False)]
 RetryFailed = Annotated[bool, Option("Measure rows again that failed before.", default=False)]
+Overwrite = Annotated[bool, Option("Overwrite the output file if it exists.", default=False, flag="--force")]
 ShowProgress = Annotated[bool, Option("Show progress on the standard error stream.", default=True)]
 Only = Annotated[Sequence[str] | None, Option("Names of experiments of the study.", otherwise="all", spelling=NAMES)]
 OtherModel = Annotated[Any, Option("A second model, for experiments that compare two.", spelling=TEXT)]

@@ -5,7 +5,11 @@ from typing_extensions import TypedDict
 from contextmix.options.answering import (
     AnswerLength,
     Dependence,
+    HeadFeature,
+    HeldOut,
     Hops,
+    LearningMasks,
+    Passes,
     Sources,
     Template,
     Thoughts,
@@ -53,6 +57,7 @@ from contextmix.options.data import (
     Maps,
     Only,
     OtherModel,
+    Overwrite,
     PairField,
     QueryField,
     QuestionField,
@@ -210,6 +215,32 @@ class EvaluateOptions(Loading, Comparing, Reading, Working, total=False):
     """What `contextmix.evaluate` takes."""
 
     workers: UsualWorkers
+
+
+class Learning(Precision, Asking, Encoding, total=False):
+    """What weights of heads are learned from, and how they are judged."""
+
+    max_new_tokens: AnswerLength
+    generation: Generation
+    template: Template
+    text_field: TextField
+    id_field: IdField
+    split: Split
+    limit: Limit
+    sources: Sources
+    feature: HeadFeature
+    masks: LearningMasks
+    held_out: HeldOut
+    passes: Passes
+    seed: Seed
+    overwrite: Overwrite
+    progress: ShowProgress
+
+
+class FitOptions(Learning, total=False):
+    """What `contextmix.fit` takes."""
+
+    model: Model
 
 
 class ReproduceOptions(Loading, Repeating, Reading, Working, total=False):

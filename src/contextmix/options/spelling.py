@@ -46,6 +46,19 @@ def layers_of(text: str, flag: str = "--layers") -> Any:
         raise BadOption(f"{flag} takes 'all' or numbers with commas such as 0,5 or -1; got {text!r}.") from None
 
 
+def numbers_of(text: str, flag: str = "--passes") -> list[int]:
+    """Whole numbers with commas, or none.
+
+    Example:
+        >>> numbers_of("16,32"), numbers_of("none")
+        ([16, 32], [])
+    """
+    try:
+        return [] if text == "none" else [int(number) for number in text.split(",")]
+    except ValueError:
+        raise BadOption(f"{flag} takes whole numbers with commas such as 16,32, or none; got {text!r}.") from None
+
+
 def options_of(texts: Sequence[str], flag: str = "--option") -> dict[str, Any]:
     """``name=value`` texts as options; a value is read as JSON where it is JSON, such as 3, true or [0,1].
 
@@ -113,6 +126,7 @@ LAYERS = Spelling(str, layers_of)
 PLACES = Spelling(str, places_of)
 PAIRS = Spelling(list[str], options_of, "Repeatable.")
 NUMBER = Spelling(int, lambda number, flag: number)
+NUMBERS = Spelling(str, numbers_of, "Several with commas; 'none' for none.")
 TEXT = Spelling(str, lambda text, flag: text)
 TEXTS = Spelling(list[str], lambda texts, flag: texts, "Repeatable.")
 """Kept as texts: `options_by_owner` reads them once the names are known."""

@@ -17,6 +17,9 @@ OfEach: TypeAlias = Mapping[str, Mapping[str, Any]] | None
 Progress: TypeAlias = Callable[[float, str], None]
 """Called with how much is done, from 0 to 1, and what comes next; what it raises ends the work."""
 
+Scorer: TypeAlias = Callable[[str], Any]
+"""A method of one's own: a text → one score per token."""
+
 SHARD_SIZE = 1024
 """Rows per shard, unless told otherwise."""
 ANSWERS_SIZE = 64

@@ -164,3 +164,9 @@ CHEN_2020 = Paper(
     "ACL",
     "https://aclanthology.org/2020.acl-main.494",
 )
+COHEN_WANG_2025 = Paper(
+    "Cohen-Wang et al.", 2025, "Learning to Attribute with Attention", "arXiv", "https://arxiv.org/abs/2504.13752"
+)
+SMILKOV_2017 = Paper(
+    "Smilkov et al.", 2017, "SmoothGrad: removing noise by adding noise", "arXiv", "https://arxiv.org/abs/1706.03825"
+)

@@ -14,6 +14,7 @@ from contextmix.errors import BadOption
 from contextmix.options.option import declared
 from contextmix.options.sets import AnsweringRows, Asking, Reading
 from contextmix.options.values import OF_REPRESENTATION, SHARD_SIZE
+from contextmix.plugins.own import named
 from contextmix.plugins.scoring import METRICS
 from contextmix.plugins.selection import spelled
 
@@ -21,13 +22,14 @@ from contextmix.plugins.selection import spelled
 def _settings(asked: Mapping[str, Any]) -> Settings:
     """What decides the numbers."""
     given = {each.name: asked[each.name] for each in fields(Settings)}
-    methods = OF_REPRESENTATION if asked["methods"] is None else asked["methods"]
+    methods, own = named(OF_REPRESENTATION if asked["methods"] is None else asked["methods"])
     names, judges = spelled(methods), spelled(asked["metrics"])
     reference = asked["reference"]
     if reference not in names and any(METRICS[one].against == "reference" and one != RANDOMISED for one in judges):
         names = (*names, reference)
     for name in ("options", "metric_options"):
         given[name] = {owner.replace("-", "_"): chosen for owner, chosen in (asked[name] or {}).items()}
+    given["options"] |= own
     size = SHARD_SIZE if asked["shard_size"] is None else asked["shard_size"]
     return Settings(**{**given, "methods": names, "metrics": judges, "shard_size": size})
 

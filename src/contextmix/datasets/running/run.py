@@ -135,6 +135,11 @@ def _engine(job: Job, engine: str, workers: int, address: str | None) -> Engine:
         raise BadOption(
             "The data is in the memory of this process, and other processes cannot read it. Give a file, or workers=1."
         )
+    if functions := getattr(job.settings, "functions", ()):
+        raise BadOption(
+            f"{', '.join(functions)}: a function stays in the process that has it, and other processes cannot call it. "
+            "Say workers=1, or leave it out."
+        )
     if not isinstance(job.model, str | Path):
         raise BadOption(
             "A loaded model stays in the process that has it, and other processes load their own by name. Give the "

@@ -13,7 +13,8 @@ from contextmix.maths.whole import whole_number
 from contextmix.options.asked import plain_layers, plain_target
 from contextmix.options.values import REFERENCE, SHARD_SIZE, Asked, Removal
 from contextmix.plugins.contracts import Metric
-from contextmix.plugins.plan import Plan, layer_numbers, make_plan
+from contextmix.plugins.own import is_own, plan_of
+from contextmix.plugins.plan import Plan, layer_numbers
 from contextmix.plugins.scoring import METRICS
 from contextmix.plugins.selection import selected_metric
 
@@ -53,6 +54,9 @@ class Settings:
         for name in self.options:
             if name not in self.methods:
                 raise BadOption(f"Options were given for {name}, which is not among the methods of this run.")
+        for name in self.functions:
+            if name in {each.name for each in FIELDS}:
+                raise BadOption(f"Your function is called {name}, as a column of every run is. Rename it.")
         if not isinstance(self.shard_size, int) or self.shard_size < 1:
             raise BadOption(f"shard_size={self.shard_size!r} is a number of rows, at least 1.")
         object.__setattr__(self, "target", plain_target(self.target))
@@ -68,7 +72,12 @@ class Settings:
     @cached_property
     def plans(self) -> tuple[Plan, ...]:
         """What each method does; options are checked here."""
-        return tuple(make_plan(name, None, self.options.get(name)) for name in self.methods)
+        return tuple(plan_of(name, self.options.get(name)) for name in self.methods)
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The methods that are functions of the user."""
+        return tuple(name for name in self.methods if is_own(self.options.get(name)))
 
     @cached_property
     def judges(self) -> tuple[Metric, ...]:
