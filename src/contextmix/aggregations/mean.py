@@ -23,6 +23,7 @@ def combine_row(maps: Tensor, query: int) -> Tensor:
 
 AGGREGATION = Aggregation(
     name="mean",
+    title="Mean",
     combine=combine,
     combine_row=combine_row,
     accepts=frozenset(Quantity),

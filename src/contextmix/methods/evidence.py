@@ -242,6 +242,7 @@ _NO_HEAD = (
 
 METHOD = ModelMethod(
     name="evidence",
+    title="Evidence",
     attribute=attribute,
     steps=steps,
     quantity=QuantityBy("signed", {True: Quantity.SIGNED}, otherwise=Quantity.EVIDENCE),
