@@ -1,4 +1,5 @@
 // The explorer as a whole: holds the state, unpacks maps when they are looked at, and redraws once per frame.
+import { choicesOf, stateOf, type Address } from "./address";
 import { Controls } from "./controls";
 import { decode } from "./decode";
 import { h, same, say, set } from "./dom";
@@ -37,6 +38,7 @@ export class App {
   private theme: Theme | null = null;
   private timer = 0;
   private announcing = 0;
+  private writing = 0;
   private saidAt = -Infinity;
   private readonly dark = matchMedia("(prefers-color-scheme: dark)");
   private readonly calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -47,8 +49,9 @@ export class App {
     private readonly exhibit: Exhibit,
     kept: Partial<State>,
     private readonly onTheme: (theme: Theme) => void,
+    private readonly address: Address | null,
   ) {
-    this.state = { ...initial(exhibit), ...kept };
+    this.state = { ...this.linked(), ...kept };
     this.loaded = exhibit.maps.map(() => undefined);
     this.modeller = new Modeller(exhibit);
     const style = new CSSStyleSheet();
@@ -82,16 +85,27 @@ export class App {
     cancelAnimationFrame(this.waiting);
     clearInterval(this.timer);
     clearTimeout(this.announcing);
+    clearTimeout(this.writing);
     this.dark.removeEventListener("change", this.onScheme);
     this.panels.forEach((panel) => panel.destroy());
     this.asker?.destroy();
     this.root.replaceChildren();
   }
 
+  /** Show what the address names, as a link was followed while the page was open. */
+  follow(): void {
+    this.state = { ...this.state, ...this.linked(), playing: false };
+    this.schedule();
+  }
+
+  private linked(): State {
+    return this.address ? stateOf(this.address.read(), this.exhibit) : initial(this.exhibit);
+  }
+
   /** What a reader wants to find again when the exhibit changes. */
   get habits(): Partial<State> {
-    const { theme, large, words, special, threshold, scale, shared } = this.state;
-    return { theme, large, words, special, threshold, scale, shared };
+    const { theme, large, words, special, raw, threshold, scale, shared } = this.state;
+    return { theme, large, words, special, raw, threshold, scale, shared };
   }
 
   private dispatch(action: Action): void {
@@ -138,6 +152,14 @@ export class App {
     this.updatePanels(model);
     this.numbers.update(model);
     this.announceLater();
+    this.writeLater();
+  }
+
+  /** Once the reader rests: browsers take few changes of an address per second. */
+  private writeLater(): void {
+    clearTimeout(this.writing);
+    if (!this.address || this.state.playing) return;
+    this.writing = window.setTimeout(() => this.address!.write(choicesOf(this.state, this.exhibit)), REST);
   }
 
   private updateAsker(model: Model): void {

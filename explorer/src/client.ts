@@ -12,6 +12,8 @@ export interface Model {
 
 export interface Method {
   readonly name: string;
+  readonly title: string;
+  readonly question: string;
   readonly formula: string;
   readonly paper: string;
   readonly quantity: string;

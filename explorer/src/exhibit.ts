@@ -1,6 +1,7 @@
 // The document that Python writes and the explorer shows, and the refusal of anything else.
 
 export type Direction = "draws" | "gives";
+export type Asks = "score" | "vector" | "attention";
 export type AxisName = "layer" | "target" | "head" | "query" | "key";
 
 /** The tokens of one side of the maps: printable labels and how to write them as the text reads. */
@@ -30,9 +31,17 @@ export interface Encoded {
 /** One method's numbers. */
 export interface MapEntry {
   readonly name: string;
+  /** The name as people know it, such as GlobEnc for globenc. */
+  readonly label?: string;
   readonly title: string;
   readonly formula: string;
   readonly paper: string;
+  /** Where the method was published. */
+  readonly link?: string;
+  /** What it tells: why an output, what a vector is made of, or where attention looks. */
+  readonly asks?: Asks;
+  /** The same as a question to read. */
+  readonly question?: string;
   readonly quantity: string;
   readonly meaning: string;
   readonly unit: string;
@@ -66,7 +75,7 @@ export interface Exhibit {
   readonly keys: Axis;
   /** null: the same tokens as the keys. */
   readonly queries: Axis | null;
-  readonly start: { readonly map: number; readonly layer: number | null; readonly query: number };
+  readonly start: { readonly map: number; readonly beside?: number | null; readonly layer: number | null; readonly query: number };
   readonly media: Media | null;
   readonly maps: readonly MapEntry[];
 }

@@ -43,7 +43,8 @@ export interface Layout {
 /** How column labels lean. */
 export const SLANT = Math.PI / 3;
 const LABEL = 14;
-const WIDEST = 34;
+/** Cells fill the width of their column, and are no higher than this. */
+const HIGHEST = 34;
 
 /** The largest cells that fit, with labels where these stay apart. */
 export function layout(view: MapView, width: number, density: number): Layout {
@@ -59,12 +60,12 @@ export function layout(view: MapView, width: number, density: number): Layout {
     // Whole pixels, so that no cell looks larger than its neighbour, unless that would leave much space unused.
     return (view.bare ? pixels : Math.max(1, pixels < 4 ? pixels : Math.floor(pixels))) / density;
   };
-  const labelled = Math.min(WIDEST, cell(width - rowWidth - across));
+  const labelled = cell(width - rowWidth - across);
   const fits = !view.bare && labelled * Math.sin(SLANT) >= view.font;
   const left = view.lastOnTop || fits ? rowWidth : 0;
   const right = fits ? across : 0;
-  const cellWidth = fits ? labelled : Math.min(WIDEST, cell(width - left));
-  const cellHeight = view.lastOnTop ? Math.min(22, Math.max(10, Math.round(260 / view.rows))) : cellWidth;
+  const cellWidth = fits ? labelled : cell(width - left);
+  const cellHeight = view.lastOnTop ? Math.min(22, Math.max(10, Math.round(260 / view.rows))) : Math.min(view.bare ? cellWidth : HIGHEST, cellWidth);
   const above = fits && !view.lastOnTop ? down : 0;
   const below = fits && view.lastOnTop ? down : 0;
   return {

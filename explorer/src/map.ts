@@ -62,6 +62,8 @@ export class HeatMap {
       this.plan = layout(this.view, width, density);
       drawCells(sized(this.cells, this.plan, density), this.view, this.plan);
       sized(this.marks, this.plan, density);
+      const { left, top, cellWidth, cellHeight } = this.plan;
+      set(this.element, "data-cells", [left, top, cellWidth, cellHeight].join(" "));
     }
     this.remark();
   }

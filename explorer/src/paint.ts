@@ -1,5 +1,5 @@
 // The pixels of a heat map.
-import { ramp, step } from "./colours";
+import { ASIDE, ramp, step } from "./colours";
 import { SLANT, type Layout, type MapView } from "./layout";
 
 const INKS = {
@@ -22,11 +22,17 @@ export function sized(canvas: HTMLCanvasElement, plan: Layout, density: number):
 export function drawCells(context: CanvasRenderingContext2D, view: MapView, plan: Layout): void {
   const { rows, columns, scores, signed, theme } = view;
   const { bytes } = ramp(signed, theme);
+  const aside = [1, 3, 5].map((at) => parseInt(ASIDE[theme].slice(at, at + 2), 16)).concat(255);
   const image = new ImageData(columns, rows);
   for (let row = 0; row < rows; row++) {
     let to = plan.lineOf(row) * columns * 4;
     for (let place = row * columns; place < (row + 1) * columns; place++, to += 4) {
-      const from = 3 * step(scores[place]!, signed);
+      const score = scores[place]!;
+      if (Number.isNaN(score)) {
+        image.data.set(aside, to);
+        continue;
+      }
+      const from = 3 * step(score, signed);
       image.data[to] = bytes[from]!;
       image.data[to + 1] = bytes[from + 1]!;
       image.data[to + 2] = bytes[from + 2]!;

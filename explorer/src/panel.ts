@@ -6,10 +6,10 @@ import { cautionOf, factsOf, Legend } from "./legend";
 import type { MapEvents } from "./map";
 import { has, type Model, type Panel } from "./model";
 import { type Table } from "./scaling";
-import { amount, answer, pair, question, readout, scaling, subject, whereabouts, named } from "./sentences";
+import { amount, answer, pair, question, readout, scaling, short, subject, whereabouts, named } from "./sentences";
 import type { Action } from "./state";
 import { Strips } from "./strips";
-import { number } from "./words";
+import { visible } from "./words";
 
 export const HINT = "Point at a token or a cell to read its number.";
 
@@ -23,7 +23,7 @@ interface Cell {
 
 export class PanelView {
   readonly element = h("section", { class: "panel" });
-  private readonly title = h("h3");
+  private readonly title: HTMLElement;
   private readonly meaning = h("p", { class: "meaning" });
   private readonly subject = h("p", { class: "subject" });
   private readonly answer = h("p", { class: "answer" });
@@ -54,6 +54,7 @@ export class PanelView {
     this.heads = new HeadFigures((head) =>
       this.gridEvents(() => this.panel.heads[head]!, () => dispatch({ type: "set", change: { head } })),
     );
+    this.title = titleOf(panel.entry);
     // A picture leaves room beside it.
     const beside = model.exhibit.media?.kind === "image";
     set(this.element, "data-image", beside);
@@ -84,8 +85,7 @@ export class PanelView {
     [this.panel, this.model] = [panel, model];
     const { entry } = panel;
     set(this.element, "aria-busy", panel.numbers || panel.failure !== null ? null : "true");
-    set(this.element, "aria-label", entry.title || entry.name);
-    say(this.title, entry.title || entry.name);
+    set(this.element, "aria-label", entry.label || entry.title || entry.name);
     say(this.meaning, [entry.meaning, whereabouts(panel, model)].filter(Boolean).join(" · "));
     const own = subject(entry, model);
     say(this.subject, own === question(model) ? "" : own);
@@ -94,7 +94,7 @@ export class PanelView {
     say(this.readout, readout(panel, model) ?? (panel.line ? HINT : ""));
     set(this.readout, "data-hint", readout(panel, model) === null);
     say(this.scaling, panel.numbers ? scaling(panel, model) : "");
-    this.legend.update(panel, model.theme);
+    this.legend.update(panel, model);
     this.updateStrips();
     this.updateFigures();
   }
@@ -207,21 +207,28 @@ export class PanelView {
   private describeToken(place: number): string {
     const { panel, model } = this;
     const units = has(panel.entry, "query") ? model.coloured : model.keys;
-    const value = panel.line?.values[place];
-    return `${units[place]!.name}${value === undefined ? "" : `, ${number(value, panel.line!.limits[0]!)}`}`;
+    return `${units[place]!.name}${panel.line ? `, ${short(panel.line, 0, place, panel, model)}` : ""}`;
   }
 
-  private describeCell({ values, limits, columns }: Table, row: number, column: number): string {
-    return pair(this.model, row, column, amount(values[row * columns + column]!, this.panel, limits[row]!));
+  private describeCell(table: Table, row: number, column: number): string {
+    return pair(this.model, row, column, amount(table, row, column, this.panel, this.model));
   }
 
   private describeLayer(row: number, column: number): string {
     const { panel, model } = this;
-    const { values, limits, columns } = panel.layers!;
-    const text = amount(values[row * columns + column]!, panel, limits[row]!);
+    const text = amount(panel.layers!, row, column, panel, model);
     const layer = `layer ${panel.entry.layers![row]}`;
     if (!has(panel.entry, "query")) return `${layer}, ${named(model.keys, column)}: ${text}`;
     const [query, key] = model.state.direction === "draws" ? [model.active, column] : [column, model.active];
     return `${layer}, ${pair(model, query, key, text)}`;
   }
+}
+
+/** The name as people know it, what is typed for it, and where it was published. */
+function titleOf({ label, name, title, formula, paper, link }: Panel["entry"]): HTMLElement {
+  const [known, typed] = label && label !== name ? [label, title || name] : [title || name, ""];
+  const source = link && /^https:\/\//.test(link)
+    ? h("a", { href: link, target: "_blank", rel: "noopener noreferrer" }, visible(paper || link))
+    : null;
+  return h("h3", { title: formula ? visible(formula) : null }, visible(known), " ", typed ? h("code", {}, visible(typed)) : null, " ", source);
 }

@@ -1,6 +1,6 @@
 // Tokens that have a place in an image or a sound: coloured there, pointed at there.
 import { ticks } from "d3-array";
-import { background, ramp, step } from "./colours";
+import { ASIDE, background, ramp, step } from "./colours";
 import { h, set } from "./dom";
 import type { Media } from "./exhibit";
 import type { Strip, StripEvents, StripView } from "./tokens";
@@ -157,7 +157,7 @@ export class ImageStrip extends Placed {
     const { hexes } = ramp(signed, "light");
     units.forEach(({ place }, at) => {
       const score = scores?.[at] ?? 0;
-      if (!place || score === 0) return;
+      if (!place || score === 0 || Number.isNaN(score)) return;
       context.globalAlpha = 0.8 * Math.min(1, Math.abs(score)) ** 0.75;
       context.fillStyle = hexes[step(score, signed)]!;
       context.fillRect(...this.box(place));
@@ -197,7 +197,8 @@ export class SoundStrip extends Placed {
   protected paint(context: CanvasRenderingContext2D, { units, scores, signed, theme }: StripView): void {
     units.forEach(({ place }, at) => {
       if (!place || !scores) return;
-      context.fillStyle = background(scores[at] ?? 0, signed, theme);
+      const score = scores[at] ?? 0;
+      context.fillStyle = Number.isNaN(score) ? ASIDE[theme] : background(score, signed, theme);
       context.fillRect(...this.box(place));
     });
     this.paintWave(context, theme);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextmix.plugins.contracts import ModelMethod, Recipe
+from contextmix.plugins.papers import Paper
 from contextmix.plugins.registry import AGGREGATIONS, METHODS, METRICS
 
 QUESTIONS = {
@@ -67,6 +68,17 @@ def asks(name: str) -> str:
     if isinstance(found, Recipe):
         return asks(found.method)
     return "score" if isinstance(found, ModelMethod) else found.asks
+
+
+def paper_of(name: str) -> Paper | None:
+    """Where a method was published; None for one that is not known.
+
+    Example:
+        >>> paper_of("globenc").url
+        'https://aclanthology.org/2022.naacl-main.19'
+    """
+    method = name.partition("+")[0]
+    return METHODS.described(method).paper if _known(METHODS, method) else None
 
 
 def _known(registry: object, name: str) -> bool:

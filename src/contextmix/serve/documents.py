@@ -42,6 +42,8 @@ class MethodFacts(BaseModel):
     """A method that can be asked for."""
 
     name: str
+    title: str = Field(description="Its name as people know it.")
+    question: str = Field(description="The question that it answers.")
     formula: str
     paper: str
     quantity: str = Field(description="What its numbers are.")

@@ -11,6 +11,7 @@ from typing import Any
 
 from contextmix.errors import BadInput, BadOption, WrongShape
 from contextmix.maths.whole import whole_number
+from contextmix.plugins.titles import QUESTIONS, asks, paper_of, title_of
 from contextmix.results.exploration import Exploration, usual_query
 from contextmix.results.provenance import Quantity
 from contextmix.results.token_map import TokenMap
@@ -114,12 +115,17 @@ def exhibit(
 def _map(name: str, one: Shown, fineness: tuple[Bits, int]) -> dict[str, Any]:
     found, made = one.token_map, one.token_map.provenance
     signed = found.quantity is Quantity.SIGNED or bool(found.values.min() < 0)
+    paper, asked = paper_of(name), _asks(name, found)
     aggregated, of_model = made.aggregation is not None, not {"layer"} & {*found.dims, *found.selected}
     return {
         "name": printable(name),
+        "label": printable(title_of(name)),
         "title": printable(made.title),
         "formula": _line(one.formula),
-        "paper": _line(one.paper),
+        "paper": _line(one.paper or ("" if paper is None else paper.short)),
+        "link": "" if paper is None else paper.url,
+        "asks": asked,
+        "question": _question(asked, found),
         "quantity": str(found.quantity),
         "meaning": found.quantity.meaning,
         "unit": found.quantity.unit,
@@ -133,6 +139,19 @@ def _map(name: str, one: Shown, fineness: tuple[Bits, int]) -> dict[str, Any]:
         "facts": [list(fact) for fact in facts(made)],
         "data": encoded(found.values, signed, *fineness),
     }
+
+
+def _asks(name: str, found: TokenMap) -> str:
+    """What a map tells; of a method that is not known here, by its axes."""
+    of_output = "query" not in {*found.dims, *found.selected}
+    return asks(name) if paper_of(name) is not None else "score" if of_output else "vector"
+
+
+def _question(asked: str, found: TokenMap) -> str:
+    """The same as a question, with the kind of output where that is known."""
+    said = found.provenance.notes.get("prediction") or {}
+    classes = found.targets is not None or (said and not {"after", "at"} & said.keys())
+    return QUESTIONS[asked].replace("output", "class" if classes else "word" if said else "output")
 
 
 def _refuse_maps(shown: Mapping[str, Shown]) -> None:
