@@ -32,6 +32,7 @@ export interface Asked {
   readonly target: string | null;
   readonly against: string | null;
   readonly heads: boolean;
+  readonly signed: true;
 }
 
 export interface AskedAnswer {

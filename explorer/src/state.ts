@@ -48,14 +48,14 @@ type Settable = "head" | "target" | "words" | "special" | "raw" | "threshold" | 
 
 export function initial(exhibit: Exhibit): State {
   const { map, query, beside: other } = exhibit.start;
-  const layer = exhibit.start.layer ?? 0;
+  const { layer } = exhibit.start;
   const first = map in exhibit.maps ? map : 0;
   const more = typeof other === "number" && other in exhibit.maps && other !== first ? [other] : [];
   const maps = [first, ...more].sort((one, two) => one - two);
   const layers = layersOf(exhibit, maps);
   return {
     maps,
-    layer: layers.includes(layer) ? layer : (layers[layers.length - 1] ?? layer),
+    layer: layer !== null && layers.includes(layer) ? layer : (layers[layers.length - 1] ?? layer ?? 0),
     head: "mean",
     target: explained(exhibit),
     token: query,

@@ -394,7 +394,7 @@ def test_numbers_are_shares_and_special_tokens_outside_the_scale_unless_asked_fo
     assert "outside the colour scale" in text_of(page, ".scaling")
     assert_same(colours(page)[1:5], expected(inner))
     assert token(page, "[CLS]").get_attribute("data-aside") == ""
-    layers, grid = page.locator(".panel .map").all()
+    _, grid = page.locator(".panel .map").all()
     x, y = cell_at(grid, 1, 4)
     grid.locator("canvas").last.hover(position={"x": x, "y": y})
     found = re.match(r"“film” ← “deep”: ([\d.]+) % \((\d+)", tip(grid))

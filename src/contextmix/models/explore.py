@@ -28,6 +28,8 @@ THROUGH_TOWER = ("globenc", "alti_rollout", "attention_rollout")
 """The same for maps that go on through an image tower, which goes across all blocks."""
 OF_SCORE = "gradient_inputs"
 """What is added for a model with a score to explain: one more run."""
+FOR_AND_AGAINST = {OF_SCORE: {"reduce": "sum"}}
+"""Its options: with signs, so that it tells what speaks against an output from what speaks for it."""
 
 
 def plans_to_explore(
@@ -66,6 +68,16 @@ def plans_to_explore(
         make_plan(plan.name, None, {"heads": "each", **options.get(plan.name, {})}) if _keeps_heads(plan) else plan
         for plan in plans
     ]
+
+
+def plans_if_scored(names: Sequence[str]) -> list[Plan]:
+    """The plans that are added where nobody chose and the model has a score to explain.
+
+    Example:
+        >>> [plan.options for plan in plans_if_scored(["gradient_inputs"])]
+        [{'reduce': 'sum'}]
+    """
+    return [make_plan(name, None, FOR_AND_AGAINST.get(name)) for name in names]
 
 
 def refuse_idle_target(plans: Sequence[Plan], target: Any) -> None:
@@ -166,12 +178,23 @@ class Request:
 
     def gathered(self, maps: Mapping[str, TokenMap], row: int, over: Any) -> Exploration:
         """The maps in the order that was asked for; an image or a sound only where tokens have places in it."""
-        plans = [plan for plan in (*self.plans, *self.if_scored) if plan.name in maps]
+        plans = [plan for plan in self._in_order(maps) if plan.name in maps]
         places = maps[plans[0].name].tokens.places
         own = is_recording(over) or not isinstance(over, Mapping)
         prompt = isinstance(places, Regions) and not (isinstance(over, Mapping) and "input_ids" in over)
         placed = prompt or (places is not None and own)
         return Exploration({plan.name: maps[plan.name] for plan in plans}, row, about(plans), over if placed else None)
+
+    def _in_order(self, maps: Mapping[str, TokenMap]) -> Sequence[Plan]:
+        """A classifier is first asked why it says its class."""
+        first = any(_says_a_class(one) for one in maps.values())
+        return (*self.if_scored, *self.plans) if first else (*self.plans, *self.if_scored)
+
+
+def _says_a_class(found: TokenMap) -> bool:
+    """Whether a model tells classes apart, and does not say a word at some place."""
+    said = found.provenance.notes.get("prediction") or {}
+    return bool(said) and not {"after", "at"} & said.keys()
 
 
 def _keeps_heads(plan: Plan) -> bool:

@@ -75,6 +75,9 @@ class Asked(BaseModel):
     target: _Name | None = _said(ExploreOptions, "target", default=None)
     against: _Name | None = _said(Contrasting, "against", default=None)
     heads: bool = _said(ExploreOptions, "heads", default=False)
+    signed: bool = Field(
+        default=False, description="Whether gradient_inputs tells what speaks against an output from what speaks for it."
+    )
     add_special_tokens: bool | None = _said(ExploreOptions, "add_special_tokens", default=None)
 
 

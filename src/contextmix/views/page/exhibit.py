@@ -212,7 +212,15 @@ def _start(found: Sequence[TokenMap], queries: Tokens, query: int | str | None) 
     first, with_rows = found[0], [one for one in found if "query" in one.dims]
     place = usual_query((with_rows or found)[0])[0] if query is None else queries.position(query)
     layer = first.layers[-1] if "layer" in first.dims else first.selected.get("layer")
-    return {"map": 0, "layer": layer, "query": place}
+    return {"map": 0, "layer": layer, "query": place, **_beside(found)}
+
+
+def _beside(found: Sequence[TokenMap]) -> dict[str, int]:
+    """Beside what speaks for and against an output, the first map of what a vector is made of."""
+    first, *others = found
+    if first.quantity is not Quantity.SIGNED or "query" in {*first.dims, *first.selected}:
+        return {}
+    return next(({"beside": number} for number, one in enumerate(others, 1) if "query" in one.dims), {})
 
 
 def _line(text: str) -> str:
