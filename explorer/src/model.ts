@@ -2,7 +2,7 @@
 import { Cache } from "./cache";
 import type { Numbers } from "./decode";
 import type { AxisName, Exhibit, MapEntry } from "./exhibit";
-import { scaledTables, type Raw, type Table, type Whole } from "./scaling";
+import { ownScores, scaledTables, type Raw, type Table, type Whole } from "./scaling";
 import type { State } from "./state";
 import { grid, line, total, type Place } from "./tables";
 import { unitAt, unitsOf, type Unit } from "./units";
@@ -21,6 +21,8 @@ export interface Panel {
   readonly grid: Table | null;
   /** One picture per head, where each head is asked for. */
   readonly heads: readonly Table[];
+  /** A picture of a layer (its place) and a head, where all are asked for; null elsewhere. */
+  readonly small: ((layer: number, head: number) => Pick<Table, "scores" | "columns">) | null;
 }
 
 export interface Model {
@@ -67,6 +69,7 @@ export class Modeller {
       numbers: each.numbers,
       failure: each.failure,
       ...scaledTables(each, raw, state, active, this.tables),
+      small: each.small,
     }));
     return { exhibit: this.exhibit, state, theme, queries, keys, asked, coloured, active, pointed, panels };
   }
@@ -100,17 +103,24 @@ export class Modeller {
       numbers && at ? total(numbers, at, queries[query]?.pieces ?? [0]) : 0;
     const whole = wholes(direction, active, places, place, of);
     const nothing = { index, entry, numbers, failure, columns: coloured.length, keys: keys.length, aside, whole };
-    if (!numbers) return { ...nothing, line: null, layers: null, grid: null, heads: [] };
+    if (!numbers) return { ...nothing, line: null, layers: null, grid: null, heads: [], small: null };
     const ask = (at: Place): Float32Array => line(numbers, at, direction, asked[active] ?? asked[0]!, coloured);
     const all = (heads: readonly number[]): Float32Array =>
       this.grids.get(`${index} ${state.layer} ${state.words} ${state.special} ${state.target} ${heads.join()}`, () =>
         grid(numbers, { ...place!, heads }, queries, keys),
       );
+    const heads = lengthAlong(entry, "head");
+    // Not kept: all of them together may be many.
+    const small = (layer: number, head: number) => {
+      const values = grid(numbers, { ...places[layer]!, heads: [head] }, queries, keys);
+      return { scores: ownScores(values, keys.length, state, aside.grid), columns: keys.length };
+    };
     return {
       ...nothing,
       line: place ? ask(place) : null,
       layers: places.length > 1 ? joined(places.map(ask)) : null,
       grid: place && rows ? all(place.heads) : null,
+      small: rows && state.head === "all" && places.length > 1 && heads > 0 ? small : null,
       heads: place && rows && state.head === "each" ? allHeads(entry).map((head) => all([head])) : [],
     };
   }

@@ -24,7 +24,7 @@ export class More {
     this.scale.input.addEventListener("change", () => setting({ scale: this.scale.input.value as State["scale"] }));
     this.head.input.addEventListener("change", () => {
       const { value } = this.head.input;
-      setting({ head: value === "mean" || value === "each" ? value : Number(value) });
+      setting({ head: value === "mean" || value === "each" || value === "all" ? value : Number(value) });
     });
     this.special.input.addEventListener("change", () => setting({ special: this.special.input.value as State["special"] }));
     this.threshold.addEventListener("input", () => setting({ threshold: Number(this.threshold.value) / 100 }));
@@ -51,6 +51,9 @@ export class More {
     say(this.below, percent(state.threshold));
     const heads = Math.max(...entries.map((entry) => lengthAlong(entry, "head")));
     const names = Array.from({ length: heads }, (_, head): [string, string] => [String(head), `head ${head}`]);
-    options(this.head, heads > 0 ? [["mean", `mean of ${heads}`], ["each", "each, side by side"], ...names] : [], String(state.head));
+    const several = entries.some((entry) => lengthAlong(entry, "head") > 0 && lengthAlong(entry, "layer") > 1);
+    const ways: [string, string][] = [["mean", `mean of ${heads}`], ["each", "each, side by side"]];
+    if (several) ways.push(["all", "all layers × heads"]);
+    options(this.head, heads > 0 ? [...ways, ...names] : [], String(state.head));
   }
 }

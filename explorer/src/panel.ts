@@ -4,6 +4,7 @@ import { h, say, set } from "./dom";
 import { Figure, HeadFigures, type Look } from "./figure";
 import { cautionOf, factsOf, Legend } from "./legend";
 import type { MapEvents } from "./map";
+import { Overview } from "./overview";
 import { has, type Model, type Panel } from "./model";
 import { type Table } from "./scaling";
 import { amount, answer, pair, question, readout, scaling, short, subject, whereabouts, named } from "./sentences";
@@ -35,6 +36,7 @@ export class PanelView {
   private readonly layers: Figure;
   private readonly grid: Figure;
   private readonly heads: HeadFigures;
+  private readonly overview: Overview;
   private model!: Model;
   private panel!: Panel;
 
@@ -49,12 +51,13 @@ export class PanelView {
       pick: (unit: Model["keys"][number]) => dispatch({ type: "pin", token: unit.pieces[0]! }),
     };
     this.strips = new Strips(strip, model.exhibit.media);
-    this.layers = new Figure("Layers × tokens", this.layerEvents());
-    this.grid = new Figure("Tokens × tokens", this.gridEvents(() => this.panel.grid!, (cell) => this.pin(cell)));
+    this.layers = new Figure("Layers × tokens", panel.entry.name, this.layerEvents());
+    this.grid = new Figure("Tokens × tokens", panel.entry.name, this.gridEvents(() => this.panel.grid!, (cell) => this.pin(cell)));
     this.heads = new HeadFigures((head) =>
       this.gridEvents(() => this.panel.heads[head]!, () => dispatch({ type: "set", change: { head } })),
     );
     this.title = titleOf(panel.entry);
+    this.overview = new Overview(dispatch, announce);
     // A picture leaves room beside it.
     const beside = model.exhibit.media?.kind === "image";
     set(this.element, "data-image", beside);
@@ -71,6 +74,7 @@ export class PanelView {
         h("div", { class: "column" }, this.layers.element, beside ? null : this.bars.element),
         this.grid.element,
         this.heads.element,
+        this.overview.element,
       ),
       this.scaling,
       factsOf(panel.entry),
@@ -78,7 +82,7 @@ export class PanelView {
   }
 
   destroy(): void {
-    for (const part of [this.strips, this.layers, this.grid, this.heads]) part.destroy();
+    for (const part of [this.strips, this.layers, this.grid, this.heads, this.overview]) part.destroy();
   }
 
   update(panel: Panel, model: Model): void {
@@ -121,14 +125,15 @@ export class PanelView {
     const own = !has(panel.entry, "query");
     const what = subject(panel.entry, model);
     this.layers.update(panel.layers, () => this.layersLook(own, what), "one row per layer, the last on top");
-    const within = this.heads.element.matches(":focus-within");
-    const [note, alone] = ["rows receive, columns are what they draw from", panel.heads.length === 0];
+    const within = [this.heads, this.overview].some(({ element }) => element.matches(":focus-within"));
+    const [note, alone] = ["rows receive, columns are what they draw from", panel.heads.length === 0 && panel.small === null];
     this.grid.update(alone ? panel.grid : null, () => this.gridLook(false), note);
     this.heads.update(panel.heads, () => this.gridLook(true));
+    this.overview.update(panel, model);
     // Of the heads one was chosen: the keyboard goes on in its map, which stands in their place.
     if (within && alone) this.grid.focus();
     this.bars.update(panel, model);
-    set(this.element, "data-heads", panel.heads.length > 0);
+    set(this.element, "data-heads", !alone);
     set(this.element, "data-many", Math.max(model.keys.length, model.queries.length) > MANY);
   }
 

@@ -31,6 +31,7 @@ export interface Raw {
   readonly layers: Float32Array | null;
   readonly grid: Float32Array | null;
   readonly heads: readonly Float32Array[];
+  readonly small: ((layer: number, head: number) => Pick<Table, "scores" | "columns">) | null;
   /** The columns without colour, and what numbers are shares of; `head` is the place of a picture among those of heads. */
   readonly aside: { readonly line: Aside; readonly grid: Aside };
   readonly whole: { readonly line: Whole; readonly layers: Whole; readonly grid: Whole; readonly head: (head: number) => Whole };
@@ -65,6 +66,12 @@ export function scaledTables(one: Raw, all: readonly Raw[], state: State, active
       kept.get(`${atLayer} ${place}`, () => headTable(values, one, state, place, `${atLayer} ${place}`)),
     ),
   };
+}
+
+/** A picture scaled by itself. */
+export function ownScores(values: Float32Array, columns: number, { scale, threshold }: State, aside: Aside): Float32Array {
+  const rows = largestOfRows(values, columns, aside);
+  return scored(values, columns, scale === "row" ? rows : rows.fill(largest(rows)), threshold, aside);
 }
 
 function limitsOf(one: Raw, name: "line" | "layers" | "grid", columns: number, scale: State["scale"]): Float32Array {

@@ -2,7 +2,9 @@
 
 import re
 from functools import partial
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -193,7 +195,7 @@ def test_heads_mean_one_or_each(open_plain: Any):
 
 def test_pointing_at_a_cell_of_a_map_reads_its_number(open_plain: Any):
     page = open_plain(MAPS, query="film")
-    layers, grid = page.locator(".panel .map").all()
+    layers, grid = page.locator(".panel .map").all()[:2]
     (x, y), row = cell_at(grid, 0, 0), cell_at(grid, 1, 4)
     pixel = "(canvas, [x, y]) => [...canvas.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3)"
     assert_same([grid.locator("canvas").first.evaluate(pixel, [x, y])], expected(NORM[2, 0])[:1])
@@ -394,7 +396,7 @@ def test_numbers_are_shares_and_special_tokens_outside_the_scale_unless_asked_fo
     assert "outside the colour scale" in text_of(page, ".scaling")
     assert_same(colours(page)[1:5], expected(inner))
     assert token(page, "[CLS]").get_attribute("data-aside") == ""
-    _, grid = page.locator(".panel .map").all()
+    grid = page.locator(".panel .map").nth(1)
     x, y = cell_at(grid, 1, 4)
     grid.locator("canvas").last.hover(position={"x": x, "y": y})
     found = re.match(r"“film” ← “deep”: ([\d.]+) % \((\d+)", tip(grid))
@@ -441,3 +443,44 @@ def test_a_phone_shows_the_sentence_first(open_report: Any):
     page.get_by_role("button", name="heads").click()
     frame(page)
     assert page.locator(".panel").get_attribute("aria-label") == "heads"
+
+
+def test_all_layers_and_heads_at_once_and_one_of_them_alone(open_report: Any):
+    page = open_report(MAPS, query="film", state="method=heads&head=all&special=coloured&numbers=raw")
+    overview = page.get_by_role("application", name="Small maps of every layer and head")
+    page.wait_for_timeout(300)
+    left, top, width, height = map(float, overview.get_attribute("data-cells").split())
+    # The middle of the map of layer 1 (above) and head 2: six tokens, so its cell (4, 5) lies beside the middle.
+    x, y = left + 2.75 * width, top + 0.6 * height
+    density = page.evaluate("devicePixelRatio")
+    pixel = "(canvas, [x, y]) => [...canvas.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3)"
+    found = overview.locator("canvas").first.evaluate(pixel, [x * density, y * density])
+    assert_same([tuple(found)], expected(HEADS[1, 2, 3])[4:5])
+    overview.locator("canvas").last.hover(position={"x": x, "y": y})
+    assert tip(overview) == "layer 1, head 2"
+    overview.locator("canvas").last.click(position={"x": x, "y": top + 1.5 * height})
+    frame(page)
+    assert "in layer 0 alone, head 2" in text_of(page, ".meaning")
+    assert strongest(page) == HEADS[0, 2, 4].max()
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_maps_are_saved_as_pictures(open_plain: Any, tmp_path: Path, kind: str):
+    page = open_plain(MAPS, query="film")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name=f"Save Tokens × tokens as {kind.upper()}").click()
+    assert saved.value.suggested_filename == f"contextmix-norm-tokens-tokens.{kind}"
+    file = tmp_path / f"map.{kind}"
+    saved.value.save_as(file)
+    if kind == "svg":
+        shapes = ElementTree.parse(file).getroot()
+        texts = [one.text for one in shapes.iter("{http://www.w3.org/2000/svg}text")]
+        assert texts == [*PIECES, *PIECES]
+        fills = [one.get("fill") for one in shapes.iter("{http://www.w3.org/2000/svg}rect")][1:]
+        wanted = [background(value, False, "light") for value in (NORM[2] / NORM[2].max(1, keepdims=True)).ravel()]
+        assert_same([tuple(bytes.fromhex(one[1:])) for one in fills], [tuple(bytes.fromhex(one[1:])) for one in wanted])
+    else:
+        picture = pytest.importorskip("PIL.Image").open(file)
+        left, top, width, height = map(float, page.locator(".panel .map").nth(1).get_attribute("data-cells").split())
+        place = (int(3 * (left + 1.5 * width)), int(3 * (top + 4.5 * height)))
+        assert_same([picture.convert("RGB").getpixel(place)], expected(NORM[2, 4])[1:2])
