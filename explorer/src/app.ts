@@ -7,7 +7,7 @@ import type { Exhibit } from "./exhibit";
 import { Header } from "./header";
 import { Modeller, type Loaded, type Model, type Theme } from "./model";
 import { PanelView } from "./panel";
-import { question } from "./sentences";
+import { chance, question } from "./sentences";
 import { initial, reduce, type Action, type State } from "./state";
 import sheet from "./style.css";
 import { Strips } from "./strips";
@@ -72,6 +72,7 @@ export class App {
       : null;
     this.frame.append(this.header.element, this.controls.element);
     this.frame.append(h("div", { class: "asked" }, this.question, this.pinned));
+    if (exhibit.steps) this.frame.append(h("p", { class: "meaning" }, "The model wrote these tokens. Point at one: what it rests on lights up below."));
     if (this.asker) this.frame.append(this.asker.element);
     this.frame.append(this.panelBox, this.numbers.element, this.live);
     this.frame.addEventListener("keydown", (event) => this.key(event));
@@ -144,7 +145,8 @@ export class App {
     if (model.theme !== this.theme) this.onTheme((this.theme = model.theme));
     set(this.frame, "data-large", this.state.large);
     set(this.frame, "data-panels", model.panels.length);
-    say(this.question, question(model));
+    const likely = model.asked[model.active] ? chance(model, model.asked[model.active]!.pieces[0]!) : "";
+    say(this.question, question(model) + (likely && ` \u00b7 probability ${likely}`));
     this.pinned.hidden = !this.state.pinned;
     this.header.update(model);
     this.controls.update(model);
@@ -171,8 +173,8 @@ export class App {
       active: model.active,
       pointed: -1,
       pinned: model.state.pinned,
-      label: model.state.direction === "draws" ? "Tokens that receive" : "Tokens that give",
-      describe: (place) => model.asked[place]!.name,
+      label: model.state.direction === "gives" ? "Tokens that give" : model.exhibit.steps ? "Tokens that the model wrote" : "Tokens that receive",
+      describe: (place) => [model.asked[place]!.name, chance(model, model.asked[place]!.pieces[0]!)].filter(Boolean).join(", "),
     });
   }
 

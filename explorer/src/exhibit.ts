@@ -72,6 +72,8 @@ export interface Exhibit {
     readonly at?: string;
   } | null;
   readonly target: { readonly label: string; readonly foil: string | null } | null;
+  /** Of a text that the model wrote: how likely it was to write each token of the queries. */
+  readonly steps?: { readonly probabilities: readonly number[] } | null;
   readonly keys: Axis;
   /** null: the same tokens as the keys. */
   readonly queries: Axis | null;

@@ -1,5 +1,5 @@
 // The first sentence of the page: what the model says, and what the chosen methods tell of it.
-import type { MapEntry } from "./exhibit";
+import type { Exhibit, MapEntry } from "./exhibit";
 import { has, type Model } from "./model";
 import { named, targetOf } from "./sentences";
 import { unitAt } from "./units";
@@ -10,12 +10,19 @@ export function opening(model: Model): string {
   const { exhibit, state } = model;
   const { prediction } = exhibit;
   const told = [...new Set(state.maps.map((map) => tells(exhibit.maps[map]!, model)))].join(", and ");
+  if (exhibit.steps) return `${visible(exhibit.model) || "The model"} writes ${quoted(written(exhibit), 80)}. Below: ${told}.`;
   if (!prediction) return `${told.charAt(0).toUpperCase()}${told.slice(1)}.`;
   const chance = prediction.probability === null ? "" : ` (${percent(prediction.probability)})`;
   const { after, at } = prediction;
   const where = after ? ` after ${quoted(visible(after))}` : at ? ` at ${quoted(visible(at))}` : "";
   const said = quoted(visible(prediction.label).trim());
   return `${visible(exhibit.model) || "The model"} predicts ${said}${chance}${where}. Below: ${told}.`;
+}
+
+/** The new tokens as they read. */
+function written({ queries, keys }: Exhibit): string {
+  const { gaps, pieces } = queries ?? keys;
+  return visible(pieces.map((piece, place) => gaps[place]! + piece).join("").replace(/ ?\u2423/g, " ").trim());
 }
 
 function tells(entry: MapEntry, model: Model): string {

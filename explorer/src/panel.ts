@@ -7,7 +7,7 @@ import type { MapEvents } from "./map";
 import { Overview } from "./overview";
 import { has, type Model, type Panel } from "./model";
 import { type Table } from "./scaling";
-import { amount, answer, pair, question, readout, scaling, short, subject, whereabouts, named } from "./sentences";
+import { amount, answer, chance, pair, question, readout, scaling, short, subject, whereabouts, named } from "./sentences";
 import type { Action } from "./state";
 import { Strips } from "./strips";
 import { visible } from "./words";
@@ -52,7 +52,7 @@ export class PanelView {
     };
     this.strips = new Strips(strip, model.exhibit.media);
     this.layers = new Figure("Layers × tokens", panel.entry.name, this.layerEvents());
-    this.grid = new Figure("Tokens × tokens", panel.entry.name, this.gridEvents(() => this.panel.grid!, (cell) => this.pin(cell)));
+    this.grid = new Figure(model.exhibit.steps ? "Steps × tokens" : "Tokens × tokens", panel.entry.name, this.gridEvents(() => this.panel.grid!, (cell) => this.pin(cell)));
     this.heads = new HeadFigures((head) =>
       this.gridEvents(() => this.panel.heads[head]!, () => dispatch({ type: "set", change: { head } })),
     );
@@ -126,7 +126,8 @@ export class PanelView {
     const what = subject(panel.entry, model);
     this.layers.update(panel.layers, () => this.layersLook(own, what), "one row per layer, the last on top");
     const within = [this.heads, this.overview].some(({ element }) => element.matches(":focus-within"));
-    const [note, alone] = ["rows receive, columns are what they draw from", panel.heads.length === 0 && panel.small === null];
+    const rows = model.exhibit.steps ? "rows are new tokens, columns are what they rest on" : "rows receive, columns are what they draw from";
+    const [note, alone] = [rows, panel.heads.length === 0 && panel.small === null];
     this.grid.update(alone ? panel.grid : null, () => this.gridLook(false), note);
     this.heads.update(panel.heads, () => this.gridLook(true));
     this.overview.update(panel, model);
@@ -156,7 +157,7 @@ export class PanelView {
     return {
       ...this.look(),
       bare,
-      rowLabels: model.queries.map(({ name }) => name),
+      rowLabels: model.queries.map(({ name, pieces }) => [name, chance(model, pieces[0]!)].filter(Boolean).join(" ")),
       columnLabels: model.keys.map(({ name }) => name),
       lastOnTop: false,
       row: draws ? model.active : model.pointed,

@@ -112,6 +112,12 @@ export function pair(model: Model, query: number, key: number, text: string): st
   return `${named(model.queries, query)} ← ${named(model.keys, key)}: ${text}`;
 }
 
+/** How likely the model was to write the token at a place; nothing where it wrote none, or for words. */
+export function chance({ exhibit, state }: Model, place: number): string {
+  const found = state.direction === "draws" && !state.words ? exhibit.steps?.probabilities[place] : undefined;
+  return found === undefined ? "" : percent(found);
+}
+
 /** The number that is pointed at, or null if none is. */
 export function readout(panel: Panel, model: Model): string | null {
   const { active, pointed, state } = model;

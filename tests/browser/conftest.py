@@ -1,6 +1,7 @@
 """A browser, and reports opened in it: each must work without network, without errors, and within its own policy."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +51,13 @@ def open_report(browser: Any, tmp_path: Path) -> Iterator[Open]:
     for page in pages:
         page.close()
     assert complaints == []
+
+
+PLAIN = "numbers=raw&special=coloured"
+"""An address: numbers as they are in a map, and special tokens coloured like all others."""
+
+
+@pytest.fixture
+def open_plain(open_report: Any) -> Any:
+    """`open_report` with numbers that can be compared with those of a map."""
+    return partial(open_report, state=PLAIN)

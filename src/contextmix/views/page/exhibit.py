@@ -104,6 +104,7 @@ def exhibit(
         ),
         "prediction": next((_prediction(each["prediction"]) for each in notes if each.get("prediction")), None),
         "target": _target(shown),
+        "steps": _steps(notes, queries),
         "keys": axis(keys),
         "queries": None if queries is None or axis(queries) == axis(keys) else axis(queries),
         "start": _start(found, queries or keys, query),
@@ -206,6 +207,13 @@ def _target(shown: Mapping[str, Shown]) -> dict[str, Any] | None:
 def _prediction(said: Mapping[str, Any]) -> dict[str, Any]:
     where = {word: printable(str(said[word])) for word in ("after", "at") if word in said}
     return {"label": printable(str(said["label"])), "probability": float(said["probability"]), **where}
+
+
+def _steps(notes: Sequence[Mapping[str, Any]], queries: Tokens | None) -> dict[str, Any] | None:
+    """Of a text that a model wrote: how likely it was to write each new token."""
+    said = next((each["generation"] for each in notes if each.get("generation")), {})
+    found = said.get("probabilities") or []
+    return {"probabilities": [float(one) for one in found]} if queries is not None and len(found) == len(queries) else None
 
 
 def _start(found: Sequence[TokenMap], queries: Tokens, query: int | str | None) -> dict[str, Any]:
