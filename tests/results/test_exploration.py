@@ -73,7 +73,16 @@ def test_left_out_methods_fit_the_model(classifier):
         "norm_encoder",
         "attention",
     ]
-    document = classifier.explore(FILM).to_exhibit()
+    found = classifier.explore(FILM)
+    both = found.maps["gradient_inputs"]
+    assert both.dims == ("target", "key")
+    for label in both.targets:
+        alone = classifier.explain(FILM, "gradient_inputs", target=label, reduce="sum")
+        np.testing.assert_array_equal(both.target(label).values, alone.values)
+    said = classifier.explain(FILM, "gradient_inputs", reduce="sum")
+    np.testing.assert_array_equal(found.row("gradient_inputs").values, said.values)
+    assert found.comparison().rows["gradient_inputs"].dims == ("key",)
+    document = found.to_exhibit()
     assert document["maps"][0]["signed"]
     assert (document["start"]["map"], document["start"]["beside"]) == (0, 1)
     without = cm.load(build("bert", "Model"), word_pieces())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
+
+import numpy as np
 
 from contextmix.errors import BadOption
 from contextmix.options.values import Progress
@@ -30,6 +32,9 @@ OF_SCORE = "gradient_inputs"
 """What is added for a model with a score to explain: one more run."""
 FOR_AND_AGAINST = {OF_SCORE: {"reduce": "sum"}}
 """Its options: with signs, so that it tells what speaks against an output from what speaks for it."""
+
+FEW_CLASSES = 5
+"""Most classes that are all explained, so that a reader can switch between them: one more run for each."""
 
 
 def plans_to_explore(
@@ -99,6 +104,25 @@ def about(plans: Sequence[Selection]) -> dict[str, tuple[str, str]]:
     named = {plan.name: plan.name if plan.name in METHODS.names else plan.method.name for plan in plans}
     found = {name: METHODS.described(own) for name, own in named.items()}
     return {name: (one.formula, one.paper.short) for name, one in found.items()}
+
+
+def for_each_class(plan: Plan, first: TokenMap, explain: Callable[[str], TokenMap]) -> TokenMap:
+    """What speaks for and against each class of a model that tells few apart, (target, key); else the first map.
+
+    Args:
+        plan: The method. Others than those of `FOR_AND_AGAINST` explain the one class that was asked for.
+        first: Its map of the predicted class.
+        explain: Its map of a class by its name.
+    """
+    names = first.targets or ()
+    few = 1 < len(names) <= FEW_CLASSES and len(set(names)) == len(names)
+    if not few or first.dims != ("key",) or plan.options != FOR_AND_AGAINST.get(plan.name):
+        return first
+    own = str(first.provenance.notes["target"])
+    values = np.stack([(first if name == own else explain(name)).values for name in names])
+    notes = {name: note for name, note in first.provenance.notes.items() if name != "target"}
+    made = first.provenance.derive(notes=notes)
+    return TokenMap(values, ("target", "key"), first.tokens, first.quantity, made, targets=names)
 
 
 class Steps:

@@ -76,7 +76,8 @@ class Asked(BaseModel):
     against: _Name | None = _said(Contrasting, "against", default=None)
     heads: bool = _said(ExploreOptions, "heads", default=False)
     signed: bool = Field(
-        default=False, description="Whether gradient_inputs tells what speaks against an output from what speaks for it."
+        default=False,
+        description="Whether gradient_inputs keeps signs: what speaks for an output and what against it.",
     )
     add_special_tokens: bool | None = _said(ExploreOptions, "add_special_tokens", default=None)
 

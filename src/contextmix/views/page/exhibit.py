@@ -213,7 +213,9 @@ def _steps(notes: Sequence[Mapping[str, Any]], queries: Tokens | None) -> dict[s
     """Of a text that a model wrote: how likely it was to write each new token."""
     said = next((each["generation"] for each in notes if each.get("generation")), {})
     found = said.get("probabilities") or []
-    return {"probabilities": [float(one) for one in found]} if queries is not None and len(found) == len(queries) else None
+    return (
+        {"probabilities": [float(one) for one in found]} if queries is not None and len(found) == len(queries) else None
+    )
 
 
 def _start(found: Sequence[TokenMap], queries: Tokens, query: int | str | None) -> dict[str, Any]:
