@@ -48,6 +48,8 @@ export function choicesOf(state: State, exhibit: Exhibit): URLSearchParams {
   note("threshold", state.threshold, 0);
   note("scale", state.scale, start.scale);
   note("shared", state.shared, false);
+  note("grey", state.grey, false);
+  note("cover", state.cover, start.cover);
   return choices;
 }
 
@@ -76,6 +78,8 @@ export function stateOf(choices: URLSearchParams, exhibit: Exhibit): State {
     threshold: Math.min(0.9, Math.max(0, Number(choices.get("threshold")) || 0)),
     scale: one(choices.get("scale"), ["row", "table"] as const, start.scale),
     shared: choices.get("shared") === "true",
+    grey: choices.get("grey") === "true",
+    cover: /^[01](\.\d+)?$/.test(choices.get("cover") ?? "") ? Math.min(1, Number(choices.get("cover"))) : start.cover,
   };
 }
 

@@ -170,6 +170,8 @@ export class App {
       scores: null,
       signed: false,
       theme: model.theme,
+      grey: model.state.grey,
+      cover: model.state.cover,
       active: model.active,
       pointed: -1,
       pinned: model.state.pinned,

@@ -58,7 +58,7 @@ export interface MapEntry {
 
 export type Media =
   | { readonly kind: "image"; readonly source: string; readonly width: number; readonly height: number }
-  | { readonly kind: "sound"; readonly seconds: number; readonly wave: readonly (readonly [number, number])[] };
+  | { readonly kind: "sound"; readonly source?: string; readonly seconds: number; readonly wave: readonly (readonly [number, number])[] };
 
 export interface Exhibit {
   readonly format: "contextmix/exhibit";

@@ -17,6 +17,8 @@ export class More {
   private readonly head = select("Heads", []);
   private readonly threshold = h("input", { type: "range", min: 0, max: 90, step: 5, "aria-label": "Threshold" });
   private readonly below = h("span", { class: "now" });
+  private readonly colour: HTMLInputElement;
+  private readonly cover = h("input", { type: "range", min: 0, max: 100, step: 5, "aria-label": "Opacity of the scores" });
 
   constructor(dispatch: Dispatch, model: Model) {
     const setting = (change: Partial<State>): void => dispatch({ type: "set", change });
@@ -28,7 +30,10 @@ export class More {
     });
     this.special.input.addEventListener("change", () => setting({ special: this.special.input.value as State["special"] }));
     this.threshold.addEventListener("input", () => setting({ threshold: Number(this.threshold.value) / 100 }));
+    this.colour = check("Image in colour", (colour) => setting({ grey: !colour }));
+    this.cover.addEventListener("input", () => setting({ cover: Number(this.cover.value) / 100 }));
     const { keys, queries } = model.exhibit;
+    const image = model.exhibit.media?.kind === "image";
     this.special.element.hidden = keys.special.length + (queries?.special.length ?? 0) === 0;
     this.element.append(
       h("div", { class: "choices" },
@@ -37,6 +42,8 @@ export class More {
         this.shared.parentElement,
         h("label", {}, h("span", {}, "Colour only above"), this.threshold, this.below),
         this.head.element,
+        image ? this.colour.parentElement : null,
+        image ? h("label", {}, h("span", {}, "Opacity of the scores"), this.cover) : null,
       ),
     );
   }
@@ -47,6 +54,8 @@ export class More {
     this.special.input.value = state.special;
     this.shared.parentElement!.hidden = !entries.some((one, at) => entries.some((other, to) => to > at && sameUnit(one, other)));
     this.scale.input.value = state.scale;
+    this.colour.checked = !state.grey;
+    this.cover.value = String(Math.round(100 * state.cover));
     this.threshold.value = String(Math.round(100 * state.threshold));
     say(this.below, percent(state.threshold));
     const heads = Math.max(...entries.map((entry) => lengthAlong(entry, "head")));

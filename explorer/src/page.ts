@@ -1,7 +1,9 @@
 // The page of `contextmix serve`: a text goes to the server, and what comes back is shown by the explorer.
 import { AnswerView } from "./answers";
 import * as server from "./client";
+import { Comparison } from "./compared";
 import { say, set } from "./dom";
+import type { Exhibit } from "./exhibit";
 import { mount, type Mounted } from "./explorer.js";
 import { byId, clear, Form, refuse } from "./form";
 import { Jobs, told } from "./jobs";
@@ -11,6 +13,7 @@ import { keep } from "./saving";
 class ExploreView {
   private shown: Mounted | null = null;
   private id: string | null = null;
+  private readonly comparison = new Comparison();
   private readonly jobs = new Jobs("explorations", "", (error) => refuse("", error.message, error.field));
 
   constructor(private readonly form: Form) {
@@ -57,6 +60,7 @@ class ExploreView {
     byId("result").hidden = false;
     if (this.shown) this.shown.destroy();
     this.shown = mount(byId("explorer"), exhibit, { address });
+    this.comparison.show({ text: asked.text, exhibit: exhibit as Exhibit });
     byId("result").scrollIntoView({ block: "nearest" });
   }
 

@@ -112,6 +112,8 @@ export class PanelView {
       scores: panel.line?.scores ?? null,
       signed: panel.entry.signed,
       theme: model.theme,
+      grey: model.state.grey,
+      cover: model.state.cover,
       active: model.exhibit.queries ? -1 : model.active,
       pointed: own && model.exhibit.queries && model.state.direction === "gives" ? -1 : model.pointed,
       pinned: model.state.pinned,

@@ -26,6 +26,9 @@ export interface State {
   readonly shared: boolean;
   readonly theme: "auto" | "light" | "dark";
   readonly large: boolean;
+  /** How an image is shown: without its colours, and how strongly scores cover it (0 to 1). */
+  readonly grey: boolean;
+  readonly cover: number;
   readonly playing: boolean;
 }
 
@@ -44,7 +47,7 @@ export type Action =
   | { type: "beside" }
   | { type: "set"; change: Partial<Pick<State, Settable>> };
 
-type Settable = "head" | "target" | "words" | "special" | "raw" | "threshold" | "scale" | "shared" | "theme" | "large";
+type Settable = "head" | "target" | "words" | "special" | "raw" | "threshold" | "scale" | "shared" | "theme" | "large" | "grey" | "cover";
 
 export function initial(exhibit: Exhibit): State {
   const { map, query, beside: other } = exhibit.start;
@@ -70,6 +73,8 @@ export function initial(exhibit: Exhibit): State {
     shared: false,
     theme: "auto",
     large: false,
+    grey: false,
+    cover: 0.8,
     playing: false,
   };
 }

@@ -12,6 +12,9 @@ export interface StripView {
   readonly scores: Float32Array | null;
   readonly signed: boolean;
   readonly theme: Theme;
+  /** How an image below the scores is shown. */
+  readonly grey?: boolean;
+  readonly cover?: number;
   readonly active: number;
   readonly pointed: number;
   readonly pinned: boolean;

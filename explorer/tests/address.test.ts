@@ -14,7 +14,7 @@ test("an address holds what differs from the start, and brings it back", () => {
   assert.equal(readable(choicesOf(start, DOCUMENT)), "");
   const chosen: State = {
     ...start, maps: [0, 1], layer: 1, token: 3, pinned: true, direction: "gives", head: 2, target: 1, words: true,
-    special: "hidden", raw: true, threshold: 0.25, scale: "table", shared: true,
+    special: "hidden", raw: true, threshold: 0.25, scale: "table", shared: true, grey: true, cover: 0.35,
   };
   const text = readable(choicesOf(chosen, DOCUMENT));
   assert.match(text, /^method=globenc,norm%2Brollout&token=3&layer=1&/);
@@ -22,6 +22,6 @@ test("an address holds what differs from the start, and brings it back", () => {
 });
 
 test("what an address cannot mean here is left as it is", () => {
-  const text = "method=none,alert(1)&token=99&layer=7&head=x&target=-1&direction=up&special=no&threshold=9e9&scale=&numbers=%3Cb%3E";
+  const text = "method=none,alert(1)&token=99&layer=7&head=x&target=-1&direction=up&special=no&threshold=9e9&scale=&numbers=%3Cb%3E&cover=-1";
   assert.deepEqual(stateOf(new URLSearchParams(text), DOCUMENT), { ...initial(DOCUMENT), threshold: 0.9 });
 });

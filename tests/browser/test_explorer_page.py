@@ -29,6 +29,7 @@ from tests.browser.test_explorer import (
 from contextmix.results.provenance import Provenance
 from contextmix.results.token_map import TokenMap
 from contextmix.tokens.pieces import Tokens
+from contextmix.tokens.places import Frames, Patches
 from contextmix.views.drawing.colours import background
 
 
@@ -172,3 +173,69 @@ def test_tokens_that_a_model_wrote_light_up_what_they_rest_on(open_report: Any):
     left, top, width, height = map(float, grid.get_by_role("application").get_attribute("data-cells").split())
     grid.locator("canvas").last.hover(position={"x": left + 2.5 * width, "y": top + 1.5 * height})
     assert tip(grid).startswith("“c” ← “b”: 63 % (5.00")
+
+
+def test_an_image_keeps_its_colours_and_scores_cover_it_as_strongly_as_asked(open_report: Any):
+    image = pytest.importorskip("PIL.Image").new("RGB", (40, 20), (220, 40, 40))
+    patches = Patches(size=(40, 20), grid=(1, 2), window=(0, 0, 40, 20), cells=(None, (0, 0), (0, 1)))
+    tokens = Tokens(("[CLS]", "r0c0", "r0c1"), special=(True, False, False), places=patches)
+    values = np.array([[90.0, 0.0, 1.0]] * 3)
+    page = open_report({"map": TokenMap(values, ("query", "key"), tokens, "norm", Provenance("map"))}, over=image)
+    page.wait_for_timeout(200)
+    script = (
+        "(c) => [0.25, 0.75].map((x) => [...c.getContext('2d').getImageData(x * c.width, c.height / 2, 1, 1).data])"
+    )
+
+    def pixels() -> Any:
+        frame(page)
+        return np.array(page.locator(".placed canvas").evaluate(script), float)[:, :3]
+
+    plain, covered = pixels()
+    assert np.abs(plain - (220, 40, 40)).max() < 8
+    assert covered[2] > covered[0] + 30  # the scale is that of the patches: the special token does not stretch it
+    page.locator("summary", has_text="View").click()
+    page.get_by_label("Opacity of the scores").fill("0")
+    assert np.abs(pixels() - (220, 40, 40)).max() < 8
+    page.get_by_label("Image in colour").uncheck()
+    assert np.ptp(pixels(), axis=1).max() <= 2
+
+
+def test_a_sound_is_played_beside_its_frames(open_report: Any):
+    frames = Frames(rate=8000, samples=8000, step=2000, first=0, reach=2000, numbers=(0, 1, 2, 3))
+    tokens = Tokens(("0.00s", "0.25s", "0.50s", "0.75s"), places=frames)
+    found = TokenMap(np.ones((4, 4)), ("query", "key"), tokens, "norm", Provenance("map"))
+    page = open_report({"map": found}, over=np.sin(np.arange(8000) / 3).astype(np.float32))
+    player = page.locator("audio")
+    page.wait_for_function("(one) => one.readyState > 0", arg=player.element_handle())
+    assert player.evaluate("(one) => one.duration") == pytest.approx(1.0, abs=0.01)
+    count = "(c) => { const d = c.getContext('2d').getImageData(0, 5, c.width, 1).data; let n = 0; "
+    count += (
+        "for (let i = 0; i < d.length; i += 4) if (d[i] === 194 && d[i + 1] === 65 && d[i + 2] === 12) n++; return n }"
+    )
+    assert page.locator(".placed canvas").evaluate(count) == 0
+    player.evaluate("(one) => { one.currentTime = 0.5; }")
+    page.wait_for_timeout(200)
+    assert page.locator(".placed canvas").evaluate(count) >= 2
+
+
+AXE = Path(__file__).parents[2] / "explorer/node_modules/axe-core/axe.min.js"
+WORST = "(found) => found.violations.filter((one) => ['serious', 'critical'].includes(one.impact))"
+TOLD = "(all) => all.map((one) => [one.id, one.nodes.map((node) => node.html.slice(0, 200))])"
+WORST = f"axe.run().then({WORST}).then({TOLD})"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("state", ["", "method=norm,score", "method=heads&head=all", "method=heads&head=each"])
+def test_axe_finds_no_serious_fault(open_report: Any, theme: Any, state: str):
+    if not AXE.exists():
+        pytest.skip("explorer/node_modules is not installed")
+    page = open_report(MAPS, query="film", state=state, color_scheme=theme, bypass_csp=True)
+    page.locator("summary", has_text="View").click()
+    page.locator("summary", has_text="Numbers").click()
+    page.wait_for_timeout(300)
+    page.add_script_tag(path=str(AXE))
+    assert page.evaluate(WORST) == []
+    page.get_by_label("Threshold").evaluate(
+        "(one) => { one.removeAttribute('aria-label'); one.parentElement.before(one); }"
+    )
+    assert page.evaluate(WORST) != []  # it looks inside the explorer

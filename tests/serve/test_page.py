@@ -177,3 +177,23 @@ def test_a_link_shows_what_its_sender_saw(visit: Any):
     expect(other.answer().locator(".panel h3")).to_contain_text("Attention weights")
     expect(other.answer().locator(".question")).to_contain_text("film")
     expect(other.page.get_by_label("Text", exact=True)).to_have_value("a deep & meaningful film .")
+
+
+def test_one_word_is_changed_and_both_texts_stand_side_by_side(visit: Any):
+    one = visit(viewport={"width": 1400, "height": 900})
+    page = one.page
+    one.explain("a good film", "globenc")
+    one.answer()
+    page.get_by_role("button", name="Compare with another text").click()
+    expect(page.get_by_label("Text", exact=True)).to_be_focused()
+    one.explain("a bad film")
+    expect(page.locator("#changed")).to_contain_text("became", timeout=30_000)
+    said = page.locator("#changed").inner_text().replace("\u2068", "").replace("\u2069", "")
+    assert said.startswith("“good” became “bad”. The model said “positive”")
+    assert "and now says “negative”" in said
+    first, second = page.locator("#beside").bounding_box(), page.locator("#explorer").bounding_box()
+    assert first["x"] + first["width"] <= second["x"]
+    expect(page.locator("#beside .opening")).to_contain_text("positive")
+    expect(page.locator("#explorer .opening")).to_contain_text("negative")
+    page.get_by_role("button", name="Compare with another text").click()
+    expect(page.locator("#beside")).to_be_hidden()

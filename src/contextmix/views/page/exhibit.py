@@ -63,8 +63,8 @@ def exhibit(
         title: Of the page; left out, the text.
         query: The token whose row is shown first, by position or text; left out, the first one, or the last where no
             token draws from a later one.
-        over: The image or the sound that was explained; it travels in the document, at most 640 pixels large and grey,
-            or as an outline of its wave.
+        over: The image or the sound that was explained; it travels in the document, at most 640 pixels large, or
+            as an outline of its wave and, up to a minute, to be heard.
         bits: 8 or 16 per number. Left out, 16 where all maps together hold at most 400,000 numbers, and 8 in coarser
             steps above 4,000,000. The document says the largest error of each map.
 
