@@ -1,4 +1,5 @@
 // The explorer as a whole: holds the state, unpacks maps when they are looked at, and redraws once per frame.
+import { choicesOf, stateOf, type Address } from "./address";
 import { Controls } from "./controls";
 import { decode } from "./decode";
 import { h, same, say, set } from "./dom";
@@ -6,7 +7,7 @@ import type { Exhibit } from "./exhibit";
 import { Header } from "./header";
 import { Modeller, type Loaded, type Model, type Theme } from "./model";
 import { PanelView } from "./panel";
-import { question } from "./sentences";
+import { chance, question } from "./sentences";
 import { initial, reduce, type Action, type State } from "./state";
 import sheet from "./style.css";
 import { Strips } from "./strips";
@@ -37,6 +38,7 @@ export class App {
   private theme: Theme | null = null;
   private timer = 0;
   private announcing = 0;
+  private writing = 0;
   private saidAt = -Infinity;
   private readonly dark = matchMedia("(prefers-color-scheme: dark)");
   private readonly calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -47,8 +49,9 @@ export class App {
     private readonly exhibit: Exhibit,
     kept: Partial<State>,
     private readonly onTheme: (theme: Theme) => void,
+    private readonly address: Address | null,
   ) {
-    this.state = { ...initial(exhibit), ...kept };
+    this.state = { ...this.linked(), ...kept };
     this.loaded = exhibit.maps.map(() => undefined);
     this.modeller = new Modeller(exhibit);
     const style = new CSSStyleSheet();
@@ -69,6 +72,7 @@ export class App {
       : null;
     this.frame.append(this.header.element, this.controls.element);
     this.frame.append(h("div", { class: "asked" }, this.question, this.pinned));
+    if (exhibit.steps) this.frame.append(h("p", { class: "meaning" }, "The model wrote these tokens. Point at one: what it rests on lights up below."));
     if (this.asker) this.frame.append(this.asker.element);
     this.frame.append(this.panelBox, this.numbers.element, this.live);
     this.frame.addEventListener("keydown", (event) => this.key(event));
@@ -82,16 +86,27 @@ export class App {
     cancelAnimationFrame(this.waiting);
     clearInterval(this.timer);
     clearTimeout(this.announcing);
+    clearTimeout(this.writing);
     this.dark.removeEventListener("change", this.onScheme);
     this.panels.forEach((panel) => panel.destroy());
     this.asker?.destroy();
     this.root.replaceChildren();
   }
 
+  /** Show what the address names, as a link was followed while the page was open. */
+  follow(): void {
+    this.state = { ...this.state, ...this.linked(), playing: false };
+    this.schedule();
+  }
+
+  private linked(): State {
+    return this.address ? stateOf(this.address.read(), this.exhibit) : initial(this.exhibit);
+  }
+
   /** What a reader wants to find again when the exhibit changes. */
   get habits(): Partial<State> {
-    const { theme, large, words, special, threshold, scale, shared } = this.state;
-    return { theme, large, words, special, threshold, scale, shared };
+    const { theme, large, words, special, raw, threshold, scale, shared } = this.state;
+    return { theme, large, words, special, raw, threshold, scale, shared };
   }
 
   private dispatch(action: Action): void {
@@ -130,7 +145,8 @@ export class App {
     if (model.theme !== this.theme) this.onTheme((this.theme = model.theme));
     set(this.frame, "data-large", this.state.large);
     set(this.frame, "data-panels", model.panels.length);
-    say(this.question, question(model));
+    const likely = model.asked[model.active] ? chance(model, model.asked[model.active]!.pieces[0]!) : "";
+    say(this.question, question(model) + (likely && ` \u00b7 probability ${likely}`));
     this.pinned.hidden = !this.state.pinned;
     this.header.update(model);
     this.controls.update(model);
@@ -138,6 +154,14 @@ export class App {
     this.updatePanels(model);
     this.numbers.update(model);
     this.announceLater();
+    this.writeLater();
+  }
+
+  /** Once the reader rests: browsers take few changes of an address per second. */
+  private writeLater(): void {
+    clearTimeout(this.writing);
+    if (!this.address || this.state.playing) return;
+    this.writing = window.setTimeout(() => this.address!.write(choicesOf(this.state, this.exhibit)), REST);
   }
 
   private updateAsker(model: Model): void {
@@ -146,11 +170,13 @@ export class App {
       scores: null,
       signed: false,
       theme: model.theme,
+      grey: model.state.grey,
+      cover: model.state.cover,
       active: model.active,
       pointed: -1,
       pinned: model.state.pinned,
-      label: model.state.direction === "draws" ? "Tokens that receive" : "Tokens that give",
-      describe: (place) => model.asked[place]!.name,
+      label: model.state.direction === "gives" ? "Tokens that give" : model.exhibit.steps ? "Tokens that the model wrote" : "Tokens that receive",
+      describe: (place) => [model.asked[place]!.name, chance(model, model.asked[place]!.pieces[0]!)].filter(Boolean).join(", "),
     });
   }
 

@@ -12,6 +12,8 @@ export interface Model {
 
 export interface Method {
   readonly name: string;
+  readonly title: string;
+  readonly question: string;
   readonly formula: string;
   readonly paper: string;
   readonly quantity: string;
@@ -30,6 +32,7 @@ export interface Asked {
   readonly target: string | null;
   readonly against: string | null;
   readonly heads: boolean;
+  readonly signed: true;
 }
 
 export interface AskedAnswer {

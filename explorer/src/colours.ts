@@ -19,6 +19,9 @@ const STOPS: Record<Theme, { plain: string; signed: string }> = {
   },
 };
 
+/** Of what stands outside the scale. */
+export const ASIDE: Record<Theme, string> = { light: "#e4e6ea", dark: "#33373f" };
+
 const STEPS = 256;
 
 /** A scale as a table: three bytes for each of 256 steps from 0 to 1, or 511 from -1 to 1. */

@@ -9,6 +9,8 @@ export interface Numbers {
   readonly stored: Stored;
   /** What one step of a stored number is worth, per row. */
   readonly steps: Float32Array;
+  /** The sum of the absolute numbers of each row: what a share is a share of. */
+  readonly totals: Float32Array;
   readonly columns: number;
   /** How many rows apart neighbours on an axis lie; 0 where the map lacks the axis. */
   readonly strides: Readonly<Record<AxisName, number>>;
@@ -29,7 +31,17 @@ export async function decode(entry: MapEntry): Promise<Numbers> {
   if (!steps.every((scale) => scale >= 0 && scale < Infinity))
     throw new Error(`The numbers of ${entry.name} are damaged: a row has no finite scale. Write the report again.`);
   for (let row = 0; row < steps.length; row++) steps[row] = steps[row]! / limit;
-  return { entry, stored, steps, columns, strides: stridesOf(entry) };
+  return { entry, stored, steps, totals: totalsOf(stored, steps, columns), columns, strides: stridesOf(entry) };
+}
+
+function totalsOf(stored: Stored, steps: Float32Array, columns: number): Float32Array {
+  const totals = new Float32Array(steps.length);
+  for (let row = 0, at = 0; row < totals.length; row++) {
+    let sum = 0;
+    for (const end = at + columns; at < end; at++) sum += Math.abs(stored[at]!);
+    totals[row] = sum * steps[row]!;
+  }
+  return totals;
 }
 
 function stridesOf(entry: MapEntry): Record<AxisName, number> {

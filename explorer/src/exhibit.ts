@@ -1,6 +1,7 @@
 // The document that Python writes and the explorer shows, and the refusal of anything else.
 
 export type Direction = "draws" | "gives";
+export type Asks = "score" | "vector" | "attention";
 export type AxisName = "layer" | "target" | "head" | "query" | "key";
 
 /** The tokens of one side of the maps: printable labels and how to write them as the text reads. */
@@ -30,9 +31,17 @@ export interface Encoded {
 /** One method's numbers. */
 export interface MapEntry {
   readonly name: string;
+  /** The name as people know it, such as GlobEnc for globenc. */
+  readonly label?: string;
   readonly title: string;
   readonly formula: string;
   readonly paper: string;
+  /** Where the method was published. */
+  readonly link?: string;
+  /** What it tells: why an output, what a vector is made of, or where attention looks. */
+  readonly asks?: Asks;
+  /** The same as a question to read. */
+  readonly question?: string;
   readonly quantity: string;
   readonly meaning: string;
   readonly unit: string;
@@ -49,7 +58,7 @@ export interface MapEntry {
 
 export type Media =
   | { readonly kind: "image"; readonly source: string; readonly width: number; readonly height: number }
-  | { readonly kind: "sound"; readonly seconds: number; readonly wave: readonly (readonly [number, number])[] };
+  | { readonly kind: "sound"; readonly source?: string; readonly seconds: number; readonly wave: readonly (readonly [number, number])[] };
 
 export interface Exhibit {
   readonly format: "contextmix/exhibit";
@@ -63,10 +72,12 @@ export interface Exhibit {
     readonly at?: string;
   } | null;
   readonly target: { readonly label: string; readonly foil: string | null } | null;
+  /** Of a text that the model wrote: how likely it was to write each token of the queries. */
+  readonly steps?: { readonly probabilities: readonly number[] } | null;
   readonly keys: Axis;
   /** null: the same tokens as the keys. */
   readonly queries: Axis | null;
-  readonly start: { readonly map: number; readonly layer: number | null; readonly query: number };
+  readonly start: { readonly map: number; readonly beside?: number | null; readonly layer: number | null; readonly query: number };
   readonly media: Media | null;
   readonly maps: readonly MapEntry[];
 }

@@ -1,4 +1,5 @@
 // The module's front door: mount() for pages, a default export for anywidget, and reports mount themselves.
+import { ofPage, type Address } from "./address";
 import { App } from "./app";
 import { background, ink } from "./colours";
 import { h } from "./dom";
@@ -18,6 +19,8 @@ export interface Options {
   readonly theme?: State["theme"];
   /** Called with the theme that is shown, at first and after each change. */
   readonly onTheme?: (theme: Theme) => void;
+  /** Where choices are kept so that a link shows the same; left out, nowhere. */
+  readonly address?: Address;
 }
 
 /** Show an exhibit inside an element. What cannot be shown is said there, not thrown. */
@@ -33,15 +36,18 @@ export function mount(element: HTMLElement, exhibit: unknown, options: Options =
     app?.destroy();
     app = null;
     try {
-      app = new App(root, checked(document), habits, options.onTheme ?? (() => undefined));
+      app = new App(root, checked(document), habits, options.onTheme ?? (() => undefined), options.address ?? null);
     } catch (error) {
       root.replaceChildren(h("p", { role: "alert" }, `The explorer cannot show this: ${(error as Error).message}`));
     }
   };
+  const follow = (): void => app?.follow();
   update(exhibit);
+  if (options.address) window.addEventListener("hashchange", follow);
   return {
     update,
     destroy: () => {
+      window.removeEventListener("hashchange", follow);
       app?.destroy();
       host.remove();
     },
@@ -69,7 +75,8 @@ export default { render };
 
 /** A report is its data and this module: each block of data becomes an explorer right after it. */
 function mountAll(): void {
-  for (const data of document.querySelectorAll<HTMLElement>('script[type="application/json"][data-contextmix]')) {
+  const found = document.querySelectorAll<HTMLElement>('script[type="application/json"][data-contextmix]');
+  for (const [section, data] of found.entries()) {
     if (data.dataset["contextmix"] === "mounted") continue;
     data.dataset["contextmix"] = "mounted";
     const place = h("div");
@@ -81,7 +88,8 @@ function mountAll(): void {
       // mount() says that this is no exhibit.
     }
     // The page around takes the theme on.
-    mount(place, exhibit, { onTheme: (theme) => (document.documentElement.style.colorScheme = theme) });
+    const onTheme = (theme: Theme): void => void (document.documentElement.style.colorScheme = theme);
+    mount(place, exhibit, { address: ofPage(section), onTheme });
   }
 }
 

@@ -2,6 +2,7 @@
 import { h, say } from "./dom";
 import { HeatMap, type MapEvents } from "./map";
 import type { MapView } from "./layout";
+import { savePicture, type Kind } from "./picture";
 import type { Table } from "./scaling";
 
 export type Look = Omit<MapView, "key" | "scores" | "rows" | "columns">;
@@ -11,9 +12,21 @@ export class Figure {
   private readonly note = h("span");
   private readonly map: HeatMap;
 
-  constructor(title: string, events: MapEvents) {
+  constructor(title: string, method: string, events: MapEvents) {
     this.map = new HeatMap(events);
-    this.element.append(h("figcaption", {}, h("strong", {}, title), " ", this.note), this.map.element);
+    const buttons = (["png", "svg"] as const).map((kind) => this.saver(kind, `contextmix ${method} ${title}`, title));
+    const caption = h("span", {}, h("strong", {}, title), " ", this.note);
+    this.element.append(h("figcaption", { class: "saved" }, caption, h("span", { class: "savers" }, ...buttons)), this.map.element);
+  }
+
+  private saver(kind: Kind, file: string, title: string): HTMLElement {
+    const name = kind.toUpperCase();
+    const button = h("button", { type: "button", class: "saver", title: `Save this map as ${name}`, "aria-label": `Save ${title} as ${name}` }, name);
+    button.addEventListener("click", () => {
+      const { picture } = this.map;
+      if (picture) savePicture(kind, file, picture.view, picture.plan);
+    });
+    return button;
   }
 
   update(table: Table | null, look: (() => Look) | null, note: string): void {

@@ -42,12 +42,14 @@ export class Form {
   private readonly heads = byId<HTMLInputElement>("heads");
   private readonly boxes: HTMLInputElement[] = [];
   private usual: readonly string[] = [];
+  private readonly titles: ReadonlyMap<string, string>;
   private chose = false;
 
   constructor(
     private readonly models: readonly Model[],
     methods: readonly Method[],
   ) {
+    this.titles = new Map(methods.map(({ name, title }) => [name, title]));
     this.model.replaceChildren(...models.map((model) => h("option", { value: model.name }, model.name)));
     this.model.addEventListener("change", () => this.suit());
     const toggle = byId<HTMLInputElement>("two");
@@ -55,7 +57,7 @@ export class Form {
       byId("pair-field").hidden = !toggle.checked;
       if (toggle.checked) this.pair.focus();
     });
-    for (const slow of [false, true]) this.list(slow ? "slow" : "quick", methods.filter((one) => one.slow === slow));
+    this.list(methods);
     this.suit();
     this.summarise();
   }
@@ -73,11 +75,37 @@ export class Form {
       target: filled("target"),
       against: filled("against"),
       heads: this.heads.checked,
+      signed: true,
     };
   }
 
-  private list(id: string, methods: readonly Method[]): void {
-    const items = methods.map((method) => {
+  /** Fill the fields as a link says. */
+  write(asked: Asked): void {
+    const fill = (id: string, value: string | number | null): void => void (byId<HTMLInputElement>(id).value = String(value ?? ""));
+    if (this.models.some(({ name }) => name === asked.model)) this.model.value = asked.model;
+    this.chose = asked.methods.length > 0;
+    for (const box of this.boxes) if (this.chose) box.checked = asked.methods.includes(box.value);
+    this.suit();
+    for (const name of ["text", "pair", "query", "target", "against"] as const) fill(name, asked[name]);
+    const two = byId<HTMLInputElement>("two");
+    two.checked = asked.pair !== null;
+    byId("pair-field").hidden = !two.checked;
+    this.heads.checked = asked.heads;
+  }
+
+  /** Methods by the question that they answer; what they are made of and cost is a tooltip. */
+  private list(methods: readonly Method[]): void {
+    const questions = [...new Set(methods.map(({ question }) => question))];
+    byId("by-question").replaceChildren(
+      ...questions.map((question) => {
+        const own = methods.filter((method) => method.question === question);
+        return h("fieldset", {}, h("legend", {}, question), h("div", { class: "methods" }, ...this.items(own)));
+      }),
+    );
+  }
+
+  private items(methods: readonly Method[]): HTMLElement[] {
+    return methods.map((method) => {
       const box = h("input", { type: "checkbox", value: method.name, name: "method" });
       box.addEventListener("change", () => {
         this.chose = true;
@@ -87,14 +115,12 @@ export class Form {
       const needs = method.needs === "nothing more" ? "" : ` \u00b7 needs ${method.needs}`;
       return h(
         "label",
-        { class: "method" },
+        { class: "method", title: `${method.formula}\n${method.cost}${needs}` },
         box,
-        h("span", { class: "name" }, method.name),
-        h("span", { class: "formula" }, method.formula),
-        h("span", { class: "cost" }, `${method.paper} \u00b7 ${method.cost}${needs}`),
+        h("span", { class: "name" }, method.title, " ", h("code", {}, method.name), method.slow ? h("span", { class: "slow" }, "slow") : null),
+        h("span", { class: "cost" }, method.paper),
       );
     });
-    byId(id).replaceChildren(...items);
   }
 
   /** The usual ones first: the first one is shown first. */
@@ -105,7 +131,8 @@ export class Form {
   }
 
   private summarise(): void {
-    say(byId("chosen"), this.chosen().join(", ") || "none");
+    const titles = this.chosen().map((name) => this.titles.get(name) ?? name);
+    say(byId("chosen"), titles.join(", ") || "none");
   }
 
   /** Usual methods, examples, classes and limits of the chosen model. */

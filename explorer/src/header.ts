@@ -1,9 +1,10 @@
-// Title, model, prediction, and the switches of the page itself: theme, size of type, help.
+// The opening sentence, the text as typed, and the switches of the page itself: theme, size of type, help.
 import { h, say, set } from "./dom";
 import type { Exhibit } from "./exhibit";
 import type { Model } from "./model";
+import { opening } from "./opening";
 import type { Action, State } from "./state";
-import { percent, quoted, shortened, visible } from "./words";
+import { shortened, visible } from "./words";
 
 const THEMES: State["theme"][] = ["auto", "light", "dark"];
 
@@ -18,6 +19,7 @@ const HELP: [string, string][] = [
 
 export class Header {
   readonly element = h("header", { class: "top" });
+  private readonly opening = h("h1", { class: "opening" });
   private readonly theme = h("button", { type: "button" });
   private readonly large = h("button", { type: "button", title: "Larger type", "aria-label": "Larger type" }, "A+");
   private readonly help = h("button", { type: "button", title: "Keyboard hints", "aria-label": "Keyboard hints", "aria-expanded": "false" }, "?");
@@ -33,11 +35,13 @@ export class Header {
     this.help.addEventListener("click", () => this.toggleHelp());
     for (const [keys, what] of HELP) this.hints.append(h("dt", {}, keys), h("dd", {}, what));
     const buttons = h("div", { class: "buttons" }, this.theme, this.large, this.help);
-    this.element.append(h("div", { class: "about" }, ...about(exhibit)), buttons, this.hints);
+    this.element.append(h("div", { class: "about" }, this.opening, ...typed(exhibit)), buttons, this.hints);
   }
 
-  update({ state }: Model): void {
+  update(model: Model): void {
+    const { state } = model;
     this.state = state;
+    say(this.opening, opening(model));
     say(this.theme, { auto: "Auto", light: "Light", dark: "Dark" }[state.theme]);
     set(this.theme, "aria-label", `Theme: ${state.theme}`);
     set(this.large, "aria-pressed", String(state.large));
@@ -49,34 +53,10 @@ export class Header {
   }
 }
 
-function about({ title, model, keys, prediction, target }: Exhibit): HTMLElement[] {
-  const parts: HTMLElement[] = [];
-  // The text itself stands below; only another title says something new.
-  const letters = (text: string): string => text.toLowerCase().replace(/[^\p{L}\p{N}]/gu, "");
+/** The text as it was typed, where the coloured tokens below do not show it: they may be lower-case or cut. */
+function typed({ title, keys }: Exhibit): HTMLElement[] {
+  const letters = (text: string): string => text.replace(/[^\p{L}\p{N}]/gu, "");
   const text = keys.pieces.filter((_, place) => !keys.special.includes(place)).join("");
-  const known = [text, keys.pieces.join("")].map(letters);
-  if (!known.includes(letters(title))) parts.push(h("h1", { title }, shortened(visible(title), 120)));
-  if (model) parts.push(fact("model", visible(model)));
-  if (prediction) parts.push(fact("prediction", quoted(visible(prediction.label).trim()), chance(prediction)));
-  if (target) {
-    const foil = target.foil ? ` rather than ${quoted(visible(target.foil))}` : "";
-    parts.push(fact("explained", quoted(visible(target.label)) + foil));
-  }
-  return parts;
-}
-
-function chance({ probability, after, at }: NonNullable<Exhibit["prediction"]>): HTMLElement {
-  const place = after ? ` after ${quoted(visible(after))}` : at ? ` at ${quoted(visible(at))}` : "";
-  const part = h("span", { class: "chance" });
-  if (probability !== null) {
-    const fill = h("span", { class: "fill" });
-    fill.style.width = `${100 * Math.max(0, Math.min(1, probability))}%`;
-    part.append(h("span", { class: "gauge", "aria-hidden": "true" }, fill), percent(probability));
-  }
-  part.append(place);
-  return part;
-}
-
-function fact(name: string, value: string, extra: HTMLElement | null = null): HTMLElement {
-  return h("p", { class: "fact" }, h("span", { class: "name" }, name), h("bdi", {}, value), extra);
+  if ([text, keys.pieces.join("")].map(letters).includes(letters(title))) return [];
+  return [h("p", { class: "typed", title }, shortened(visible(title), 240))];
 }

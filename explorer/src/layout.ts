@@ -14,6 +14,8 @@ export interface MapView {
   readonly columnLabels: readonly string[];
   /** Rows are layers: numbered from below, and lower than wide. */
   readonly lastOnTop: boolean;
+  /** Cells hold pictures: as high as wide. */
+  readonly tall?: boolean;
   /** The marked row and column; -1: none. */
   readonly row: number;
   readonly column: number;
@@ -43,7 +45,9 @@ export interface Layout {
 /** How column labels lean. */
 export const SLANT = Math.PI / 3;
 const LABEL = 14;
-const WIDEST = 34;
+/** Cells fill the width of their column, and are no higher than this. */
+const HIGHEST = 34;
+const TALLEST = 150;
 
 /** The largest cells that fit, with labels where these stay apart. */
 export function layout(view: MapView, width: number, density: number): Layout {
@@ -59,12 +63,13 @@ export function layout(view: MapView, width: number, density: number): Layout {
     // Whole pixels, so that no cell looks larger than its neighbour, unless that would leave much space unused.
     return (view.bare ? pixels : Math.max(1, pixels < 4 ? pixels : Math.floor(pixels))) / density;
   };
-  const labelled = Math.min(WIDEST, cell(width - rowWidth - across));
+  const most = view.tall ? TALLEST : Infinity;
+  const labelled = Math.min(most, cell(width - rowWidth - across));
   const fits = !view.bare && labelled * Math.sin(SLANT) >= view.font;
   const left = view.lastOnTop || fits ? rowWidth : 0;
   const right = fits ? across : 0;
-  const cellWidth = fits ? labelled : Math.min(WIDEST, cell(width - left));
-  const cellHeight = view.lastOnTop ? Math.min(22, Math.max(10, Math.round(260 / view.rows))) : cellWidth;
+  const cellWidth = fits ? labelled : Math.min(most, cell(width - left));
+  const cellHeight = view.tall ? Math.min(cellWidth, TALLEST) : view.lastOnTop ? Math.min(22, Math.max(10, Math.round(260 / view.rows))) : Math.min(view.bare ? cellWidth : HIGHEST, cellWidth);
   const above = fits && !view.lastOnTop ? down : 0;
   const below = fits && view.lastOnTop ? down : 0;
   return {

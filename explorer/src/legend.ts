@@ -2,8 +2,8 @@
 import { ramp } from "./colours";
 import { h, say, set } from "./dom";
 import type { MapEntry } from "./exhibit";
-import type { Panel, Theme } from "./model";
-import { unitOf } from "./sentences";
+import type { Model, Panel } from "./model";
+import { limitOf, unitOf } from "./sentences";
 import { number, shortened, visible } from "./words";
 
 const STOPS = 9;
@@ -15,18 +15,21 @@ export class Legend {
   private readonly bar = h("span", { class: "bar" });
   readonly element = h("div", { class: "legend", role: "img" }, this.low, this.bar, this.high);
 
-  update({ entry, line }: Panel, theme: Theme): void {
-    const largest = line?.limits[0] ?? 0;
-    this.element.hidden = largest === 0;
-    const { hexes } = ramp(entry.signed, theme);
+  update(panel: Panel, model: Model): void {
+    const { entry, line } = panel;
+    this.element.hidden = !line || line.limits[0] === 0;
+    if (this.element.hidden) return;
+    const { hexes } = ramp(entry.signed, model.theme);
     const stops = Array.from({ length: STOPS }, (_, stop) => hexes[Math.round((stop / (STOPS - 1)) * (hexes.length - 1))]);
     const image = `linear-gradient(to right, ${stops.join(", ")})`;
     if (this.bar.dataset["image"] !== image) {
       this.bar.dataset["image"] = image;
       this.bar.style.backgroundImage = image;
     }
-    say(this.low, entry.signed ? number(-largest, largest) : "0");
-    say(this.high, number(largest) + unitOf(entry));
+    const limit = limitOf(panel, model);
+    const share = limit.endsWith("%");
+    say(this.low, entry.signed ? `\u2212${limit}` : share ? "0 %" : "0");
+    say(this.high, (entry.signed ? "+" : "") + limit + (share ? "" : unitOf(entry)));
     set(this.element, "aria-label", `Colours of the text run from ${this.low.textContent} to ${this.high.textContent}`);
   }
 }

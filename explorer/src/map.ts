@@ -24,7 +24,10 @@ export class HeatMap {
   private cursor: { row: number; column: number } | null = null;
   private readonly watcher = new ResizeObserver(() => this.redraw());
 
-  constructor(private readonly events: MapEvents) {
+  constructor(
+    private readonly events: MapEvents,
+    private readonly paint: typeof drawCells = drawCells,
+  ) {
     const { element, marks } = this;
     // The tip stands outside of what scrolls: nothing may cut it off.
     element.append(this.scroll, this.tip);
@@ -52,6 +55,11 @@ export class HeatMap {
     this.redraw();
   }
 
+  /** What is drawn now, to save it. */
+  get picture(): { view: MapView; plan: Layout } | null {
+    return this.view && this.plan ? { view: this.view, plan: this.plan } : null;
+  }
+
   private redraw(): void {
     const width = this.element.clientWidth;
     if (!this.view || width === 0) return;
@@ -60,8 +68,10 @@ export class HeatMap {
     if (key !== this.drawn) {
       this.drawn = key;
       this.plan = layout(this.view, width, density);
-      drawCells(sized(this.cells, this.plan, density), this.view, this.plan);
+      this.paint(sized(this.cells, this.plan, density), this.view, this.plan);
       sized(this.marks, this.plan, density);
+      const { left, top, cellWidth, cellHeight } = this.plan;
+      set(this.element, "data-cells", [left, top, cellWidth, cellHeight].join(" "));
     }
     this.remark();
   }

@@ -2,9 +2,9 @@
 import { Cache } from "./cache";
 import type { Numbers } from "./decode";
 import type { AxisName, Exhibit, MapEntry } from "./exhibit";
-import { scaledTables, type Raw, type Table } from "./scaling";
+import { ownScores, scaledTables, type Raw, type Table, type Whole } from "./scaling";
 import type { State } from "./state";
-import { grid, line, type Place } from "./tables";
+import { grid, line, total, type Place } from "./tables";
 import { unitAt, unitsOf, type Unit } from "./units";
 
 export type Loaded = Numbers | Error | undefined;
@@ -21,6 +21,8 @@ export interface Panel {
   readonly grid: Table | null;
   /** One picture per head, where each head is asked for. */
   readonly heads: readonly Table[];
+  /** A picture of a layer (its place) and a head, where all are asked for; null elsewhere. */
+  readonly small: ((layer: number, head: number) => Pick<Table, "scores" | "columns">) | null;
 }
 
 export interface Model {
@@ -67,6 +69,7 @@ export class Modeller {
       numbers: each.numbers,
       failure: each.failure,
       ...scaledTables(each, raw, state, active, this.tables),
+      small: each.small,
     }));
     return { exhibit: this.exhibit, state, theme, queries, keys, asked, coloured, active, pointed, panels };
   }
@@ -74,7 +77,8 @@ export class Modeller {
   private unitsOn(side: "queries" | "keys", { words, special }: State): Unit[] {
     const axis = (side === "queries" ? this.exhibit.queries : null) ?? this.exhibit.keys;
     const name = axis === this.exhibit.keys ? "keys" : "queries";
-    return this.units.get(`${name} ${words} ${special}`, () => unitsOf(axis, words, special));
+    const shown = special !== "hidden";
+    return this.units.get(`${name} ${words} ${shown}`, () => unitsOf(axis, words, shown));
   }
 
   private raw(
@@ -94,21 +98,56 @@ export class Modeller {
     const here = entry.layers ? entry.layers.indexOf(state.layer) : 0;
     const places = (entry.layers ?? [0]).map((_, layer) => placeOf(entry, state, layer));
     const place = places[here];
-    const nothing = { index, entry, numbers, failure, columns: coloured.length, keys: keys.length };
-    if (!numbers) return { ...nothing, line: null, layers: null, grid: null, heads: [] };
+    const aside = { line: marked(coloured, state), grid: marked(keys, state) };
+    const of = (at: Place | undefined, query: number): number =>
+      numbers && at ? total(numbers, at, queries[query]?.pieces ?? [0]) : 0;
+    const whole = wholes(direction, active, places, place, of);
+    const nothing = { index, entry, numbers, failure, columns: coloured.length, keys: keys.length, aside, whole };
+    if (!numbers) return { ...nothing, line: null, layers: null, grid: null, heads: [], small: null };
     const ask = (at: Place): Float32Array => line(numbers, at, direction, asked[active] ?? asked[0]!, coloured);
-    const whole = (heads: readonly number[]): Float32Array =>
+    const all = (heads: readonly number[]): Float32Array =>
       this.grids.get(`${index} ${state.layer} ${state.words} ${state.special} ${state.target} ${heads.join()}`, () =>
         grid(numbers, { ...place!, heads }, queries, keys),
       );
+    const heads = lengthAlong(entry, "head");
+    // Not kept: all of them together may be many.
+    const small = (layer: number, head: number) => {
+      const values = grid(numbers, { ...places[layer]!, heads: [head] }, queries, keys);
+      return { scores: ownScores(values, keys.length, state, aside.grid), columns: keys.length };
+    };
     return {
       ...nothing,
       line: place ? ask(place) : null,
       layers: places.length > 1 ? joined(places.map(ask)) : null,
-      grid: place && rows ? whole(place.heads) : null,
-      heads: place && rows && state.head === "each" ? allHeads(entry).map((head) => whole([head])) : [],
+      grid: place && rows ? all(place.heads) : null,
+      small: rows && state.head === "all" && places.length > 1 && heads > 0 ? small : null,
+      heads: place && rows && state.head === "each" ? allHeads(entry).map((head) => all([head])) : [],
     };
   }
+}
+
+/** Special tokens stand aside of the scale, unless a reader wants them on it or there is nothing else. */
+function marked(units: readonly Unit[], { special }: State): boolean[] {
+  const aside = special === "aside" && units.some((unit) => !unit.special);
+  return units.map((unit) => aside && unit.special);
+}
+
+/** What numbers are shares of: the row of who receives, in each layer and head its own. */
+function wholes(
+  direction: State["direction"],
+  active: number,
+  places: readonly Place[],
+  place: Place | undefined,
+  of: (at: Place | undefined, query: number) => number,
+): Raw["whole"] {
+  const receiver = (column: number): number => (direction === "draws" ? active : column);
+  const grid: Whole = (row) => of(place, row);
+  return {
+    line: (_, column) => of(place, receiver(column)),
+    layers: (row, column) => of(places[row], receiver(column)),
+    grid,
+    head: (head) => (row) => of(place && { ...place, heads: [head] }, row),
+  };
 }
 
 function placeOf(entry: MapEntry, state: State, layer: number): Place {

@@ -1,8 +1,8 @@
 // The pixels of a heat map.
-import { ramp, step } from "./colours";
+import { ASIDE, ramp, step } from "./colours";
 import { SLANT, type Layout, type MapView } from "./layout";
 
-const INKS = {
+export const INKS = {
   light: { text: "#4a5160", strong: "#14171c", mark: "#c2410c", halo: "#ffffff" },
   dark: { text: "#a8b0bd", strong: "#f2f4f7", mark: "#ffb86b", halo: "#16181d" },
 } as const;
@@ -18,15 +18,22 @@ export function sized(canvas: HTMLCanvasElement, plan: Layout, density: number):
   return context;
 }
 
-/** One pixel per cell, enlarged in one go. */
-export function drawCells(context: CanvasRenderingContext2D, view: MapView, plan: Layout): void {
-  const { rows, columns, scores, signed, theme } = view;
+type Cells = Pick<MapView, "rows" | "columns" | "scores" | "signed" | "theme">;
+
+/** One pixel per cell, on a canvas of its own. */
+export function cellsOf({ rows, columns, scores, signed, theme }: Cells, lineOf = (row: number): number => row): HTMLCanvasElement {
   const { bytes } = ramp(signed, theme);
+  const aside = [1, 3, 5].map((at) => parseInt(ASIDE[theme].slice(at, at + 2), 16)).concat(255);
   const image = new ImageData(columns, rows);
   for (let row = 0; row < rows; row++) {
-    let to = plan.lineOf(row) * columns * 4;
+    let to = lineOf(row) * columns * 4;
     for (let place = row * columns; place < (row + 1) * columns; place++, to += 4) {
-      const from = 3 * step(scores[place]!, signed);
+      const score = scores[place]!;
+      if (Number.isNaN(score)) {
+        image.data.set(aside, to);
+        continue;
+      }
+      const from = 3 * step(score, signed);
       image.data[to] = bytes[from]!;
       image.data[to + 1] = bytes[from + 1]!;
       image.data[to + 2] = bytes[from + 2]!;
@@ -36,6 +43,13 @@ export function drawCells(context: CanvasRenderingContext2D, view: MapView, plan
   const small = document.createElement("canvas");
   [small.width, small.height] = [columns, rows];
   small.getContext("2d")!.putImageData(image, 0, 0);
+  return small;
+}
+
+/** All cells enlarged in one go, and their labels. */
+export function drawCells(context: CanvasRenderingContext2D, view: MapView, plan: Layout): void {
+  const { rows, columns, theme } = view;
+  const small = cellsOf(view, plan.lineOf);
   // Where a cell is smaller than a pixel, neighbours must blend or some would vanish.
   context.imageSmoothingEnabled = plan.cellWidth * (window.devicePixelRatio || 1) < 1;
   const [width, height] = [columns * plan.cellWidth, rows * plan.cellHeight];
@@ -45,7 +59,7 @@ export function drawCells(context: CanvasRenderingContext2D, view: MapView, plan
   drawLabels(context, view, plan);
 }
 
-function drawLabels(context: CanvasRenderingContext2D, view: MapView, plan: Layout): void {
+export function drawLabels(context: CanvasRenderingContext2D, view: MapView, plan: Layout): void {
   context.font = plan.font;
   context.fillStyle = INKS[view.theme].text;
   context.textBaseline = "middle";

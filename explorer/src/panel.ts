@@ -4,12 +4,13 @@ import { h, say, set } from "./dom";
 import { Figure, HeadFigures, type Look } from "./figure";
 import { cautionOf, factsOf, Legend } from "./legend";
 import type { MapEvents } from "./map";
+import { Overview } from "./overview";
 import { has, type Model, type Panel } from "./model";
 import { type Table } from "./scaling";
-import { amount, answer, pair, question, readout, scaling, subject, whereabouts, named } from "./sentences";
+import { amount, answer, chance, pair, question, readout, scaling, short, subject, whereabouts, named } from "./sentences";
 import type { Action } from "./state";
 import { Strips } from "./strips";
-import { number } from "./words";
+import { visible } from "./words";
 
 export const HINT = "Point at a token or a cell to read its number.";
 
@@ -23,7 +24,7 @@ interface Cell {
 
 export class PanelView {
   readonly element = h("section", { class: "panel" });
-  private readonly title = h("h3");
+  private readonly title: HTMLElement;
   private readonly meaning = h("p", { class: "meaning" });
   private readonly subject = h("p", { class: "subject" });
   private readonly answer = h("p", { class: "answer" });
@@ -35,6 +36,7 @@ export class PanelView {
   private readonly layers: Figure;
   private readonly grid: Figure;
   private readonly heads: HeadFigures;
+  private readonly overview: Overview;
   private model!: Model;
   private panel!: Panel;
 
@@ -49,11 +51,13 @@ export class PanelView {
       pick: (unit: Model["keys"][number]) => dispatch({ type: "pin", token: unit.pieces[0]! }),
     };
     this.strips = new Strips(strip, model.exhibit.media);
-    this.layers = new Figure("Layers × tokens", this.layerEvents());
-    this.grid = new Figure("Tokens × tokens", this.gridEvents(() => this.panel.grid!, (cell) => this.pin(cell)));
+    this.layers = new Figure("Layers × tokens", panel.entry.name, this.layerEvents());
+    this.grid = new Figure(model.exhibit.steps ? "Steps × tokens" : "Tokens × tokens", panel.entry.name, this.gridEvents(() => this.panel.grid!, (cell) => this.pin(cell)));
     this.heads = new HeadFigures((head) =>
       this.gridEvents(() => this.panel.heads[head]!, () => dispatch({ type: "set", change: { head } })),
     );
+    this.title = titleOf(panel.entry);
+    this.overview = new Overview(dispatch, announce);
     // A picture leaves room beside it.
     const beside = model.exhibit.media?.kind === "image";
     set(this.element, "data-image", beside);
@@ -70,6 +74,7 @@ export class PanelView {
         h("div", { class: "column" }, this.layers.element, beside ? null : this.bars.element),
         this.grid.element,
         this.heads.element,
+        this.overview.element,
       ),
       this.scaling,
       factsOf(panel.entry),
@@ -77,15 +82,14 @@ export class PanelView {
   }
 
   destroy(): void {
-    for (const part of [this.strips, this.layers, this.grid, this.heads]) part.destroy();
+    for (const part of [this.strips, this.layers, this.grid, this.heads, this.overview]) part.destroy();
   }
 
   update(panel: Panel, model: Model): void {
     [this.panel, this.model] = [panel, model];
     const { entry } = panel;
     set(this.element, "aria-busy", panel.numbers || panel.failure !== null ? null : "true");
-    set(this.element, "aria-label", entry.title || entry.name);
-    say(this.title, entry.title || entry.name);
+    set(this.element, "aria-label", entry.label || entry.title || entry.name);
     say(this.meaning, [entry.meaning, whereabouts(panel, model)].filter(Boolean).join(" · "));
     const own = subject(entry, model);
     say(this.subject, own === question(model) ? "" : own);
@@ -94,7 +98,7 @@ export class PanelView {
     say(this.readout, readout(panel, model) ?? (panel.line ? HINT : ""));
     set(this.readout, "data-hint", readout(panel, model) === null);
     say(this.scaling, panel.numbers ? scaling(panel, model) : "");
-    this.legend.update(panel, model.theme);
+    this.legend.update(panel, model);
     this.updateStrips();
     this.updateFigures();
   }
@@ -108,6 +112,8 @@ export class PanelView {
       scores: panel.line?.scores ?? null,
       signed: panel.entry.signed,
       theme: model.theme,
+      grey: model.state.grey,
+      cover: model.state.cover,
       active: model.exhibit.queries ? -1 : model.active,
       pointed: own && model.exhibit.queries && model.state.direction === "gives" ? -1 : model.pointed,
       pinned: model.state.pinned,
@@ -121,14 +127,16 @@ export class PanelView {
     const own = !has(panel.entry, "query");
     const what = subject(panel.entry, model);
     this.layers.update(panel.layers, () => this.layersLook(own, what), "one row per layer, the last on top");
-    const within = this.heads.element.matches(":focus-within");
-    const [note, alone] = ["rows receive, columns are what they draw from", panel.heads.length === 0];
+    const within = [this.heads, this.overview].some(({ element }) => element.matches(":focus-within"));
+    const rows = model.exhibit.steps ? "rows are new tokens, columns are what they rest on" : "rows receive, columns are what they draw from";
+    const [note, alone] = [rows, panel.heads.length === 0 && panel.small === null];
     this.grid.update(alone ? panel.grid : null, () => this.gridLook(false), note);
     this.heads.update(panel.heads, () => this.gridLook(true));
+    this.overview.update(panel, model);
     // Of the heads one was chosen: the keyboard goes on in its map, which stands in their place.
     if (within && alone) this.grid.focus();
     this.bars.update(panel, model);
-    set(this.element, "data-heads", panel.heads.length > 0);
+    set(this.element, "data-heads", !alone);
     set(this.element, "data-many", Math.max(model.keys.length, model.queries.length) > MANY);
   }
 
@@ -151,7 +159,7 @@ export class PanelView {
     return {
       ...this.look(),
       bare,
-      rowLabels: model.queries.map(({ name }) => name),
+      rowLabels: model.queries.map(({ name, pieces }) => [name, chance(model, pieces[0]!)].filter(Boolean).join(" ")),
       columnLabels: model.keys.map(({ name }) => name),
       lastOnTop: false,
       row: draws ? model.active : model.pointed,
@@ -207,21 +215,28 @@ export class PanelView {
   private describeToken(place: number): string {
     const { panel, model } = this;
     const units = has(panel.entry, "query") ? model.coloured : model.keys;
-    const value = panel.line?.values[place];
-    return `${units[place]!.name}${value === undefined ? "" : `, ${number(value, panel.line!.limits[0]!)}`}`;
+    return `${units[place]!.name}${panel.line ? `, ${short(panel.line, 0, place, panel, model)}` : ""}`;
   }
 
-  private describeCell({ values, limits, columns }: Table, row: number, column: number): string {
-    return pair(this.model, row, column, amount(values[row * columns + column]!, this.panel, limits[row]!));
+  private describeCell(table: Table, row: number, column: number): string {
+    return pair(this.model, row, column, amount(table, row, column, this.panel, this.model));
   }
 
   private describeLayer(row: number, column: number): string {
     const { panel, model } = this;
-    const { values, limits, columns } = panel.layers!;
-    const text = amount(values[row * columns + column]!, panel, limits[row]!);
+    const text = amount(panel.layers!, row, column, panel, model);
     const layer = `layer ${panel.entry.layers![row]}`;
     if (!has(panel.entry, "query")) return `${layer}, ${named(model.keys, column)}: ${text}`;
     const [query, key] = model.state.direction === "draws" ? [model.active, column] : [column, model.active];
     return `${layer}, ${pair(model, query, key, text)}`;
   }
+}
+
+/** The name as people know it, what is typed for it, and where it was published. */
+function titleOf({ label, name, title, formula, paper, link }: Panel["entry"]): HTMLElement {
+  const [known, typed] = label && label !== name ? [label, title || name] : [title || name, ""];
+  const source = link && /^https:\/\//.test(link)
+    ? h("a", { href: link, target: "_blank", rel: "noopener noreferrer" }, visible(paper || link))
+    : null;
+  return h("h3", { title: formula ? visible(formula) : null }, visible(known), " ", typed ? h("code", {}, visible(typed)) : null, " ", source);
 }

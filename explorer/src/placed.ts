@@ -1,6 +1,6 @@
 // Tokens that have a place in an image or a sound: coloured there, pointed at there.
 import { ticks } from "d3-array";
-import { background, ramp, step } from "./colours";
+import { ASIDE, background, ramp, step } from "./colours";
 import { h, set } from "./dom";
 import type { Media } from "./exhibit";
 import type { Strip, StripEvents, StripView } from "./tokens";
@@ -9,6 +9,7 @@ const WIDEST = 480;
 const WAVE_HEIGHT = 120;
 const TIME_HEIGHT = 20;
 const INK = { light: "#14171c", dark: "#f2f4f7" };
+const MARK = { light: "#c2410c", dark: "#ffb86b" };
 const HALO = { light: "#ffffff", dark: "#16181d" };
 
 type Box = readonly [x: number, y: number, width: number, height: number];
@@ -96,7 +97,7 @@ abstract class Placed implements Strip {
   private key(event: KeyboardEvent): void {
     const { view } = this;
     const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [0, 0];
-    if (!view || view.units.length === 0) return;
+    if (!view || view.units.length === 0 || event.target !== this.element) return;
     const here = Math.max(0, view.pinned && view.pointed >= 0 ? view.pointed : view.active);
     if (event.key === "Enter" || event.key === " ") this.events.pick(view.units[here]!);
     else if (dx || dy) this.point(this.nearest(here, dx!, dy!));
@@ -152,13 +153,15 @@ export class ImageStrip extends Placed {
     return [left * this.width, top * this.height, width * this.width, height * this.height];
   }
 
-  protected paint(context: CanvasRenderingContext2D, { units, scores, signed, theme }: StripView): void {
+  protected paint(context: CanvasRenderingContext2D, { units, scores, signed, theme, grey, cover = 0.8 }: StripView): void {
+    context.filter = grey ? "grayscale(1)" : "none";
     if (this.image.complete && this.image.naturalWidth > 0) context.drawImage(this.image, 0, 0, this.width, this.height);
+    context.filter = "none";
     const { hexes } = ramp(signed, "light");
     units.forEach(({ place }, at) => {
       const score = scores?.[at] ?? 0;
-      if (!place || score === 0) return;
-      context.globalAlpha = 0.8 * Math.min(1, Math.abs(score)) ** 0.75;
+      if (!place || score === 0 || Number.isNaN(score)) return;
+      context.globalAlpha = cover * Math.min(1, Math.abs(score)) ** 0.75;
       context.fillStyle = hexes[step(score, signed)]!;
       context.fillRect(...this.box(place));
     });
@@ -170,11 +173,32 @@ export class ImageStrip extends Placed {
 
 /** Frames of a sound: colours behind its wave, times below. */
 export class SoundStrip extends Placed {
+  private readonly player = h("audio", { controls: true, preload: "auto", "aria-label": "The sound" });
+  private following = 0;
+
   constructor(
     events: StripEvents,
     private readonly media: Extract<Media, { kind: "sound" }>,
   ) {
     super(events);
+    // Only what travels in the document itself: nothing is fetched.
+    if (!/^data:audio\/wav;base64,/.test(media.source ?? "")) return;
+    this.player.src = media.source!;
+    for (const event of ["timeupdate", "seeked", "play", "pause"]) this.player.addEventListener(event, () => this.follow());
+    this.element.append(this.player);
+  }
+
+  override destroy(): void {
+    this.player.pause();
+    cancelAnimationFrame(this.following);
+    super.destroy();
+  }
+
+  /** A line runs along while the sound is heard. */
+  private follow(): void {
+    cancelAnimationFrame(this.following);
+    this.draw();
+    if (!this.player.paused) this.following = requestAnimationFrame(() => this.follow());
   }
 
   protected kind(): string {
@@ -197,10 +221,12 @@ export class SoundStrip extends Placed {
   protected paint(context: CanvasRenderingContext2D, { units, scores, signed, theme }: StripView): void {
     units.forEach(({ place }, at) => {
       if (!place || !scores) return;
-      context.fillStyle = background(scores[at] ?? 0, signed, theme);
+      const score = scores[at] ?? 0;
+      context.fillStyle = Number.isNaN(score) ? ASIDE[theme] : background(score, signed, theme);
       context.fillRect(...this.box(place));
     });
     this.paintWave(context, theme);
+    if (this.player.currentTime > 0) this.paintNow(context, theme);
     context.font = "12px system-ui, sans-serif";
     context.textBaseline = "bottom";
     for (const seconds of ticks(0, this.media.seconds, Math.max(2, this.width / 90))) {
@@ -208,6 +234,12 @@ export class SoundStrip extends Placed {
       context.textAlign = x < 12 ? "left" : x > this.width - 12 ? "right" : "center";
       context.fillText(`${seconds} s`, x, WAVE_HEIGHT + TIME_HEIGHT);
     }
+  }
+
+  private paintNow(context: CanvasRenderingContext2D, theme: StripView["theme"]): void {
+    context.fillStyle = MARK[theme];
+    context.fillRect(this.across(this.player.currentTime) - 1, 0, 2, WAVE_HEIGHT);
+    context.fillStyle = INK[theme];
   }
 
   private paintWave(context: CanvasRenderingContext2D, theme: StripView["theme"]): void {

@@ -3,7 +3,9 @@ import type { Cache } from "./cache";
 import type { Numbers } from "./decode";
 import type { MapEntry } from "./exhibit";
 import type { State } from "./state";
-import { largestOfRows, scored } from "./tables";
+import { largestOfRows, scored, type Aside } from "./tables";
+
+export type Whole = (row: number, column: number) => number;
 
 /** A picture: numbers, the limit of each row (its full colour), and numbers divided by limits. */
 export interface Table {
@@ -11,6 +13,8 @@ export interface Table {
   readonly scores: Float32Array;
   readonly limits: Float32Array;
   readonly columns: number;
+  /** What a number at a row and a column is a share of. */
+  readonly whole: Whole;
   /** Changes exactly when the picture does. */
   readonly key: string;
 }
@@ -27,6 +31,10 @@ export interface Raw {
   readonly layers: Float32Array | null;
   readonly grid: Float32Array | null;
   readonly heads: readonly Float32Array[];
+  readonly small: ((layer: number, head: number) => Pick<Table, "scores" | "columns">) | null;
+  /** The columns without colour, and what numbers are shares of; `head` is the place of a picture among those of heads. */
+  readonly aside: { readonly line: Aside; readonly grid: Aside };
+  readonly whole: { readonly line: Whole; readonly layers: Whole; readonly grid: Whole; readonly head: (head: number) => Whole };
 }
 
 export interface Scaled {
@@ -45,7 +53,8 @@ export function scaledTables(one: Raw, all: readonly Raw[], state: State, active
     const values = one[name]!;
     const alike = group.filter((each) => each[name]?.length === values.length);
     const limits = alike.map((each) => limitsOf(each, name, columns, scale)).reduce(larger);
-    return { values, limits, columns, scores: scored(values, columns, limits, threshold), key };
+    const scores = scored(values, columns, limits, threshold, one.aside[name === "grid" ? "grid" : "line"]);
+    return { values, limits, columns, scores, whole: one.whole[name], key };
   };
   const [atLayer, atToken] = [`${choice} at ${layer}`, `${direction} ${active}`];
   return {
@@ -54,22 +63,33 @@ export function scaledTables(one: Raw, all: readonly Raw[], state: State, active
     // Hovering changes lines, not grids: these are large, and kept.
     grid: one.grid && kept.get(`${atLayer} grid`, () => make("grid", one.keys, `${atLayer} grid`)),
     heads: one.heads.map((values, place) =>
-      kept.get(`${atLayer} ${place}`, () => headTable(values, one, state, `${atLayer} ${place}`)),
+      kept.get(`${atLayer} ${place}`, () => headTable(values, one, state, place, `${atLayer} ${place}`)),
     ),
   };
 }
 
-function limitsOf(one: Raw, name: "line" | "layers" | "grid", columns: number, scale: State["scale"]): Float32Array {
-  const rows = largestOfRows(one[name]!, columns);
-  if (scale === "row") return rows;
-  // A single line is part of its layer's whole map, where there is one.
-  return rows.fill(largest(name === "line" ? (one.grid ?? one.line!) : one[name]!));
+/** A picture scaled by itself. */
+export function ownScores(values: Float32Array, columns: number, { scale, threshold }: State, aside: Aside): Float32Array {
+  const rows = largestOfRows(values, columns, aside);
+  return scored(values, columns, scale === "row" ? rows : rows.fill(largest(rows)), threshold, aside);
 }
 
-function headTable(values: Float32Array, one: Raw, { scale, threshold }: State, key: string): Table {
-  const rows = largestOfRows(values, one.keys);
-  const limits = scale === "row" ? rows : rows.fill(Math.max(...one.heads.map(largest)));
-  return { values, limits, columns: one.keys, scores: scored(values, one.keys, limits, threshold), key };
+function limitsOf(one: Raw, name: "line" | "layers" | "grid", columns: number, scale: State["scale"]): Float32Array {
+  const aside = one.aside[name === "grid" ? "grid" : "line"];
+  const rows = largestOfRows(one[name]!, columns, aside);
+  if (scale === "row") return rows;
+  // A single line is part of its layer's whole map, where there is one.
+  if (name !== "line" || !one.grid) return rows.fill(largest(rows));
+  return rows.fill(largest(largestOfRows(one.grid, one.keys, one.aside.grid)));
+}
+
+function headTable(values: Float32Array, one: Raw, { scale, threshold }: State, head: number, key: string): Table {
+  const aside = one.aside.grid;
+  const rows = largestOfRows(values, one.keys, aside);
+  const all = (): number => Math.max(...one.heads.map((each) => largest(largestOfRows(each, one.keys, aside))));
+  const limits = scale === "row" ? rows : rows.fill(all());
+  const scores = scored(values, one.keys, limits, threshold, aside);
+  return { values, limits, columns: one.keys, scores, whole: one.whole.head(head), key };
 }
 
 function larger(one: Float32Array, other: Float32Array): Float32Array {

@@ -6,7 +6,7 @@ export interface State {
   readonly maps: readonly number[];
   /** Number of the block. */
   readonly layer: number;
-  readonly head: number | "mean" | "each";
+  readonly head: number | "mean" | "each" | "all";
   readonly target: number;
   /** The token in question: it receives ("draws") or gives. */
   readonly token: number;
@@ -15,7 +15,10 @@ export interface State {
   readonly pointed: number | null;
   readonly direction: Direction;
   readonly words: boolean;
-  readonly special: boolean;
+  /** Special tokens: outside the colour scale, on it like all others, or not shown. */
+  readonly special: "aside" | "coloured" | "hidden";
+  /** Numbers as the method gives them, or as shares of their row. */
+  readonly raw: boolean;
   /** Share of the largest below which nothing is coloured. */
   readonly threshold: number;
   readonly scale: "row" | "table";
@@ -23,6 +26,9 @@ export interface State {
   readonly shared: boolean;
   readonly theme: "auto" | "light" | "dark";
   readonly large: boolean;
+  /** How an image is shown: without its colours, and how strongly scores cover it (0 to 1). */
+  readonly grey: boolean;
+  readonly cover: number;
   readonly playing: boolean;
 }
 
@@ -38,18 +44,21 @@ export type Action =
   | { type: "tick" }
   | { type: "play"; playing: boolean }
   | { type: "method"; map: number; alone: boolean }
+  | { type: "beside" }
   | { type: "set"; change: Partial<Pick<State, Settable>> };
 
-type Settable = "head" | "target" | "words" | "special" | "threshold" | "scale" | "shared" | "theme" | "large";
+type Settable = "head" | "target" | "words" | "special" | "raw" | "threshold" | "scale" | "shared" | "theme" | "large" | "grey" | "cover";
 
 export function initial(exhibit: Exhibit): State {
-  const { map, query } = exhibit.start;
-  const layer = exhibit.start.layer ?? 0;
-  const maps = [map in exhibit.maps ? map : 0];
+  const { map, query, beside: other } = exhibit.start;
+  const { layer } = exhibit.start;
+  const first = map in exhibit.maps ? map : 0;
+  const more = typeof other === "number" && other in exhibit.maps && other !== first ? [other] : [];
+  const maps = [first, ...more].sort((one, two) => one - two);
   const layers = layersOf(exhibit, maps);
   return {
     maps,
-    layer: layers.includes(layer) ? layer : (layers[layers.length - 1] ?? layer),
+    layer: layer !== null && layers.includes(layer) ? layer : (layers[layers.length - 1] ?? layer ?? 0),
     head: "mean",
     target: explained(exhibit),
     token: query,
@@ -57,12 +66,15 @@ export function initial(exhibit: Exhibit): State {
     pointed: null,
     direction: "draws",
     words: false,
-    special: true,
+    special: "aside",
+    raw: false,
     threshold: 0,
     scale: "row",
     shared: false,
     theme: "auto",
     large: false,
+    grey: false,
+    cover: 0.8,
     playing: false,
   };
 }
@@ -110,6 +122,8 @@ export function reduce(state: State, action: Action, exhibit: Exhibit): State {
       return { ...state, playing: action.playing && layersOf(exhibit, state.maps).length > 1 };
     case "method":
       return chosen(state, action.map, action.alone, exhibit);
+    case "beside":
+      return beside(state, exhibit);
     case "set":
       return { ...state, ...action.change };
   }
@@ -144,4 +158,13 @@ function chosen(state: State, map: number, alone: boolean, exhibit: Exhibit): St
   const layers = layersOf(exhibit, maps);
   const layer = layers.length === 0 || layers.includes(state.layer) ? state.layer : layers[layers.length - 1]!;
   return { ...state, maps, layer };
+}
+
+/** One method more beside those that are shown, rather one that answers another question; of several, the first alone. */
+function beside(state: State, exhibit: Exhibit): State {
+  if (state.maps.length > 1) return chosen(state, state.maps[0]!, true, exhibit);
+  const others = exhibit.maps.map((_, map) => map).filter((map) => !state.maps.includes(map));
+  const question = exhibit.maps[state.maps[0]!]?.question;
+  const next = others.find((map) => exhibit.maps[map]!.question !== question) ?? others[0];
+  return next === undefined ? state : chosen(state, next, false, exhibit);
 }

@@ -1,8 +1,7 @@
 // The same answer as a table: for reading aloud, copying, and whoever wants numbers.
 import { h, set } from "./dom";
 import { has, type Model } from "./model";
-import { question, subject } from "./sentences";
-import { number } from "./words";
+import { question, short, subject, unitOf } from "./sentences";
 
 export class NumberTable {
   readonly element = h("details", { class: "numbers" }, h("summary", {}, "Numbers as a table"));
@@ -27,12 +26,12 @@ export class NumberTable {
     const head = h("tr", {}, h("th", { scope: "col" }, "token"));
     for (const { entry } of panels) {
       const own = subject(entry, model);
-      head.append(h("th", { scope: "col" }, entry.name, own === question(model) ? null : `: ${own}`));
+      head.append(h("th", { scope: "col" }, (entry.label || entry.name) + (model.state.raw ? unitOf(entry) && ` (${unitOf(entry).trim()})` : ""), own === question(model) ? null : `: ${own}`));
     }
     const body = h("tbody");
     model.coloured.forEach(({ name }, place) => {
       const row = h("tr", {}, h("th", { scope: "row" }, h("bdi", {}, name)));
-      for (const { line } of panels) row.append(h("td", {}, number(line!.values[place]!, line!.limits[0]!)));
+      for (const panel of panels) row.append(h("td", {}, short(panel.line!, 0, place, panel, model)));
       set(row, "data-active", model.pointed === place);
       body.append(row);
     });

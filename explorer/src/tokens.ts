@@ -12,6 +12,9 @@ export interface StripView {
   readonly scores: Float32Array | null;
   readonly signed: boolean;
   readonly theme: Theme;
+  /** How an image below the scores is shown. */
+  readonly grey?: boolean;
+  readonly cover?: number;
   readonly active: number;
   readonly pointed: number;
   readonly pinned: boolean;
@@ -82,8 +85,11 @@ export class TokenText implements Strip {
   private colour({ scores, signed, theme }: StripView): void {
     const { hexes, inks } = ramp(signed, theme);
     this.spans.forEach((span, place) => {
-      const at = scores ? step(scores[place] ?? 0, signed) : -1;
-      const colour = at < 0 || scores![place] === 0 ? "" : hexes[at]!;
+      const score = scores?.[place] ?? 0;
+      const aside = Number.isNaN(score);
+      set(span, "data-aside", aside);
+      const at = aside || score === 0 ? -1 : step(score, signed);
+      const colour = at < 0 ? "" : hexes[at]!;
       if (this.inks[place] === colour) return;
       this.inks[place] = colour;
       span.style.backgroundColor = colour;

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { decode } from "../src/decode";
 import { checked, type MapEntry } from "../src/exhibit";
-import { Modeller } from "../src/model";
+import { Modeller, type Panel } from "../src/model";
+import { answer, shareOf } from "../src/sentences";
 import { initial, type State } from "../src/state";
 import { grid, line } from "../src/tables";
 import { unitsOf } from "../src/units";
@@ -74,7 +75,7 @@ test("scales: each row its own, one per picture, or shared by methods of one uni
   const shares = entry(["query", "key"], [4, 4], counting(16).map((each) => 3 * each), { quantity: "share", unit: "1" });
   const document = exhibit([one, twice, shares]);
   const loaded = await Promise.all(document.maps.map(decode));
-  const start: State = { ...initial(document), maps: [0, 1, 2], token: 1 };
+  const start: State = { ...initial(document), maps: [0, 1, 2], token: 1, special: "coloured" };
   const make = (change: Partial<State>) => new Modeller(document).make({ ...start, ...change }, loaded, "light").panels;
   const limits = (change: Partial<State>) => make(change).map(({ line, grid }) => [line!.limits[0], grid!.limits[0], grid!.limits[3]]);
   assert.deepEqual(limits({}), [[8, 4, 16], [16, 8, 32], [24, 12, 48]]);
@@ -82,8 +83,42 @@ test("scales: each row its own, one per picture, or shared by methods of one uni
   assert.deepEqual(limits({ shared: true }), [[16, 8, 32], [16, 8, 32], [24, 12, 48]]);
   near(make({ shared: true })[0]!.line!.scores, [5, 6, 7, 8].map((each) => each / 16));
   near(make({ threshold: 0.8 })[0]!.line!.scores, [0, 0, 7 / 8, 1]);
-  near(make({ special: false })[0]!.line!.values, [6, 7, 8]);
-  assert.equal(make({ special: false })[0]!.grid!.values.length, 9);
+  near(make({ special: "hidden" })[0]!.line!.values, [6, 7, 8]);
+  assert.equal(make({ special: "hidden" })[0]!.grid!.values.length, 9);
+});
+
+test("special tokens stand aside: they neither stretch the scale nor take a colour", async () => {
+  const values = [90, 1, 2, 3, 80, 4, 5, 6, 70, 7, 8, 9, 60, 10, 11, 12];
+  const document = exhibit([entry(["query", "key"], [4, 4], values)]);
+  const loaded = await Promise.all(document.maps.map(decode));
+  const make = (change: Partial<State>) => new Modeller(document).make({ ...initial(document), token: 1, ...change }, loaded, "light");
+  const { line, grid } = make({}).panels[0]!;
+  assert.ok(Math.abs(line!.limits[0]! - 6) < 0.01);
+  assert.ok(Number.isNaN(line!.scores[0]!));
+  near([...line!.scores].slice(1), [4 / 6, 5 / 6, 1]);
+  near([...grid!.limits], [3, 6, 9, 12]);
+  near([...make({ scale: "table" }).panels[0]!.line!.limits], [12]);
+  near([...make({ special: "coloured" }).panels[0]!.line!.limits], [80]);
+  assert.match(answer(make({}).panels[0]!, make({})), /^Most: .*film.* 6\.3 %.*Special tokens hold 84 %\.$/);
+});
+
+test("shares are of all that the row receives, whatever is shown of it", async () => {
+  const values = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+  const heads = [...values, ...values.map((each) => 2 * each)];
+  const document = exhibit([entry(["query", "key"], [4, 4], values), entry(["head", "query", "key"], [2, 4, 4], heads)]);
+  const loaded = await Promise.all(document.maps.map(decode));
+  const make = (map: number, change: Partial<State>) =>
+    new Modeller(document).make({ ...initial(document), maps: [map], token: 1, ...change }, loaded, "light").panels[0]!;
+  const shares = (panel: Panel, row = 0) => Array.from({ length: panel.line!.columns }, (_, at) => panel.line!.values[at]! / panel.line!.whole(row, at));
+  near(shares(make(0, {})), [5, 6, 7, 8].map((each) => each / 26));
+  near(shares(make(0, { special: "hidden" })), [6, 7, 8].map((each) => each / 26));
+  near(shares(make(0, { direction: "gives" })), [2 / 10, 6 / 26, 10 / 42, 14 / 58]);
+  near(shares(make(1, {})), [5, 6, 7, 8].map((each) => each / 26));
+  const { grid, heads: each } = make(1, { head: "each" });
+  near([grid!.whole(3, 0), each[1]!.whole(0, 0)], [1.5 * 58, 20]);
+  assert.equal(shareOf(-3, 12, true), "\u221225 %");
+  assert.equal(shareOf(3, 12, true), "+25 %");
+  assert.equal(shareOf(3, 0, false), "0 %");
 });
 
 test("maps with other axes: layers and targets of one score", async () => {

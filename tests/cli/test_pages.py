@@ -55,6 +55,20 @@ def test_compare_writes_the_full_maps_of_all_methods(run, folder, tmp_path):
         assert document(place)["start"]["query"] == 7
 
 
+@pytest.mark.parametrize(("method", "rows"), [("evidence", []), ("norm_encoder", [("layer", 5)])])
+def test_generate_writes_all_steps_with_their_probabilities(run, tmp_path, method, rows):
+    asked = ("generate", "Once upon a time", "--max-new-tokens", "3", "--method", method)
+    place = tmp_path / "story.html"
+    told = run(*asked, "--html", place)
+    assert "Wrote" in told.stdout
+    found = document(place)
+    keys = len(found["keys"]["pieces"])
+    assert shapes(place) == {method: [*rows, ("query", 3), ("key", keys)]}
+    assert len(found["queries"]["pieces"]) == len(found["steps"]["probabilities"]) == 3
+    assert all(0 < one <= 1 for one in found["steps"]["probabilities"])
+    assert found["start"]["query"] == 0
+
+
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
@@ -62,6 +76,7 @@ def test_compare_writes_the_full_maps_of_all_methods(run, folder, tmp_path):
         (("compare", FILM, "--html", "old.html"), "exists already"),
         (("compare", FILM, "--html", "a.pdf"), r"--html writes \.html"),
         (("compare", FILM, "--heads"), "say --html FILE"),
+        (("generate", FILM, "--html", "old.html"), "exists already"),
         (("compare", FILM, "--methods", "globenc,globenc", "--html", "a.html"), "two different methods"),
     ],
 )

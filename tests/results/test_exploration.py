@@ -66,13 +66,25 @@ def test_each_map_is_what_explain_gives_and_one_run_serves_all():
 
 def test_left_out_methods_fit_the_model(classifier):
     assert list(classifier.explore(FILM).maps) == [
+        "gradient_inputs",
         "globenc",
         "alti_rollout",
         "attention_rollout",
         "norm_encoder",
         "attention",
-        "gradient_inputs",
     ]
+    found = classifier.explore(FILM)
+    both = found.maps["gradient_inputs"]
+    assert both.dims == ("target", "key")
+    for label in both.targets:
+        alone = classifier.explain(FILM, "gradient_inputs", target=label, reduce="sum")
+        np.testing.assert_array_equal(both.target(label).values, alone.values)
+    said = classifier.explain(FILM, "gradient_inputs", reduce="sum")
+    np.testing.assert_array_equal(found.row("gradient_inputs").values, said.values)
+    assert found.comparison().rows["gradient_inputs"].dims == ("key",)
+    document = found.to_exhibit()
+    assert document["maps"][0]["signed"]
+    assert (document["start"]["map"], document["start"]["beside"]) == (0, 1)
     without = cm.load(build("bert", "Model"), word_pieces())
     assert list(without.explore(FILM).maps)[-1] == "attention"
     with pytest.raises(UnsupportedModel, match="no score per class"):

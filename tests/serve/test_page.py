@@ -74,7 +74,7 @@ def test_a_text_is_typed_and_the_answer_is_shown_and_saved(visit: Any, tmp_path:
     answer = one.answer()
     expect(answer).to_contain_text("positive")
     expect(answer).to_contain_text("meaningful")
-    for name in ("globenc", "attention", "gradient_inputs"):
+    for name in ("GlobEnc", "Attention weights", "Gradient × input"):
         expect(answer.get_by_role("button", name=name, exact=True)).to_be_visible()
     expect(one.page.get_by_label("Text", exact=True)).to_have_value("a deep and meaningful film .")
     with one.page.expect_download() as saved:
@@ -149,3 +149,51 @@ def test_a_decoder_and_a_pair(visit: Any):
     one.page.get_by_label("Second text").fill("a bad one")
     one.explain("a good film", "attention")
     expect(one.answer()).to_contain_text("bad")
+
+
+def test_methods_stand_under_their_questions_with_the_names_that_people_know(visit: Any):
+    page = visit().page
+    page.locator("#choice summary").click()
+    made_of = page.get_by_role("group", name="What is this vector made of?")
+    expect(made_of.get_by_role("checkbox", name="GlobEnc globenc")).to_be_checked()
+    expect(page.get_by_role("group", name="Why this output?").get_by_text("DecompX")).to_be_visible()
+    assert "rollout of N_Enc" in made_of.locator(".method").filter(has_text="GlobEnc").first.get_attribute("title")
+    expect(page.locator("#chosen")).to_contain_text("ALTI rollout")
+
+
+def test_a_link_shows_what_its_sender_saw(visit: Any):
+    one = visit()
+    one.explain("a deep & meaningful film .", "globenc", "attention")
+    one.answer().get_by_role("button", name="Attention weights").click()
+    one.answer().get_by_role("option", name="film,").click()
+    one.page.wait_for_timeout(600)
+    link = one.page.url
+    assert (
+        "#tokens?model=demo&text=a+deep+%26+meaningful+film+.&methods=globenc,attention&look.method=attention" in link
+    )
+    other = visit()
+    other.page.goto("about:blank")
+    other.page.goto(link)
+    expect(other.answer().locator(".panel h3")).to_contain_text("Attention weights")
+    expect(other.answer().locator(".question")).to_contain_text("film")
+    expect(other.page.get_by_label("Text", exact=True)).to_have_value("a deep & meaningful film .")
+
+
+def test_one_word_is_changed_and_both_texts_stand_side_by_side(visit: Any):
+    one = visit(viewport={"width": 1400, "height": 900})
+    page = one.page
+    one.explain("a good film", "globenc")
+    one.answer()
+    page.get_by_role("button", name="Compare with another text").click()
+    expect(page.get_by_label("Text", exact=True)).to_be_focused()
+    one.explain("a bad film")
+    expect(page.locator("#changed")).to_contain_text("became", timeout=30_000)
+    said = page.locator("#changed").inner_text().replace("\u2068", "").replace("\u2069", "")
+    assert said.startswith("“good” became “bad”. The model said “positive”")
+    assert "and now says “negative”" in said
+    first, second = page.locator("#beside").bounding_box(), page.locator("#explorer").bounding_box()
+    assert first["x"] + first["width"] <= second["x"]
+    expect(page.locator("#beside .opening")).to_contain_text("positive")
+    expect(page.locator("#explorer .opening")).to_contain_text("negative")
+    page.get_by_role("button", name="Compare with another text").click()
+    expect(page.locator("#beside")).to_be_hidden()

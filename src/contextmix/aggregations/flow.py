@@ -83,6 +83,7 @@ def _gathered(stream: Iterable[Flow], maps: Tensor, shape: torch.Size, rows: str
 
 AGGREGATION = Aggregation(
     name="flow",
+    title="Flow",
     combine=combine,
     combine_row=combine_row,
     accepts=frozenset({Quantity.SHARE, Quantity.NORM, Quantity.DISTANCE}),

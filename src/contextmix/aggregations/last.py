@@ -21,6 +21,7 @@ def combine_row(maps: Tensor, query: int) -> Tensor:
 
 AGGREGATION = Aggregation(
     name="last",
+    title="Last layer",
     combine=combine,
     combine_row=combine_row,
     accepts=frozenset(Quantity),

@@ -29,6 +29,7 @@ def combine_row(maps: Tensor, query: int) -> Tensor:
 
 AGGREGATION = Aggregation(
     name="max",
+    title="Maximum",
     combine=combine,
     combine_row=combine_row,
     accepts=frozenset(Quantity),

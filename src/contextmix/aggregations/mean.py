@@ -39,6 +39,7 @@ def _refuse(last: int | None) -> None:
 
 AGGREGATION = Aggregation(
     name="mean",
+    title="Mean",
     combine=combine,
     combine_row=combine_row,
     accepts=frozenset(Quantity),

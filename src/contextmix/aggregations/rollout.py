@@ -41,6 +41,7 @@ def combine_row(maps: Tensor, query: int, *, normalise: bool = False) -> Tensor:
 
 AGGREGATION = Aggregation(
     name="rollout",
+    title="Rollout",
     combine=combine,
     combine_row=combine_row,
     accepts=frozenset({Quantity.SHARE, Quantity.NORM, Quantity.DISTANCE, Quantity.GRADIENT}),

@@ -88,6 +88,7 @@ def generate(
     text: given.TextArgument = None,
     file: given.FileOption = None,
     json_file: given.JsonOption = None,
+    html_file: given.HtmlOption = None,
     force: given.ForceOption = False,
     **flags: Unpack[given.GenerateFlags],
 ) -> None:
@@ -95,21 +96,25 @@ def generate(
     asked = filled(given.GenerateFlags, flags, "generate")
     source, options = given.read_text(text, file), asked["options"] or {}
     given.refuse_output(json_file, force)
+    given.refuse_output(html_file, force, PAGES, "--html")
     _refuse_options(asked["method"], options)
     traced = given.load_model(asked)
     method = asked["method"] or traced.usual_method()
     plan = given.selected(method, options)
     # A mixing map has a row per layer: the last one is shown, and a file holds them all.
-    every = plan.of_model or plan.aggregation is not None or json_file is not None
+    every = plan.of_model or plan.aggregation is not None or json_file is not None or html_file is not None
     written = {name: asked[name] for name in ("max_new_tokens", "continuation", "contrast", "together", "generation")}
     written["add_special_tokens"] = asked["add_special_tokens"]
     layers = None if every else [-1]
     result = traced.explain_generation(source, method, layers=layers, **written, **options)
     _print_story(result, asked["model"])
+    full = result
     result = result.words() if asked["words"] else result
     (result.layer(-1) if "layer" in result.dims else result).show()
     if json_file is not None:
         result.save(json_file, overwrite=force)
+    if html_file is not None:
+        _write_page(_explored(full, plan, 0, source), html_file, force)
 
 
 @command

@@ -44,6 +44,7 @@ _LENGTHS = {"l1": l1_contributions, "l2": l2_contributions}
 
 METHOD = Method(
     name="alti",
+    title="ALTI",
     measure=measure,
     quantity=QuantityBy("normalise", {False: Quantity.NORM}, otherwise=Quantity.SHARE),
     formula="c_ij = max(0, ‖y_i‖₁ − ‖y_i − T_i(x_j)‖₁), rows divided by their sums",

@@ -8,6 +8,7 @@ from contextmix.plugins.papers import FERRANDO_2022
 
 METHOD = Recipe(
     name="alti_rollout",
+    title="ALTI rollout",
     method="alti",
     aggregation="rollout",
     formula="rollout of ALTI's contributions",

@@ -54,6 +54,8 @@ def ratio(layer: LayerTrace) -> Tensor:
 
 METHOD = Method(
     name="attention",
+    title="Attention weights",
+    asks="attention",
     measure=measure,
     ratio=ratio,
     quantity=Quantity.SHARE,

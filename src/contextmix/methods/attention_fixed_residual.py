@@ -36,6 +36,8 @@ def ratio(layer: LayerTrace) -> Tensor:
 
 METHOD = Method(
     name="attention_fixed_residual",
+    title="Attention with half residual",
+    asks="attention",
     measure=measure,
     ratio=ratio,
     quantity=Quantity.SHARE,

@@ -8,6 +8,7 @@ from contextmix.plugins.papers import ABNAR_2020
 
 METHOD = Recipe(
     name="attention_flow",
+    title="Attention flow",
     method="attention_fixed_residual",
     aggregation="flow",
     formula="maximum flow through ½ W + ½ I, rows divided by their sums",

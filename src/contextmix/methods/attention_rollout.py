@@ -8,6 +8,7 @@ from contextmix.plugins.papers import ABNAR_2020
 
 METHOD = Recipe(
     name="attention_rollout",
+    title="Attention rollout",
     method="attention_fixed_residual",
     aggregation="rollout",
     formula="rollout of ½ W + ½ I",

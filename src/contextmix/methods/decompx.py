@@ -268,6 +268,7 @@ def _refuse_gap(gap: Tensor, allowed: float) -> None:
 
 METHOD = ModelMethod(
     name="decompx",
+    title="DecompX",
     attribute=attribute,
     quantity=QuantityBy("head", {"none": Quantity.NORM}, otherwise=Quantity.SIGNED),
     formula="y_c = Σ_k y_{c⇐k}, from x_{i⇐k} through every layer",

@@ -59,6 +59,8 @@ def measure(
 
 METHOD = Method(
     name="effective_attention",
+    title="Effective attention",
+    asks="attention",
     measure=measure,
     quantity=Quantity.SIGNED,
     formula="A_eff^h = A^h V^h (V^h)⁺, mean over heads",

@@ -194,6 +194,7 @@ _ROWS_AT_ONCE = 1024
 
 METHOD = ModelMethod(
     name="evidence",
+    title="Evidence",
     attribute=attribute,
     steps=steps,
     quantity=QuantityBy("signed", {True: Quantity.SIGNED}, otherwise=Quantity.EVIDENCE),

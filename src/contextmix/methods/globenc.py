@@ -8,6 +8,7 @@ from contextmix.plugins.papers import MODARRESSI_2022
 
 METHOD = Recipe(
     name="globenc",
+    title="GlobEnc",
     method="norm_encoder",
     aggregation="rollout",
     formula="rollout of N_Enc",

@@ -44,6 +44,7 @@ def steps(run: SpanRun) -> Tensor:
 
 METHOD = ModelMethod(
     name="gradient",
+    title="Gradient",
     attribute=attribute,
     quantity=Quantity.GRADIENT,
     formula="s_i = ‖∂y_c/∂e⁰_i‖",

@@ -49,6 +49,7 @@ def steps(run: SpanRun, *, reduce: Literal["norm", "sum"] = "norm") -> Tensor:
 
 METHOD = ModelMethod(
     name="gradient_inputs",
+    title="Gradient × input",
     attribute=attribute,
     quantity=QuantityBy("reduce", {"sum": Quantity.SIGNED}, otherwise=Quantity.GRADIENT),
     formula="s_i = ‖∂y_c/∂e⁰_i ⊙ e⁰_i‖",

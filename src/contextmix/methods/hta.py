@@ -42,6 +42,7 @@ def measure(layer: LayerTrace, *, span: Literal["layer", "embeddings"] = "layer"
 
 METHOD = Method(
     name="hta",
+    title="HTA",
     measure=measure,
     quantity=Quantity.GRADIENT,
     formula="c_ij = ‖∂y_i/∂x_j‖_F",

@@ -109,6 +109,7 @@ _RELATIVE = "completeness_error_relative"
 
 METHOD = ModelMethod(
     name="integrated_gradients",
+    title="Integrated gradients",
     attribute=attribute,
     quantity=QuantityBy("reduce", {"norm": Quantity.GRADIENT}, otherwise=Quantity.SIGNED),
     formula="a_i = Σ_d (e⁰ − b)_id · ∫₀¹ ∂y_c/∂e_id (b + t·(e⁰ − b)) dt",

@@ -39,6 +39,7 @@ def ratio(layer: LayerTrace) -> Tensor:
 
 METHOD = Method(
     name="norm",
+    title="Norm-based attention",
     measure=measure,
     ratio=ratio,
     quantity=Quantity.NORM,

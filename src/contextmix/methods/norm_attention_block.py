@@ -34,6 +34,7 @@ def ratio(layer: LayerTrace) -> Tensor:
 
 METHOD = Method(
     name="norm_attention_block",
+    title="Norm-based, attention block",
     measure=measure,
     ratio=ratio,
     quantity=Quantity.NORM,

@@ -33,6 +33,7 @@ def ratio(layer: LayerTrace) -> Tensor:
 
 METHOD = Method(
     name="norm_encoder",
+    title="Norm-based, encoder block",
     measure=measure,
     ratio=ratio,
     quantity=Quantity.NORM,

@@ -62,6 +62,7 @@ def _feed_forward(layer: LayerTrace) -> FeedForward:
 
 METHOD = Method(
     name="norm_encoder_ffn",
+    title="Norm-based, encoder block with feed-forward",
     measure=measure,
     quantity=Quantity.NORM,
     formula="‖LN₂(z̃_{i←j} + (θ_i ⊙ z̃_{i←j} W₁) W₂)‖, denominators frozen",

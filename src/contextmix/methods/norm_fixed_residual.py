@@ -28,6 +28,7 @@ def measure(layer: LayerTrace) -> Tensor:
 
 METHOD = Method(
     name="norm_fixed_residual",
+    title="Norm-based with half residual",
     measure=measure,
     quantity=Quantity.SHARE,
     formula="N_FixedRes = ½ N̂ + ½ I, rows of N̂ sum to one",

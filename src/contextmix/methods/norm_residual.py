@@ -33,6 +33,7 @@ def ratio(layer: LayerTrace) -> Tensor:
 
 METHOD = Method(
     name="norm_residual",
+    title="Norm-based with residual",
     measure=measure,
     ratio=ratio,
     quantity=Quantity.NORM,

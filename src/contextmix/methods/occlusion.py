@@ -135,6 +135,7 @@ def _read(run: ModelRun, scores: Tensor, score: str) -> Tensor:
 
 METHOD = ModelMethod(
     name="occlusion",
+    title="Occlusion",
     attribute=attribute,
     quantity=Quantity.SIGNED,
     formula="s_i = p_c(x) − p_c(x without token i)",

@@ -31,6 +31,7 @@ def attribute(run: ModelRun, *, seed: int = 0) -> Tensor:
 
 METHOD = ModelMethod(
     name="random",
+    title="Random",
     attribute=attribute,
     quantity=Quantity.SIGNED,
     formula="s_i ~ N(0, 1)",

@@ -248,6 +248,7 @@ def _check(layer: LayerTrace, distance: str, heads: Sequence[int] | None, precis
 
 METHOD = Method(
     name="value_zeroing",
+    title="Value Zeroing",
     measure=measure,
     quantity=QuantityBy("normalise", {False: Quantity.DISTANCE}, otherwise=Quantity.SHARE),
     formula="C_ij = 1 − cos(y_i, y_i^{¬j}), rows sum to one",

@@ -8,6 +8,7 @@ from contextmix.plugins.papers import MOHEBBI_2023
 
 METHOD = Recipe(
     name="value_zeroing_rollout",
+    title="Value Zeroing rollout",
     method="value_zeroing",
     aggregation="rollout",
     formula="rollout of C",

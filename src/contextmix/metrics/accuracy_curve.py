@@ -74,6 +74,7 @@ def score(
 
 METRIC = Metric(
     name="accuracy_curve",
+    title="Accuracy curve",
     score=score,
     against="model",
     higher_is_better=False,

@@ -68,6 +68,7 @@ def score(
 
 METRIC = Metric(
     name="aopc",
+    title="AOPC",
     score=score,
     against="model",
     higher_is_better=True,

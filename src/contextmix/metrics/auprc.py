@@ -41,6 +41,7 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:
 
 METRIC = Metric(
     name="auprc",
+    title="AUPRC",
     score=score,
     against="rationale",
     higher_is_better=True,

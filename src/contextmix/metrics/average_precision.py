@@ -40,6 +40,7 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:
 
 METRIC = Metric(
     name="average_precision",
+    title="Average precision",
     score=score,
     against="rationale",
     higher_is_better=True,

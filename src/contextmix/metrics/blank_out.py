@@ -54,6 +54,7 @@ def score(scores: NDArray[np.float64], predict: Predict, removable: NDArray[np.b
 
 METRIC = Metric(
     name="blank_out",
+    title="Blank-out",
     score=score,
     against="model",
     higher_is_better=True,

@@ -66,6 +66,7 @@ def score(
 
 METRIC = Metric(
     name="comprehensiveness",
+    title="Comprehensiveness",
     score=score,
     against="model",
     higher_is_better=True,

@@ -49,6 +49,7 @@ def _no_shares(scores: NDArray[np.float64]) -> str:
 
 METRIC = Metric(
     name="cue_dot_product",
+    title="Cue dot product",
     score=score,
     against="rationale",
     higher_is_better=True,

@@ -54,6 +54,7 @@ def score(
 
 METRIC = Metric(
     name="deletion_area",
+    title="Deletion area",
     score=score,
     against="model",
     higher_is_better=False,

@@ -57,6 +57,7 @@ def score(
 
 METRIC = Metric(
     name="insertion_area",
+    title="Insertion area",
     score=score,
     against="model",
     higher_is_better=True,

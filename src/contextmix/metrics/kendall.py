@@ -36,6 +36,7 @@ def score(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> Scored
 
 METRIC = Metric(
     name="kendall",
+    title="Kendall’s τ",
     score=score,
     against="reference",
     higher_is_better=True,

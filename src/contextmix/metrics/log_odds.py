@@ -66,6 +66,7 @@ def score(
 
 METRIC = Metric(
     name="log_odds",
+    title="Log-odds",
     score=score,
     against="model",
     higher_is_better=False,

@@ -35,6 +35,7 @@ def score(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> Scored
 
 METRIC = Metric(
     name="pearson",
+    title="Pearson’s r",
     score=score,
     against="reference",
     higher_is_better=True,

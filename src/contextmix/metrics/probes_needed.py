@@ -38,6 +38,7 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:
 
 METRIC = Metric(
     name="probes_needed",
+    title="Probes needed",
     score=score,
     against="rationale",
     higher_is_better=False,

@@ -39,6 +39,7 @@ def score(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> Scored
 
 METRIC = Metric(
     name="randomised_weights",
+    title="Randomised weights",
     score=score,
     against="reference",
     higher_is_better=False,

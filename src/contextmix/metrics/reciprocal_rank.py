@@ -39,6 +39,7 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:
 
 METRIC = Metric(
     name="reciprocal_rank",
+    title="Reciprocal rank",
     score=score,
     against="rationale",
     higher_is_better=True,

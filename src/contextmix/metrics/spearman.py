@@ -35,6 +35,7 @@ def score(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> Scored
 
 METRIC = Metric(
     name="spearman",
+    title="Spearman’s ρ",
     score=score,
     against="reference",
     higher_is_better=True,

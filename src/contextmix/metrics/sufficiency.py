@@ -69,6 +69,7 @@ def score(
 
 METRIC = Metric(
     name="sufficiency",
+    title="Sufficiency",
     score=score,
     against="model",
     higher_is_better=False,

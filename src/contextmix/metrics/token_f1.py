@@ -50,6 +50,7 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_], *, top: Top
 
 METRIC = Metric(
     name="token_f1",
+    title="Token F1",
     score=score,
     against="rationale",
     higher_is_better=True,

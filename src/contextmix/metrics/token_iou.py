@@ -49,6 +49,7 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_], *, top: Top
 
 METRIC = Metric(
     name="token_iou",
+    title="Token IoU",
     score=score,
     against="rationale",
     higher_is_better=True,

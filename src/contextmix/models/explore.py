@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
+
+import numpy as np
 
 from contextmix.errors import BadOption
 from contextmix.options.values import Progress
@@ -28,6 +30,11 @@ THROUGH_TOWER = ("globenc", "alti_rollout", "attention_rollout")
 """The same for maps that go on through an image tower, which goes across all blocks."""
 OF_SCORE = "gradient_inputs"
 """What is added for a model with a score to explain: one more run."""
+FOR_AND_AGAINST = {OF_SCORE: {"reduce": "sum"}}
+"""Its options: with signs, so that it tells what speaks against an output from what speaks for it."""
+
+FEW_CLASSES = 5
+"""Most classes that are all explained, so that a reader can switch between them: one more run for each."""
 
 
 def plans_to_explore(
@@ -68,6 +75,16 @@ def plans_to_explore(
     ]
 
 
+def plans_if_scored(names: Sequence[str]) -> list[Plan]:
+    """The plans that are added where nobody chose and the model has a score to explain.
+
+    Example:
+        >>> [plan.options for plan in plans_if_scored(["gradient_inputs"])]
+        [{'reduce': 'sum'}]
+    """
+    return [make_plan(name, None, FOR_AND_AGAINST.get(name)) for name in names]
+
+
 def refuse_idle_target(plans: Sequence[Plan], target: Any) -> None:
     """A target that no method explains.
 
@@ -87,6 +104,25 @@ def about(plans: Sequence[Selection]) -> dict[str, tuple[str, str]]:
     named = {plan.name: plan.name if plan.name in METHODS.names else plan.method.name for plan in plans}
     found = {name: METHODS.described(own) for name, own in named.items()}
     return {name: (one.formula, one.paper.short) for name, one in found.items()}
+
+
+def for_each_class(plan: Plan, first: TokenMap, explain: Callable[[str], TokenMap]) -> TokenMap:
+    """What speaks for and against each class of a model that tells few apart, (target, key); else the first map.
+
+    Args:
+        plan: The method. Others than those of `FOR_AND_AGAINST` explain the one class that was asked for.
+        first: Its map of the predicted class.
+        explain: Its map of a class by its name.
+    """
+    names = first.targets or ()
+    few = 1 < len(names) <= FEW_CLASSES and len(set(names)) == len(names)
+    if not few or first.dims != ("key",) or plan.options != FOR_AND_AGAINST.get(plan.name):
+        return first
+    own = str(first.provenance.notes["target"])
+    values = np.stack([(first if name == own else explain(name)).values for name in names])
+    notes = {name: note for name, note in first.provenance.notes.items() if name != "target"}
+    made = first.provenance.derive(notes=notes)
+    return TokenMap(values, ("target", "key"), first.tokens, first.quantity, made, targets=names)
 
 
 class Steps:
@@ -166,12 +202,23 @@ class Request:
 
     def gathered(self, maps: Mapping[str, TokenMap], row: int, over: Any) -> Exploration:
         """The maps in the order that was asked for; an image or a sound only where tokens have places in it."""
-        plans = [plan for plan in (*self.plans, *self.if_scored) if plan.name in maps]
+        plans = [plan for plan in self._in_order(maps) if plan.name in maps]
         places = maps[plans[0].name].tokens.places
         own = is_recording(over) or not isinstance(over, Mapping)
         prompt = isinstance(places, Regions) and not (isinstance(over, Mapping) and "input_ids" in over)
         placed = prompt or (places is not None and own)
         return Exploration({plan.name: maps[plan.name] for plan in plans}, row, about(plans), over if placed else None)
+
+    def _in_order(self, maps: Mapping[str, TokenMap]) -> Sequence[Plan]:
+        """A classifier is first asked why it says its class."""
+        first = any(_says_a_class(one) for one in maps.values())
+        return (*self.if_scored, *self.plans) if first else (*self.plans, *self.if_scored)
+
+
+def _says_a_class(found: TokenMap) -> bool:
+    """Whether a model tells classes apart, and does not say a word at some place."""
+    said = found.provenance.notes.get("prediction") or {}
+    return bool(said) and not {"after", "at"} & said.keys()
 
 
 def _keeps_heads(plan: Plan) -> bool:

@@ -5,7 +5,7 @@ The frame around it is in `contextmix.models.stacks`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from contextmix.models.explore import (
     USUAL,
     USUAL_OF_DECODERS,
     Request,
+    for_each_class,
     refuse_idle_target,
 )
 from contextmix.models.image_tower import ImageTower, refuse_single_blocks
@@ -111,13 +112,20 @@ class OneStack(Stacks[Inputs]):
         for plan in asked.whole(scored):
             steps.whole(plan)
             tick = partial(steps.still, plan.name)
-            maps[plan.name] = self.loaded.attribute(one, plan, asked.target, position, asked.memory_budget, tick)
+            own = partial(self._scored, one, plan, position=position, asked=asked, tick=tick)
+            first = own(asked.target)
+            maps[plan.name] = first if asked.target is not None else for_each_class(plan, first, own)
         tokens = next(iter(maps.values())).tokens
         row = self._first_query(tokens) if asked.query is None else tokens.position(asked.query)
         if self.tower == "through":
             plans = {plan.name: plan for plan in (*asked.plans, *asked.if_scored)}
             maps = {name: self._tower.through(found, one, plans[name]) for name, found in maps.items()}
         return asked.gathered(maps, row, over)
+
+    def _scored(
+        self, one: Inputs, plan: Plan, target: Any, *, position: Any, asked: Request, tick: Callable[[str], None]
+    ) -> TokenMap:
+        return self.loaded.attribute(one, plan, target, position, asked.memory_budget, tick)
 
     @property
     def _tower(self) -> ImageTower:

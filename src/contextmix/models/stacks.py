@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
-from contextmix.models.explore import Request, Steps, plans_to_explore
+from contextmix.models.explore import Request, Steps, plans_if_scored, plans_to_explore
 from contextmix.models.loaded_model import LoadedModel
-from contextmix.plugins.plan import Plan, make_plan, plans_to_compare
+from contextmix.plugins.plan import Plan, plans_to_compare
 from contextmix.results.comparison import Comparison
 from contextmix.results.exploration import Exploration
 from contextmix.results.token_map import TokenMap
@@ -60,7 +60,7 @@ class Stacks(ABC, Generic[One]):
         heads, query, target = (options[name] for name in ("heads", "query", "target"))
         self.refuse_question(heads, target)
         plans = plans_to_explore(self.usual if methods is None else methods, heads, options["options"])
-        if_scored = [make_plan(name) for name in self.usual_if_scored] if methods is None else []
+        if_scored = plans_if_scored(self.usual_if_scored) if methods is None else []
         self.refuse_unexplorable([*plans, *if_scored], target)
         inputs = self.read(source)
         self.refuse_query(inputs, query)

@@ -74,6 +74,7 @@ class Method:
 
     Attributes:
         name: What users type; also the name of the file.
+        title: The name as people know it, for tables, figures and pages; see `plugins.titles`.
         measure: ``measure(layer, *, options…) -> (..., query, key)``, or a `Measured`.
         quantity: What the numbers are; a `QuantityBy` where an option decides it.
         formula: One line, in the symbols of the docs.
@@ -87,6 +88,7 @@ class Method:
             ``"stream"``: the residual stream; a cross map has the residual as its last column, and the steps multiply.
             ``"output"``: the output of the whole block in both steps, whose rows stand side by side, before the option
             ``normalise`` divides them.
+        asks: What it tells: what a ``"vector"`` is made of, or where ``"attention"`` looks.
     """
 
     name: str
@@ -98,6 +100,8 @@ class Method:
     needs: str = "nothing more"
     ratio: Callable[[LayerTrace], Tensor] | None = None
     decoder: Literal["attention", "stream", "output"] | None = None
+    title: str = ""
+    asks: Literal["vector", "attention"] = "vector"
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ class ModelMethod:
 
     Attributes:
         name: What users type; also the name of the file.
+        title: The name as people know it, for tables, figures and pages; see `plugins.titles`.
         attribute: ``attribute(run, *, options…)`` with a `ModelRun`: (key,), (target, key), or a `Measured` of these.
         quantity: What the numbers are; a `QuantityBy` where an option decides it.
         formula: One line, in the symbols of the docs.
@@ -130,6 +135,7 @@ class ModelMethod:
     steps: Callable[..., Tensor | Measured] | None = None
     together: Literal["score", "sum"] = "sum"
     reads: Literal["rows", "gradients"] = "rows"
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,7 @@ class Aggregation:
 
     Attributes:
         name: What users type; also the name of the file.
+        title: The name as people know it, for tables, figures and pages; see `plugins.titles`.
         combine: ``combine(maps, *, options…)``: (layer, query, key) → the same, where entry l is the attribution up to
             layer l. float64 in, float64 out.
         combine_row: The same for one query, (layer, query, key) and a position → (key,) of the last layer, cheaper.
@@ -156,6 +163,7 @@ class Aggregation:
     paper: Paper
     cost: str
     exceeds: bool = False
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,6 +178,7 @@ class Recipe:
     cost: str
     options: Mapping[str, Any] = field(default_factory=dict)
     aggregation_options: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -198,6 +207,7 @@ class Metric:
 
     Attributes:
         name: What users type; also the name of the file.
+        title: The name as people know it, for tables, figures and pages; see `plugins.titles`.
         score: What it needs depends on ``against``; all arrays have one entry per token, (token,), and finite numbers:
             `contextmix.plugins.scoring.score` checks them first.
             ``"reference"``: ``score(scores, reference, *, options…)``, with scores of another method or model.
@@ -223,6 +233,7 @@ class Metric:
     cost: str
     bounds: tuple[float | None, float | None] = (None, None)
     turned_by: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
 
     def prefers_higher(self, options: Mapping[str, Any]) -> bool:
         """Whether a larger number is the better one under these options."""

@@ -93,6 +93,8 @@ class Exploration:
     def row(self, method: str, query: int | str | None = None) -> TokenMap:
         """What one token draws from each token in the last layer, by one method; with heads, (head, key).
 
+        Of maps of several classes it is that of the predicted one.
+
         Args:
             method: One of those that were explored.
             query: Left out, the token that is looked at first.
@@ -106,6 +108,9 @@ class Exploration:
             raise UnknownName("method in this exploration", method, self.maps)
         found = self.maps[method]
         found = found.layer(-1) if "layer" in found.dims else found
+        if "target" in found.dims:
+            label = self.prediction.get("label")
+            found = found.target(label if label in (found.targets or ()) else 0)
         if "query" not in found.dims:
             return found
         return found.row(self._first() if query is None else query)

@@ -16,6 +16,7 @@ from contextmix.models.explore import plans_to_explore, refuse_idle_target
 from contextmix.options.option import accepted, declared
 from contextmix.options.verbs import Answering
 from contextmix.plugins.plan import make_plan
+from contextmix.plugins.titles import QUESTIONS, asks, title_of
 from contextmix.serve.documents import Asked, AskedAnswer, MethodFacts, ModelFacts
 from contextmix.serve.limits import Limits
 from contextmix.serve.worker import about
@@ -179,13 +180,16 @@ def _wrong_methods(methods: tuple[str, ...], heads: bool, target: str | None) ->
 
 
 def method_facts() -> list[MethodFacts]:
-    """All methods, the cheap ones first."""
-    table = contextmix.methods()
-    found = [
-        MethodFacts(name=str(name), slow=is_slow(row["cost"]), of_model=make_plan(str(name)).of_model, **row)
-        for name, row in table.iterrows()
-    ]
-    return sorted(found, key=lambda method: method.slow)
+    """All methods by the question that they answer, the cheap ones first."""
+    found = [_facts(str(name), row) for name, row in contextmix.methods().iterrows()]
+    questions = list(QUESTIONS.values())
+    return sorted(found, key=lambda method: (questions.index(method.question), method.slow))
+
+
+def _facts(name: str, row: Mapping[str, Any]) -> MethodFacts:
+    own = {key: value for key, value in row.items() if key in MethodFacts.model_fields}
+    said = {"name": name, "title": title_of(name), "question": QUESTIONS[asks(name)]}
+    return MethodFacts(**{**own, **said, "slow": is_slow(row["cost"]), "of_model": make_plan(name).of_model})
 
 
 def is_slow(cost: str) -> bool:

@@ -42,6 +42,8 @@ class MethodFacts(BaseModel):
     """A method that can be asked for."""
 
     name: str
+    title: str = Field(description="Its name as people know it.")
+    question: str = Field(description="The question that it answers.")
     formula: str
     paper: str
     quantity: str = Field(description="What its numbers are.")
@@ -73,6 +75,10 @@ class Asked(BaseModel):
     target: _Name | None = _said(ExploreOptions, "target", default=None)
     against: _Name | None = _said(Contrasting, "against", default=None)
     heads: bool = _said(ExploreOptions, "heads", default=False)
+    signed: bool = Field(
+        default=False,
+        description="Whether gradient_inputs keeps signs: what speaks for an output and what against it.",
+    )
     add_special_tokens: bool | None = _said(ExploreOptions, "add_special_tokens", default=None)
 
 

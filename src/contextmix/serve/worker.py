@@ -88,18 +88,20 @@ def _named(model: Any, name: str) -> Any:
 
 def facts(model: Any) -> dict[str, Any]:
     """What a page must know of a model before it asks for anything."""
-    from contextmix.models.one_stack import OneStack  # with torch, which the process that listens does without
+    from contextmix.models.explore import OF_SCORE  # with torch, which the process that listens does without
+    from contextmix.models.one_stack import OneStack
 
     kind = type(model.model).__name__
     labels = (model.model.config.id2label or {}) if "Classification" in kind else {}
+    usual, answers = list(OneStack(model).usual), _answers(model)
     return {
         "type": kind,
         "labels": [str(labels[number]) for number in sorted(labels)],
         "limit": model.limit,
         "causal": model.is_causal,
         "layers": len(model.anatomy()),
-        "answers": _answers(model),
-        "usual": list(OneStack(model).usual),
+        "answers": answers,
+        "usual": [OF_SCORE, *usual] if labels else [*usual, OF_SCORE] if answers else usual,
     }
 
 
@@ -163,6 +165,7 @@ def _compute(connection: Connection, models: Mapping[str, Any], request: Any, an
 
 def _explored(model: Any, request: Any, progress: Callable[[float, str], None]) -> tuple[Any, str]:
     """The exhibit of an exploration, and what a saved page shows where no script runs."""
+    from contextmix.models.explore import FOR_AND_AGAINST
     from contextmix.views.page import pages
 
     pair = {"text": request["text"], "text_pair": request["pair"]}
@@ -170,7 +173,9 @@ def _explored(model: Any, request: Any, progress: Callable[[float, str], None]) 
     asked = {name: request[name] for name in ("heads", "query", "target", "add_special_tokens")}
     if request["against"] is not None:
         asked["target"] = (request["target"], request["against"])
-    found = model.explore(text, tuple(request["methods"]), progress=progress, **asked)
+    able = FOR_AND_AGAINST if request["signed"] else {}
+    signed = {name: able[name] for name in request["methods"] if name in able}
+    found = model.explore(text, tuple(request["methods"]), progress=progress, options=signed, **asked)
     return found.to_exhibit(), pages.still(found)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from contextmix.errors import BadInput, BadOption, WrongShape
 from contextmix.maths.whole import whole_number
+from contextmix.plugins.titles import QUESTIONS, asks, paper_of, title_of
 from contextmix.results.exploration import Exploration, usual_query
 from contextmix.results.provenance import Quantity
 from contextmix.results.token_map import TokenMap
@@ -62,8 +63,8 @@ def exhibit(
         title: Of the page; left out, the text.
         query: The token whose row is shown first, by position or text; left out, the first one, or the last where no
             token draws from a later one.
-        over: The image or the sound that was explained; it travels in the document, at most 640 pixels large and grey,
-            or as an outline of its wave.
+        over: The image or the sound that was explained; it travels in the document, at most 640 pixels large, or
+            as an outline of its wave and, up to a minute, to be heard.
         bits: 8 or 16 per number. Left out, 16 where all maps together hold at most 400,000 numbers, and 8 in coarser
             steps above 4,000,000. The document says the largest error of each map.
 
@@ -103,6 +104,7 @@ def exhibit(
         ),
         "prediction": next((_prediction(each["prediction"]) for each in notes if each.get("prediction")), None),
         "target": _target(shown),
+        "steps": _steps(notes, queries),
         "keys": axis(keys),
         "queries": None if queries is None or axis(queries) == axis(keys) else axis(queries),
         "start": _start(found, queries or keys, query),
@@ -114,12 +116,17 @@ def exhibit(
 def _map(name: str, one: Shown, fineness: tuple[Bits, int]) -> dict[str, Any]:
     found, made = one.token_map, one.token_map.provenance
     signed = found.quantity is Quantity.SIGNED or bool(found.values.min() < 0)
+    paper, asked = paper_of(name), _asks(name, found)
     aggregated, of_model = made.aggregation is not None, not {"layer"} & {*found.dims, *found.selected}
     return {
         "name": printable(name),
+        "label": printable(title_of(name)),
         "title": printable(made.title),
         "formula": _line(one.formula),
-        "paper": _line(one.paper),
+        "paper": _line(one.paper or ("" if paper is None else paper.short)),
+        "link": "" if paper is None else paper.url,
+        "asks": asked,
+        "question": _question(asked, found),
         "quantity": str(found.quantity),
         "meaning": found.quantity.meaning,
         "unit": found.quantity.unit,
@@ -133,6 +140,19 @@ def _map(name: str, one: Shown, fineness: tuple[Bits, int]) -> dict[str, Any]:
         "facts": [list(fact) for fact in facts(made)],
         "data": encoded(found.values, signed, *fineness),
     }
+
+
+def _asks(name: str, found: TokenMap) -> str:
+    """What a map tells; of a method that is not known here, by its axes."""
+    of_output = "query" not in {*found.dims, *found.selected}
+    return asks(name) if paper_of(name) is not None else "score" if of_output else "vector"
+
+
+def _question(asked: str, found: TokenMap) -> str:
+    """The same as a question, with the kind of output where that is known."""
+    said = found.provenance.notes.get("prediction") or {}
+    classes = found.targets is not None or (said and not {"after", "at"} & said.keys())
+    return QUESTIONS[asked].replace("output", "class" if classes else "word" if said else "output")
 
 
 def _refuse_maps(shown: Mapping[str, Shown]) -> None:
@@ -189,11 +209,28 @@ def _prediction(said: Mapping[str, Any]) -> dict[str, Any]:
     return {"label": printable(str(said["label"])), "probability": float(said["probability"]), **where}
 
 
+def _steps(notes: Sequence[Mapping[str, Any]], queries: Tokens | None) -> dict[str, Any] | None:
+    """Of a text that a model wrote: how likely it was to write each new token."""
+    said = next((each["generation"] for each in notes if each.get("generation")), {})
+    found = said.get("probabilities") or []
+    return (
+        {"probabilities": [float(one) for one in found]} if queries is not None and len(found) == len(queries) else None
+    )
+
+
 def _start(found: Sequence[TokenMap], queries: Tokens, query: int | str | None) -> dict[str, Any]:
     first, with_rows = found[0], [one for one in found if "query" in one.dims]
     place = usual_query((with_rows or found)[0])[0] if query is None else queries.position(query)
     layer = first.layers[-1] if "layer" in first.dims else first.selected.get("layer")
-    return {"map": 0, "layer": layer, "query": place}
+    return {"map": 0, "layer": layer, "query": place, **_beside(found)}
+
+
+def _beside(found: Sequence[TokenMap]) -> dict[str, int]:
+    """Beside what speaks for and against an output, the first map of what a vector is made of."""
+    first, *others = found
+    if first.quantity is not Quantity.SIGNED or "query" in {*first.dims, *first.selected}:
+        return {}
+    return next(({"beside": number} for number, one in enumerate(others, 1) if "query" in one.dims), {})
 
 
 def _line(text: str) -> str:

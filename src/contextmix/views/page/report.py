@@ -71,12 +71,17 @@ def report(sections: Sequence[Section], title: str = "") -> str:
         .get_template("report.html.j2")
         .render(
             title=f"{name[:TITLE]} · contextmix",
-            policy=policy(script, looks.sheet),
+            policy=policy(script, looks.sheet, heard=any(_is_heard(one.exhibit) for one in sections)),
             style=Markup(looks.sheet),
             script=Markup(script),
             sections=shown,
         )
     )
+
+
+def _is_heard(exhibit: Mapping[str, Any]) -> bool:
+    """Whether a sound travels in it, which the page must be allowed to play."""
+    return (exhibit.get("media") or {}).get("kind") == "sound"
 
 
 def embedded(document: Mapping[str, Any]) -> Markup:
@@ -118,13 +123,14 @@ class _Looks:
         return f'class="{self._names[style]}"'
 
 
-def policy(script: str, sheet: str) -> str:
-    """The content security policy of a page with one script and one style sheet, and images as data."""
+def policy(script: str, sheet: str, *, heard: bool = False) -> str:
+    """The content security policy of a page: one script, one style sheet, images as data, and sounds where one is heard."""
     allowed = {
         "default-src": "'none'",
         "script-src": _hash(script),
         "style-src": _hash(sheet),
         "img-src": "data:",
+        **({"media-src": "data:"} if heard else {}),
         "base-uri": "'none'",
         "form-action": "'none'",
     }

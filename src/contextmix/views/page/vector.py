@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from contextmix.tokens.places import Frames, Patches
 from contextmix.tokens.regions import Regions
@@ -115,10 +115,10 @@ def _fill(mark: Mark, signed: bool, over: bool) -> str:
     return f"fill:{light};fill:light-dark({light},{dark})"
 
 
-def data_uri(image: Any) -> str:
-    """The image in grey, at most 640 pixels in either direction, as text that a page can hold."""
-    grey = image.convert("L")
-    grey.thumbnail((LARGEST, LARGEST))
+def data_uri(image: Any, mode: Literal["L", "RGB"] = "L") -> str:
+    """The image in grey or colour, at most 640 pixels in either direction, as text that a page can hold."""
+    small = image.convert(mode)
+    small.thumbnail((LARGEST, LARGEST))
     data = io.BytesIO()
-    grey.save(data, "JPEG", quality=80)
+    small.save(data, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
