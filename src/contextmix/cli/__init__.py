@@ -6,7 +6,7 @@ import io
 import os
 import sys
 
-from contextmix.cli import about, answer, evaluate, explain, reproduce, run, serve  # each brings its verbs  # noqa: F401
+from contextmix.cli import about, answer, cite, evaluate, explain, reproduce, run, serve  # each brings its verbs  # noqa: F401
 from contextmix.cli.app import app
 from contextmix.views.terminal import plain
 
