@@ -6,7 +6,17 @@ import io
 import os
 import sys
 
-from contextmix.cli import about, answer, evaluate, explain, fit, reproduce, run, serve  # each brings its verbs  # noqa: F401
+from contextmix.cli import (  # each brings its verbs  # noqa: F401
+    about,
+    answer,
+    cite,
+    evaluate,
+    explain,
+    fit,
+    reproduce,
+    run,
+    serve,
+)
 from contextmix.cli.app import app
 from contextmix.views.terminal import plain
 
