@@ -7,6 +7,7 @@ from math import fsum, sqrt
 
 import numpy as np
 from hypothesis import strategies as st
+from tests.metrics.bag_of_words import Bag
 
 # Halves from −3 to 3 tie often; the other floats nearly never do.
 numbers = st.integers(-6, 6).map(lambda k: k / 2) | st.floats(-1e3, 1e3, allow_subnormal=False)
@@ -52,3 +53,14 @@ def orders(scores: np.ndarray) -> list[tuple[int, ...]]:
     """Every order of the tokens in which no score is larger than the one before."""
     n = len(scores)
     return [o for o in permutations(range(n)) if all(scores[o[i]] >= scores[o[i + 1]] for i in range(n - 1))]
+
+
+@st.composite
+def short_texts(draw: st.DrawFn, most: int = 9) -> tuple[Bag, np.ndarray, np.ndarray]:
+    """A bag of words, scores with ties and constants, and which tokens may go: from none to all."""
+    n = draw(st.integers(1, most))
+    halves = st.integers(-6, 6).map(lambda k: k / 2)
+    lists = st.lists(halves, min_size=n, max_size=n)
+    scores = draw(lists | halves.map(lambda one: [one] * n))
+    removable = draw(st.lists(st.booleans(), min_size=n, max_size=n) | st.just([True] * n))
+    return Bag(draw(lists), draw(halves)), np.array(scores), np.array(removable)

@@ -32,6 +32,12 @@ ALIKE = {
     "probes_needed": "asks for the first marked token only; auprc looks at all",
     "reciprocal_rank": "asks for the first marked token only; auprc looks at all",
     "cue_dot_product": "needs scores without signs; for cues of a grammatical form",
+    "needle_recall": "for a few marked tokens in a long text",
+    "pointing": "asks for the first token only; auprc looks at all",
+    "relevance_mass": "asks for sizes, which scores of different kinds do not share; auprc looks at ranks",
+    "naopc": "slow: hundreds of variants of each text",
+    "soft_comprehensiveness": "slow: 40 variants of each text for every method",
+    "soft_sufficiency": "slow: 40 variants of each text for every method",
 }
 """Metrics that ``"all"`` leaves out: by name they take part."""
 

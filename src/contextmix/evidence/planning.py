@@ -79,7 +79,7 @@ def planned(setup: Setup, request: Request) -> Plan:
     refused = _refused(setup, metrics, costs, request.reference, texts[0], removal)
     metrics = _supported("metric", metrics, refused, by_name=request.metrics != "all")
     areas: dict[str, Mapping[str, Any]] = {
-        name: {"steps": 10} for name in ("deletion_area", "insertion_area") if name in metrics.names
+        name: {"steps": 10} for name in ("deletion_area", "insertion_area", "mas") if name in metrics.names
     }
     names = (*methods.names, *(name for name in extra if name not in costs.refused))
     final = Settings(

@@ -8,10 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from contextmix.maths.bounds import number_within
 from contextmix.plugins.contracts import Metric, Scored
 from contextmix.plugins.papers import MOHEBBI_2023
-from contextmix.plugins.rationale import one_sided
+from contextmix.plugins.rationale import one_sided, share_on
 
 
 def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:
@@ -35,10 +34,7 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:
     """
     if reason := one_sided(rationale) or _no_shares(scores):
         return Scored(None, reason)
-    with np.errstate(over="ignore"):  # no quotient exceeds 1; NumPy 1.26 warns falsely where the largest is subnormal
-        scaled = scores / scores.max()  # a sum of huge numbers would overflow
-    share = float(scaled[rationale].sum() / scaled.sum())
-    return Scored(number_within(share, 0, 1, added=2 * len(scores)))
+    return Scored(share_on(scores, rationale))
 
 
 def _no_shares(scores: NDArray[np.float64]) -> str:

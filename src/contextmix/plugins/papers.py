@@ -170,3 +170,59 @@ COHEN_WANG_2025 = Paper(
 SMILKOV_2017 = Paper(
     "Smilkov et al.", 2017, "SmoothGrad: removing noise by adding noise", "arXiv", "https://arxiv.org/abs/1706.03825"
 )
+ZHANG_2018 = Paper(
+    "Zhang et al.",
+    2018,
+    "Top-Down Neural Attention by Excitation Backprop",
+    "International Journal of Computer Vision 126",
+    "https://arxiv.org/abs/1608.00507",
+)
+ARRAS_2022 = Paper(
+    "Arras et al.",
+    2022,
+    "CLEVR-XAI: A Benchmark Dataset for the Ground Truth Evaluation of Neural Network Explanations",
+    "Information Fusion 81",
+    "https://arxiv.org/abs/2003.07258",
+)
+ZHAO_2023 = Paper(
+    "Zhao & Aletras",
+    2023,
+    "Incorporating Attribution Importance for Improving Faithfulness Metrics",
+    "ACL",
+    "https://aclanthology.org/2023.acl-long.261",
+)
+WALKER_2024 = Paper(
+    "Walker et al.",
+    2024,
+    "Attribution Quality Metrics with Magnitude Alignment",
+    "IJCAI",
+    "https://github.com/chasewalker26/Magnitude-Aligned-Scoring",
+)
+EDIN_2025 = Paper(
+    "Edin et al.",
+    2025,
+    "Normalized AOPC: Fixing Misleading Faithfulness Metrics for Feature Attribution Explainability",
+    "ACL",
+    "https://arxiv.org/abs/2408.08137",
+)
+HUANG_2026 = Paper(
+    "Huang & Chan",
+    2026,
+    "Faithfulness Evaluation for Decoder-only LLM Attributions with Controlled Retained Information",
+    "arXiv",
+    "https://arxiv.org/abs/2601.03089",
+)
+PAN_2026 = Paper(
+    "Pan et al.",
+    2026,
+    "Towards Long-Horizon Interpretability: Efficient and Faithful Multi-Token Attribution for Reasoning LLMs",
+    "ICML",
+    "https://arxiv.org/abs/2602.01914",
+)
+JANTSCH_2026 = Paper(
+    "Jantsch et al.",
+    2026,
+    "Dual Path Attribution: Efficient Attribution for SwiGLU-Transformers through Layer-Wise Target Propagation",
+    "arXiv",
+    "https://arxiv.org/abs/2603.19742",
+)

@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 
 from contextmix.errors import BadOption, NotFinite, WrongShape
 from contextmix.maths.bounds import number_within
-from contextmix.maths.removal import Ranking, area, counts, evenly
+from contextmix.maths.removal import By, Ranking, area, counts, evenly, ranking
+from contextmix.maths.soft import drawn, kept_with, unit_scores
 from contextmix.plugins.contracts import Predict, Scored
 
 PERCENT = (10, 20, 30, 40, 50, 60, 70, 80, 90)
 """How many tokens are taken away, step by step, in the evaluation of DecompX."""
+
+SOFT_PERCENT = (10, 30, 50, 70, 90)
+"""How many tokens are expected to stay where each of them stays by chance."""
 
 
 @dataclass(frozen=True)
@@ -145,3 +149,46 @@ def area_under(
     curve = ask(predict, variants(ranked.places, numbers, count)).parts
     found = number_within(area(numbers, curve), 0, 1, added=len(curve))
     return Scored(found, curve=dict(zip(names, curve.tolist(), strict=True)))
+
+
+def softly(
+    scores: NDArray[np.float64],
+    predict: Predict,
+    removable: NDArray[np.bool_],
+    *,
+    percent: Sequence[float],
+    draws: int,
+    seed: int,
+    by: By,
+    best_stay: bool,
+) -> Scored:
+    """The mean drop of p(ŷ) where each token stays by chance and the expected share of those that stay is given.
+
+    Args:
+        scores: (token,).
+        predict: Asked once, for the intact example and ``draws`` variants per percentage.
+        removable: (token,), True for tokens that may be taken away.
+        percent: How many of them are expected to stay, in per cent.
+        draws: Variants for each.
+        seed: Of the draws.
+        by: Take the number itself, or its size without the sign.
+        best_stay: Whether the tokens with high scores stay more often, or those with low ones.
+
+    Raises:
+        BadOption: If a percentage is not above 0 and at most 100, or there is less than one draw.
+    """
+    if draws < 1:
+        raise BadOption(f"draws={draws!r} would ask for no variant. Give at least 1.")
+    ranked = ranking(scores, removable, by=by)
+    portions(percent, 1)  # refuses what is no percentage
+    if ranked.undefined:
+        return Scored(None, ranked.undefined)
+    ordered = np.asarray(scores, dtype=np.float64)[ranked.places]
+    unit = unit_scores(np.abs(ordered) if by == "magnitude" else ordered)
+    if unit is None:  # one token has no other to be more important than
+        return Scored(None, "constant scores")
+    unit = unit if best_stay else 1 - unit
+    kept = np.ones((len(percent) * draws, len(scores)), dtype=np.bool_)
+    kept[:, ranked.places] = np.concatenate([drawn(kept_with(unit, one / 100), draws, seed) for one in percent])
+    drops = ask(predict, kept).drops.reshape(len(percent), draws).mean(1)
+    return Scored(float(drops.mean()), curve=named(percent, drops))

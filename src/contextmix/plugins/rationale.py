@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contextmix.errors import BadOption
+from contextmix.maths.bounds import number_within
 
 Top = Literal["marked"] | int | float
 """How many tokens an explanation may choose: as many as people marked, a number (int), or a share of all (float)."""
@@ -23,6 +24,18 @@ def one_sided(rationale: NDArray[np.bool_]) -> str:
 def unranked(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> str:
     """The same for metrics that rank tokens (token,): scores that are all the same rank nothing."""
     return one_sided(rationale) or ("constant scores" if scores.min() == scores.max() else "")
+
+
+def share_on(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> float:
+    """Which share of the scores (token,), none below zero and some above, lies on the marked tokens: 0 to 1.
+
+    Example:
+        >>> share_on(np.array([1.0, 2.0, 1.0]), np.array([False, True, False]))
+        0.5
+    """
+    with np.errstate(over="ignore"):  # no quotient exceeds 1; NumPy 1.26 warns falsely where the largest is subnormal
+        scaled = scores / scores.max()  # a sum of huge numbers would overflow
+    return number_within(float(scaled[rationale].sum() / scaled.sum()), 0, 1, added=2 * len(scores))
 
 
 def chosen_number(top: Top, n_marked: int, n_tokens: int) -> int:
