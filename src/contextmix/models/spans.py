@@ -29,7 +29,7 @@ from contextmix.tracing.runs.spoken import spoken_run
 
 
 def explained_span(
-    loaded: LoadedModel, plans: Sequence[Plan], done: Generated, *, contrast: bool
+    loaded: LoadedModel, plans: Sequence[Plan], done: Generated, memory_budget: int, *, contrast: bool
 ) -> tuple[Generated, list[TokenMap]]:
     """What made each new token, by methods that read all of them in one run, which they share.
 
@@ -37,6 +37,7 @@ def explained_span(
         loaded: A causal language model.
         plans: Methods of the whole model for which `Plan.in_one_run` holds.
         done: A prompt and what follows it.
+        memory_budget: Bytes that a method may use for its own tensors.
         contrast: Whether each new token is explained against its runner-up.
 
     Returns:
@@ -53,7 +54,7 @@ def explained_span(
         run = reading.span(targets, Meaning.ONE_OF)
         assert run is not None  # its rows are known
         back = RowGradientsRun(loaded.model, anatomy, reading.tensors, -1, rows=rows, targets=targets)
-        run = replace(run, record_gradients=back.recorded)
+        run = replace(run, record_gradients=back.recorded, memory_budget=memory_budget)
         found = [plan.steps(run) for plan in plans]
         for plan, each in zip(plans, found, strict=True):
             refuse_later(each.values.cpu().numpy(), done.start, plan.name)
