@@ -18,7 +18,9 @@ Progress: TypeAlias = Callable[[float, str], None]
 """Called with how much is done, from 0 to 1, and what comes next; what it raises ends the work."""
 
 SHARD_SIZE = 1024
-"""Rows per shard, unless told otherwise."""
+"""Rows per shard, unless told otherwise or there are many."""
+LARGEST_SHARD, ENOUGH_SHARDS = 4096, 16
+"""More rows together make fuller batches. Of so many shards as these, several processes have about the same to do."""
 ANSWERS_SIZE = 64
 """The same of answers, each of which takes longer: workers share a data set by its shards."""
 BATCH_TOKENS = 1024
