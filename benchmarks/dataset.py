@@ -30,6 +30,7 @@ from torch import Tensor
 import contextmix
 from contextmix.datasets.reading.rows import Row
 from contextmix.datasets.reading.source import Source, open_source
+from contextmix.datasets.running.explaining import EXPLAIN
 from contextmix.datasets.running.measure import Measurer, Ready
 from contextmix.datasets.storage.settings import Settings
 from contextmix.maths.norms import denominator, linear
@@ -47,10 +48,11 @@ AUTHORS = 8
 class Bench:
     """A model and the programs that go through texts with it."""
 
-    def __init__(self, model: str, methods: Sequence[str]) -> None:
+    def __init__(self, model: str, methods: Sequence[str], count: int) -> None:
         self.traced = contextmix.load(model)
         self.model, self.tokenizer, self.methods = self.traced.model, self.traced.tokenizer, list(methods)
         self.measurer = Measurer(self.traced, Settings(tuple(methods)))
+        self.size = EXPLAIN.shard_size(count)
 
     @torch.no_grad()
     def plain(self, rows: Sequence[Row]) -> None:
@@ -67,10 +69,11 @@ class Bench:
             quiet_run(self.model, stacked([one.inputs for one in batch]))
 
     def run(self, rows: Sequence[Row]) -> None:
-        """`contextmix.run`, scan and files included."""
+        """`contextmix.run`, scan and files included, in shards as of the whole data."""
         with tempfile.TemporaryDirectory() as folder:
             items = [{"text": row.text} for row in rows]
-            contextmix.run(items, f"{folder}/out", model=self.traced, methods=self.methods, progress=False)
+            how = {"methods": self.methods, "shard_size": self.size, "progress": False}
+            contextmix.run(items, f"{folder}/out", model=self.traced, **how)
 
     def authors(self, rows: Sequence[Row]) -> None:
         """One text at a time with all vectors in memory."""
@@ -108,7 +111,7 @@ def seconds(program: Callable[[Sequence[Row]], None], rows: Sequence[Row]) -> fl
 
 def speed(source: Source, model: str, methods: Sequence[str], parts: int) -> dict[str, float]:
     """Texts per second of each program."""
-    bench, total = Bench(model, methods), {"plain": 0.0, "bucketed": 0.0, "run": 0.0, "authors": 0.0}
+    bench, total = Bench(model, methods, source.count), {"plain": 0.0, "bucketed": 0.0, "run": 0.0, "authors": 0.0}
     warm = list(source.rows(0, 64))
     for program in (bench.plain, bench.bucketed, bench.run, bench.authors):
         program(warm)

@@ -74,12 +74,23 @@ def test_mixing_is_the_sum_over_heads_and_keys(step):
     torch.testing.assert_close(found, mixed_longhand())
 
 
-@pytest.mark.parametrize("query", [0, N - 1])
-def test_one_row_of_the_mixing_is_that_row(query):
-    before = PARTS.clone()
-    found = decompx.mix_row(PARTS, SplitAttention(ATTENTION, VALUE, OUTPUT, None), query)
-    torch.testing.assert_close(found[:, 0], mixed_longhand()[:, query])
+@pytest.mark.parametrize("rows", [slice(0, 1), slice(N - 1, N), slice(1, 4)], ids=str)
+@pytest.mark.parametrize("gated", [False, True])
+def test_some_rows_of_the_mixing_are_these_rows(rows, gated):
+    before, gate = PARTS.clone(), numbers(N, HEADS * WIDTH, seed=21) if gated else None
+    one = SplitAttention(ATTENTION, VALUE, OUTPUT, None, gate=gate)
+    found = decompx.mix_rows_(PARTS, one, rows, N)
+    wanted = decompx.mix_(PARTS.clone(), one, N) if gated else mixed_longhand()
+    torch.testing.assert_close(found, wanted[:, rows])
     assert torch.equal(PARTS, before)
+
+
+def test_many_rows_are_mixed_as_all_of_them_are():
+    heads = 6  # 4 rows of 6 heads are more than 2 · D + N
+    attention, value = numbers(heads, N, N, seed=22).softmax(-1), numbers(D, heads * WIDTH, seed=23)
+    one = SplitAttention(attention, value, numbers(heads, WIDTH, D, seed=24), None)
+    few = [decompx.mix_rows_(PARTS.clone(), one, slice(i, i + 1), N) for i in range(1, N)]
+    torch.testing.assert_close(decompx.mix_rows_(PARTS.clone(), one, slice(1, N), 2), torch.cat(few, 1))
 
 
 def test_the_first_block_starts_from_rows_that_are_their_own_source():

@@ -314,12 +314,12 @@ def test_a_small_budget_gives_the_same_numbers_for_a_decoder_too():
 # A decoder, longhand -------------------------------------------------------------------------------------------------
 
 
-def llama_by_hand(model, gate):
+def llama_by_hand(model, gate, words=WORDS):
     """A Llama in the words of its paper, one vector of one source at a time; (source, d) parts of the last row."""
-    rows = model.model.embed_tokens(WORDS).detach().numpy()
+    rows = model.model.embed_tokens(words).detach().numpy()
     n = len(rows)
     parts = [[rows[i] * (k == i) for k in range(n)] for i in range(n)]  # parts[i][k]: what token k put into row i
-    recorded = cm.load(model).trace({"input_ids": WORDS}).layers
+    recorded = cm.load(model).trace({"input_ids": words}).layers
     for layer, seen in zip(model.model.layers, recorded, strict=True):
         alpha = seen.attention.numpy()
         w_v, w_o = (getattr(layer.self_attn, name).weight.detach().numpy() for name in ("v_proj", "o_proj"))
@@ -363,6 +363,67 @@ def test_a_llama_is_split_number_by_number(gate):
         column = column if foil is None else column - model.lm_head.weight.detach().numpy()[foil]
         found = explained(model, "decompx", target=target if foil is None else (target, foil), gate=gate)
         np.testing.assert_allclose(found.values, [part @ column for part in last], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("gate", ["half", "frozen"])
+def test_each_word_of_an_answer_is_split_number_by_number(gate):
+    model, start = speaker("llama"), 3
+    found = saying(model, start, gate=gate)
+    for step, new in enumerate(WORDS[start:]):
+        column = model.lm_head.weight.detach().numpy()[int(new)]
+        wanted = [part @ column for part in llama_by_hand(model, gate, WORDS[: start + step])]
+        np.testing.assert_allclose(found.values[step, : start + step], wanted, rtol=1e-9, atol=1e-12)
+
+
+def saying(model, start, **options):
+    """Words from a position on, explained as what a model says."""
+    prompt, rest = {"input_ids": WORDS[:start]}, WORDS[start:].tolist()
+    return cm.load(model).explain_generation(prompt, "decompx", continuation=rest, **options)
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"bias": "equal", "gate": "frozen"}, {"bias": "cls", "head": "none"}, {"contrast": True, "bias": "abssim"}],
+    ids=str,
+)
+def test_an_answer_in_one_split_is_its_words_one_by_one(family, options):
+    model, start = speaker(family), 3
+    found = saying(model, start, **options)
+    own = {name: one for name, one in options.items() if name != "contrast"}
+    foils = found.provenance.notes["generation"].get("foil_ids")
+    gaps = []
+    for step, new in enumerate(WORDS[start:].tolist()):
+        target = None if "head" in options else (new, foils[step]) if foils else new
+        alone = explained(model, "decompx", WORDS[: start + step], target=target, **own)
+        largest = np.abs(alone.values).max()
+        np.testing.assert_allclose(found.values[step, : start + step], alone.values, rtol=0, atol=1e-9 * largest)
+        assert not found.values[step, start + step :].any()
+        gaps.append(alone.provenance.notes["completeness"])
+    assert len(found.provenance.notes["completeness"]) == len(gaps)
+    assert found.provenance.checks["completeness"] <= 1e-9
+    assert found.quantity == alone.quantity
+
+
+def test_a_budget_holds_for_an_answer_too():
+    model = speaker("llama")
+    with pytest.raises(BadOption, match=r"memory_budget=1000 is too small.* takes (\d+) bytes") as refusal:
+        saying(model, 3, memory_budget=1000)
+    least = int(re.search(r"takes (\d+) bytes", str(refusal.value))[1])
+    whole, narrow = saying(model, 3), saying(model, 3, memory_budget=least)
+    np.testing.assert_allclose(narrow.values, whole.values, rtol=1e-10, atol=1e-12)
+
+
+def test_an_answer_runs_the_model_once_however_long_it_is():
+    model = speaker("llama")
+    counts = []
+    for start in (5, 2):
+        calls = []
+        handle = model.model.layers[0].register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        saying(model, start)
+        handle.remove()
+        counts.append(len(calls))
+    assert counts[0] == counts[1]
 
 
 def test_the_gate_rules_are_two():

@@ -106,14 +106,23 @@ def mix_(parts: Tensor, block: SplitAttention, step: int) -> Tensor:
     return parts
 
 
-def mix_row(parts: Tensor, block: SplitAttention, query: int) -> Tensor:
-    """One query of `mix_`, (source, 1, d_model), by mixing first: n²·d·H multiplications; nothing is overwritten."""
-    mixed = block.attention[:, query] @ parts  # (source, head, d_model)
-    weight = block.value_weight
-    values = torch.einsum("khd,dhc->khc", mixed, weight.reshape(len(weight), len(block.attention), -1))
-    if block.gate is not None:
-        values *= block.gate[query].view(values.shape[1:])
-    return torch.einsum("khc,hcd->kd", values, block.output_weight).add_(parts[:, query]).unsqueeze(1)
+def mix_rows_(parts: Tensor, block: SplitAttention, rows: slice, step: int) -> Tensor:
+    """Some queries of `mix_`, (source, row, d_model), a new tensor; ``parts`` may be overwritten.
+
+    A few rows are mixed first, with n²·d·H multiplications for each: the values of all other rows are never made.
+    """
+    count, n, n_heads = rows.stop - rows.start, len(parts), len(block.attention)
+    if count * n_heads > 2 * parts.shape[-1] + n:
+        return mix_(parts, block, step)[:, rows].contiguous()
+    shown, found = block.queries(rows), parts[:, rows].clone(memory_format=torch.contiguous_format)
+    weights, matrices = shown.attention.flatten(0, 1), block.value_weight.reshape(parts.shape[-1], n_heads, -1)
+    for sources in _slices(n, max(1, n // count)):  # so that no more is held than for one row: a vector per head
+        mixed = (weights @ parts[sources]).view(-1, n_heads, count, parts.shape[-1])
+        values = torch.einsum("khrd,dhc->krhc", mixed, matrices)
+        if shown.gate is not None:
+            values *= shown.gate.view(values.shape[1:])
+        found[sources] += torch.einsum("krhc,hcd->krd", values, block.output_weight)
+    return found
 
 
 def after_attention_(parts: Tensor, block: SplitBlock, rules: Rules, added: Tensor | None = None) -> Tensor:

@@ -7,15 +7,15 @@ at a class score, or at the logit of a next token, is a number per input token, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from contextmix.errors import BadOption, TraceDoesNotAddUp, UnsupportedModel
-from contextmix.maths import decompx
 from contextmix.maths.biases import BiasRule, add_bias_
-from contextmix.maths.decompx import Rules
+from contextmix.maths.decompx import Rules, push_
 from contextmix.maths.feedforward import GatedFeedForward
 from contextmix.maths.lines import LineRule, line
 from contextmix.maths.norms import Norm, normalise
@@ -24,7 +24,9 @@ from contextmix.plugins.contracts import Measured, ModelMethod, QuantityBy
 from contextmix.plugins.papers import MODARRESSI_2023
 from contextmix.results.provenance import Quantity
 from contextmix.traces.model_run import Head, ModelRun
-from contextmix.traces.splitting import feed_forward, obstacle, split_block
+from contextmix.traces.parts_down import parts_of_rows
+from contextmix.traces.span_run import SpanRun
+from contextmix.traces.splitting import feed_forward, obstacle
 from contextmix.traces.trace import LayerTrace
 
 # By the precision of the model. Parts are carried in float32 at least: in half precision it is the model that rounds.
@@ -82,28 +84,66 @@ def attribute(
         both (by 0.55) when the first 1, 2, 3 and 5 are. The bias of a vocabulary's head is shared out by the explained
         score alone, and a soft cap of logits is a line through the origin.
     """
-    layers = list(run.layers())
-    found = run.head()
-    for layer in layers:
-        _refuse(layer, ffn, gate)
+    layers, found, rules = list(run.layers()), run.head(), Rules(bias, ffn, gate)
+    _refuse(layers, rules)
     if head != "none":
         _refuse_head(found, head, run.scores)
     states = layers[-1].residual_out
-    true = run.scores if run.position is None else run.target.of(run.scores)[None]
     query = _query(run, found, states)
-    values = row = _row(layers, query, Rules(bias, ffn, gate), _step(layers[0], run.memory_budget))
-    if found is None or head == "none":
-        true = states[query]
-    else:
-        values = _through_head(row, found, states[query : query + 1], bias, head)
-    values = values[:, 0]
-    notes = {"completeness": _gap(values, true)}
-    checks = notes if bias != "none" and ffn in ("zero_origin", "tangent") else {}
+    rows = parts_of_rows(layers, slice(query, query + 1), rules, run.memory_budget)
+    true = run.scores if run.position is None else run.target.of(run.scores)[None]
+    allowed = _allowed(layers, run.scores.dtype)
+    one = _measured(rows, states[query : query + 1], None if head == "none" else found, true, (rules, head, allowed))
+    return one if head == "none" or run.position is None else replace(one, values=one.values[0])
+
+
+def steps(
+    run: SpanRun,
+    *,
+    bias: Literal["absdot", "abssim", "norm", "equal", "cls", "none"] = "absdot",
+    ffn: Literal["zero_origin", "tangent", "relu", "none"] = "zero_origin",
+    gate: Literal["half", "frozen"] = "half",
+    head: Literal["zero_origin", "tangent", "none"] = "zero_origin",
+) -> Measured:
+    """The same for several neighbouring tokens, (row, key): one run and one split of all blocks, then each its head."""
+    (layers, scores), rules, readout = run.recorded_all, Rules(bias, ffn, gate), None
+    _refuse(layers, rules)
+    states, allowed = layers[-1].residual_out[run.rows], _allowed(layers, scores.dtype)
+    if head != "none":
+        readout = run.proved_readout(states, scores, max(allowed, layers[-1].tolerance))
+        _refuse_head(None if readout is None else Head.of(readout, states[:1], run.targets[0]), head, scores)
+    assert run.memory_budget is not None  # `ModelMethod.reads` says where it is
+    rows, found = parts_of_rows(layers, run.rows, rules, run.memory_budget), []
+    for number, (target, score) in enumerate(zip(run.targets, scores, strict=True)):
+        part, state = rows[:, number : number + 1].contiguous(), states[number : number + 1]
+        own = None if readout is None else Head.of(readout, state, target)
+        one = _measured(part, state, own, target.of(score)[None], (rules, head, allowed))
+        found.append(one if head == "none" else replace(one, values=one.values[0]))
+    return _stacked(found)
+
+
+def _stacked(found: Sequence[Measured]) -> Measured:
+    """One row each."""
+    notes, checks = (
+        {name: torch.stack([one[name] for one in each]) for name in each[0]}
+        for each in ([one.notes for one in found], [one.checks for one in found])
+    )
+    worst = {name: each.max() for name, each in checks.items()}
+    return Measured(torch.stack([one.values for one in found]), notes, worst)
+
+
+def _measured(
+    row: Tensor, state: Tensor, head: Head | None, true: Tensor, how: tuple[Rules, LineRule, float]
+) -> Measured:
+    """The parts (source, 1, d_model) of one row: of each score (score, key), or without a head their lengths (key,)."""
+    rules, line_of_head, allowed = how
+    parts = row if head is None else _through_head(row, head, state, rules.bias, line_of_head)
+    values = parts[:, 0]
+    notes = {"completeness": _gap(values, state[0] if head is None else true)}
+    checks = notes if rules.bias != "none" and rules.ffn in ("zero_origin", "tangent") else {}
     if checks:
-        _refuse_gap(notes["completeness"], _allowed(run, layers))
-    if head == "none":
-        return Measured(values.norm(dim=-1), notes, checks)
-    return Measured(values.T if run.position is None else values[:, 0], notes, checks)
+        _refuse_gap(notes["completeness"], allowed)
+    return Measured(values.norm(dim=-1) if head is None else values.T, notes, checks)
 
 
 def _query(run: ModelRun, head: Head | None, states: Tensor) -> int:
@@ -117,35 +157,12 @@ def _query(run: ModelRun, head: Head | None, states: Tensor) -> int:
     return found
 
 
-def _row(layers: Sequence[LayerTrace], query: int, rules: Rules, step: int) -> Tensor:
-    """The parts of one row of the last block's output, (source, 1, d_model)."""
-    rows, parts = slice(query, query + 1), layers[0].residual_in.new_empty(0, 0, 0)
-    for number, layer in enumerate(layers):
-        block, last = split_block(layer), number == len(layers) - 1
-        if number and layer.added is not None:  # features of an image are their own token's, as its embedding is
-            parts.diagonal(dim1=0, dim2=1).add_(layer.added.T)
-        shown = block.queries(rows) if last else block
-        if number == 0 and block.parallel:
-            parts = decompx.own_parts(layer.residual_in)
-        added = decompx.parallel_parts(parts[:, rows] if last else parts, shown, rules, step)
-        if number == 0:
-            del parts  # or there would be two of them
-            parts = decompx.first_parts(layer.residual_parts)
-            parts = parts[:, rows].contiguous() if last else parts
-        elif last:
-            parts = decompx.mix_row(parts, block.attention, query)
-        else:
-            parts = decompx.mix_(parts, block.attention, step)
-        parts = decompx.rest_of_block_(parts, shown, rules, step, added)
-    return parts
-
-
 # The head ------------------------------------------------------------------------------------------------------------
 
 
 def _through_head(row: Tensor, head: Head, state: Tensor, bias: BiasRule, rule: LineRule) -> Tensor:
     """Parts (source, 1, d_model) of the row that a head reads, and that row → parts (source, 1, class)."""
-    parts = decompx.push_(row, None if head.norm is None else NormAfter(head.norm, state), bias)
+    parts = push_(row, None if head.norm is None else NormAfter(head.norm, state), bias)
     read = state if head.norm is None else normalise(state, head.norm)
     if head.pooler is not None:
         before = read @ head.pooler if head.pooler_bias is None else read @ head.pooler + head.pooler_bias
@@ -153,36 +170,19 @@ def _through_head(row: Tensor, head: Head, state: Tensor, bias: BiasRule, rule: 
         slope, intercept = line(head.activation, before, rule)
         add_bias_(parts.mul_(slope), intercept, bias)
         read = head.activation(before)
-    decompx.push_(parts, None if head.norm_pooled is None else NormAfter(head.norm_pooled, read), bias)
+    push_(parts, None if head.norm_pooled is None else NormAfter(head.norm_pooled, read), bias)
     return add_bias_(parts @ head.classifier, head.classifier_bias, bias)
-
-
-def _step(layer: LayerTrace, budget: int) -> int:
-    """Sources or queries at a time.
-
-    Raises:
-        BadOption: If the budget does not hold the parts and one of these.
-    """
-    n_heads, n = layer.attention.shape[:2]
-    ffn, (d_model, size) = feed_forward(layer), (layer.residual_in.shape[-1], layer.residual_in.element_size())
-    assert ffn is not None  # refused before
-    gated = isinstance(ffn, GatedFeedForward)
-    d_ffn = (ffn.second.weight if isinstance(ffn, GatedFeedForward) else ffn.second).shape[0]
-    held = decompx.held_elements(n, n_heads, d_model, parallel=layer.block.parallel)
-    row = decompx.row_elements(n, layer.block.output_weight[..., 0].numel(), d_model, d_ffn, gated=gated)
-    if (held + row) * size > budget:
-        raise BadOption(
-            f"memory_budget={budget} is too small: decompx keeps a vector for each of the {n}·{n} pairs of tokens and "
-            f"works on one row at a time, which takes {(held + row) * size} bytes. Give it at least these, or a "
-            "shorter text."
-        )
-    return min((budget // size - held) // row, max(1, decompx.CHUNK_ELEMENTS // row))
 
 
 # What is refused -----------------------------------------------------------------------------------------------------
 
 
-def _refuse(layer: LayerTrace, ffn: LineRule, gate: str) -> None:
+def _refuse(layers: Sequence[LayerTrace], rules: Rules) -> None:
+    for layer in layers:
+        _refuse_block(layer, rules.ffn, rules.gate)
+
+
+def _refuse_block(layer: LayerTrace, ffn: LineRule, gate: str) -> None:
     """A block that the formulas do not describe."""
     reason = obstacle(layer)
     if reason:
@@ -242,10 +242,10 @@ def _gap(parts: Tensor, true: Tensor) -> Tensor:
     return (parts.sum(0) - true).abs().max() / parts.abs().sum(0).max().clamp_min(torch.finfo(parts.dtype).tiny)
 
 
-def _allowed(run: ModelRun, layers: Sequence[LayerTrace]) -> float:
+def _allowed(layers: Sequence[LayerTrace], dtype: torch.dtype) -> float:
     """The largest gap, by the lowest precision that took part in what is compared."""
-    if run.scores.dtype != torch.float64:
-        return _TOLERANCES.get(run.scores.dtype, 1e-4)
+    if dtype != torch.float64:
+        return _TOLERANCES.get(dtype, 1e-4)
     rounded = any(norm.kind == "rms" for layer in layers for norm in _norms(layer))
     rounded |= any(bool((layer.attention.sum(-1) - 1).abs().max() > 1e-12) for layer in layers)
     return _ROUNDED if rounded else _TOLERANCES[torch.float64]
@@ -270,6 +270,8 @@ METHOD = ModelMethod(
     name="decompx",
     title="DecompX",
     attribute=attribute,
+    steps=steps,
+    reads="blocks",
     quantity=QuantityBy("head", {"none": Quantity.NORM}, otherwise=Quantity.SIGNED),
     formula="y_c = Σ_k y_{c⇐k}, from x_{i⇐k} through every layer",
     paper=MODARRESSI_2023,

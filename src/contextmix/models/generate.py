@@ -76,7 +76,7 @@ def explained_saying(
         refuse_steps(plan, contrast=contrast, layers=layers)
     at_once, spans = [plan for plan in plans if plan.in_one_run], iter(list[TokenMap]())
     if at_once:
-        done, found = explained_span(loaded, at_once, done, contrast=contrast)
+        done, found = explained_span(loaded, at_once, done, memory_budget, contrast=contrast)
         spans = iter([one.derive(provenance=one.provenance.noting(**_notes(done, contrast))) for one in found])
     return done, [
         next(spans) if plan.in_one_run else _step_by_step(loaded, plan, done, memory_budget, contrast, layers)

@@ -15,6 +15,7 @@ from torch import Tensor
 from contextmix.errors import TraceDoesNotAddUp
 from contextmix.models.attribution import until
 from contextmix.models.loaded_model import LoadedModel, own_probe
+from contextmix.options.values import MEMORY_BUDGET
 from contextmix.plugins.contracts import Measured
 from contextmix.plugins.plan import Plan
 from contextmix.results.token_map import TokenMap
@@ -31,7 +32,7 @@ from contextmix.tracing.runs.spoken import spoken_run
 
 
 def explained_span(
-    loaded: LoadedModel, plans: Sequence[Plan], done: Generated, *, contrast: bool
+    loaded: LoadedModel, plans: Sequence[Plan], done: Generated, memory_budget: int, *, contrast: bool
 ) -> tuple[Generated, list[TokenMap]]:
     """What made each new token, by methods that read all of them in one run, which they share.
 
@@ -39,13 +40,14 @@ def explained_span(
         loaded: A causal language model.
         plans: Methods of the whole model for which `Plan.in_one_run` holds.
         done: A prompt and what follows it.
+        memory_budget: Bytes that a method may use for its own tensors.
         contrast: Whether each new token is explained against its runner-up.
 
     Returns:
         The same generation, whose scores are those of this run; and for each plan dims (query, key): queries are the
         new tokens, keys all tokens, zero from the new token itself on.
     """
-    with span_of(loaded, done, contrast=contrast) as run:
+    with span_of(loaded, done, memory_budget, contrast=contrast) as run:
         found = [plan.steps(run) for plan in plans]
         for plan, each in zip(plans, found, strict=True):
             refuse_later(each.values.cpu().numpy(), done.start, plan.name)
@@ -55,7 +57,9 @@ def explained_span(
 
 
 @contextmanager
-def span_of(loaded: LoadedModel, done: Generated, *, contrast: bool = False) -> Iterator[SpanRun]:
+def span_of(
+    loaded: LoadedModel, done: Generated, memory_budget: int = MEMORY_BUDGET, *, contrast: bool = False
+) -> Iterator[SpanRun]:
     """The rows that said the new tokens, while the model is this one's turn; see `explained_span`."""
     read = until(done.inputs, done.inputs.length - 1)
     tensors = stacked([read])
@@ -67,7 +71,7 @@ def span_of(loaded: LoadedModel, done: Generated, *, contrast: bool = False) -> 
         run = reading.span(targets, Meaning.ONE_OF)
         assert run is not None  # its rows are known
         back = RowGradientsRun(loaded.model, anatomy, reading.tensors, -1, rows=rows, targets=targets)
-        yield replace(run, record_gradients=back.recorded)
+        yield replace(run, record_gradients=back.recorded, memory_budget=memory_budget)
 
 
 def explained_together(

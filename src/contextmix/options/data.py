@@ -7,7 +7,14 @@ from typing import Annotated, Any, Literal
 
 from contextmix.options.option import Option, at_least, one_of
 from contextmix.options.spelling import MIB, NAMES, TEXT
-from contextmix.options.values import ANSWERS_SIZE, BATCH_TOKENS, MEMORY_BUDGET, SHARD_SIZE
+from contextmix.options.values import (
+    ANSWERS_SIZE,
+    BATCH_TOKENS,
+    ENOUGH_SHARDS,
+    LARGEST_SHARD,
+    MEMORY_BUDGET,
+    SHARD_SIZE,
+)
 
 # Rows of a data set --------------------------------------------------------------------------------------------------
 
@@ -57,7 +64,8 @@ ShardSize = Annotated[
     int | None,
     Option(
         "Rows that are sorted and written together.",
-        otherwise=f"{SHARD_SIZE}; of answers {ANSWERS_SIZE}",
+        otherwise=f"{SHARD_SIZE}, and up to {LARGEST_SHARD} where the data has {ENOUGH_SHARDS} of that size; of "
+        f"answers {ANSWERS_SIZE}",
         check=at_least(1, "a number of rows"),
     ),
 ]

@@ -21,7 +21,9 @@ Scorer: TypeAlias = Callable[[str], Any]
 """A method of one's own: a text → one score per token."""
 
 SHARD_SIZE = 1024
-"""Rows per shard, unless told otherwise."""
+"""Rows per shard, unless told otherwise or there are many."""
+LARGEST_SHARD, ENOUGH_SHARDS = 4096, 16
+"""More rows together make fuller batches. Of so many shards as these, several processes have about the same to do."""
 ANSWERS_SIZE = 64
 """The same of answers, each of which takes longer: workers share a data set by its shards."""
 BATCH_TOKENS = 1024

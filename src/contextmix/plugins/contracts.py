@@ -119,8 +119,8 @@ class ModelMethod:
         needs: What must be there, for people, such as ``"a classification head"``.
         steps: ``steps(run, *, options…)`` with a `SpanRun`: what made each of several neighbouring tokens, (row, key),
             in one run of the model, with the options of ``attribute``; None where each token takes a run of its own.
-        reads: What ``steps`` asks of a `SpanRun`: its ``"rows"``, which a decoder with cross-attention has too, or the
-            ``"gradients"`` of its scores.
+        reads: What ``steps`` asks of a `SpanRun`: its ``"rows"``, which a decoder with cross-attention has too, all
+            rows of its ``"blocks"``, or the ``"gradients"`` of its scores.
         together: How several tokens that follow each other are explained as one: as the one ``"score"`` of a run, the
             sum of their log-probabilities, or by the ``"sum"`` of what explains each of them.
     """
@@ -134,7 +134,7 @@ class ModelMethod:
     needs: str
     steps: Callable[..., Tensor | Measured] | None = None
     together: Literal["score", "sum"] = "sum"
-    reads: Literal["rows", "gradients"] = "rows"
+    reads: Literal["rows", "blocks", "gradients"] = "rows"
     title: str = ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from contextmix.errors import UnsupportedModel
@@ -14,6 +15,7 @@ from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.shapes import by_shapes
 from contextmix.tokens.pieces import Tokens
 from contextmix.traces.meaning import Meaning
+from contextmix.traces.readout import Readout
 from contextmix.traces.span_run import SpanRun
 from contextmix.traces.target import Target
 from contextmix.traces.trace import LayerTrace
@@ -47,6 +49,28 @@ class Head:
     classifier_bias: Tensor | None
     norm: Norm | None = None
     norm_pooled: Norm | None = None
+
+    @classmethod
+    def of(cls, readout: Readout, state: Tensor, target: Target | None) -> Head:
+        """As it reads one row, a soft cap replaced by the line through the origin that meets it.
+
+        Args:
+            readout: The head with all its classes.
+            state: (1, d_model): the row of the last block's output.
+            target: The explained score, which is then the only column; None for all classes.
+        """
+        classes = range(len(readout.weight if not readout.transposed else readout.weight[0]))
+        numbers = [*classes] if target is None else [n for n in (target.number, target.foil) if n is not None]
+        chosen = torch.tensor(numbers, device=readout.weight.device)
+        weight, bias = readout.columns(chosen)
+        slopes = readout.lines(state, chosen)
+        weight, bias = weight * slopes, None if bias is None else bias * slopes
+        if target is not None:
+            signs = slopes.new_tensor([1.0, -1.0][: len(numbers)])
+            weight = (weight * signs).sum(-1, keepdim=True)
+            bias = None if bias is None else (bias * signs).sum(-1, keepdim=True)
+        first, first_bias = (None, None) if readout.pooler is None else (readout.pooler.weight, readout.pooler.bias)
+        return cls(first, first_bias, readout.activation, weight, bias, readout.norm, readout.norm_pooled)
 
     def scores(self, states: Tensor) -> Tensor:
         """What it makes of each row of states: (position, d_model) → (position, class)."""

@@ -112,6 +112,7 @@ class SpanRun:
         meaning: What the scores are.
         units: For each position the unit that it belongs to (its word, its sentence), for methods that count what
             leaves a unit; None: each position is one.
+        memory_budget: Bytes that a method may use for its own tensors; None where no method that needs many is asked.
         record_gradients: Runs the model once, so that the scores of these rows can be followed back; None where no run
             does that.
     """
@@ -127,6 +128,7 @@ class SpanRun:
     meaning: Meaning = Meaning.ONE_OF
     units: tuple[int, ...] | None = None
     record_gradients: Callable[[], RowGradients] | None = None
+    memory_budget: int | None = None
 
     @kept
     def recorded(self) -> tuple[list[ReadRows], Tensor]:

@@ -157,4 +157,4 @@ def _source(data: Any, asked: Mapping[str, Any], _: AnswerSettings) -> Source:
 
 _FOREIGN = {name: one for name, one in declared(Reading).items() if name not in _SHARED}
 _FOREIGN |= {**declared(Scoring), "batch_tokens": declared(Working)["batch_tokens"]}
-ANSWER = Task("answer", "demo-answers", _settings, _source, Answerer, _FOREIGN)
+ANSWER = Task("answer", "demo-answers", _settings, _source, Answerer, _FOREIGN, lambda count: ANSWERS_SIZE)

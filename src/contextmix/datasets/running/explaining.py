@@ -13,7 +13,7 @@ from contextmix.datasets.storage.settings import GOLD, RANDOMISED, Settings
 from contextmix.errors import BadOption
 from contextmix.options.option import declared
 from contextmix.options.sets import AnsweringRows, Asking, Reading
-from contextmix.options.values import OF_REPRESENTATION, SHARD_SIZE
+from contextmix.options.values import ENOUGH_SHARDS, LARGEST_SHARD, OF_REPRESENTATION, SHARD_SIZE
 from contextmix.plugins.own import named
 from contextmix.plugins.scoring import METRICS
 from contextmix.plugins.selection import spelled
@@ -50,4 +50,14 @@ def _source(data: Any, asked: Mapping[str, Any], settings: Settings) -> Source:
     return source
 
 
-EXPLAIN = Task("explain", "demo", _settings, _source, Measurer, {**declared(AnsweringRows), **declared(Asking)})
+def _shard_size(count: int) -> int:
+    """Rows that are sorted by length together: twice as many while there are enough shards."""
+    size = SHARD_SIZE
+    while size < LARGEST_SHARD and count >= 2 * size * ENOUGH_SHARDS:
+        size *= 2
+    return size
+
+
+EXPLAIN = Task(
+    "explain", "demo", _settings, _source, Measurer, {**declared(AnsweringRows), **declared(Asking)}, _shard_size
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -66,6 +67,8 @@ def run(data: Any, out: Path | str, **options: Unpack[RunOptions]) -> Run:
     task.refuse_foreign(options)
     settings = task.settings(asked)
     source = task.source(data, asked, settings)
+    if asked["shard_size"] is None:
+        settings = replace(settings, shard_size=task.shard_size(source.count))
     model = task.model if asked["model"] is None else asked["model"]
     named = {name: asked[name] for name in (*declared(Precision), "batch_tokens", "memory_budget", "strict")}
     job = Job(model, settings=settings, source=source, out=Path(out), retry=asked["retry_failed"], **named)

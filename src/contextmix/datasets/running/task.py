@@ -101,6 +101,7 @@ class Task:
         source: Opens the data, and finds the columns that a row needs.
         maker: The model, the settings, the tokens of a batch and the memory → what works on rows.
         foreign: Options of a run that mean nothing to it.
+        shard_size: Rows of the data → rows per shard, where no number was asked for.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Task:
     source: Callable[[Any, Mapping[str, Any], Any], Source]
     maker: Callable[[TracedModel, Any, int, int], Maker]
     foreign: Mapping[str, Any]
+    shard_size: Callable[[int], int]
 
     def refuse_foreign(self, given: Mapping[str, Any]) -> None:
         """Options that would change nothing.

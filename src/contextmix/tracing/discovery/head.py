@@ -59,20 +59,8 @@ def find_head(
     found = _found(model, anatomy, tensors, None if explained is None else explained[0])
     if found is None:
         return None
-    readout, states, _ = found
-    classes = range(len(readout.weight if not readout.transposed else readout.weight[0]))
-    target = None if explained is None else explained[1]
-    numbers = [*classes] if target is None else [n for n in (target.number, target.foil) if n is not None]
-    chosen = torch.tensor(numbers, device=readout.weight.device)
-    weight, bias = readout.columns(chosen)
-    slopes = readout.lines(states, chosen)
-    weight, bias = weight * slopes, None if bias is None else bias * slopes
-    if target is not None:
-        signs = slopes.new_tensor([1.0, -1.0][: len(numbers)])
-        weight = (weight * signs).sum(-1, keepdim=True)
-        bias = None if bias is None else (bias * signs).sum(-1, keepdim=True)
-    first, first_bias = (None, None) if readout.pooler is None else (readout.pooler.weight, readout.pooler.bias)
-    return Head(first, first_bias, readout.activation, weight, bias, readout.norm, readout.norm_pooled)
+    readout, state, _ = found
+    return Head.of(readout, state, None if explained is None else explained[1])
 
 
 def find_readout(

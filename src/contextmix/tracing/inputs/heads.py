@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -23,7 +25,12 @@ def speaks(model: PreTrainedModel) -> bool:
 
 def answers_questions(model: PreTrainedModel) -> bool:
     """Whether a model looks for an answer in its input: it scores each token as its start, and as its end."""
-    return "start_positions" in inspect.signature(model.forward).parameters
+    return _takes_starts(getattr(model.forward, "__func__", model.forward))
+
+
+@lru_cache(maxsize=64)  # asked once per text, and reading a signature takes as long as a small layer
+def _takes_starts(forward: Callable[..., Any]) -> bool:
+    return "start_positions" in inspect.signature(forward).parameters
 
 
 def spells(model: PreTrainedModel) -> bool:
