@@ -29,4 +29,5 @@ AGGREGATION = Aggregation(
     formula="(1/l) Σ_{k≤l} M_k",
     paper=ABNAR_2020,
     cost="L·n²",
+    alike=True,
 )

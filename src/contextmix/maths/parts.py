@@ -21,6 +21,7 @@ from torch import Tensor
 
 from contextmix.maths.channels import channel_lengths
 from contextmix.maths.gated import GatedHeads, gated_heads
+from contextmix.maths.grams import Grams
 from contextmix.maths.kept import kept
 from contextmix.maths.norms import Norm, denominator, frozen, linear
 from contextmix.maths.shapes import by_shapes
@@ -47,6 +48,8 @@ class Parts:
             before ``weight``.
         shared: Whether every token sends the same per unit of attention: of channels, whose values are numbers, they
             are in ``attention`` already, and ``value`` is one.
+        first: Which key is the first row's own token; that of row i is ``first + i``.
+        grams: Of the whole sequence, where the rows are a block of it; None to make what these parts need.
     """
 
     __repr__ = by_shapes
@@ -60,11 +63,15 @@ class Parts:
     apart: bool = False
     gate: Tensor | None = None
     shared: bool = False
+    first: int = 0
+    grams: Grams | None = None
 
     @classmethod
-    def of_channels(cls, maps: Tensor, value: Tensor, weight: Tensor, whole: Tensor) -> Parts:
+    def of_channels(cls, maps: Tensor, value: Tensor, weight: Tensor, whole: Tensor, first: int = 0) -> Parts:
         """Of a mixer with a map for each channel: maps (..., channel, query, key) and values (..., channel, key, 1)."""
-        return cls(maps * value.mT, torch.ones_like(value[:1, :1]).expand_as(value), weight, whole, shared=True)
+        return cls(
+            maps * value.mT, torch.ones_like(value[:1, :1]).expand_as(value), weight, whole, shared=True, first=first
+        )
 
     @kept
     def total(self) -> Tensor:
@@ -88,16 +95,12 @@ class Parts:
         if norm is None:
             return self
         inverse = denominator(full, norm).reciprocal()
-        return Parts(
-            attention=self.attention,
-            value=self.value,
+        return replace(
+            self,
             weight=linear(self.weight, norm),
             whole=lambda: frozen(self.total, norm, inverse),
             gain=inverse if self.gain is None else self.gain * inverse,
             own=None if self.own is None else frozen(self.own, norm, inverse),
-            apart=self.apart,
-            gate=self.gate,
-            shared=self.shared,
         )
 
     def gated(self) -> list[GatedHeads]:
@@ -115,8 +118,9 @@ class Parts:
         """What each row draws from its own token, u[i, i], as vectors, shape (..., query, d_model)."""
         if self.apart:
             return torch.zeros_like(self.total) if self.own is None else self.own
-        weights = self.attention.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)  # (..., head, query, 1)
-        drawn = weights * self.value if self.gate is None else weights * self.value * self.gate
+        weights = self.attention.diagonal(self.first, dim1=-2, dim2=-1).unsqueeze(-1)  # (..., head, query, 1)
+        value = self.value.narrow(-2, self.first, weights.shape[-2])
+        drawn = weights * value if self.gate is None else weights * value * self.gate
         joined = drawn.transpose(-3, -2).flatten(-2)  # (..., query, head · d_head)
         vectors = joined @ self.weight.flatten(0, 1)
         if self.gain is not None:
@@ -163,6 +167,8 @@ class Parts:
             return self._gated_lengths()
         if self.shared:
             return self._shared_lengths()
+        if self.grams is not None or self.first:
+            return self._lengths_by(self.grams or Grams(self.value))
         gram, kept = self.gram()
         lengths = quadratic_forms(self.attention, gram).clamp_(min=0).sqrt_()
         if self.gain is not None:
@@ -174,6 +180,15 @@ class Parts:
             lengths.diagonal(dim1=-2, dim2=-1).copy_(kept.norm(dim=-1))
         return lengths
 
+    def _lengths_by(self, grams: Grams) -> Tensor:
+        """The same by Gram matrices that all blocks of rows share."""
+        lengths = quadratic_forms(self.attention, grams.of(self.weight)).clamp_(min=0).sqrt_()
+        if self.gain is not None:
+            lengths *= self.gain
+        if self.own is not None:
+            lengths.diagonal(self.first, dim1=-2, dim2=-1).copy_(self.diagonal().norm(dim=-1))
+        return lengths
+
     def _gated_lengths(self) -> Tensor:
         """The same behind a gate, n²·H·d_head·d_model."""
         lengths = torch.stack([one.lengths() for one in self.gated()]).view_as(self.attention[..., 0, :, :])
@@ -182,7 +197,7 @@ class Parts:
         if self.own is not None and self.apart:
             return torch.cat([lengths, self.own.norm(dim=-1, keepdim=True)], dim=-1)
         if self.own is not None:
-            lengths.diagonal(dim1=-2, dim2=-1).copy_(self.diagonal().norm(dim=-1))
+            lengths.diagonal(self.first, dim1=-2, dim2=-1).copy_(self.diagonal().norm(dim=-1))
         return lengths
 
     def _shared_lengths(self) -> Tensor:
@@ -191,7 +206,7 @@ class Parts:
         if self.gain is not None:
             lengths *= self.gain
         if self.own is not None:
-            lengths.diagonal(dim1=-2, dim2=-1).copy_(self.diagonal().norm(dim=-1))
+            lengths.diagonal(self.first, dim1=-2, dim2=-1).copy_(self.diagonal().norm(dim=-1))
         return lengths
 
     def lengths_per_head(self) -> Tensor:

@@ -159,10 +159,10 @@ class TracedModel(AnsweringModel):
             >>> found.provenance.notes["target"]
             ' Lily'
         """
-        how, own = parted(ExplainingImages, options, "explain")
+        how, given = parted(ExplainingImages, options, "explain")
         mixing = aggregation is not None or query is not None or layers is not None
         alone, through = (how["tower"] == way for way in ("alone", "through"))
-        plan = make_plan(method or self.usual_method(mixing=mixing or alone), aggregation, own)
+        plan = make_plan(method or self.usual_method(mixing=mixing or alone), aggregation, given)
         reading: Any = {"truncate": truncate, "sampling_rate": sampling_rate}
         inputs = self.encode(source, **reading, add_special_tokens=how["add_special_tokens"])
         if plan.of_model:
@@ -174,7 +174,8 @@ class TracedModel(AnsweringModel):
         elif plan.of_model:
             results = [self.attribute(one, plan, target, position, how["memory_budget"]) for one in inputs]
         else:
-            results = [found for (found,) in explained(self, inputs, [plan], query, layers, how["batch_size"])]
+            own = {name: how[name] for name in ("batch_size", "memory_budget")}
+            results = [found for (found,) in explained(self, inputs, [plan], query, layers, **own)]
         if through:
             both = zip(results, inputs, strict=True)
             results = [self.image_tower.through(found, one, plan) for found, one in both]

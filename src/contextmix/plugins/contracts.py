@@ -87,6 +87,8 @@ class Method:
             ``"stream"``: the residual stream; a cross map has the residual as its last column, and the steps multiply.
             ``"output"``: the output of the whole block in both steps, whose rows stand side by side, before the option
             ``normalise`` divides them.
+        by_rows: Whether the rows of a block of queries can be measured by themselves: they depend on nothing but these
+            rows and the values of the keys, and what is noted is a count of rows. Long inputs are measured so.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Method:
     needs: str = "nothing more"
     ratio: Callable[[LayerTrace], Tensor] | None = None
     decoder: Literal["attention", "stream", "output"] | None = None
+    by_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,10 @@ class Aggregation:
         paper: Source.
         cost: In words.
         exceeds: Whether rows of combined shares may sum to more than one; they are then divided by their sum.
+        carry: ``carry(weights, maps, *, options…)``: rows over the queries of one layer, (row, query), taken down through
+            that layer's map (query, key) to (row, key), in float64, so that no map has to be there as a whole; None
+            where layers do not combine so.
+        alike: Whether a combined row is made of the same row of each map, so that ``combine`` may be given no others.
     """
 
     name: str
@@ -156,6 +163,8 @@ class Aggregation:
     paper: Paper
     cost: str
     exceeds: bool = False
+    carry: Callable[..., Tensor] | None = None
+    alike: bool = False
 
 
 @dataclass(frozen=True)
