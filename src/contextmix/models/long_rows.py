@@ -2,8 +2,8 @@
 
 The model runs once with the attention that it has set. Then rows of its maps are made a block at a time, from the top
 layer down (`contextmix.models.descent`). Whole maps are measured of short inputs, where that is as fast, and wherever
-rows cannot be made by themselves. Both ways give the same numbers up to rounding; that is shown twice before a number is
-handed out:
+rows cannot be made by themselves. Both ways give the same numbers up to rounding; that is shown twice before a number
+is handed out:
 
 - once per model and method, by both ways on the first tokens of the input;
 - on every input, by one row of a layer in the middle, made from scratch: weights over all keys and in float64, Gram
@@ -91,8 +91,12 @@ def long_rows(
         BadOption: If the budget is too small for one row.
         TraceDoesNotAddUp: If the rows do not prove themselves.
     """
-    if one.tokens is None or one.length < LONG or not _can_go_down(model, one, plans, query):
+    if one.tokens is None or one.length < LONG or not _can_ask(one, plans, query):
         return None
+    with model.turn:
+        model.follow()  # what was proved of another model counts no more
+        if not _can_go_down(model):
+            return None
     heads = _proved(model, one, plans)
     if heads is None:
         return None
@@ -101,13 +105,16 @@ def long_rows(
     return gone_down(model, one, plans, one.tokens.position(query), layers, most)
 
 
-def _can_go_down(model: LoadedModel, one: Inputs, plans: Sequence[Plan], query: int | str | None) -> bool:
-    """As far as can be said without a run."""
-    if query is None or not plans or not all(map(goes_down, plans)) or has_images(one.tensors):
-        return False
-    if "input_ids" not in one.tensors or own_name(model.model.config._attn_implementation) not in (EAGER, FUSED, None):
-        return False
-    return not any(map(obstacle, model.anatomy().blocks))
+def _can_ask(one: Inputs, plans: Sequence[Plan], query: int | str | None) -> bool:
+    """Whether this is asked of a text, of methods whose rows stand by themselves."""
+    asked = query is not None and bool(plans) and all(map(goes_down, plans))
+    return asked and "input_ids" in one.tensors and not has_images(one.tensors)
+
+
+def _can_go_down(model: LoadedModel) -> bool:
+    """Whether rows of the model's maps can be made by themselves, as far as can be said without a run."""
+    attention = own_name(model.model.config._attn_implementation)
+    return attention in (EAGER, FUSED, None) and not any(map(obstacle, model.anatomy().blocks))
 
 
 def rows_within(budget: int, heads: int, length: int) -> int:
@@ -194,12 +201,13 @@ def _sampled(block: KeptBlock, way: Descent, probe: int, found: Tensor, keys: sl
 
 def _proved(model: LoadedModel, one: Inputs, plans: Sequence[Plan]) -> int | None:
     """The heads of the model, if both ways agree for these plans on the first tokens; looked at once per model."""
-    known, short = model.proof.in_blocks, until(one, SHORT)
+    heads = []
     for plan in plans:
-        key = f"{plan.name} {sorted(plan.options.items())} {sorted(plan.aggregation_options.items())}"
-        if key not in known:
-            known[key] = _agreeing(model, short, plan)
-    return model.proof.in_blocks[key]
+        key = str(plan.describe())
+        if key not in model.proof.in_blocks:
+            model.proof.in_blocks[key] = _agreeing(model, until(one, SHORT), plan)
+        heads.append(model.proof.in_blocks[key])
+    return None if None in heads else heads[0]
 
 
 def _agreeing(model: LoadedModel, short: Inputs, plan: Plan) -> int | None:

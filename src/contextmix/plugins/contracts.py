@@ -149,9 +149,9 @@ class Aggregation:
         paper: Source.
         cost: In words.
         exceeds: Whether rows of combined shares may sum to more than one; they are then divided by their sum.
-        carry: ``carry(weights, maps, *, options…)``: rows over the queries of one layer, (row, query), taken down through
-            that layer's map (query, key) to (row, key), in float64, so that no map has to be there as a whole; None
-            where layers do not combine so.
+        carry: ``carry(weights, maps, *, options…)``: rows over the queries of one layer, (row, query), taken down
+            through that layer's map (query, key) to (row, key), in float64, so that no map has to be there as a whole;
+            None where layers do not combine so.
         alike: Whether a combined row is made of the same row of each map, so that ``combine`` may be given no others.
     """
 

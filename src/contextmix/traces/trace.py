@@ -7,7 +7,7 @@ batch have equal length, so no formula knows about padding. A mixing map is a pu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -157,8 +157,9 @@ class LayerTrace:
         total = self.attention_out if bias is None else self.attention_out - bias
         if self.channelwise:
             return Parts.of_channels(self.attention, self.value, self.block.output_weight, total, self.first)
-        (weights, gate), place = self.mixing, {"first": self.first, "grams": self.grams}
-        return Parts(weights, self.value, self.block.output_weight, total, apart=self.cross, gate=gate, **place)
+        weights, gate = self.mixing
+        parts = Parts(weights, self.value, self.block.output_weight, total, apart=self.cross, gate=gate)
+        return replace(parts, first=self.first, grams=self.grams)
 
     @kept
     def residual_parts(self) -> Parts:
