@@ -12,7 +12,8 @@ from torch import Tensor
 
 from contextmix.maths import parts as parts_module
 from contextmix.maths.norms import Norm, normalise
-from contextmix.maths.parts import Parts, quadratic_forms
+from contextmix.maths.parts import Parts
+from contextmix.maths.quadratic import quadratic_forms
 
 # Lengths come from squares. A length that is left over when heads cancel is exact to the square root of roundoff, so
 # squares are compared, with roundoff allowed in proportion to the square of the longest that the part could have been.

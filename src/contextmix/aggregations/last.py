@@ -28,4 +28,5 @@ AGGREGATION = Aggregation(
     formula="M_l",
     paper=ABNAR_2020,
     cost="nothing",
+    alike=True,
 )

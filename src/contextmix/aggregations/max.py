@@ -37,4 +37,5 @@ AGGREGATION = Aggregation(
     paper=ABNAR_2020,
     cost="L·n²",
     exceeds=True,
+    alike=True,
 )

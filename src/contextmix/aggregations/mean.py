@@ -46,4 +46,5 @@ AGGREGATION = Aggregation(
     formula="(1/l) Σ_{k≤l} M_k",
     paper=ABNAR_2020,
     cost="L·n²",
+    alike=True,
 )

@@ -39,6 +39,11 @@ def combine_row(maps: Tensor, query: int, *, normalise: bool = False) -> Tensor:
     return rollout_row(row_shares(maps) if normalise else maps, query)
 
 
+def carry(weights: Tensor, maps: Tensor, *, normalise: bool = False) -> Tensor:
+    """Rows (row, query) of what lies above a layer, through some rows of its map (query, key), shape (row, key)."""
+    return weights @ (row_shares(maps) if normalise else maps)
+
+
 AGGREGATION = Aggregation(
     name="rollout",
     title="Rollout",
@@ -48,4 +53,5 @@ AGGREGATION = Aggregation(
     formula="R_1 = M_1, R_l = M_l R_{l−1}",
     paper=ABNAR_2020,
     cost="L·n³ in float64; L·n² for one query",
+    carry=carry,
 )

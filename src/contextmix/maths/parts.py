@@ -22,14 +22,14 @@ from torch import Tensor
 
 from contextmix.maths.channels import channel_lengths
 from contextmix.maths.gated import GatedHeads, gated_heads
+from contextmix.maths.grams import Grams
 from contextmix.maths.kept import kept
 from contextmix.maths.norms import Norm, denominator, frozen, linear
 from contextmix.maths.pushed import Pushed, Steps
+from contextmix.maths.quadratic import quadratic_forms
 from contextmix.maths.shapes import by_shapes
 
 TOKEN_BLOCK = 128  # source tokens whose F (token, head, d_model) is in memory at a time
-SHORT = 1 << 14  # pairs of tokens up to which quadratic forms are products of matrices
-PLANE_ELEMENTS = 1 << 18  # of one head's attention per step: large enough to use all cores, small enough for the cache
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class Parts:
         steps: What ``weight`` was pushed through so far.
         shared: Whether every token sends the same per unit of attention: of channels, whose values are numbers, they
             are in ``attention`` already, and ``value`` is one.
+        first: Which key is the first row's own token; that of row i is ``first + i``.
+        grams: Of the whole sequence, where the rows are a block of it; None to make what these parts need.
     """
 
     __repr__ = by_shapes
@@ -67,11 +69,15 @@ class Parts:
     shared: bool = False
     pushed: Pushed | None = None
     steps: Steps = ()
+    first: int = 0
+    grams: Grams | None = None
 
     @classmethod
-    def of_channels(cls, maps: Tensor, value: Tensor, weight: Tensor, whole: Tensor) -> Parts:
+    def of_channels(cls, maps: Tensor, value: Tensor, weight: Tensor, whole: Tensor, first: int = 0) -> Parts:
         """Of a mixer with a map for each channel: maps (..., channel, query, key) and values (..., channel, key, 1)."""
-        return cls(maps * value.mT, torch.ones_like(value[:1, :1]).expand_as(value), weight, whole, shared=True)
+        return cls(
+            maps * value.mT, torch.ones_like(value[:1, :1]).expand_as(value), weight, whole, shared=True, first=first
+        )
 
     @kept
     def total(self) -> Tensor:
@@ -97,16 +103,12 @@ class Parts:
         if norm is None:
             return self
         inverse = denominator(full, norm).reciprocal()
-        return Parts(
-            attention=self.attention,
-            value=self.value,
+        return replace(
+            self,
             **self._next(norm, lambda: linear(self.weight, norm)),
             whole=lambda: frozen(self.total, norm, inverse),
             gain=inverse if self.gain is None else self.gain * inverse,
             own=None if self.own is None else frozen(self.own, norm, inverse),
-            apart=self.apart,
-            gate=self.gate,
-            shared=self.shared,
         )
 
     def _next(self, through: Norm | float | None, make: Callable[[], Tensor]) -> dict[str, Any]:
@@ -132,8 +134,9 @@ class Parts:
         """What each row draws from its own token, u[i, i], as vectors, shape (..., query, d_model)."""
         if self.apart:
             return torch.zeros_like(self.total) if self.own is None else self.own
-        weights = self.attention.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)  # (..., head, query, 1)
-        drawn = weights * self.value if self.gate is None else weights * self.value * self.gate
+        weights = self.attention.diagonal(self.first, dim1=-2, dim2=-1).unsqueeze(-1)  # (..., head, query, 1)
+        value = self.value.narrow(-2, self.first, weights.shape[-2])
+        drawn = weights * value if self.gate is None else weights * value * self.gate
         joined = drawn.transpose(-3, -2).flatten(-2)  # (..., query, head · d_head)
         vectors = joined @ self.weight.flatten(0, 1)
         if self.gain is not None:
@@ -180,6 +183,8 @@ class Parts:
             return self._gated_lengths()
         if self.shared:
             return self._shared_lengths()
+        if self.grams is not None or self.first:
+            return self._lengths_by(self.grams or Grams(self.value))
         gram, kept = self.gram()
         lengths = quadratic_forms(self.attention, gram).clamp_(min=0).sqrt_()
         if self.gain is not None:
@@ -191,6 +196,15 @@ class Parts:
             lengths.diagonal(dim1=-2, dim2=-1).copy_(kept.norm(dim=-1))
         return lengths
 
+    def _lengths_by(self, grams: Grams) -> Tensor:
+        """The same by Gram matrices that all blocks of rows share."""
+        lengths = quadratic_forms(self.attention, grams.of(self.weight)).clamp_(min=0).sqrt_()
+        if self.gain is not None:
+            lengths *= self.gain
+        if self.own is not None:
+            lengths.diagonal(self.first, dim1=-2, dim2=-1).copy_(self.diagonal().norm(dim=-1))
+        return lengths
+
     def _gated_lengths(self) -> Tensor:
         """The same behind a gate, n²·H·d_head·d_model."""
         lengths = torch.stack([one.lengths() for one in self.gated()]).view_as(self.attention[..., 0, :, :])
@@ -199,7 +213,7 @@ class Parts:
         if self.own is not None and self.apart:
             return torch.cat([lengths, self.own.norm(dim=-1, keepdim=True)], dim=-1)
         if self.own is not None:
-            lengths.diagonal(dim1=-2, dim2=-1).copy_(self.diagonal().norm(dim=-1))
+            lengths.diagonal(self.first, dim1=-2, dim2=-1).copy_(self.diagonal().norm(dim=-1))
         return lengths
 
     def _shared_lengths(self) -> Tensor:
@@ -208,7 +222,7 @@ class Parts:
         if self.gain is not None:
             lengths *= self.gain
         if self.own is not None:
-            lengths.diagonal(dim1=-2, dim2=-1).copy_(self.diagonal().norm(dim=-1))
+            lengths.diagonal(self.first, dim1=-2, dim2=-1).copy_(self.diagonal().norm(dim=-1))
         return lengths
 
     def lengths_per_head(self) -> Tensor:
@@ -237,44 +251,3 @@ class Parts:
         own = self.diagonal()
         mixed, kept = (self.total - own).norm(dim=-1), own.norm(dim=-1)
         return torch.where(mixed > 0, mixed / (mixed + kept), torch.zeros_like(mixed))
-
-
-def quadratic_forms(attention: Tensor, gram: Tensor) -> Tensor:
-    """aᵀ G a for every pair of tokens, with a = attention[:, i, j] over heads and G = gram[j].
-
-    Args:
-        attention: (..., head, query, key).
-        gram: (..., key, head, head), symmetric.
-
-    Returns:
-        (..., query, key).
-    """
-    n_heads, n_queries, n_keys = attention.shape[-3:]
-    if n_queries * n_keys <= SHORT:
-        return _forms_by_key(attention, gram)
-    # Whole (query, key) planes, one head pair at a time: contiguous multiply-adds, about four times faster than a
-    # batched product per key, which must transpose the attention first (measured 2026-11 on two cores, n = 512 and
-    # 2048). Of short texts the few large steps of that product win.
-    pairs = gram.movedim(-3, -1).contiguous().unsqueeze(-2)  # (..., head, head, 1, key)
-    forms = attention.new_empty(*attention.shape[:-3], n_queries, n_keys)
-    rows = max(1, PLANE_ELEMENTS * n_heads // max(1, attention[..., 0, :].numel()))
-    for start in range(0, n_queries, rows):
-        block = slice(start, start + rows)
-        weights = attention[..., block, :].unbind(-3)
-        total = forms[..., block, :].zero_()
-        for h, weight in enumerate(weights):
-            inner = weight * pairs[..., h, h, :, :]
-            for other in range(h + 1, n_heads):  # G is symmetric: each unordered pair once, doubled
-                inner.addcmul_(weights[other], pairs[..., h, other, :, :], value=2)
-            total.addcmul_(inner, weight)
-    return forms
-
-
-def _forms_by_key(attention: Tensor, gram: Tensor) -> Tensor:
-    """The same by one product of matrices per key, sequence by sequence, so that what it makes stays in the cache."""
-    forms = attention.new_empty(*attention.shape[:-3], *attention.shape[-2:])
-    own = (attention.flatten(0, -4), gram.flatten(0, -4), forms.flatten(0, -3)) if attention.ndim > 3 else None
-    for weights, grams, found in zip(*own, strict=True) if own else [(attention, gram, forms)]:
-        by_key = weights.movedim(-1, 0).contiguous()  # (key, head, query)
-        found.copy_(torch.bmm(grams, by_key).mul_(by_key).sum(1).T)
-    return forms

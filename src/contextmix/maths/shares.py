@@ -85,22 +85,25 @@ def parts_again(combined: Tensor) -> Tensor:
     return combined / combined.sum(-1, keepdim=True).clamp(min=1)
 
 
-def half_residual(shares: Tensor, apart: bool = False) -> Tensor:
+def half_residual(shares: Tensor, apart: bool = False, first: int = 0) -> Tensor:
     """Attention and residual weighted equally: ``½ shares + ½ I``, shape (..., query, key).
 
     Args:
         shares: (..., query, key), ≥ 0.
         apart: The keys are tokens of another sequence: the residual's half is one more column, the last.
+        first: Which key is the first row's own token, see `Parts`.
 
     Source:
         Abnar & Zuidema (2020); GlobEnc eq. 13 and 16. Adding I and dividing by the row sum is the same for shares.
     """
     if apart:
         return pad(0.5 * shares, (0, 1), value=0.5)
-    return 0.5 * shares + 0.5 * torch.eye(shares.shape[-1], dtype=shares.dtype, device=shares.device)
+    found = 0.5 * shares
+    found.diagonal(first, dim1=-2, dim2=-1).add_(0.5)
+    return found
 
 
-def measured_residual(shares: Tensor, ratio: Tensor, apart: bool = False) -> Tensor:
+def measured_residual(shares: Tensor, ratio: Tensor, apart: bool = False, first: int = 0) -> Tensor:
     """Attention to other tokens scaled to a measured mixing ratio; the rest stays with the token itself.
 
         out_ij = r_i · shares_ij / Σ_{k≠i} shares_ik   (j ≠ i),        out_ii = 1 − r_i
@@ -109,6 +112,7 @@ def measured_residual(shares: Tensor, ratio: Tensor, apart: bool = False) -> Ten
         shares: (..., query, key), ≥ 0.
         ratio: (..., query), between 0 and 1.
         apart: The keys are tokens of another sequence, all of them others; 1 − r_i is one more column, the last.
+        first: Which key is the first row's own token, see `Parts`.
 
     Returns:
         (..., query, key), rows sum to one. A row without attention to others (a text of one token; all attention on
@@ -119,10 +123,10 @@ def measured_residual(shares: Tensor, ratio: Tensor, apart: bool = False) -> Ten
     """
     others = shares.clone()
     if not apart:
-        others.diagonal(dim1=-2, dim2=-1).zero_()
+        others.diagonal(first, dim1=-2, dim2=-1).zero_()
     mixing = torch.where(others.sum(-1) > 0, ratio, torch.zeros_like(ratio))
     out = row_shares(others) * mixing.unsqueeze(-1)
     if apart:
         return torch.cat([out, 1 - mixing.unsqueeze(-1)], dim=-1)
-    out.diagonal(dim1=-2, dim2=-1).copy_(1 - mixing)
+    out.diagonal(first, dim1=-2, dim2=-1).copy_(1 - mixing)
     return out

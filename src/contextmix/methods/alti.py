@@ -51,4 +51,5 @@ METHOD = Method(
     paper=FERRANDO_2022,
     cost="n²·H·d",
     decoder="stream",
+    by_rows=True,
 )

@@ -63,4 +63,5 @@ METHOD = Method(
     paper=VASWANI_2017,
     cost="n²·H",
     decoder="attention",
+    by_rows=True,
 )

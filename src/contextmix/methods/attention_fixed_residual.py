@@ -25,7 +25,7 @@ def measure(layer: LayerTrace) -> Tensor:
         Abnar & Zuidema (2020), section 3; GlobEnc, eq. 13.
     """
     refuse_channels(layer, "attention_fixed_residual", "would not be shares of anything")
-    return half_residual(whole_rows(weights_of(layer)).mean(-3), apart=layer.cross)
+    return half_residual(whole_rows(weights_of(layer)).mean(-3), apart=layer.cross, first=layer.first)
 
 
 def ratio(layer: LayerTrace) -> Tensor:
@@ -45,4 +45,5 @@ METHOD = Method(
     paper=ABNAR_2020,
     cost="n²·H",
     decoder="stream",
+    by_rows=True,
 )

@@ -26,7 +26,7 @@ def measure(layer: LayerTrace) -> Tensor:
         al. 2021, eq. 8, is the same formula on the attention block).
     """
     refuse_channels(layer, "attention_residual", "would not be shares of anything")
-    return measured_residual(weights_of(layer).mean(-3), ratio(layer), apart=layer.cross)
+    return measured_residual(weights_of(layer).mean(-3), ratio(layer), apart=layer.cross, first=layer.first)
 
 
 def ratio(layer: LayerTrace) -> Tensor:
@@ -45,4 +45,5 @@ METHOD = Method(
     paper=MODARRESSI_2022,
     cost="n·d² + n²·H",
     decoder="stream",
+    by_rows=True,
 )

@@ -47,4 +47,5 @@ METHOD = Method(
     paper=KOBAYASHI_2020,
     cost="n·d² + n²·H²",
     decoder="attention",
+    by_rows=True,
 )

@@ -41,4 +41,5 @@ METHOD = Method(
     paper=MODARRESSI_2022,
     cost="n·d² + n²·H²",
     decoder="stream",
+    by_rows=True,
 )

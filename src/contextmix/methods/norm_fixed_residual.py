@@ -23,7 +23,7 @@ def measure(layer: LayerTrace) -> Tensor:
     Source:
         GlobEnc, eq. 16.
     """
-    return half_residual(row_shares(layer.attention_parts.lengths()), apart=layer.cross)
+    return half_residual(row_shares(layer.attention_parts.lengths()), apart=layer.cross, first=layer.first)
 
 
 METHOD = Method(
@@ -35,4 +35,5 @@ METHOD = Method(
     paper=MODARRESSI_2022,
     cost="n·d² + n²·H²",
     decoder="stream",
+    by_rows=True,
 )

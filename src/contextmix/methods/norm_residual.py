@@ -41,4 +41,5 @@ METHOD = Method(
     paper=KOBAYASHI_2021,
     cost="n·d² + n²·H²",
     decoder="stream",
+    by_rows=True,
 )

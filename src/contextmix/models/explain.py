@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from contextmix.errors import BadOption
-from contextmix.models.batch import Wanted
+from contextmix.models.batch import BatchMaps, Wanted
 from contextmix.models.loaded_model import LoadedModel
-from contextmix.plugins.plan import Plan
-from contextmix.results.provenance import Quantity
+from contextmix.models.long_rows import Found, long_rows
+from contextmix.options.values import MEMORY_BUDGET
+from contextmix.plugins.plan import Plan, layer_notes
+from contextmix.results.provenance import Provenance, Quantity
 from contextmix.results.token_map import TokenMap
+from contextmix.tokens.pieces import Tokens
 from contextmix.tracing.inputs.encode import Inputs, batches
 
 
@@ -25,6 +28,7 @@ def explained(
     batch_size: int = 1,
     wanted: Wanted | None = None,
     tell: Callable[[str], None] | None = None,
+    memory_budget: int = MEMORY_BUDGET,
 ) -> list[list[TokenMap]]:
     """For each sequence one result per plan; the model runs once per batch, whatever the number of plans.
 
@@ -37,10 +41,16 @@ def explained(
         batch_size: Sequences of equal length that run together.
         wanted: Whether a plan needs a layer; None for all.
         tell: Called before layers are aggregated, which may take long; what it raises ends the work.
+        memory_budget: Bytes for one block of rows of a long input; see `contextmix.models.long_rows`.
     """
     refuse_query(inputs, query)
     results: list[list[TokenMap]] = [[] for _ in inputs]
     for positions, tensors in batches(inputs, model.together(batch_size)):
+        one = inputs[positions[0]]
+        long = long_rows(model, one, plans, query, layers, memory_budget) if len(positions) == 1 else None
+        if long is not None:
+            results[positions[0]] = [_row(model, one, long, which, layers) for which in range(len(plans))]
+            continue
         found = model.measure_batch(tensors, plans, wanted)
         for which, plan in enumerate(plans):
             if tell is not None and plan.aggregation is not None:
@@ -48,19 +58,45 @@ def explained(
             maps = found.maps(which)
             for row, position in enumerate(positions):
                 tokens = model.labels(inputs[position], maps.shape[-1])
-                notes: dict[str, Any] = {**inputs[position].notes, **found.notes(which, row)}
-                if found.checks.added:
-                    notes["images_added_before_layers"] = list(found.checks.added)
-                if found.checks.borrowed:
-                    notes["values_of_earlier_layers_in"] = list(found.checks.borrowed)
-                if prediction := model.prediction(found.outputs, row, tokens):
-                    notes["prediction"] = prediction
-                made = model.origin.provenance(found.checks, **plan.describe()).noting(**notes)
+                notes = found.notes(which, row)
+                made = _made(model, inputs[position], plan, found, notes, row, tokens)
                 result = plan.result(maps[:, row], tokens, made, query, layers)
-                results[position].append(
-                    cautious(result) if plan.aggregation is not None and model.is_causal else result
-                )
+                results[position].append(_cautious(model, plan, result))
     return results
+
+
+def _row(model: LoadedModel, one: Inputs, long: Found, which: int, layers: Any) -> TokenMap:
+    """One row, made in blocks of rows."""
+    way = long.descents[which]
+    tokens = model.labels(one, one.length)
+    blocks = {"rows": long.most, "sampled_row": long.sampled}
+    made = _made(model, one, way.plan, long, {**layer_notes(way.notes), "in_blocks": blocks}, 0, tokens)
+    result = way.plan.row(way.found(long.depth), tokens, made, way.query, layers, long.depth)
+    return _cautious(model, way.plan, result)
+
+
+def _made(
+    model: LoadedModel,
+    one: Inputs,
+    plan: Plan,
+    run: BatchMaps | Found,
+    notes: Mapping[str, Any],
+    row: int,
+    tokens: Tokens,
+) -> Provenance:
+    """How a result was made, with what the run says beside it."""
+    said: dict[str, Any] = {**one.notes, **notes}
+    if run.checks.added:
+        said["images_added_before_layers"] = list(run.checks.added)
+    if run.checks.borrowed:
+        said["values_of_earlier_layers_in"] = list(run.checks.borrowed)
+    if prediction := model.prediction(run.outputs, row, tokens):
+        said["prediction"] = prediction
+    return model.origin.provenance(run.checks, **plan.describe()).noting(**said)
+
+
+def _cautious(model: LoadedModel, plan: Plan, found: TokenMap) -> TokenMap:
+    return cautious(found) if plan.aggregation is not None and model.is_causal else found
 
 
 FEW = 8

@@ -20,9 +20,10 @@ from contextmix.maths.whole import index_of
 from contextmix.models.attribution import Subject, attributed, masks, said
 from contextmix.models.batch import BatchMaps, Measuring, Wanted
 from contextmix.models.proof import Proof
+from contextmix.models.usual import Usual
 from contextmix.options.catalogue import AddSpecialTokens, SamplingRate, Truncate
 from contextmix.options.option import takes
-from contextmix.options.values import MEMORY_BUDGET, OF_REPRESENTATION, OF_SCORE, Asked
+from contextmix.options.values import MEMORY_BUDGET, Asked
 from contextmix.plugins.plan import Plan
 from contextmix.results.provenance import library_versions
 from contextmix.results.token_map import TokenMap
@@ -44,7 +45,7 @@ from contextmix.tracing.recording.turns import turn_of
 from contextmix.tracing.recording.walk import listed
 
 
-class LoadedModel:
+class LoadedModel(Usual):
     """A model that reads inputs and runs on them: its tokenizer, where its parts are, whose turn it is.
 
     Made as a `contextmix.TracedModel`, which says what the arguments are.
@@ -87,33 +88,6 @@ class LoadedModel:
             return False
         with self.turn:
             return is_causal(self.model, on_device(self.model, self._probe()))
-
-    @property
-    def usual_query(self) -> int:
-        """The token whose row is looked at first: the first one, or the last of a causal model, where it sees all."""
-        return -1 if self.is_causal else 0
-
-    def usual_method(self, *, mixing: bool = False, score: bool = False) -> str:
-        """What explains this model where no method was named: `evidence` for a score, GlobEnc for a representation.
-
-        Args:
-            mixing: Whether the question is about a representation: a row, layers, or a way to combine them.
-            score: Whether it names a score: a target, or the token that has it. A decoder is always asked for one.
-        """
-        refuse_kind("usual_method: mixing", mixing, bool)
-        refuse_kind("usual_method: score", score, bool)
-        alone = not getattr(self.model.config, "is_encoder_decoder", False)  # two stacks are asked for what they read
-        says = alone and (score or (speaks(self.model) and self.is_causal))
-        return OF_SCORE if says and not mixing else OF_REPRESENTATION
-
-    def usual_options(self, method: str) -> Mapping[str, Any]:
-        """How that method is asked where nobody said it: for and against, of a score that has an opposite.
-
-        Args:
-            method: What `usual_method` gave.
-        """
-        refuse_kind("usual_options: method", method, str)
-        return {"signed": True} if method == OF_SCORE and not speaks(self.model) else {}
 
     def anatomy(self, probe: Mapping[str, Tensor] | None = None) -> Anatomy:
         """Where the model keeps the parts of its blocks; found on a short probe and kept.

@@ -32,6 +32,8 @@ class Proof:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.compared: set[bool] = set()
+        self.in_blocks: dict[str, int | None] = {}
+        """Method and options → heads of the model where blocks of rows give what whole maps do; None elsewhere."""
         self._state: Any = None
         self._hooks: list[Hooks] | None = None
 
@@ -45,6 +47,7 @@ class Proof:
         if before is None or before == self._state:
             return False
         self.compared, self._hooks, self._state = set(), None, None
+        self.in_blocks = {}
         return True
 
     @contextmanager

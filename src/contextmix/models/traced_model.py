@@ -159,13 +159,13 @@ class TracedModel(AnsweringModel):
             >>> found.provenance.notes["target"]
             ' Lily'
         """
-        how, own = parted(ExplainingImages, options, "explain")
+        how, given = parted(ExplainingImages, options, "explain")
         mixing = aggregation is not None or query is not None or layers is not None
         alone, through = (how["tower"] == way for way in ("alone", "through"))
         if method is None:
             method = self.usual_method(mixing=mixing or alone, score=target is not None or position is not None)
-            own = {**self.usual_options(method), **own}
-        plan = make_plan(method, aggregation, own)
+            given = {**self.usual_options(method), **given}
+        plan = make_plan(method, aggregation, given)
         reading: Any = {"truncate": truncate, "sampling_rate": sampling_rate}
         inputs = self.encode(source, **reading, add_special_tokens=how["add_special_tokens"])
         if plan.of_model:
@@ -177,7 +177,8 @@ class TracedModel(AnsweringModel):
         elif plan.of_model:
             results = [self.attribute(one, plan, target, position, how["memory_budget"]) for one in inputs]
         else:
-            results = [found for (found,) in explained(self, inputs, [plan], query, layers, how["batch_size"])]
+            own = {name: how[name] for name in ("batch_size", "memory_budget")}
+            results = [found for (found,) in explained(self, inputs, [plan], query, layers, **own)]
         if through:
             both = zip(results, inputs, strict=True)
             results = [self.image_tower.through(found, one, plan) for found, one in both]

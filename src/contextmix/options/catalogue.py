@@ -188,7 +188,11 @@ AddSpecialTokens = Annotated[
 SamplingRate = Annotated[int | None, Option("Samples per second, for a sound that does not say it.", lenient=True)]
 BatchSize = Annotated[int, Option("Sequences of equal length that run together.", default=8)]
 Memory = Annotated[
-    int, Option("Bytes that a method of the whole model may use for its own tensors.", default=MEMORY_BUDGET)
+    int,
+    Option(
+        "Bytes that a method of the whole model, or a block of rows of a long input, may use for its own tensors.",
+        default=MEMORY_BUDGET,
+    ),
 ]
 Told = Annotated[
     Progress | None,

@@ -89,6 +89,8 @@ class Method:
             ``"output"``: the output of the whole block in both steps, whose rows stand side by side, before the option
             ``normalise`` divides them.
         asks: What it tells: what a ``"vector"`` is made of, or where ``"attention"`` looks.
+        by_rows: Whether the rows of a block of queries can be measured by themselves: they depend on nothing but these
+            rows and the values of the keys, and what is noted is a count of rows. Long inputs are measured so.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Method:
     decoder: Literal["attention", "stream", "output"] | None = None
     title: str = ""
     asks: Literal["vector", "attention"] = "vector"
+    by_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,10 @@ class Aggregation:
         paper: Source.
         cost: In words.
         exceeds: Whether rows of combined shares may sum to more than one; they are then divided by their sum.
+        carry: ``carry(weights, maps, *, options…)``: rows over the queries of one layer, (row, query), taken down
+            through that layer's map (query, key) to (row, key), in float64, so that no map has to be there as a whole;
+            None where layers do not combine so.
+        alike: Whether a combined row is made of the same row of each map, so that ``combine`` may be given no others.
     """
 
     name: str
@@ -164,6 +171,8 @@ class Aggregation:
     cost: str
     exceeds: bool = False
     title: str = ""
+    carry: Callable[..., Tensor] | None = None
+    alike: bool = False
 
 
 @dataclass(frozen=True)

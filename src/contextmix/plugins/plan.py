@@ -86,6 +86,14 @@ class Plan(Selection):
         found = found.layer(-1) if layers is None and not everything else found
         return found if query is None else found.row(query)
 
+    def row(self, values: Tensor, tokens: Tokens, made: Provenance, query: int, layers: Any, depth: int) -> TokenMap:
+        """One row of each shown layer, (layer, ..., key), as the `result` that whole maps of so many layers give."""
+        shown = layer_numbers(layers, depth, everything=self.aggregation is None)
+        dims = ("layer", "head", "key") if values.ndim == 3 else ("layer", "key")
+        place = {"query": query}
+        found = TokenMap(values.cpu().numpy(), dims, tokens, self.quantity, made, layers=shown, selected=place)
+        return found.layer(-1) if layers is None and self.aggregation is not None else found
+
     def describe(self) -> dict[str, Any]:
         """The fields of a `Provenance` that the plan decides."""
         aggregation = self.aggregation.name if self.aggregation else None

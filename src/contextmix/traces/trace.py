@@ -15,6 +15,7 @@ from torch import Tensor
 
 from contextmix.errors import UnknownPosition, WrongShape, refuse_entries, refuse_kinds
 from contextmix.maths.gated import folded
+from contextmix.maths.grams import Grams
 from contextmix.maths.kept import kept
 from contextmix.maths.parts import Parts
 from contextmix.maths.shapes import Bound, by_shapes, cut
@@ -83,6 +84,8 @@ class LayerTrace:
         channelwise: Whether it is no attention but another mixer, linear in its values given its routing. Its heads are
             its channels; entries may be negative and rows need not sum to one; nonlinearities behind the values are
             held at what they were, so zeroing a value takes a replay.
+        first: Which key is the first row's own token: 0, unless the rows are a block of the sequence.
+        grams: What such blocks of one sequence share; None where all rows are here.
     """
 
     index: int
@@ -108,6 +111,8 @@ class LayerTrace:
     gate_answers: bool = False
     values_of: int | None = None
     channelwise: bool = False
+    first: int = 0
+    grams: Grams | None = None
 
     def __post_init__(self) -> None:
         refuse_kinds(self, index=int, block=Block, gate=(Tensor, type(None)), **dict.fromkeys(_BATCHED, Tensor))
@@ -151,9 +156,10 @@ class LayerTrace:
         bias = self.block.output_bias
         total = self.attention_out if bias is None else self.attention_out - bias
         if self.channelwise:
-            return Parts.of_channels(self.attention, self.value, self.block.output_weight, total)
+            return Parts.of_channels(self.attention, self.value, self.block.output_weight, total, self.first)
         weights, gate = self.mixing
         own: Any = {"apart": self.cross, "gate": gate, "pushed": self.block.pushed}
+        own |= {"first": self.first, "grams": self.grams}
         return Parts(weights, self.value, self.block.output_weight, total, **own)
 
     @kept
@@ -206,7 +212,7 @@ class LayerTrace:
             own["added"] = self.added[example]
         if self.gate is not None:
             own |= {"gate": self.gate[example], "gate_answers": self.gate_answers}
-        own |= {"cross": self.cross, "values_of": self.values_of}
+        own |= {"cross": self.cross, "values_of": self.values_of, "first": self.first, "grams": self.grams}
         return LayerTrace(index=self.index, tolerance=self.tolerance, **own)
 
 

@@ -54,6 +54,13 @@ class RowListener(Listener, Protocol):
     rows: slice
 
 
+class TileListener(Listener, Protocol):
+    """A listener that makes weights itself, some rows at a time: nothing of the size of a whole map is made for it."""
+
+    def attending(self, call: Any, output: Tensor) -> None:
+        """One attention call, a `row_attention.Attending`, and what it gave."""
+
+
 _listener: ContextVar[Listener | None] = ContextVar("contextmix_listener", default=None)
 
 

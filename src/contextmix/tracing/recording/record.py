@@ -13,6 +13,7 @@ from contextmix.traces.checks import Checks
 from contextmix.traces.trace import LayerTrace
 from contextmix.tracing.recording.block_recorder import BlockRecorder, Visitor
 from contextmix.tracing.recording.row_recorder import RowRecorder, RowVisitor
+from contextmix.tracing.recording.tile_recorder import KeptBlock, TileRecorder
 
 
 def record(
@@ -78,3 +79,27 @@ def record_rows(
         The model's outputs, and how well the trace proved itself; raises as `record` does.
     """
     return RowRecorder(model, anatomy, rows, visit).run(inputs, last_logits=last_logits)
+
+
+def record_tiles(
+    model: PreTrainedModel, anatomy: Anatomy, inputs: Mapping[str, Tensor], *, last_logits: int = 0
+) -> tuple[Any, list[KeptBlock], Checks]:
+    """Run one sequence and keep of every block what any of its rows can be made of afterwards.
+
+    Nothing is proved yet but that every block spoke: rows are proved when they are made.
+
+    Args:
+        model: The model.
+        anatomy: Where its parts are.
+        inputs: Model inputs with a batch axis of one, without padding.
+        last_logits: See `quiet_run`.
+
+    Returns:
+        The model's outputs, its blocks in order, and what changes between them.
+
+    Raises:
+        UnsupportedModel: If a block cannot be made some rows at a time.
+    """
+    recorder = TileRecorder(model, anatomy)
+    outputs, checks = recorder.run(inputs, last_logits=last_logits)
+    return outputs, recorder.blocks, checks

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+BLOCK = 64
+"""Rows of a model's eager attention that are made at a time."""
 FUSED = "sdpa"
 """The attention whose masks are known here: a tensor (batch, 1, query, key), or none at all."""
 
@@ -37,14 +40,27 @@ def rows_attended(
         mask: What the fused attention was given.
         told: Its other arguments.
     """
+    return _attended(eager, rows, module, query, key, value, mask, told)[1]
+
+
+def _attended(
+    eager: Callable[..., tuple[Tensor, Tensor]],
+    rows: slice,
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    told: Mapping[str, Any],
+) -> tuple[Tensor, Tensor]:
+    """Output and weights of some rows; see `rows_attended`."""
     own = {name: _of_rows(one, rows, query.shape[2], key.shape[2]) for name, one in told.items()}
     causal = told.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
     seen = None if mask is None else _added(mask[..., rows, :], query.dtype)
     if mask is None and causal and query.shape[2] > 1:
         seen = _looking_back(rows, query, key)
-    _, weights = eager(module, query[:, :, rows], key, value, seen, **own)
-    return weights
+    return eager(module, query[:, :, rows], key, value, seen, **own)
 
 
 def _of_rows(told: Any, rows: slice, n_queries: int, n_keys: int) -> Any:
@@ -65,6 +81,78 @@ def _looking_back(rows: slice, query: Tensor, key: Tensor) -> Tensor:
     places = torch.arange(query.shape[2], device=query.device)[rows, None]
     seen = torch.arange(key.shape[2], device=query.device) <= places
     return _added(seen[None, None], query.dtype)
+
+
+@dataclass(frozen=True)
+class Attending:
+    """One call of attention, with all that its weights are made of, so that those of any rows can be made again.
+
+    Attributes:
+        eager: The model's own eager attention.
+        module: The attention module.
+        query: (batch, head, query, d_head).
+        key: (batch, key-value head, key, d_head).
+        value: The same.
+        mask: What hides keys: true and false, or added to the scores, (batch, 1, query, key); None for none, or for
+            causality alone.
+        told: Further arguments.
+    """
+
+    eager: Callable[..., tuple[Tensor, Tensor]]
+    module: nn.Module
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+    told: Mapping[str, Any]
+
+    @property
+    def causal(self) -> bool:
+        """Whether a call without a mask hides what stands behind each token."""
+        told = self.told.get("is_causal")
+        return bool(getattr(self.module, "is_causal", True) if told is None else told)
+
+    def seen(self, rows: slice) -> slice:
+        """Neighbouring keys outside of which these rows see nothing, their own tokens among them; all if unsure."""
+        n_keys = self.key.shape[2]
+        everything, mask = slice(0, n_keys), self.mask
+        others = [one for name, one in self.told.items() if isinstance(one, Tensor) and one.shape[-1:] == (n_keys,)]
+        if any(one.ndim < 2 or one.shape[-2] != self.query.shape[2] for one in others):
+            return everything  # it says something of keys that cannot be cut
+        if mask is None:
+            return slice(0, rows.stop) if self.causal else everything
+        own = mask[..., rows, :]
+        shown = own if own.dtype is torch.bool else own > torch.finfo(own.dtype).min / 2
+        if not bool(shown.any(-1).all()):
+            return everything  # eager attention gives a row that sees nothing to all keys alike
+        places = shown.flatten(0, -2).any(0).nonzero()
+        return slice(min(int(places[0]), rows.start), max(int(places[-1]) + 1, rows.stop))
+
+    def weights(self, rows: slice, keys: slice) -> Tensor:
+        """The weights of some rows over the keys that they see, (batch, head, row, key)."""
+        return self._attend(rows, keys, slice(1))[1]  # of the sum of values, which is not asked for, one channel
+
+    def double(self) -> Attending:
+        """The same call in float64."""
+        mask = self.mask.double() if self.mask is not None and self.mask.is_floating_point() else self.mask
+        query, key, value = (one.double() for one in (self.query, self.key, self.value))
+        return replace(self, query=query, key=key, value=value, mask=mask)
+
+    def whole(self) -> Tensor:
+        """What all rows draw by the model's own eager attention, (batch, query, head, d_head), a block at a time."""
+        count = self.query.shape[2]
+        blocks = (slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
+        return torch.cat([self._attend(rows, self.seen(rows), slice(None))[0] for rows in blocks], 1)
+
+    def _attend(self, rows: slice, keys: slice, channels: slice) -> tuple[Tensor, Tensor]:
+        pair = (self.query.shape[2], self.key.shape[2])
+        told = {
+            name: one[..., keys] if isinstance(one, Tensor) and one.ndim >= 2 and one.shape[-2:] == pair else one
+            for name, one in self.told.items()
+        }
+        mask = None if self.mask is None else self.mask[..., keys]
+        key, value = self.key[:, :, keys], self.value[:, :, keys, channels]
+        return _attended(self.eager, rows, self.module, self.query, key, value, mask, told)
 
 
 def by_itself(tensor: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class RowRecorder(BlockRecorder):
         """Weights and values, which heads share as in the model; neither queries nor keys."""
         return Attended(by_itself(attention), by_itself(value), None)
 
-    def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
+    def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace, ...]:
         """The block is one step."""
         heard = self.weighed_in_all()
         attention, value = heard.attention, heard.value

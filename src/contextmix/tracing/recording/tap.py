@@ -29,7 +29,7 @@ from contextmix.traces.trace import Scores
 from contextmix.tracing.recording.listeners import Listener, current, heard_by
 from contextmix.tracing.recording.mixing.watch import watched, watching
 from contextmix.tracing.recording.quiet import configurations
-from contextmix.tracing.recording.row_attention import FUSED, rows_attended
+from contextmix.tracing.recording.row_attention import FUSED, Attending, rows_attended
 from contextmix.tracing.recording.turns import turn_of, undone
 from contextmix.tracing.recording.verify import close, tolerance
 from contextmix.tracing.recording.walk import modules_of
@@ -75,6 +75,12 @@ def tap(
         return own_values, None
     if hasattr(listener, "edited"):  # a ValueEditor
         value = listener.edited(module, query.shape[1], value)
+    if hasattr(listener, "attending"):  # a TileListener
+        call = Attending(own_eager(module), module, query, key, value, attention_mask, kwargs)
+        fused = own == FUSED
+        output = _as_set(own, module)(module, query, key, value, attention_mask, **kwargs)[0] if fused else call.whole()
+        listener.attending(call, output)
+        return output, None
     rows: slice | None = getattr(listener, "rows", None)  # a RowListener
     fused = rows is not None and own == FUSED
     attend = _as_set(own, module) if fused or is_users(own) else own_eager(module)
@@ -167,7 +173,9 @@ def _refuse_other_weights(own: str, output: Any, attention: Any, value: Tensor) 
 def _mask(own: str, *args: Any, **kwargs: Any) -> Any:
     """The mask for the attention that is called: eager where contextmix listens, else the one that belongs to it."""
     listener = current()
-    as_set = listener is None or is_users(own) or (own == FUSED and hasattr(listener, "rows"))
+    tiles = hasattr(listener, "attending") and own in (EAGER, FUSED)
+    own = FUSED if tiles else own  # whose masks are smaller, or none at all
+    as_set = listener is None or is_users(own) or tiles or (own == FUSED and hasattr(listener, "rows"))
     if own == EAGER or not as_set:
         return eager_mask(*args, **kwargs)
     known: Any = ALL_MASK_ATTENTION_FUNCTIONS
