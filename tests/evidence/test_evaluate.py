@@ -167,6 +167,28 @@ def test_what_cannot_be_is_refused(model, tmp_path, more, error, said):
         compared(model, tmp_path, **more)
 
 
+@pytest.mark.parametrize(
+    ("removal", "said"), [("infill", "the model writes no tokens"), ("unknown", "no tokenizer names a token")]
+)
+def test_a_removal_that_the_model_cannot_do_is_refused_before_the_work(tmp_path, removal, said):
+    bare = word_pieces()
+    bare.unk_token = None
+    model = cm.load(build("bert", "ForSequenceClassification"), bare)
+    with pytest.raises(BadOption, match=f"metric aopc cannot take part here.*{said}"):
+        compared(model, tmp_path, metrics=["aopc"], removal=removal)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+@pytest.mark.parametrize("removal", ["masked_keys", "zero", "infill"])
+def test_a_decoder_is_compared_by_every_way_of_taking_tokens_away(tmp_path, removal):
+    rows = [{"text": f"Once there was a {word} dog"} for word in WORDS[:4]]
+    report = evaluate(
+        rows, tmp_path / "out", model="demo-decoder", methods=["globenc"], removal=removal, progress=False, workers=1,
+        metrics=["aopc", "naopc", "mas", "disruption", "recovery", "soft_sufficiency", "soft_comprehensiveness"],
+    )  # fmt: skip
+    assert report.tables[0].numbers["mean"].notna().sum() >= 12
+
+
 def test_figures_that_cannot_be_drawn_are_refused_before_anything_is_measured(model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(BadOption, match="plot"):

@@ -34,6 +34,8 @@ ALIKE = {
     "needle_recall": "for a few marked tokens in a long text",
     "pointing": "asks for the first token only; auprc looks at all",
     "relevance_mass": "asks for sizes, which scores of different kinds do not share; auprc looks at ranks",
+    "disruption": "deletion_area with zeroed embeddings",
+    "recovery": "insertion_area with zeroed embeddings",
     "naopc": "slow: hundreds of variants of each text",
     "soft_comprehensiveness": "slow: 40 variants of each text for every method",
     "soft_sufficiency": "slow: 40 variants of each text for every method",

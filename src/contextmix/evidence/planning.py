@@ -146,12 +146,15 @@ def _refused(
     if reference in costs.refused:
         reason = f"The reference {reference} is not possible: {costs.refused[reference]}"
         found = {name: reason for name in metrics.names if _refers(name)}
-    asking = [name for name in metrics.names if METRICS[name].against == "model"]
-    try:
-        if asking:
-            predictor(setup.traced, text.inputs, removal=removal)
-    except ContextMixError as refusal:
-        found |= dict.fromkeys(asking, str(refusal))
+    asking: dict[Any, list[str]] = {}  # removal → metrics
+    for name in metrics.names:
+        if METRICS[name].against == "model":
+            asking.setdefault(METRICS[name].removal or removal, []).append(name)
+    for asked, names in asking.items():
+        try:
+            predictor(setup.traced, text.inputs, removal=asked)
+        except ContextMixError as refusal:
+            found |= dict.fromkeys(names, str(refusal))
     return found
 
 
