@@ -66,7 +66,10 @@ def test_all_files_are_written_and_hold_the_same_numbers(found):
             values = [one.value for one in said if one.value is not None]
             assert written.loc[(metric, method), "mean"] == pytest.approx(np.mean(values))
             assert written.loc[(metric, method), "texts"] == len(values)
-    own = {name: run.outcomes()["aopc", name] for name in ("globenc", "occlusion", "attention_rollout", "random")}
+    own = {
+        name: run.outcomes()["aopc", name]
+        for name in ("globenc", "occlusion", "attention_rollout", "random", "recency")
+    }
     again = contest("aopc", own, higher=True, seed=2)
     assert written.loc[("aopc", again.best.method), "rank"] == "best"
     assert written.loc[("aopc", "globenc"), "low"] == pytest.approx(again["globenc"].interval.low)
@@ -81,10 +84,11 @@ def test_all_files_are_written_and_hold_the_same_numbers(found):
 def test_the_table_has_methods_as_rows_and_metrics_as_columns(found):
     report, _ = found
     shown = report.tables[0].shown
-    assert list(shown.index) == ["globenc", "occlusion", "attention_rollout", "random"]
+    assert list(shown.index) == ["globenc", "occlusion", "attention_rollout", "random", "recency"]
     assert list(shown.columns) == ["aopc ↑", "blank_out ↑", "spearman ↑", "token_f1 ↑", "randomised_weights ↓"]
     assert shown.loc["occlusion", "blank_out ↑"].startswith("1.00 [1.00, 1.00]†")
     assert shown.loc["random", "randomised_weights ↓"].endswith("†")
+    assert shown.loc["recency", "randomised_weights ↓"].endswith("†")
 
 
 def test_what_has_no_number_is_said(found):

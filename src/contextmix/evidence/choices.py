@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from contextmix.datasets.storage.settings import RANDOMISED, Settings
 from contextmix.errors import BadOption
+from contextmix.evidence.contest import BASELINES
 from contextmix.plugins.plan import METHODS
 from contextmix.plugins.scoring import METRICS
 from contextmix.plugins.selection import spelled
@@ -57,19 +58,19 @@ class Choice:
 
 
 def methods_of(asked: str | Sequence[str]) -> Choice:
-    """The methods of a comparison; random scores are always one of them.
+    """The methods of a comparison; the baselines are always among them.
 
     Raises:
         UnknownName: If there is no such method.
 
     Example:
         >>> methods_of(["globenc"]).names
-        ('globenc', 'random')
+        ('globenc', 'random', 'recency')
     """
     names = spelled(asked)
     if names == ("all",):
         return Choice(tuple(name for name in METHODS if name not in SLOW_OR_ALIKE), SLOW_OR_ALIKE)
-    return Choice(names if "random" in names else (*names, "random"), {})
+    return Choice((*names, *(one for one in BASELINES if one not in names)), {})
 
 
 def metrics_of(asked: str | Sequence[str], *, rationales: bool) -> Choice:
@@ -107,7 +108,7 @@ def by_construction(metric: str, method: str, settings: Settings) -> str:
         ('it is the reference', '')
     """
     if metric == RANDOMISED:
-        return "it reads no weights" if method == "random" else ""
+        return "it reads no weights" if method in BASELINES else ""
     if METRICS[metric].against == "reference" and method == settings.reference:
         return "it is the reference"
     return "it asks the same question" if metric == "blank_out" and _asks_the_same(method, settings) else ""

@@ -164,6 +164,13 @@ CHEN_2020 = Paper(
     "ACL",
     "https://aclanthology.org/2020.acl-main.494",
 )
+ZHAO_2021 = Paper(
+    "Zhao et al.",
+    2021,
+    "Calibrate Before Use: Improving Few-Shot Performance of Language Models",
+    "ICML",
+    "https://proceedings.mlr.press/v139/zhao21c.html",
+)
 ZHANG_2018 = Paper(
     "Zhang et al.",
     2018,
