@@ -113,3 +113,18 @@ def test_up_to_so_many_tokens_all_sets_are_asked_for_at_once():
 def test_a_search_that_cannot_be_is_refused(options, said):
     with pytest.raises(BadOption, match=said):
         score(np.arange(3.0), Bag([1.0, 2.0, 3.0]), np.ones(3, bool), **options)
+
+
+@pytest.mark.parametrize(("choose", "wanted"), [(max, 1), (min, 0)])
+def test_an_order_that_the_search_misses_is_itself_the_limit(choose, wanted):
+    missed = 0
+    for n in (4, 5, 6):
+        bag, may_go = Table([0.0] * n), np.ones(n, bool)
+        order = choose(permutations(range(n)), key=lambda one, bag=bag: aopc(bag, one))
+        scores = np.array([float(n - order.index(token)) for token in range(n)])
+        found = score(scores, bag, may_go, exact=0, beam=1)
+        assert found.value == wanted
+        other = score(-scores, bag, may_go, exact=0, beam=1)
+        limit = "highest" if choose is max else "lowest"
+        missed += abs(other.curve[limit] - found.curve[limit]) > 1e-3
+    assert missed  # or nothing was shown
