@@ -386,3 +386,9 @@ def test_disruption_and_recovery_are_areas_in_ten_cuts(steps, by, example):
             assert found.value == pytest.approx(area(bag, places, steps, insert), abs=1e-12)
         assert bool(found.reason) != orders(scores, removable, by)
         assert metric.removal == "zero"
+
+
+def test_disruption_and_recovery_have_ten_cuts_unless_told_otherwise():
+    for metric in (disruption.METRIC, recovery.METRIC):
+        curve = metric.score(np.arange(23.0), Bag(np.arange(23.0) / 9), np.ones(23, bool)).curve
+        assert list(curve) == [f"{10 * cut}%" for cut in range(11)]
