@@ -32,7 +32,7 @@ def test_the_best_its_twin_and_the_others(drawn):
     found = contest("aopc", drawn, higher=True)
     assert found.best.method == "good"
     assert [one.method for one in found.level] == ["twin"]
-    assert found.beats_random
+    assert found.beats("random")
     text = sentence(found)
     assert text.startswith("aopc (more is better): good has the best mean, 0.7")
     assert "Not told apart from it: twin (p = " in text
@@ -43,7 +43,7 @@ def test_the_best_its_twin_and_the_others(drawn):
 def test_less_is_better_turns_everything_round(drawn):
     found = contest("log_odds", drawn, higher=False)
     assert (found.best.method, found.level) == ("poor", [])
-    assert found.beats_random is False  # random scores are far lower
+    assert found.beats("random") is False  # random scores are far lower
     assert "Each of the other 2 methods is worse. It does not beat random scores" in sentence(found)
     two = contest("log_odds", {name: drawn[name] for name in ("poor", "good")}, higher=False)
     assert "of 60 texts. good is worse." in sentence(two)
@@ -69,7 +69,7 @@ def test_what_is_true_by_construction_does_not_win(drawn):
 def test_few_texts_name_no_winner():
     few = {"a": scored([0.1] * 9), "b": scored([0.5] * 9), "random": scored([0.0] * 9)}
     found = contest("aopc", few, higher=True)
-    assert (found.best, found.level, found.beats_random) == (None, [], None)
+    assert (found.best, found.level, found.beats("random")) == (None, [], None)
     assert "needs a number for at least 10 texts, and there are 9" in sentence(found)
     assert found["a"].interval.reason == "9 examples: at least 10 are needed for an interval"
 
@@ -95,7 +95,7 @@ def test_scores_without_any_number_are_said_and_not_nan():
 def test_nobody_is_better_than_chance():
     draws = np.random.default_rng(0)
     found = contest("aopc", {name: scored(draws.normal(size=40)) for name in ("a", "b", "random")}, higher=True)
-    assert found.beats_random is False
+    assert found.beats("random") is False
     assert "and so no method does" in sentence(found)
 
 
@@ -123,3 +123,20 @@ def test_the_check_with_random_weights_names_who_does_not_need_them():
     assert "1 other method changes more" in text
     sound = contest("randomised_weights", {"sound": rows["sound"]}, higher=False, compared=False)
     assert "changes for every method" in check_sentence(sound)
+
+
+def test_position_alone_is_a_baseline_and_the_methods_below_it_are_named(drawn):
+    found = contest("aopc", {**drawn, "recency": [Scored(one.value + 0.2) for one in drawn["poor"]]}, higher=True)
+    assert found.best.method == "good"
+    assert [one.method for one in found.baselines] == ["random", "recency"]
+    assert (found.beats("random"), found.beats("recency"), found.beats("poor")) == (True, True, None)
+    assert (found.not_above("random"), found.not_above("recency")) == ([], ["poor"])
+    assert "It beats position alone (0.6" in sentence(found)
+    assert "No better than position alone by the mean: poor." in sentence(found)
+    assert "No better than random" not in sentence(found)
+    best = contest("aopc", {"poor": drawn["poor"], "recency": drawn["good"]}, higher=True)
+    assert best.best.method == "poor"  # a baseline is never called best
+    assert best.beats("recency") is False
+    assert "It does not beat position alone" in sentence(best)
+    less = contest("log_odds", {**drawn, "recency": drawn["twin"]}, higher=False)
+    assert less.not_above("recency") == ["good", "twin"]  # an equal mean is no better one

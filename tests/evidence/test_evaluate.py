@@ -66,7 +66,10 @@ def test_all_files_are_written_and_hold_the_same_numbers(found):
             values = [one.value for one in said if one.value is not None]
             assert written.loc[(metric, method), "mean"] == pytest.approx(np.mean(values))
             assert written.loc[(metric, method), "texts"] == len(values)
-    own = {name: run.outcomes()["aopc", name] for name in ("globenc", "occlusion", "attention_rollout", "random")}
+    own = {
+        name: run.outcomes()["aopc", name]
+        for name in ("globenc", "occlusion", "attention_rollout", "random", "recency")
+    }
     again = contest("aopc", own, higher=True, seed=2)
     assert written.loc[("aopc", again.best.method), "rank"] == "best"
     assert written.loc[("aopc", "globenc"), "low"] == pytest.approx(again["globenc"].interval.low)
@@ -81,10 +84,11 @@ def test_all_files_are_written_and_hold_the_same_numbers(found):
 def test_the_table_has_methods_as_rows_and_metrics_as_columns(found):
     report, _ = found
     shown = report.tables[0].shown
-    assert list(shown.index) == ["globenc", "occlusion", "attention_rollout", "random"]
+    assert list(shown.index) == ["globenc", "occlusion", "attention_rollout", "random", "recency"]
     assert list(shown.columns) == ["aopc ↑", "blank_out ↑", "spearman ↑", "token_f1 ↑", "randomised_weights ↓"]
     assert shown.loc["occlusion", "blank_out ↑"].startswith("1.00 [1.00, 1.00]†")
     assert shown.loc["random", "randomised_weights ↓"].endswith("†")
+    assert shown.loc["recency", "randomised_weights ↓"].endswith("†")
 
 
 def test_what_has_no_number_is_said(found):
@@ -165,6 +169,28 @@ def test_too_few_texts_name_no_winner(model, tmp_path):
 def test_what_cannot_be_is_refused(model, tmp_path, more, error, said):
     with pytest.raises(error, match=said):
         compared(model, tmp_path, **more)
+
+
+@pytest.mark.parametrize(
+    ("removal", "said"), [("infill", "the model writes no tokens"), ("unknown", "no tokenizer names a token")]
+)
+def test_a_removal_that_the_model_cannot_do_is_refused_before_the_work(tmp_path, removal, said):
+    bare = word_pieces()
+    bare.unk_token = None
+    model = cm.load(build("bert", "ForSequenceClassification"), bare)
+    with pytest.raises(BadOption, match=f"metric aopc cannot take part here.*{said}"):
+        compared(model, tmp_path, metrics=["aopc"], removal=removal)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+@pytest.mark.parametrize("removal", ["masked_keys", "zero", "infill"])
+def test_a_decoder_is_compared_by_every_way_of_taking_tokens_away(tmp_path, removal):
+    rows = [{"text": f"Once there was a {word} dog"} for word in WORDS[:4]]
+    report = evaluate(
+        rows, tmp_path / "out", model="demo-decoder", methods=["globenc"], removal=removal, progress=False, workers=1,
+        metrics=["aopc", "naopc", "mas", "disruption", "recovery", "soft_sufficiency", "soft_comprehensiveness"],
+    )  # fmt: skip
+    assert report.tables[0].numbers["mean"].notna().sum() >= 12
 
 
 def test_figures_that_cannot_be_drawn_are_refused_before_anything_is_measured(model, tmp_path, monkeypatch):

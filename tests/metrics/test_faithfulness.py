@@ -17,8 +17,10 @@ from contextmix.metrics import (
     blank_out,
     comprehensiveness,
     deletion_area,
+    disruption,
     insertion_area,
     log_odds,
+    recovery,
     sufficiency,
 )
 from contextmix.plugins.contracts import Metric
@@ -369,3 +371,24 @@ def test_answers_that_are_no_probabilities_are_refused(name):
         ask(lambda kept: np.full((len(kept) - 1, 2), 0.5))
     with pytest.raises(WrongShape, match="it must give probabilities"):
         ask(lambda kept: np.full(len(kept), 0.5))
+
+
+@pytest.mark.parametrize("steps", [None, 1, 10])
+@each_by
+@given(example=examples())
+def test_disruption_and_recovery_are_areas_in_ten_cuts(steps, by, example):
+    bag, scores, removable = example
+    places = sorted_places(scores, removable, by=by)
+    options = {"by": by} if steps == 10 else {"by": by, "steps": steps}
+    for metric, insert in ((disruption.METRIC, False), (recovery.METRIC, True)):
+        found = metric.score(scores, bag, removable, **options)
+        if orders(scores, removable, by):
+            assert found.value == pytest.approx(area(bag, places, steps, insert), abs=1e-12)
+        assert bool(found.reason) != orders(scores, removable, by)
+        assert metric.removal == "zero"
+
+
+def test_disruption_and_recovery_have_ten_cuts_unless_told_otherwise():
+    for metric in (disruption.METRIC, recovery.METRIC):
+        curve = metric.score(np.arange(23.0), Bag(np.arange(23.0) / 9), np.ones(23, bool)).curve
+        assert list(curve) == [f"{10 * cut}%" for cut in range(11)]

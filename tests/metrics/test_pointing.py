@@ -21,7 +21,7 @@ def test_it_is_the_chance_of_a_hit_over_every_order_of_the_ties(text, k):
 
 def test_closed_forms():
     assert score(np.array([0.1, 0.9, 0.5]), marks(".x.")).value == 1
-    assert score(np.array([0.1, 0.9, 0.5]), marks("x..")).value == 0
+    assert score(np.array([0.1, 0.9, 0.5]), marks("..x")).value == 0  # the second best
     assert score(np.array([0.1, 0.9, 0.5]), marks("..x"), k=2).value == 1
     assert score(np.array([1.0, 1.0, 1.0, 0.0]), marks("x..."), k=2).value == pytest.approx(2 / 3)
     assert score(np.array([-5.0, 1.0, 2.0]), marks("x..")).value == 0  # no sizes

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from contextmix.datasets.storage.settings import RANDOMISED, Settings
 from contextmix.errors import BadOption
+from contextmix.evidence.contest import BASELINES
 from contextmix.plugins.plan import METHODS
 from contextmix.plugins.scoring import METRICS
 from contextmix.plugins.selection import spelled
@@ -35,6 +36,8 @@ ALIKE = {
     "needle_recall": "for a few marked tokens in a long text",
     "pointing": "asks for the first token only; auprc looks at all",
     "relevance_mass": "asks for sizes, which scores of different kinds do not share; auprc looks at ranks",
+    "disruption": "deletion_area with zeroed embeddings",
+    "recovery": "insertion_area with zeroed embeddings",
     "naopc": "slow: hundreds of variants of each text",
     "soft_comprehensiveness": "slow: 40 variants of each text for every method",
     "soft_sufficiency": "slow: 40 variants of each text for every method",
@@ -56,19 +59,19 @@ class Choice:
 
 
 def methods_of(asked: str | Sequence[str]) -> Choice:
-    """The methods of a comparison; random scores are always one of them.
+    """The methods of a comparison; the baselines are always among them.
 
     Raises:
         UnknownName: If there is no such method.
 
     Example:
         >>> methods_of(["globenc"]).names
-        ('globenc', 'random')
+        ('globenc', 'random', 'recency')
     """
     names = spelled(asked)
     if names == ("all",):
         return Choice(tuple(name for name in METHODS if name not in SLOW_OR_ALIKE), SLOW_OR_ALIKE)
-    return Choice(names if "random" in names else (*names, "random"), {})
+    return Choice((*names, *(one for one in BASELINES if one not in names)), {})
 
 
 def metrics_of(asked: str | Sequence[str], *, rationales: bool) -> Choice:
@@ -107,7 +110,7 @@ def by_construction(metric: str, method: str, settings: Settings) -> str:
     """
     if metric == RANDOMISED:
         own = "it is a function, which knows no other weights" if method in settings.functions else ""
-        return "it reads no weights" if method == "random" else own
+        return "it reads no weights" if method in BASELINES else own
     if METRICS[metric].against == "reference" and method == settings.reference:
         return "it is the reference"
     return "it asks the same question" if metric == "blank_out" and _asks_the_same(method, settings) else ""

@@ -10,7 +10,8 @@ from contextmix.statistics.significance import PairedTest, holm, paired_test
 from contextmix.statistics.summaries import FEWEST_FOR_INTERVAL, Interval, Summary, interval, summarise
 
 ALPHA = 0.05
-RANDOM = "random"
+BASELINES = {"random": "random scores", "recency": "position alone"}
+"""Scores that know nothing of what the model does: no method is called best for being one of them."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Contest:
         metric: Its name.
         higher: Whether more is better.
         entries: In the order given.
-        best: The method with the best mean, random scores aside; None where no method has enough texts.
+        best: The method with the best mean, baselines aside; None where no method has enough texts.
         texts: How many texts there are.
     """
 
@@ -57,23 +58,30 @@ class Contest:
 
     @property
     def level(self) -> list[Entry]:
-        """The methods that cannot be told apart from the best, without it and without random scores."""
-        return [
-            one for one in self.entries if one.p_value is not None and one.p_value >= ALPHA and one.method != RANDOM
-        ]
+        """The methods that cannot be told apart from the best, without it and without the baselines."""
+        found = [one for one in self.entries if one.p_value is not None and one.p_value >= ALPHA]
+        return [one for one in found if one.method not in BASELINES]
 
     @property
-    def random(self) -> Entry | None:
-        """Random scores, if they were compared."""
-        return next((one for one in self.entries if one.method == RANDOM and one.test is not None), None)
+    def baselines(self) -> list[Entry]:
+        """The baselines that were compared."""
+        return [one for one in self.entries if one.method in BASELINES and one.test is not None]
 
-    @property
-    def beats_random(self) -> bool | None:
-        """Whether the best method is better than random scores; None where that was not tested."""
-        one = self.random
+    def beats(self, baseline: str) -> bool | None:
+        """Whether the best method is better than a baseline; None where that was not tested."""
+        one = next((one for one in self.baselines if one.method == baseline), None)
         if one is None or one.test is None or one.p_value is None or one.test.difference is None:
             return None
         return one.p_value < ALPHA and (one.test.difference > 0) == self.higher
+
+    def not_above(self, baseline: str) -> list[str]:
+        """The methods whose mean is no better than a baseline's; none where either is not compared."""
+        level = next((one.summary.mean for one in self.baselines if one.method == baseline), None)
+        rivals = [one for one in self.entries if one.method not in BASELINES and not one.out]
+        if level is None:
+            return []
+        means = [(one.method, one.summary.mean) for one in rivals if one.summary.mean is not None]
+        return [method for method, mean in means if (mean <= level if self.higher else mean >= level)]
 
 
 def contest(
@@ -111,7 +119,7 @@ def contest(
         )
         for method, said in outcomes.items()
     ]
-    rivals = [one for one in entries if not one.out and one.method != RANDOM]
+    rivals = [one for one in entries if not one.out and one.method not in BASELINES]
     texts = len(next(iter(outcomes.values()), ()))
     if not compared or not rivals:
         return Contest(metric, higher, entries, None, texts)

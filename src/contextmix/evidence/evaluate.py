@@ -37,8 +37,8 @@ def evaluate(data: Any, out: Path | str, **options: Unpack[EvaluateOptions]) -> 
 
     Every text is measured by `run`, in ``out/runs``: an interrupted call resumes where it stopped. Every metric is
     computed for every method on every text. Beside means there are 95 % bootstrap intervals, paired permutation tests
-    of the best method against each other one (corrected by Holm), random scores as a baseline, and the cost of each
-    method for one text.
+    of the best method against each other one (corrected by Holm), random scores and position alone as baselines,
+    and the cost of each method for one text.
 
     Args:
         data: What `run` takes.

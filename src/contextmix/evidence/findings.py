@@ -12,7 +12,7 @@ import pandas as pd
 from contextmix.datasets.storage.results import Run
 from contextmix.datasets.storage.settings import RANDOMISED
 from contextmix.evidence import words
-from contextmix.evidence.contest import ALPHA, RANDOM, Contest, Entry
+from contextmix.evidence.contest import ALPHA, BASELINES, Contest, Entry
 from contextmix.evidence.experiment import Setup
 from contextmix.evidence.planning import Plan
 from contextmix.evidence.report import Figure, Report, Table
@@ -119,10 +119,10 @@ def _cell(contest: Contest, one: Entry) -> str:
 
 def _rank(contest: Contest, one: Entry) -> Rank:
     if contest.best is None and not one.out:
-        return "chance" if one.method == RANDOM else "worse" if contest.metric != RANDOMISED else "apart"
+        return "chance" if one.method in BASELINES else "worse" if contest.metric != RANDOMISED else "apart"
     if one.out:
         return "apart"
-    if one.method == RANDOM:
+    if one.method in BASELINES:
         return "chance"
     if contest.best is not None and one.method == contest.best.method:
         return "best"

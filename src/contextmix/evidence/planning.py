@@ -12,6 +12,7 @@ from contextmix.datasets.running.measure import Measurer, Ready
 from contextmix.datasets.storage.settings import RANDOMISED, Settings
 from contextmix.errors import BadInput, BadOption, ContextMixError
 from contextmix.evidence.choices import Choice, methods_of, metrics_of
+from contextmix.evidence.contest import BASELINES
 from contextmix.evidence.cost import Costs, measured_costs, typical
 from contextmix.evidence.experiment import Setup
 from contextmix.evidence.streamed import source_of
@@ -129,11 +130,11 @@ def _usual_removal(setup: Setup) -> Removal:
 def _supported(what: str, choice: Choice, refused: Mapping[str, str], *, by_name: bool) -> Choice:
     """What is left; a name that the user gave is never left out silently."""
     own = {name: reason for name, reason in refused.items() if name in choice.names}
-    if own and (by_name and set(own) - {"random"}):
-        name, reason = next((name, reason) for name, reason in own.items() if name != "random")
+    if own and (by_name and own.keys() - BASELINES.keys()):
+        name, reason = next((name, reason) for name, reason in own.items() if name not in BASELINES)
         raise BadOption(f"The {what} {name} cannot take part here. {reason}")
     left = choice.without(own)
-    if not set(left.names) - {"random"}:
+    if not set(left.names) - BASELINES.keys():
         raise BadInput(f"No {what} is left to compare. " + " ".join(f"{name}: {why}" for name, why in own.items()))
     return left
 
@@ -146,12 +147,15 @@ def _refused(
     if reference in costs.refused:
         reason = f"The reference {reference} is not possible: {costs.refused[reference]}"
         found = {name: reason for name in metrics.names if _refers(name)}
-    asking = [name for name in metrics.names if METRICS[name].against == "model"]
-    try:
-        if asking:
-            predictor(setup.traced, text.inputs, removal=removal)
-    except ContextMixError as refusal:
-        found |= dict.fromkeys(asking, str(refusal))
+    asking: dict[Any, list[str]] = {}  # removal → metrics
+    for name in metrics.names:
+        if METRICS[name].against == "model":
+            asking.setdefault(METRICS[name].removal or removal, []).append(name)
+    for asked, names in asking.items():
+        try:
+            predictor(setup.traced, text.inputs, removal=asked)
+        except ContextMixError as refusal:
+            found |= dict.fromkeys(names, str(refusal))
     return found
 
 

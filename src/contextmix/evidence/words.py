@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from contextmix.evidence.contest import ALPHA, RANDOM, Contest, Entry
+from contextmix.evidence.contest import ALPHA, BASELINES, Contest, Entry
 
 FEW_NAMES = 6
 
@@ -29,14 +29,15 @@ def sentence(found: Contest) -> str:
     better = "more" if found.higher else "less"
     head = f"{found.metric} ({better} is better): {best.method} has the best mean"
     parts = [f"{head}, {in_numbers(best)}, of {_texts(best, found)}."]
-    compared = [one for one in found.entries if one.test is not None and one.method != RANDOM]
+    compared = [one for one in found.entries if one.test is not None and one.method not in BASELINES]
     if found.level:
         names = listed([f"{one.method} (p = {_p(one)})" for one in found.level])
         parts.append(f"Not told apart from it: {names}.")
     elif compared:
         each = f"Each of the other {len(compared)} methods"
         parts.append(f"{each if len(compared) > 1 else compared[0].method} is worse.")
-    parts += _about_random(found)
+    for one in found.baselines:
+        parts += _about(found, one)
     for one in found.entries:
         if one.out.startswith("a number for"):
             parts.append(f"{one.method} is not compared: {one.out}.")
@@ -178,15 +179,15 @@ def left_out(what: str, reasons: Mapping[str, str]) -> list[str]:
     return [f"{what} that took no part: {said}."] if said else []
 
 
-def _about_random(found: Contest) -> list[str]:
-    one = found.random
-    if one is None or found.best is None:
-        return []
-    if found.beats_random is None:
-        return [f"Whether it beats random scores cannot be tested: {one.test.reason if one.test else one.out}."]
-    if found.beats_random:
-        return [f"It beats random scores ({in_numbers(one)}, p = {_p(one)})."]
-    return [f"It does not beat random scores ({in_numbers(one)}, p = {_p(one)}), and so no method does."]
+def _about(found: Contest, one: Entry) -> list[str]:
+    """Whether the best method beats a baseline, and which methods do not."""
+    name, beats, below = BASELINES[one.method], found.beats(one.method), found.not_above(one.method)
+    if beats is None:
+        return [f"Whether it beats {name} cannot be tested: {one.test.reason if one.test else one.out}."]
+    if not beats:
+        return [f"It does not beat {name} ({in_numbers(one)}, p = {_p(one)}), and so no method does."]
+    said = [f"It beats {name} ({in_numbers(one)}, p = {_p(one)})."]
+    return [*said, *([f"No better than {name} by the mean: {listed(below)}."] if below else [])]
 
 
 def _texts(best: Entry, found: Contest) -> str:

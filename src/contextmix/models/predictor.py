@@ -1,8 +1,8 @@
 """The model side of the metrics that ask one: which tokens are kept → probabilities.
 
-A token that is not kept is replaced by the mask or the unknown token, taken out, or stays in its place as padding that
-attention passes over. These are different questions: a mask is a word that the model knows to be missing (if it was
-trained with masks), a deleted word moves up all that follows.
+A token that is not kept is replaced, taken out, or stays in its place where attention passes over it. These are
+different questions: a mask is a word that the model knows to be missing (if it was trained with masks), a deleted word
+moves up all that follows. `contextmix.models.removals` does it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from contextmix.errors import BadInput, BadOption, UnsupportedModel, WrongShape
+from contextmix.models.removals import LEAVE_SOMETHING, Changed, changing, refuse_missing
 from contextmix.models.traced_model import TracedModel
 from contextmix.options.values import Removal
 from contextmix.plugins.contracts import Predict
@@ -31,8 +32,6 @@ from contextmix.tracing.runs.rerun import Rerunner
 
 BATCH_TOKENS = 4096
 """Tokens that run together, unless told otherwise."""
-
-_MARKS: dict[Removal, str] = {"mask": "mask_token_id", "unknown": "unk_token_id", "pad": "pad_token_id"}
 
 
 def removable(tokens: Tokens) -> NDArray[np.bool_]:
@@ -61,7 +60,10 @@ def predictor(
         inputs: One sequence, of `TracedModel.encode`.
         removal: ``"mask"`` or ``"unknown"``: that token in its place. ``"delete"``: nothing, what follows moves up.
             ``"pad"``: the padding token, which attention passes over; positions stay, except where a model counts
-            them without padding (RoBERTa), so that it is the same as deleting.
+            them without padding (RoBERTa), so that it is the same as deleting. ``"masked_keys"``: the token itself,
+            whose keys nobody attends to; positions stay. ``"zero"``: zeros in the place of what enters the first block.
+            ``"infill"``: of a language model, the token that it finds likeliest after what stands before, other than
+            the one that is there.
         targets: For a language model, the tokens (text or id) that are the classes; None for the one that it says
             next after the whole input. Their probabilities are those among the whole vocabulary.
         batch_tokens: How many tokens run together at most: memory grows with it, and beyond some thousands speed does
@@ -89,8 +91,7 @@ def predictor(
     """
     if inputs.tokens is None or inputs.tokens.ids is None or "input_ids" not in inputs.tensors:
         raise BadInput("Tokens are taken away from a text as token ids, and this input has none (an image, a sound?).")
-    if removal != "delete":
-        _refuse_missing(model, removal)
+    refuse_missing(model, removal)
     if inputs.length > batch_tokens:
         raise BadOption(
             f"batch_tokens={batch_tokens} do not hold one run of the model on {inputs.length} tokens. Give more, or "
@@ -103,7 +104,8 @@ def predictor(
         tensors = {name: value.unsqueeze(0).to(device_of(model.model)) for name, value in inputs.tensors.items()}
         again = Rerunner(model.model, model.anatomy(), tensors, -1 if speaker else None)
         scores = again.scores_of(tensors["input_ids"])
-        found = _Predictor(model, again, removal, batch_tokens, _reading(model, scores, targets))
+        changed = changing(model, again, removal, inputs.tokens)
+        found = _Predictor(model, again, removal, batch_tokens, _reading(model, scores, targets), changed)
         found.answers[np.ones(inputs.length, dtype=np.bool_).tobytes()] = found.read(scores)[0]
     return found
 
@@ -117,6 +119,7 @@ class _Predictor:
     removal: Removal
     batch_tokens: int
     read: Callable[[Tensor], NDArray[np.float64]]
+    changed: Changed
     answers: dict[bytes, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
@@ -132,7 +135,7 @@ class _Predictor:
                 f"Got {kept.dtype} of shape {kept.shape}; predict is asked with True or False for each of the "
                 f"{len(self.ids)} tokens in every variant: bool, (variant, {len(self.ids)})."
             )
-        if not kept.any(1).all():
+        if self.removal not in LEAVE_SOMETHING and not kept.any(1).all():
             raise BadInput(
                 "A variant keeps no token at all, and there is nothing to read. Special tokens are kept by the "
                 "metrics, but this input has none: leave out steps at which everything is gone."
@@ -157,27 +160,7 @@ class _Predictor:
 
     def _scores(self, kept: Tensor) -> Tensor:
         """Logits (variant, class) of variants that have equally many tokens to read."""
-        ids = self.ids.expand(kept.shape)
-        if self.removal == "delete":
-            places = kept.nonzero()[:, 1].reshape(len(kept), -1)
-            return self.again.scores_of(ids.gather(1, places), places)
-        changed = ids.masked_fill(~kept, _id_of(self.model, self.removal))
-        return self.again.scores_of(changed, seen=kept if self.removal == "pad" else None)
-
-
-def _id_of(model: TracedModel, removal: Removal) -> int:
-    found: int = getattr(model.tokenizer, _MARKS[removal])
-    return found
-
-
-def _refuse_missing(model: TracedModel, removal: Removal) -> None:
-    """A replacement that the tokenizer does not have."""
-    has = {name: getattr(model.tokenizer, mark, None) is not None for name, mark in _MARKS.items()} | {"delete": True}
-    if not has[removal]:
-        possible = " or ".join(f"removal={name!r}" for name in has if has[name])
-        raise BadOption(
-            f"removal={removal!r} is not possible: no tokenizer names a token for it for this model. Use {possible}."
-        )
+        return self.changed(kept)
 
 
 def _refuse_other_models(model: TracedModel) -> bool:

@@ -229,7 +229,7 @@ Reference = Annotated[
     str, Option("The method that metrics such as spearman compare with; it is measured too.", default=REFERENCE)
 ]
 REMOVAL = Option(
-    "What replaces a token that metrics take away: mask, delete, unknown or pad.",
+    "What replaces a token that metrics take away: mask, delete, unknown, pad, masked_keys, zero or infill.",
     default="mask",
     check=one_of(*get_args(Removal)),
 )

@@ -9,7 +9,7 @@ from contextmix.errors import BadOption
 
 Asked: TypeAlias = int | str | tuple[int | str, int | str] | None
 """A score to explain: one by name or number, two to contrast, or None for the predicted one."""
-Removal: TypeAlias = Literal["mask", "delete", "unknown", "pad"]
+Removal: TypeAlias = Literal["mask", "delete", "unknown", "pad", "masked_keys", "zero", "infill"]
 """What stands in the place of a token that is taken away."""
 Layers: TypeAlias = Literal["all"] | Sequence[int] | None
 OfEach: TypeAlias = Mapping[str, Mapping[str, Any]] | None

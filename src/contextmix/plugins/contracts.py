@@ -231,6 +231,8 @@ class Metric:
         bounds: The smallest and the largest number that can come out; None where there is no bound.
         turned_by: Options with the value that turns ``higher_is_better`` round, such as taking the least important
             tokens away first.
+        removal: What stands in the place of a token that is taken away, where the metric is defined by it; empty where
+            it is the choice of whoever makes the `Predict`.
     """
 
     name: str
@@ -243,6 +245,7 @@ class Metric:
     bounds: tuple[float | None, float | None] = (None, None)
     turned_by: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
+    removal: str = ""
 
     def prefers_higher(self, options: Mapping[str, Any]) -> bool:
         """Whether a larger number is the better one under these options."""

@@ -170,6 +170,13 @@ COHEN_WANG_2025 = Paper(
 SMILKOV_2017 = Paper(
     "Smilkov et al.", 2017, "SmoothGrad: removing noise by adding noise", "arXiv", "https://arxiv.org/abs/1706.03825"
 )
+ZHAO_2021 = Paper(
+    "Zhao et al.",
+    2021,
+    "Calibrate Before Use: Improving Few-Shot Performance of Language Models",
+    "ICML",
+    "https://proceedings.mlr.press/v139/zhao21c.html",
+)
 ZHANG_2018 = Paper(
     "Zhang et al.",
     2018,

@@ -219,3 +219,20 @@ def test_labels_that_the_model_does_not_have(model, tmp_path):
         cm.run(
             rows, tmp_path / "r", model=model, methods="gradient_inputs", metrics="aopc", target="gold", progress=False
         )
+
+
+def test_a_metric_that_is_defined_by_a_removal_has_its_own_beside_that_of_the_others(model, tmp_path):
+    names = ["aopc", "disruption", "recovery"]
+    found = cm.run(
+        [{"text": TEXTS[3]}], tmp_path / "r", model=model, methods=METHODS, metrics=names, removal="masked_keys",
+        progress=False,
+    )  # fmt: skip
+    (inputs,) = model.encode(TEXTS[3])
+    may_go, own = removable(inputs.tokens), rows_of(model, TEXTS[3])
+    for name in METHODS:
+        for metric in names:
+            removals = {one: predictor(model, inputs, removal=one) for one in ("masked_keys", "zero", "mask")}
+            values = {one: score(metric, own[name], predict, may_go).value for one, predict in removals.items()}
+            due = "masked_keys" if metric == "aopc" else "zero"
+            assert found.outcomes()[metric, name][0].value == pytest.approx(values[due], abs=2e-6)
+            assert all(abs(values[due] - values[one]) > 1e-5 for one in removals if one != due)

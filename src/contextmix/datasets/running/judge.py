@@ -16,6 +16,7 @@ from contextmix.datasets.storage.settings import RANDOMISED, Settings
 from contextmix.errors import BadInput
 from contextmix.models.predictor import predictor, removable
 from contextmix.models.traced_model import TracedModel
+from contextmix.options.values import Removal
 from contextmix.plugins.contracts import Metric, Predict, Scored
 from contextmix.plugins.scoring import score
 from contextmix.results.provenance import Quantity
@@ -59,25 +60,30 @@ class Judge:
         scores = _as_kept(draft.scores)
         ways: dict[str, Way] = {"rationale": partial(_marking, *_rationale(draft))}
         random = partial(_comparing, untrained if isinstance(untrained, str) else _as_kept(untrained.scores))
-        if self.settings.needs("model"):
-            ways["model"] = self._asking(draft, scores)
+        for removal in {self._removal(metric) for metric in self.settings.judges if metric.against == "model"}:
+            ways[f"model:{removal}"] = self._asking(draft, scores, removal)
         if self.settings.needs("reference"):
             ways["reference"] = partial(self._referring, scores[self.settings.reference])
         found = {}
         for metric in self.settings.judges:
             for method in self.settings.methods:
-                way = random if metric.name == RANDOMISED else ways[metric.against]
+                against = f"model:{self._removal(metric)}" if metric.against == "model" else metric.against
+                way = random if metric.name == RANDOMISED else ways[against]
                 found[f"{metric.name}:{method}"] = _said(partial(way, metric, scores[method], method, self._of(metric)))
         return found
 
     def _of(self, metric: Metric) -> Mapping[str, Any]:
         return self.settings.metric_options.get(metric.name, {})
 
-    def _asking(self, draft: Draft, scores: Mapping[str, Scores]) -> Way:
+    def _removal(self, metric: Metric) -> Removal:
+        """What stands in the place of a token: of the metric's definition, or of the settings."""
+        return metric.removal or self.settings.removal  # type: ignore[return-value]
+
+    def _asking(self, draft: Draft, scores: Mapping[str, Scores], removal: Removal) -> Way:
         """Metrics that ask the model, which has been asked for everything at once: many variants fill its batches."""
         may_go = removable(draft.tokens)
         room = max(VARIANT_TOKENS, draft.inputs.length)
-        predict = predictor(self.model, draft.inputs, removal=self.settings.removal, batch_tokens=room)
+        predict = predictor(self.model, draft.inputs, removal=removal, batch_tokens=room)
         asked: list[NDArray[np.bool_]] = []
 
         def note(kept: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -85,7 +91,7 @@ class Judge:
             raise _Noted
 
         for metric in self.settings.judges:
-            for own in scores.values() if metric.against == "model" else ():
+            for own in scores.values() if metric.against == "model" and self._removal(metric) == removal else ():
                 with suppress(_Noted, BadInput):  # a refusal comes again, and is kept then
                     score(metric.name, own, note, may_go, **self._of(metric))
         if asked:

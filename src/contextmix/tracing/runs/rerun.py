@@ -120,13 +120,18 @@ class Rerunner:
             parts.append(self._scores(outputs, None if places is None else places[rows]))
         return torch.cat(parts)
 
-    def embeddings_of(self, ids: Tensor) -> Tensor:
+    def embeddings_of(self, ids: Tensor, seen: Tensor | None = None) -> Tensor:
         """What enters the first block, (batch, n, d_model), for other token ids (batch, n); no gradients.
+
+        Args:
+            ids: As in `scores_of`, as many as the input has.
+            seen: As in `scores_of`.
 
         Raises:
             BadInput: As in `scores_of`.
+            UnsupportedModel: As in `scores_of`.
         """
-        tensors = self._beside(ids, None)
+        tensors = self._beside(ids, None, seen)
         found = [self._entering(_rows(tensors, rows))[0].together for rows in self._batches(tensors)]
         return torch.cat(found).detach()
 
