@@ -89,7 +89,8 @@ def _groups(run: ModelRun, hidden: list[int], unit: str) -> list[list[int]]:
     """The positions that are hidden together, of those that may be hidden."""
     if unit == "token":
         return [[place] for place in hidden]
-    tokens, found = run.tokens, {}
+    tokens = run.tokens
+    found: dict[int, list[int]] = {}
     if unit == "word":
         owners = {place: number for number, group in enumerate(tokens.merged()[1]) for place in group}
     elif tokens.text is None or tokens.spans is None:
