@@ -62,6 +62,43 @@ def test_each_token_has_the_fall_of_the_score_without_it(replace, kind, text):
         assert max(map(abs, wanted)) > 1e-3
 
 
+@pytest.mark.parametrize("replace", ["mask", "delete", "unknown"])
+@pytest.mark.parametrize("unit", ["word", "sentence"])
+def test_units_are_hidden_whole_and_their_fall_is_divided(unit, replace):
+    """Longhand: the units by the text itself, one changed input after another."""
+    model = cm.load("demo")
+    text = "A deep, unforgettable film. The rest bores me! Heartbreakingly good"
+    tokens = model.encode(text)[0].tokens
+    ids, mask = list(tokens.ids), model.tokenizer.mask_token_id
+    starts = [0, text.index("The"), text.index("Heart")]
+    owner = {
+        place: (tokens.words[place] if unit == "word" else sum(span[0] >= start for start in starts))
+        for place, span in enumerate(tokens.spans) if span is not None
+    }  # fmt: skip
+    target = int(model.model(torch.tensor([ids])).logits.argmax())
+    with torch.no_grad():
+        clean = model.model(torch.tensor([ids])).logits[0].double().softmax(-1)[target]
+        wanted = [0.0] * len(ids)
+        for one in set(owner.values()):
+            own = [place for place in owner if owner[place] == one]
+            filler = {"mask": [mask], "unknown": [model.tokenizer.unk_token_id], "delete": []}[replace]
+            changed = [new for place, old in enumerate(ids) for new in (filler if place in own else [old])]
+            fall = clean - model.model(torch.tensor([changed])).logits[0].double().softmax(-1)[target]
+            for place in own:
+                wanted[place] = float(fall) / len(own)
+    found = model.explain(text, "occlusion", unit=unit, replace=replace)
+    np.testing.assert_allclose(found.values, wanted, atol=1e-5)
+    assert max(map(len, ([place for place in owner if owner[place] == one] for one in owner.values()))) > 1
+    assert np.ptp(found.values) > 0.01
+
+
+def test_units_that_nobody_knows_and_the_only_one():
+    with pytest.raises(BadInput, match="unit='sentence' needs a text"):
+        cm.load("demo").explain({"text": "a film", "text_pair": "good"}, "occlusion", unit="sentence")
+    with pytest.raises(BadInput, match="Deleting the only sentence leaves nothing"):
+        cm.load("demo").explain("a film", "occlusion", unit="sentence", replace="delete", add_special_tokens=False)
+
+
 def test_the_mask_and_the_probability_are_the_default():
     plain = loaded().explain(TEXT, method="occlusion")
     said = loaded().explain(TEXT, method="occlusion", replace="mask", score="probability")

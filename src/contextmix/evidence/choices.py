@@ -121,4 +121,5 @@ def _asks_the_same(method: str, settings: Settings) -> bool:
     options = settings.options.get(method, {})
     replacement, score = options.get("replace", "auto"), options.get("score", "probability")
     alike = replacement in ("auto", settings.removal) and settings.removal in ("mask", "delete")
-    return method == "occlusion" and alike and score == "probability" and settings.target is None
+    alone = options.get("unit", "token") == "token"
+    return method == "occlusion" and alike and alone and score == "probability" and settings.target is None

@@ -6,6 +6,7 @@ quantised models; but it asks about texts that nobody wrote, and of two words th
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from contextmix.errors import BadInput, BadOption
 from contextmix.plugins.contracts import Measured, ModelMethod
 from contextmix.plugins.papers import ZEILER_2014
 from contextmix.results.provenance import Quantity
+from contextmix.tokens.sentences import sentence_ends
 from contextmix.traces.meaning import NO_PROBABILITY, Meaning, probabilities
 from contextmix.traces.model_run import ModelRun
 
@@ -27,6 +29,7 @@ def attribute(
     *,
     replace: Literal["auto", "mask", "delete", "unknown"] = "auto",
     score: Literal["probability", "logit"] = "probability",
+    unit: Literal["token", "word", "sentence"] = "token",
 ) -> Measured:
     """The fall of the target's score for each token that is hidden alone.
 
@@ -40,6 +43,8 @@ def attribute(
         score: The ``"probability"`` of the class or token (softmax over all of them; of labels that do not exclude
             each other the logistic function of its own logit), or its ``"logit"``. Of a contrast the difference of the
             two.
+        unit: What is hidden at once: each ``"token"``, all pieces of a ``"word"``, or a ``"sentence"``. Its fall is
+            divided evenly among its tokens, so that their sum is the fall.
 
     Returns:
         (key,), signed, in probability or logits. Special tokens are not hidden and get zero, and so does the token of a
@@ -48,7 +53,8 @@ def attribute(
     Raises:
         BadOption: If the model has no such token, a probability is asked of a regression or of an only class, or the
             memory budget does not hold one run.
-        BadInput: If the input is no token ids, holds special tokens alone, or is one token to delete.
+        BadInput: If the input is no token ids, holds special tokens alone, is one unit to delete, or does not say which
+            tokens are a word or a sentence.
 
     Source:
         Zeiler & Fergus (2014), section 4.2, with tokens for patches; "blank-out" or "erasure" in papers on text, which
@@ -57,13 +63,19 @@ def attribute(
     """
     replace = _usual(run) if replace == "auto" else replace
     hidden = _hidden(run, replace, score)
-    ids, kept = _variants(run, hidden, replace)
+    groups = _groups(run, hidden, unit)
+    if replace == "delete" and any(len(group) == len(run.tokens) for group in groups):
+        raise BadInput(f"Deleting the only {unit} leaves nothing to read. Use replace='mask' or 'unknown'.")
     clean = _read(run, run.scores[None], score)[0]
     step = _rows_at_once(run)
-    chunks = [slice(start, start + step) for start in range(0, len(ids), step)]
-    parts = [_read(run, run.scores_of(ids[rows], kept[rows]), score) for rows in chunks]
     found = torch.zeros(len(run.tokens), dtype=torch.float64, device=clean.device)
-    found[hidden] = clean - torch.cat(parts)
+    for size in sorted({len(group) for group in groups}):  # texts that are left have one length in a batch
+        alike = [group for group in groups if len(group) == size]
+        ids, kept = _variants(run, alike, replace)
+        chunks = [slice(start, start + step) for start in range(0, len(ids), step)]
+        said = torch.cat([_read(run, run.scores_of(ids[rows], kept[rows]), score) for rows in chunks])
+        places = torch.tensor(alike, device=found.device)
+        found[places] = ((clean - said) / size)[:, None].expand(-1, size)
     left = torch.ones(len(run.tokens), dtype=torch.bool)
     left[hidden] = False
     return Measured(found, {"not_replaced": left.nonzero().flatten(), "replaced_by": replace})
@@ -73,19 +85,36 @@ def _usual(run: ModelRun) -> Literal["mask", "delete"]:
     return "delete" if run.mask_id is None or run.looks_back() else "mask"
 
 
-def _variants(run: ModelRun, hidden: list[int], replace: str) -> tuple[Tensor, Tensor]:
-    """The ids of the text without each token in turn, and which position each id has in the text."""
-    device, places = run.embeddings.device, torch.tensor(hidden)
-    ids, n = torch.tensor(run.tokens.ids), len(run.tokens)
+def _groups(run: ModelRun, hidden: list[int], unit: str) -> list[list[int]]:
+    """The positions that are hidden together, of those that may be hidden."""
+    if unit == "token":
+        return [[place] for place in hidden]
+    tokens = run.tokens
+    found: dict[int, list[int]] = {}
+    if unit == "word":
+        owners = {place: number for number, group in enumerate(tokens.merged()[1]) for place in group}
+    elif tokens.text is None or tokens.spans is None:
+        raise BadInput("unit='sentence' needs a text whose tokens know their places in it. Use unit='token'.")
+    else:
+        ends = sentence_ends(tokens.text)
+        owners = {place: bisect_right(ends, (tokens.spans[place] or (0, 0))[0]) for place in hidden}
+    for place in hidden:
+        found.setdefault(owners[place], []).append(place)
+    return list(found.values())
+
+
+def _variants(run: ModelRun, groups: list[list[int]], replace: str) -> tuple[Tensor, Tensor]:
+    """The ids of the text without each group in turn, all of one size, and which position each id has in the text."""
+    device, n = run.embeddings.device, len(run.tokens)
+    ids, gone = torch.tensor(run.tokens.ids), torch.zeros(len(groups), n, dtype=torch.bool)
+    gone[torch.arange(len(groups))[:, None], torch.tensor(groups)] = True
     if replace == "delete":
-        kept = torch.stack([torch.cat([torch.arange(place), torch.arange(place + 1, n)]) for place in hidden])
+        kept = torch.stack([row.logical_not().nonzero().flatten() for row in gone])
         return ids[kept].to(device), kept.to(device)
     replacement = run.mask_id if replace == "mask" else run.unknown_id
     assert replacement is not None  # refused before
-    everything = torch.arange(n).expand(len(hidden), -1)
-    changed = ids.expand(len(hidden), -1).clone()
-    changed[torch.arange(len(hidden)), places] = replacement
-    return changed.to(device), everything.to(device)
+    everything = torch.arange(n).expand(len(groups), -1)
+    return torch.where(gone, replacement, ids).to(device), everything.to(device)
 
 
 def _hidden(run: ModelRun, replace: str, score: str) -> list[int]:
@@ -99,8 +128,6 @@ def _hidden(run: ModelRun, replace: str, score: str) -> list[int]:
         )
     if score == "probability":
         _refuse_no_probability(run)
-    if replace == "delete" and len(run.tokens) == 1:
-        raise BadInput("Deleting the only token leaves nothing to read. Use replace='mask' or 'unknown'.")
     hidden = [
         position for position, special in enumerate(run.tokens.special) if not special and position != run.position
     ]
