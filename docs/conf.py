@@ -35,7 +35,7 @@ autodoc_class_signature = "mixed"
 napoleon_use_ivar = True
 napoleon_custom_sections = [("Source", "notes_style")]
 
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_dmath_double_inline = False
 myst_update_mathjax = False
 html_math_renderer = "katex"  # in _static: no page asks for anything from elsewhere
@@ -54,6 +54,7 @@ suppress_warnings = ["mystnb.unknown_mime_type"]  # a widget: its page shows the
 html_theme = "furo"
 html_title = f"contextmix {version}"
 html_static_path = ["_static"]
+html_extra_path = [] if QUICK else ["generated/site"]  # the gallery
 html_css_files = ["katex/katex.min.css", "contextmix.css"]
 html_js_files = ["katex/katex.min.js", "katex/copy-tex.min.js", "formulas.js"]
 html_show_sphinx = False

@@ -68,12 +68,14 @@ def _paths(recipe: Recipe) -> str:
     mixed = model().explain(TEXT, recipe.name, layers="all").values
     parts = [
         f"`demo` reads `{' '.join(names)}`. Map of each layer (`{recipe.method}`):",
-        *(f"Layer {layer + 1}:\n\n{table(one, names)}" for layer, one in enumerate(maps)),
+        *(f"Layer {layer}:\n\n{table(one, names)}" for layer, one in enumerate(maps)),
     ]
     if recipe.aggregation == "rollout":
         terms = [(maps[-1][0, k], mixed[-2][k, 1]) for k in range(len(names))]
         written = " + ".join(f"{number(a)} · {number(b)}" for a, b in terms)
         total = sum(a * b for a, b in terms)
         assert np.isclose(total, mixed[-1][0, 1])
-        parts.append(f"`[CLS]` draws from `{names[1]}` on three paths: {written} = **{number(total)}**.")
+        parts.append(
+            f"`[CLS]` draws from `{names[1]}` through each of the three tokens of layer {len(maps) - 2}: {written} = **{number(total)}**."
+        )
     return "\n\n".join([*parts, f"All layers together (`{recipe.name}`):\n\n{table(mixed[-1], names)}"])
