@@ -75,7 +75,7 @@ def _paths(recipe: Recipe) -> str:
         written = " + ".join(f"{number(a)} · {number(b)}" for a, b in terms)
         total = sum(a * b for a, b in terms)
         assert np.isclose(total, mixed[-1][0, 1])
-        parts.append(
-            f"`[CLS]` draws from `{names[1]}` through each of the three tokens of layer {len(maps) - 2}: {written} = **{number(total)}**."
-        )
-    return "\n\n".join([*parts, f"All layers together (`{recipe.name}`):\n\n{table(mixed[-1], names)}"])
+        middle = f"through each of the three tokens of layer {len(maps) - 2}"
+        parts.append(f"`[CLS]` draws from `{names[1]}` {middle}: {written} = **{number(total)}**.")
+    together = f"All layers together (`{recipe.name}`):\n\n{table(mixed[-1], names)}"
+    return "\n\n".join([*parts, together])
