@@ -36,7 +36,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def page(browser: Any, site: str) -> Iterator[Any]:
     """A page that fails the test if it asks for anything from elsewhere."""
     context = browser.new_context()
-    page, elsewhere = context.new_page(), []
+    page = context.new_page()
+    elsewhere: list[str] = []
     page.on(
         "request", lambda asked: None if asked.url.startswith((site, "data:", "blob:")) else elsewhere.append(asked.url)
     )
