@@ -14,6 +14,7 @@ import matplotlib  # noqa: E402
 matplotlib.use("Agg")
 
 from scripts.docs import write  # noqa: E402
+from scripts.docs.formulas import block, inline  # noqa: E402
 
 import contextmix  # noqa: E402
 
@@ -34,7 +35,10 @@ autodoc_class_signature = "mixed"
 napoleon_use_ivar = True
 napoleon_custom_sections = [("Source", "notes_style")]
 
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_dmath_double_inline = False
+myst_update_mathjax = False
+html_math_renderer = "katex"  # in _static: no page asks for anything from elsewhere
 myst_heading_anchors = 3
 # Notebooks are stored without results; QUICK leaves out what takes long, to look for broken links and the like.
 QUICK = bool(os.environ.get("CONTEXTMIX_DOCS_QUICK"))
@@ -50,7 +54,9 @@ suppress_warnings = ["mystnb.unknown_mime_type"]  # a widget: its page shows the
 html_theme = "furo"
 html_title = f"contextmix {version}"
 html_static_path = ["_static"]
-html_css_files = ["contextmix.css"]
+html_extra_path = [] if QUICK else ["generated/site"]  # the gallery
+html_css_files = ["katex/katex.min.css", "contextmix.css"]
+html_js_files = ["katex/katex.min.js", "katex/copy-tex.min.js", "formulas.js"]
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {
@@ -61,6 +67,7 @@ html_theme_options = {
 
 def setup(app):
     """Write the pages that come from the code before the others are read."""
+    app.add_html_math_renderer("katex", (inline, None), (block, None))
     app.connect("builder-inited", lambda _: _prepare())
     app.connect("source-read", _at_home)
 

@@ -6,6 +6,7 @@
 from pathlib import Path
 
 from scripts.docs.errors import errors_page
+from scripts.docs.gallery import gallery_page, write_gallery
 from scripts.docs.plugins import aggregation_pages, method_pages, metric_pages
 
 
@@ -16,9 +17,11 @@ def write(folder: Path, *, pictures: bool = True) -> list[Path]:
         folder: Where to, such as ``docs/generated``.
         pictures: Whether to draw them; else empty ones stand in their places, where there are none yet.
     """
-    pages: dict[str, bytes] = {"errors.md": errors_page().encode()}
+    pages: dict[str, bytes] = {"errors.md": errors_page().encode(), "gallery.md": gallery_page().encode()}
     for part in (method_pages(pictures), aggregation_pages(pictures), metric_pages()):
         pages |= part
+    if pictures:
+        write_gallery(folder / "site" / "gallery")
     for name, data in pages.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,10 @@ from typing import Any
 
 from scripts.docs.docstrings import code, markdown, options, sections
 from scripts.docs.pictures import aggregated, picture
+from scripts.docs.texts import advice, opening, text_of
+from scripts.docs.worked import worked
 
+from contextmix.plugins.citing import bibliography
 from contextmix.plugins.contracts import Method, ModelMethod, Recipe, options_of
 from contextmix.plugins.papers import Paper
 from contextmix.plugins.plan import AGGREGATIONS, METHODS
@@ -39,10 +42,14 @@ def method_pages(pictures: bool) -> Pages:
         data, caption = picture(one, pictures)
         pages[f"methods/images/{name}.png"] = data
         facts = {"formula": code(one.formula), "paper": paper(one.paper), "is": KINDS[type(one)], **_measures(one)}
+        written = text_of(name)
         parts = [
-            _head(name, "methods"),
-            table(facts),
-            f"![{caption}](images/{name}.png)\n\n{caption}",
+            f"# {one.title or name} (`{name}`)",
+            opening(written) if written else "",
+            worked(one) if pictures else "",
+            f"## On a sentence\n\n![{caption}](images/{name}.png)\n\n{caption}",
+            advice(written) if written else "",
+            f"## In short\n\n{markdown(_module('methods', name).splitlines()[0])}\n\n{table(facts)}",
             _prose("methods", name),
         ]
         if isinstance(one, Recipe):
@@ -52,6 +59,7 @@ def method_pages(pictures: bool) -> Pages:
             )
         else:
             parts.append(_function(one.measure if isinstance(one, Method) else one.attribute))
+        parts.append(f"## Cite\n\n`contextmix cite {name}` prints:\n\n```text\n{bibliography([name])}\n```")
         parts.append(f'## Use\n\n```python\nresult = contextmix.load("demo").explain("a good film", {name!r})\n```')
         pages[f"methods/{name}.md"] = _page(parts)
     lines = {name: (one.formula, one.paper, one.cost) for name, one in METHODS.items()}
