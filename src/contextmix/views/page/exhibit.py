@@ -211,7 +211,7 @@ def _prediction(said: Mapping[str, Any]) -> dict[str, Any]:
 
 def _steps(notes: Sequence[Mapping[str, Any]], queries: Tokens | None) -> dict[str, Any] | None:
     """Of a text that a model wrote: how likely it was to write each new token."""
-    said = next((each["generation"] for each in notes if each.get("generation")), {})
+    said: Mapping[str, Any] = next((each["generation"] for each in notes if each.get("generation")), {})
     found = said.get("probabilities") or []
     return (
         {"probabilities": [float(one) for one in found]} if queries is not None and len(found) == len(queries) else None

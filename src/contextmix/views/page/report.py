@@ -124,7 +124,7 @@ class _Looks:
 
 
 def policy(script: str, sheet: str, *, heard: bool = False) -> str:
-    """The content security policy of a page: one script, one style sheet, images as data, and sounds where one is heard."""
+    """The content security policy of a page: one script, one style sheet, images as data; sounds where one is heard."""
     allowed = {
         "default-src": "'none'",
         "script-src": _hash(script),
