@@ -127,7 +127,7 @@ class OneStack(Stacks[Inputs]):
         return asked.gathered(maps, row, over)
 
     def _scored(
-        self, one: Inputs, plan: Plan, target: Any, *, position: Any, asked: Request, tick: Callable[[str], None]
+        self, one: Inputs, plan: Plan, target: Any, *, position: Any, asked: Request, tick: Callable[[], None]
     ) -> TokenMap:
         return self.loaded.attribute(one, plan, target, position, asked.memory_budget, tick)
 
