@@ -25,18 +25,21 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from rich.console import Console
 
 import contextmix
+from contextmix.results.exploration import Exploration
 from contextmix.views.page.answers import still
 from contextmix.views.terminal.answer import show
 
 TEXT = "A deep and meaningful film, if not exactly a cheerful one: the performances are unforgettable."
 STORY = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."
+BEGINNING = "Once upon a time, there was a little girl named"
 TEXTS = (
     "Tom has the blue kite. The sun was hot.",
     "Lily has the red ball. Lily lives in Oslo.",
     "Mia saw the red bird. The key is in the box. The box is in the kitchen.",
 )
 QUESTION = "Which room is the key in?"
-METHODS = ("globenc", "attention_rollout", "decompx")
+METHODS = {"globenc": "GlobEnc", "attention_rollout": "Attention rollout", "decompx": "DecompX"}
+"""What is typed, and what stands on its button."""
 COLOURS = 256
 
 
@@ -61,22 +64,21 @@ def token(page: Page, text: str) -> Any:
 
 def compare(page: Page) -> None:
     """All methods, side by side, for one word."""
-    page.get_by_role("button", name="Side by side").click()
-    for method in METHODS[1:]:
-        page.get_by_role("button", name=method, exact=True).click()
+    for title in [*METHODS.values()][1:]:
+        page.get_by_role("button", name=title, exact=True).click(modifiers=["Shift"])
     page.wait_for_timeout(500)
     token(page, "film").click()
 
 
 def heads(page: Page) -> None:
-    """Each head for itself."""
+    """Every layer and head at once."""
     page.get_by_text("View", exact=True).click()
-    page.get_by_role("combobox", name="Heads").select_option("each")
+    page.get_by_role("combobox", name="Heads").select_option("all")
 
 
 def signed(page: Page) -> None:
     """A method whose numbers have signs."""
-    page.get_by_role("button", name="decompx", exact=True).click()
+    page.get_by_role("button", name=METHODS["decompx"], exact=True).click()
 
 
 def ask(page: Page) -> None:
@@ -100,16 +102,24 @@ SHOTS = (
     Shot("explorer-signed-dark", "methods", (1200, 620), signed, "dark"),
     Shot("explorer-heads-dark", "heads", (1200, 980), heads, "dark"),
     Shot("explorer-story", "story", (1200, 980), lambda page: page.get_by_role("button", name="gives to").click()),
-    Shot("explorer-narrow", "methods", (320, 900), lambda page: token(page, "cheerful").click()),
+    Shot(
+        "explorer-generation",
+        "generation",
+        (1200, 860),
+        lambda page: page.get_by_role("option", name="Lily").first.hover(),
+    ),
+    Shot("explorer-narrow", "methods", (320, 900), lambda page: token(page, "film").click()),
 )
 
 
 def reports(model: contextmix.TracedModel, folder: Path) -> None:
     """The pages that are shown."""
-    model.explore(TEXT, METHODS).save(folder / "methods.html")
+    model.explore(TEXT, [*METHODS]).save(folder / "methods.html")
     model.explore(TEXT, ["attention"], heads=True).save(folder / "heads.html")
     story = contextmix.load("demo-decoder")
     story.explore(STORY, ["norm_residual"], query="Lily").save(folder / "story.html")
+    steps = story.explain_generation(BEGINNING, "norm_residual", max_new_tokens=12, layers="all")
+    Exploration({"norm_residual": steps}, 0).save(folder / "generation.html")
     answers = contextmix.load("demo-answers")
     answer = answers.explain_answer(QUESTION, TEXTS, ablate="source_occlusion")
     answer.save(folder / "answer.html")

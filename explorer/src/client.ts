@@ -32,7 +32,7 @@ export interface Asked {
   readonly target: string | null;
   readonly against: string | null;
   readonly heads: boolean;
-  readonly signed: true;
+  readonly each_class: true;
 }
 
 export interface AskedAnswer {

@@ -75,7 +75,7 @@ export class Form {
       target: filled("target"),
       against: filled("against"),
       heads: this.heads.checked,
-      signed: true,
+      each_class: true,
     };
   }
 

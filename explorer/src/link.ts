@@ -17,7 +17,7 @@ export function askedBy(hash: string): Asked | null {
   if (viewOf(hash) !== VIEW || !found.get("text")) return null;
   const [text, pair, query, target, against] = TEXTS.map((name) => found.get(name));
   const methods = (found.get("methods") ?? "").split(",").filter(Boolean);
-  return { model: found.get("model") ?? "", text: text!, pair: pair ?? null, methods, query: query ?? null, target: target ?? null, against: against ?? null, heads: found.get("heads") === "true", signed: true };
+  return { model: found.get("model") ?? "", text: text!, pair: pair ?? null, methods, query: query ?? null, target: target ?? null, against: against ?? null, heads: found.get("heads") === "true", each_class: true };
 }
 
 /** Where the explorer keeps its choices, behind what was asked for. */

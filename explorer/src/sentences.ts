@@ -82,7 +82,7 @@ export function limitOf(panel: Panel, model: Model): string {
 }
 
 export function unitOf({ unit }: MapEntry): string {
-  return unit && unit !== "1" ? ` ${unit}` : "";
+  return unit && unit !== "1" && unit !== "the unit of the method" ? ` ${unit}` : "";
 }
 
 /** A number of a picture, as shares or raw, without its unit. */

@@ -66,7 +66,7 @@ def test_each_map_is_what_explain_gives_and_one_run_serves_all():
 
 def test_left_out_methods_fit_the_model(classifier):
     assert list(classifier.explore(FILM).maps) == [
-        "gradient_inputs",
+        "integrated_gradients",
         "globenc",
         "alti_rollout",
         "attention_rollout",
@@ -74,14 +74,14 @@ def test_left_out_methods_fit_the_model(classifier):
         "attention",
     ]
     found = classifier.explore(FILM)
-    both = found.maps["gradient_inputs"]
+    both = found.maps["integrated_gradients"]
     assert both.dims == ("target", "key")
     for label in both.targets:
-        alone = classifier.explain(FILM, "gradient_inputs", target=label, reduce="sum")
+        alone = classifier.explain(FILM, "integrated_gradients", target=label, steps=20)
         np.testing.assert_array_equal(both.target(label).values, alone.values)
-    said = classifier.explain(FILM, "gradient_inputs", reduce="sum")
-    np.testing.assert_array_equal(found.row("gradient_inputs").values, said.values)
-    assert found.comparison().rows["gradient_inputs"].dims == ("key",)
+    said = classifier.explain(FILM, "integrated_gradients", steps=20)
+    np.testing.assert_array_equal(found.row("integrated_gradients").values, said.values)
+    assert found.comparison().rows["integrated_gradients"].dims == ("key",)
     document = found.to_exhibit()
     assert document["maps"][0]["signed"]
     assert (document["start"]["map"], document["start"]["beside"]) == (0, 1)

@@ -30,8 +30,11 @@ THROUGH_TOWER = ("globenc", "alti_rollout", "attention_rollout")
 """The same for maps that go on through an image tower, which goes across all blocks."""
 OF_SCORE = "gradient_inputs"
 """What is added for a model with a score to explain: one more run."""
-FOR_AND_AGAINST = {OF_SCORE: {"reduce": "sum"}}
-"""Its options: with signs, so that it tells what speaks against an output from what speaks for it."""
+OF_CLASS = "integrated_gradients"
+"""What is added for a classifier instead: it has signs, and on a saturated score it finds the words that count, where
+gradient_inputs finds noise."""
+FOR_AND_AGAINST: Mapping[str, Mapping[str, Any]] = {OF_CLASS: {"steps": 20}}
+"""Its options: fewer steps than by default, as someone waits; its completeness error tells what that costs."""
 
 FEW_CLASSES = 5
 """Most classes that are all explained, so that a reader can switch between them: one more run for each."""
@@ -79,8 +82,8 @@ def plans_if_scored(names: Sequence[str]) -> list[Plan]:
     """The plans that are added where nobody chose and the model has a score to explain.
 
     Example:
-        >>> [plan.options for plan in plans_if_scored(["gradient_inputs"])]
-        [{'reduce': 'sum'}]
+        >>> [plan.options for plan in plans_if_scored(["integrated_gradients"])]
+        [{'steps': 20}]
     """
     return [make_plan(name, None, FOR_AND_AGAINST.get(name)) for name in names]
 

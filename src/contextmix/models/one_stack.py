@@ -16,6 +16,7 @@ from contextmix.errors import BadInput, ContextMixError
 from contextmix.models.attribution import masks
 from contextmix.models.explain import explained, refuse_query
 from contextmix.models.explore import (
+    OF_CLASS,
     OF_SCORE,
     OF_WEIGHTS,
     THROUGH_TOWER,
@@ -49,7 +50,10 @@ class OneStack(Stacks[Inputs]):
 
     tower: str | None = field(default=None, kw_only=True)
 
-    usual_if_scored = (OF_SCORE,)
+    @property
+    def usual_if_scored(self) -> Sequence[str]:
+        """See `Stacks`."""
+        return (OF_CLASS,) if "Classification" in type(self.loaded.model).__name__ else (OF_SCORE,)
 
     @property
     def usual(self) -> Sequence[str]:

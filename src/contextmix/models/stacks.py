@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
@@ -40,9 +40,6 @@ class Stacks(ABC, Generic[One]):
     truncate: bool = False
     sampling_rate: int | None = None
     add_special_tokens: bool | None = field(default=None, kw_only=True)
-
-    usual_if_scored: ClassVar[Sequence[str]] = ()
-    """What is added if the model turns out to have a score to explain."""
 
     # The frame -------------------------------------------------------------------------------------------------------
 
@@ -85,6 +82,11 @@ class Stacks(ABC, Generic[One]):
         """See `LoadedModel.encode`."""
         how: Any = {"truncate": self.truncate, "sampling_rate": self.sampling_rate}
         return self.loaded.encode(source, **how, add_special_tokens=self.add_special_tokens)
+
+    @property
+    def usual_if_scored(self) -> Sequence[str]:
+        """What is added if the model turns out to have a score to explain."""
+        return ()
 
     # The steps that differ -------------------------------------------------------------------------------------------
 

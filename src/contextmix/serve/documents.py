@@ -75,9 +75,9 @@ class Asked(BaseModel):
     target: _Name | None = _said(ExploreOptions, "target", default=None)
     against: _Name | None = _said(Contrasting, "against", default=None)
     heads: bool = _said(ExploreOptions, "heads", default=False)
-    signed: bool = Field(
+    each_class: bool = Field(
         default=False,
-        description="Whether gradient_inputs keeps signs: what speaks for an output and what against it.",
+        description="Whether integrated_gradients explains each class of a model that tells few apart, in 20 steps.",
     )
     add_special_tokens: bool | None = _said(ExploreOptions, "add_special_tokens", default=None)
 

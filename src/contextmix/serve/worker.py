@@ -88,7 +88,7 @@ def _named(model: Any, name: str) -> Any:
 
 def facts(model: Any) -> dict[str, Any]:
     """What a page must know of a model before it asks for anything."""
-    from contextmix.models.explore import OF_SCORE  # with torch, which the process that listens does without
+    from contextmix.models.explore import OF_CLASS, OF_SCORE  # with torch, which the process that listens does without
     from contextmix.models.one_stack import OneStack
 
     kind = type(model.model).__name__
@@ -101,7 +101,7 @@ def facts(model: Any) -> dict[str, Any]:
         "causal": model.is_causal,
         "layers": len(model.anatomy()),
         "answers": answers,
-        "usual": [OF_SCORE, *usual] if labels else [*usual, OF_SCORE] if answers else usual,
+        "usual": [OF_CLASS, *usual] if labels else [*usual, OF_SCORE] if answers else usual,
     }
 
 
@@ -173,9 +173,9 @@ def _explored(model: Any, request: Any, progress: Callable[[float, str], None]) 
     asked = {name: request[name] for name in ("heads", "query", "target", "add_special_tokens")}
     if request["against"] is not None:
         asked["target"] = (request["target"], request["against"])
-    able = FOR_AND_AGAINST if request["signed"] else {}
-    signed = {name: able[name] for name in request["methods"] if name in able}
-    found = model.explore(text, tuple(request["methods"]), progress=progress, options=signed, **asked)
+    able = FOR_AND_AGAINST if request["each_class"] else {}
+    how = {name: able[name] for name in request["methods"] if name in able}
+    found = model.explore(text, tuple(request["methods"]), progress=progress, options=how, **asked)
     return found.to_exhibit(), pages.still(found)
 
 
