@@ -11,7 +11,7 @@ from tests.strategies import Mixture, causal_maps, mixtures, norms, random_mixtu
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from contextmix.maths import alti as alti_module
+from contextmix.maths import l1_distances as tiles_module
 from contextmix.maths.alti import l1_contributions, l2_contributions
 from contextmix.maths.norms import denominator, linear
 from contextmix.maths.parts import Parts
@@ -79,7 +79,7 @@ def test_parts_behind_a_norm(contributions, power, mixture, norm, data):
 @pytest.mark.parametrize("chunk", [1, 7, 20, 40, 10**6])
 @pytest.mark.parametrize("batch", [(), (2,), (2, 2)])
 def test_chunks_and_batches_change_nothing(contributions, power, chunk, batch, monkeypatch):
-    monkeypatch.setattr(alti_module, "VECTOR_ELEMENTS", chunk)
+    monkeypatch.setattr(tiles_module, "VECTOR_ELEMENTS", chunk)
     mixture = random_mixture(3, batch=batch)
     parts, whole = parts_of(mixture).plus_residual(mixture.residual), mixture.total + mixture.residual + 0.1
     found = contributions(parts, whole)
@@ -117,7 +117,7 @@ def test_a_token_without_weight_has_exactly_nothing(contributions, power, chunk,
     mixture = replace(random_mixture(7), attention=attention)
     parts = parts_of(mixture).plus_residual(mixture.residual)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alti_module, "VECTOR_ELEMENTS", chunk)
+        patch.setattr(tiles_module, "VECTOR_ELEMENTS", chunk)
         found = contributions(parts, mixture.total + mixture.residual)
     unseen = (attention == 0).all(0) & ~torch.eye(5, dtype=torch.bool)
     assert (found[unseen] == 0).all()
@@ -127,7 +127,7 @@ def test_a_token_without_weight_has_exactly_nothing(contributions, power, chunk,
 @each_length
 @pytest.mark.parametrize("chunk", [1, 30, 10**6])
 def test_a_token_that_only_later_ones_attend_to_still_has_its_residual(contributions, power, chunk, monkeypatch):
-    monkeypatch.setattr(alti_module, "VECTOR_ELEMENTS", chunk)
+    monkeypatch.setattr(tiles_module, "VECTOR_ELEMENTS", chunk)
     before = torch.eye(5, dtype=torch.float64)[[0, 0, 1, 2, 3]].expand(2, 5, 5)  # each token reads the one before it
     mixture = replace(random_mixture(12), attention=before)
     whole = mixture.total + mixture.residual + 0.1
@@ -192,7 +192,7 @@ class LargestTensor(TorchDispatchMode):
 @each_length
 @pytest.mark.parametrize("n", [16, 64])
 def test_no_tensor_holds_vectors_of_all_pairs(contributions, power, n, monkeypatch):
-    monkeypatch.setattr(alti_module, "VECTOR_ELEMENTS", 512)
+    monkeypatch.setattr(tiles_module, "VECTOR_ELEMENTS", 512)
     mixture = random_mixture(11, n=n, d_model=24, d_head=2)
     with LargestTensor() as largest:
         contributions(parts_of(mixture).plus_residual(mixture.residual), mixture.total)
@@ -200,4 +200,4 @@ def test_no_tensor_holds_vectors_of_all_pairs(contributions, power, n, monkeypat
 
 
 def test_the_budget_is_small_and_constant():
-    assert 8 * alti_module.VECTOR_ELEMENTS <= 32 * 2**20
+    assert 8 * tiles_module.VECTOR_ELEMENTS <= 32 * 2**20
