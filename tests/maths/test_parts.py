@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -10,10 +11,10 @@ from hypothesis import strategies as st
 from tests.strategies import Mixture, causal_maps, lower_half, mixtures, norms, random_mixture, tensors
 from torch import Tensor
 
-from contextmix.maths import parts as parts_module
+from contextmix.maths import quadratic
 from contextmix.maths.norms import Norm, normalise
 from contextmix.maths.parts import Parts
-from contextmix.maths.quadratic import quadratic_forms
+from contextmix.maths.quadratic import SHORT, quadratic_forms
 
 # Lengths come from squares. A length that is left over when heads cancel is exact to the square root of roundoff, so
 # squares are compared, with roundoff allowed in proportion to the square of the longest that the part could have been.
@@ -409,11 +410,14 @@ def longhand_forms(attention: Tensor, gram: Tensor) -> Tensor:
     return out
 
 
+@pytest.mark.parametrize("short", [0, SHORT])
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4), st.data())
-def test_quadratic_forms_sum_over_all_pairs_of_heads(n_heads, n_queries, n_keys, data):
+def test_quadratic_forms_sum_over_all_pairs_of_heads(short, n_heads, n_queries, n_keys, data):
     attention, half = data.draw(tensors(n_heads, n_queries, n_keys)), data.draw(tensors(n_keys, n_heads, n_heads))
     gram = half + half.transpose(-1, -2)
-    torch.testing.assert_close(quadratic_forms(attention, gram), longhand_forms(attention, gram), rtol=1e-9, atol=1e-9)
+    with patch.object(quadratic, "SHORT", short):  # planes of heads, and one product for each key
+        found = quadratic_forms(attention, gram)
+    torch.testing.assert_close(found, longhand_forms(attention, gram), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 3, 6, 7, 100])
@@ -423,7 +427,8 @@ def test_blocks_of_rows_give_what_one_block_gives(monkeypatch, batch, rows):
     sources = parts_of(mixture).sources()
     gram = sources @ sources.transpose(-1, -2)
     whole = quadratic_forms(mixture.attention, gram)
-    monkeypatch.setattr(parts_module, "PLANE_ELEMENTS", rows * math.prod(batch) * 7)  # 7 keys: so many rows at once
+    monkeypatch.setattr(quadratic, "SHORT", 0)
+    monkeypatch.setattr(quadratic, "PLANE_ELEMENTS", rows * math.prod(batch) * 7)  # 7 keys: so many rows at once
     close(quadratic_forms(mixture.attention, gram), whole)
     close(whole, mixture.vectors().sum(-4).square().sum(-1))
 
