@@ -176,7 +176,7 @@ class BlockRecorder(Recorder[BlockAnatomy]):
         if listening(self):
             self.between.wrote(output)
 
-    def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace]:
+    def steps(self, place: BlockAnatomy, ran_in: torch.dtype) -> tuple[LayerTrace, ...]:
         """The block is one step."""
         heard, more = self.weighed_in_all(), taken_additions(self.said, place)
         attention, said = heard.attention, {own: self.said[name] for name, own in STATES.items()}
