@@ -44,7 +44,7 @@ SHAPE = {
 
 def measured(folder: str | None, tokens: int, answer: int, which: str) -> tuple[float, ...]:
     """Seconds of processor time, and MiB of tensors, of the process above the loaded model and of the process."""
-    traced, prompt, new = _made(folder, tokens, answer)
+    traced, prompt, new = made(folder, tokens, answer)
     speaker = Speaker(traced.model, traced.tokenizer, traced.limit)
     done = speaker.goes_on(traced.encode({"input_ids": prompt})[0], answer, new)
     ids = torch.tensor([[*prompt, *new[:-1]]])
@@ -61,7 +61,7 @@ def measured(folder: str | None, tokens: int, answer: int, which: str) -> tuple[
     run = {"plain": plain, "cache": lambda: plain(cache=True), "evidence": evidence}[which]
     if which == "cache":
         return (_tensors(run),)
-    above, process = _mib(run)
+    above, process = mib(run)
     return min(_seconds(run), _seconds(run)), _tensors(run), above, process
 
 
@@ -80,7 +80,8 @@ def _tensors(run: Callable[[], None]) -> float:
     return max(accumulate(sizes, initial=0)) / 2**20
 
 
-def _mib(run: Callable[[], None]) -> tuple[float, float]:
+def mib(run: Callable[[], Any]) -> tuple[float, float]:
+    """How far a run takes the process above what it holds now, and the peak of the process."""
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is in memory now
     before = _kib("VmRSS")
     run()
@@ -92,7 +93,8 @@ def _kib(field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(field + ":"))
 
 
-def _made(folder: str | None, tokens: int, answer: int) -> tuple[Any, list[int], list[int]]:
+def made(folder: str | None, tokens: int, answer: int) -> tuple[Any, list[int], list[int]]:
+    """A model, and the ids of a random prompt and answer."""
     torch.manual_seed(0)
     if folder is None:
         traced = contextmix.load(LlamaForCausalLM(LlamaConfig(**SHAPE)).eval())
@@ -117,18 +119,18 @@ def main() -> None:
         found: dict[str, list[tuple[float, ...]]] = {"plain": [], "evidence": []}
         for _ in range(chosen.repeats):
             for which, runs in found.items():
-                runs.append(_apart(chosen.model, tokens, chosen.answer, which))
+                runs.append(apart(measured, chosen.model, tokens, chosen.answer, which))
         plain, ours = (tuple(map(min, zip(*runs, strict=True))) for runs in found.values())
-        (cache,) = _apart(chosen.model, tokens, chosen.answer, "cache")
+        (cache,) = apart(measured, chosen.model, tokens, chosen.answer, "cache")
         print(f"{tokens:6}  {'plain':8}  {_row(plain)}  (with cache: tensors {cache:.0f})", flush=True)
         times = (f"{one / other:.2f}" for one, other in zip(ours, plain, strict=True))
         print(f"{tokens:6}  evidence  {_row(ours)}  (× {', '.join(times)})", flush=True)
 
 
-def _apart(*told: Any) -> tuple[float, ...]:
+def apart(measure: Callable[..., Any], *told: Any) -> Any:
     """Measured in a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measured, told)
+        return pool.apply(measure, told)
 
 
 def _row(numbers: tuple[float, ...]) -> str:

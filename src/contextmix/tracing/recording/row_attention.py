@@ -130,7 +130,7 @@ class Attending:
 
     def weights(self, rows: slice, keys: slice) -> Tensor:
         """The weights of some rows over the keys that they see, (batch, head, row, key)."""
-        return self._attend(rows, keys, slice(1))[1]  # of the sum of values, which is not asked for, one channel
+        return self._attend(rows, keys, slice(0))[1]  # the sum of the values, half as dear, is not asked for
 
     def double(self) -> Attending:
         """The same call in float64."""
