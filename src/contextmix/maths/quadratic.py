@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from contextmix.maths.fused import fused_forms
+
 SHORT = 1 << 14  # pairs of tokens up to which quadratic forms are products of matrices
 PLANE_ELEMENTS = 1 << 18  # of one head's attention per step: large enough to use all cores, small enough for the cache
 
@@ -19,6 +21,8 @@ def quadratic_forms(attention: Tensor, gram: Tensor) -> Tensor:
     Returns:
         (..., query, key).
     """
+    if attention.is_cuda:
+        return fused_forms(attention, gram)
     n_heads, n_queries, n_keys = attention.shape[-3:]
     if n_queries * n_keys <= SHORT:
         return _forms_by_key(attention, gram)

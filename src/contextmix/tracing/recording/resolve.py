@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from contextmix.tracing.recording.offload import execution_device, stored
 from contextmix.tracing.recording.quiet import evaluating, first_states
 from contextmix.tracing.recording.verify import is_quantised, tolerance
 
+_KINDS: tuple[Literal["layer", "rms"], ...] = ("layer", "rms")
 _EPS_NAMES = ("eps", "variance_epsilon", "epsilon", "norm_eps")
 
 
@@ -241,12 +242,18 @@ def recognise_norm(path: str, module: nn.Module, read: Tensor, wrote: Tensor, cl
     weight = getattr(module, "weight", None)  # a buffer is no parameter
     if isinstance(weight, Tensor) and weight.shape != read.shape[-1:]:
         return None
-    for kind, offset in product(("layer", "rms"), (0.0, 1.0)):
-        place = NormPlace(path, kind, offset)  # type: ignore[arg-type]
-        expected = normalise(at_least_float32(read), parameters(module, place))
-        if (expected - wrote).abs().max() <= close * wrote.abs().max():
-            return place
-    return None
+    places = [NormPlace(path, kind, offset) for kind, offset in product(_KINDS, (0.0, 1.0))]
+    # In half precision both kinds are close enough where the mean of a row is small: the closest one is it.
+    errors = [_norm_error(module, place, read, wrote) for place in places]
+    error, best = min(zip(errors, places, strict=True), key=lambda one: one[0])
+    return best if error <= close * float(wrote.abs().max()) else None
+
+
+def _norm_error(module: nn.Module, place: NormPlace, read: Tensor, wrote: Tensor) -> float:
+    """How far what a norm of this form gives is from what the module wrote, at most; infinite if that is no number."""
+    expected = normalise(at_least_float32(read), parameters(module, place))
+    error = float((expected - wrote).abs().max())
+    return error if error == error else float("inf")
 
 
 def linear_form(module: nn.Module, read: Tensor, wrote: Tensor, close: float) -> bool | None:
