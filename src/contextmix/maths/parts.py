@@ -116,7 +116,7 @@ class Parts:
         keeper = self.pushed
         steps = None if keeper is None or through is None else keeper.next_steps(self.weight, self.steps, through)
         if keeper is None or steps is None:
-            return {"weight": make(), "pushed": None, "steps": ()}
+            return {"weight": make().contiguous(), "pushed": None, "steps": ()}  # as one that is kept, to the last bit
         return {"weight": keeper.get(steps, make), "pushed": keeper, "steps": steps}
 
     def gated(self) -> list[GatedHeads]:

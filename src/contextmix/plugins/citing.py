@@ -28,6 +28,10 @@ AUTHORS: dict[Paper, str] = {
     papers.MODARRESSI_2023: "Modarressi, Ali and Fayyaz, Mohsen and Aghazadeh, Ehsan and Yaghoobzadeh, Yadollah and "
     "Pilehvar, Mohammad Taher",
     papers.FERRANDO_2023: _FERRANDO + r"Tsiamas, Ioannis and Costa-juss{\`a}, Marta R.",
+    papers.COHEN_WANG_2025: "Cohen-Wang, Benjamin and Chuang, Yung-Sung and Madry, Aleksander",
+    papers.SMILKOV_2017: "Smilkov, Daniel and Thorat, Nikhil and Kim, Been and Vi{\\'e}gas, Fernanda and "
+    "Wattenberg, Martin",
+    papers.ZHAO_2021: "Zhao, Zihao and Wallace, Eric and Feng, Shi and Klein, Dan and Singh, Sameer",
     papers.SIMONYAN_2014: "Simonyan, Karen and Vedaldi, Andrea and Zisserman, Andrew",
     papers.ZEILER_2014: "Zeiler, Matthew D. and Fergus, Rob",
     papers.SUNDARARAJAN_2017: "Sundararajan, Mukund and Taly, Ankur and Yan, Qiqi",

@@ -23,7 +23,7 @@ class Indexed:
         >>> result = contextmix.load("demo").explain("a good film")
         >>> len(result), result["[CLS]"].dims
         (5, ('key',))
-        >>> result["[CLS]"]["film"] == result.row("[CLS]").values[3]
+        >>> bool(result["[CLS]"]["film"] == result.row("[CLS]").values[3])
         True
     """
 

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from contextmix.maths.pushed import Pushed, same
 from contextmix.traces.anatomy import BlockAnatomy
 from contextmix.traces.block import Block
+from contextmix.tracing.recording.offload import is_offloaded_itself
+from contextmix.tracing.recording.resolve import part
 from contextmix.tracing.recording.verify import sketched
 
 ROOM = 1 << 28
@@ -55,6 +57,8 @@ def with_kept(model: nn.Module, block: Block, place: BlockAnatomy) -> Block:
         block: Resolved in this run.
         place: Where it is.
     """
+    if is_offloaded_itself(part(part(model, place.path), place.attention.output)):
+        return block  # whoever keeps weights on a disk has no memory for them
     weight = block.output_weight
     norms = {
         "attention.norm_out": block.attention.norm_out,
