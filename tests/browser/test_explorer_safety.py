@@ -64,7 +64,7 @@ def test_hostile_texts_are_shown_as_texts(open_report: Any):
     page = open_report({HOSTILE[0]: square(Tokens(HOSTILE), HOSTILE[1])}, change=unprintable, title=HOSTILE[0])
     for place in range(len(HOSTILE)):
         page.locator(".token").nth(place).hover()
-    page.locator(".map").last.locator("canvas").last.hover(position={"x": 200, "y": 200})
+    page.locator(".map canvas:visible").last.hover(position={"x": 60, "y": 60})
     for summary in page.locator("summary").all():
         summary.click()
     texts = page.locator(".token").all_inner_texts()

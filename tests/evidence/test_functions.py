@@ -40,7 +40,7 @@ def test_functions_stand_in_the_table_with_their_own_numbers(model, tmp_path):
 
     metrics = ["aopc", "spearman", "randomised_weights"]
     report, run = evaluated(model, tmp_path, [letters, by_word], metrics=metrics, sanity=3)
-    assert list(report.tables[0].shown.index) == ["gradient_inputs", "letters", "by_word", "random"]
+    assert list(report.tables[0].shown.index) == ["gradient_inputs", "letters", "by_word", "random", "recency"]
     for number, text in enumerate(TEXTS[:11]):
         tokens = model.encode(text)[0].tokens
         assert run.row(number, "letters").values.tolist() == [len(one) for one in tokens.pieces]

@@ -126,7 +126,7 @@ def test_minilm_on_sst2_is_what_the_formulas_say(shared, tmp_path):
         (None, "no data were given"),
         ([{"text": "good"}, {"text": "bad"}], "have no labels"),
         ([{"text": "good", "label": None}], "have no labels in the column 'label'"),
-        ([{"text": "good", "label": "Positive"}, {"text": "bad", "label": "negative"}], r"'Positive' \(1 rows\)"),
+        ([{"text": "good", "label": "Fine"}, {"text": "bad", "label": "negative"}], r"'Fine' \(1 rows\)"),
         ([{"text": "good", "label": 2}], r"2 \(1 rows\).*0: negative, 1: positive"),
     ],
 )

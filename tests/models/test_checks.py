@@ -12,7 +12,7 @@ from contextmix.plugins.plan import METHODS
 from contextmix.results.provenance import Provenance
 from contextmix.traces.checks import Checks
 
-UNCHECKED = ["gradient", "gradient_inputs", "learned", "occlusion", "random", "smooth_gradient"]
+UNCHECKED = ["gradient", "gradient_inputs", "learned", "occlusion", "random", "recency", "smooth_gradient"]
 
 
 def test_a_mixing_map_carries_the_checks_of_its_trace():

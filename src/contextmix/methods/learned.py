@@ -81,6 +81,7 @@ def _weights_of(learned: Learned | None, one: HeadMaps) -> Tensor:
 
 METHOD = ModelMethod(
     name="learned",
+    title="Learned weights",
     attribute=attribute,
     steps=steps,
     quantity=Quantity.EVIDENCE,

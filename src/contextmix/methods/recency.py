@@ -34,6 +34,7 @@ def attribute(run: ModelRun) -> Tensor:
 
 METHOD = ModelMethod(
     name="recency",
+    title="Recency",
     attribute=attribute,
     quantity=Quantity.SHARE,
     formula="s_i = i / Σ j",

@@ -56,6 +56,7 @@ def attribute(run: ModelRun, *, samples: int = 25, noise: float = 0.1, seed: int
 
 METHOD = ModelMethod(
     name="smooth_gradient",
+    title="SmoothGrad",
     attribute=attribute,
     quantity=Quantity.GRADIENT,
     formula="s_i = ‖(1/N) Σ_k ∂y_c/∂e_i (e⁰ + ε_k)‖",

@@ -56,6 +56,7 @@ def score(
 
 METRIC = Metric(
     name="disruption",
+    title="Disruption",
     score=score,
     against="model",
     higher_is_better=False,

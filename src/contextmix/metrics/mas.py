@@ -83,6 +83,7 @@ def _mass_left(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 METRIC = Metric(
     name="mas",
+    title="MAS",
     score=score,
     against="model",
     higher_is_better=False,

@@ -120,6 +120,7 @@ def _searched(predict: Predict, places: NDArray[np.intp], n: int, beam: int, sig
 
 METRIC = Metric(
     name="naopc",
+    title="NAOPC",
     score=score,
     against="model",
     higher_is_better=True,

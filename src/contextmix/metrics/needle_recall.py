@@ -43,6 +43,7 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_], *, share: f
 
 METRIC = Metric(
     name="needle_recall",
+    title="Needle recall",
     score=score,
     against="rationale",
     higher_is_better=True,

@@ -46,6 +46,7 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_], *, k: int =
 
 METRIC = Metric(
     name="pointing",
+    title="Pointing game",
     score=score,
     against="rationale",
     higher_is_better=True,

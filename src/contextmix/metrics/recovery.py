@@ -56,6 +56,7 @@ def score(
 
 METRIC = Metric(
     name="recovery",
+    title="Recovery",
     score=score,
     against="model",
     higher_is_better=True,

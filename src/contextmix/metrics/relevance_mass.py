@@ -37,6 +37,7 @@ def score(scores: NDArray[np.float64], rationale: NDArray[np.bool_]) -> Scored:
 
 METRIC = Metric(
     name="relevance_mass",
+    title="Relevance mass",
     score=score,
     against="rationale",
     higher_is_better=True,

@@ -63,6 +63,7 @@ def score(
 
 METRIC = Metric(
     name="soft_comprehensiveness",
+    title="Soft comprehensiveness",
     score=score,
     against="model",
     higher_is_better=True,

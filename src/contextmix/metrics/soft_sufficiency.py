@@ -63,6 +63,7 @@ def score(
 
 METRIC = Metric(
     name="soft_sufficiency",
+    title="Soft sufficiency",
     score=score,
     against="model",
     higher_is_better=False,

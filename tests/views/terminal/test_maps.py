@@ -62,7 +62,8 @@ def test_the_caption_states_method_quantity_scaling_and_query():
     text = printed(line(selected={"query": 0, "layer": 5}))
     assert "norm_encoder + rollout · share: part of the whole · demo" in text
     assert "What “[CLS]” (position 0) draws from each token (layer 5)." in text
-    assert "Colours: divided by the largest (0.4)." in text
+    assert "Scale: divided by the largest (0.4)." in text
+    assert "olour" not in text
 
 
 def test_no_color_is_obeyed(monkeypatch):
@@ -183,9 +184,9 @@ def test_signs_are_told_by_number_and_colour():
     signed = line(values=SCORES - 0.1, quantity="signed", selected={"query": 0})
     text = printed(signed)
     assert re.search(r"\[CLS\] .* -0\.090", text)
-    assert "red adds, blue removes" in text
-    assert "red adds" not in printed(line())
-    assert "red adds" in printed(line(values=SCORES - 0.1, quantity="norm"))  # negative where none should be: shown
+    assert "+ adds, − removes" in text
+    assert "+ adds" not in printed(line())
+    assert "+ adds" in printed(line(values=SCORES - 0.1, quantity="norm"))  # negative where none should be: shown
 
 
 def test_zeros_are_said_to_be_zeros():
@@ -339,7 +340,7 @@ def test_their_signs_are_told_and_rows_of_zeros_are_empty():
     text = printed(steps(("a", "b"), ("x", "y"), values, "signed"))
     assert text.splitlines()[0].split() == ["x", "←", "b", "-2.0", "a", "0.5"]
     assert text.splitlines()[1].split() == ["y", "←"]
-    assert "red adds, blue removes" in text
+    assert "+ adds, − removes" in text
     assert "strongest of each row" not in text
 
 

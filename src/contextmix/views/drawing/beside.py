@@ -45,7 +45,7 @@ def beside(found: Comparison, most: int) -> Beside:
     tokens = drawn[0].columns
     shown = sorted(np.argsort(-np.abs(scores).max(1), kind="stable")[:most].tolist())
     fewer = f"The {len(shown)} strongest of {len(tokens)} tokens, by the method that ranks them highest."
-    sides = "; red adds, blue removes" if any(signed) else ""
+    sides = "; + adds, − removes" if any(signed) else ""
     said = [*([fewer] if len(shown) < len(tokens) else []), *_meanings(found, names)]
     said += [f"Each method is divided by its largest{sides}."]
     return Beside(names, [tokens[position] for position in shown], scores[shown], signed, said)
@@ -55,5 +55,5 @@ def _meanings(found: Comparison, names: list[str]) -> list[str]:
     """What the numbers are, once for all methods of which the same is true."""
     groups: dict[str, list[str]] = {}
     for name, row in zip(names, found.rows.values(), strict=True):
-        groups.setdefault(picture(row).caption[1], []).append(f"{name} ({row.quantity})")
+        groups.setdefault(picture(row).about[1], []).append(f"{name} ({row.quantity})")
     return [f"{', '.join(each)}: {sentence[:1].lower()}{sentence[1:]}" for sentence, each in groups.items()]

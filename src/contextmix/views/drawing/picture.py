@@ -41,7 +41,9 @@ class Picture:
         rows: Label of each row, printable.
         keys: The tokens of the columns.
         signed: Whether numbers have signs.
-        caption: Sentences: method, quantity, what the rows are, how colours are scaled.
+        about: Sentences: method, quantity, and what the rows are.
+        scaling: How scores are made of numbers.
+        cautions: Sentences that a reader must see.
     """
 
     kind: Kind
@@ -51,7 +53,19 @@ class Picture:
     rows: tuple[str, ...]
     keys: Tokens
     signed: bool
-    caption: tuple[str, ...]
+    about: tuple[str, ...]
+    scaling: str
+    cautions: tuple[str, ...] = ()
+
+    @property
+    def caption(self) -> tuple[str, ...]:
+        """Everything that stands below a picture with colours."""
+        return (*self.about, self.said_of("Colours", "red adds, blue removes"), *self.cautions)
+
+    def said_of(self, what: str, signs: str) -> str:
+        """How scores are scaled, and what their signs are, in a sentence about what stands for them."""
+        empty = "" if self.values.any() else " All values are 0."
+        return f"{what}: {self.scaling}{f'; {signs}' if self.signed else ''}.{empty}"
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -241,15 +255,14 @@ def _picture(
     signed = source.quantity is Quantity.SIGNED or bool(values.min() < 0)
     made, quantity = source.provenance, source.quantity
     unit = f", in {quantity.unit}" if quantity.unit != "1" else ""
-    caption = (
+    about = (
         f"{made.title} · {quantity}: {quantity.meaning}{unit}{f' · {model_name(made.model)}' if made.model else ''}",
         what,
-        f"Colours: {scaling}{'; red adds, blue removes' if signed else ''}."
-        + (" All values are 0." if not values.any() else ""),
-        *([f"Caution: {made.caution}"] if made.caution else ()),
     )
+    cautions = (f"Caution: {made.caution}",) if made.caution else ()
     texts = tuple(tuple(row) for row in numbers)
-    return Picture(kind, values, scores, texts, tuple(rows), source.tokens, signed, tuple(map(_safe, caption)))
+    words = (tuple(map(_safe, about)), scaling, tuple(map(_safe, cautions)))
+    return Picture(kind, values, scores, texts, tuple(rows), source.tokens, signed, *words)
 
 
 def _safe(sentence: str) -> str:

@@ -60,5 +60,5 @@ def _agreement(found: Comparison, names: list[str]) -> list[RenderableType]:
             [True] * len(names),
             names=True,
         ),
-        Text("Red: the same order (+1). Blue: the opposite one (−1).", "dim"),
+        Text("+1: the same order. −1: the opposite one.", "dim"),
     ]

@@ -18,7 +18,7 @@ from contextmix.views.drawing.picture import Picture, picture
 from contextmix.views.drawing.running_text import spelled
 from contextmix.views.drawing.scene import elsewhere, marks, strongest, ticks
 from contextmix.views.drawing.side_by_side import on_canvas, raster
-from contextmix.views.terminal.parts import Bars, Folded, Key, coloured, cut
+from contextmix.views.terminal.parts import Bars, Folded, Key, coloured, cut, has_colours
 from contextmix.views.terminal.plain import readable
 
 GRID_LIMIT = 25
@@ -61,7 +61,7 @@ def render(token_map: TokenMap, query: int | str | None = None) -> RenderableTyp
         ...
     """
     drawn = picture(token_map, query, GRID_LIMIT)
-    caption = Group(Text("\n".join(drawn.caption), style="dim"), Key(drawn.signed))
+    caption = Group(_Caption(drawn), Key(drawn.signed))
     if drawn.kind == "line":
         return Group(_sentence(drawn), Text(), _list(drawn, LIST_LIMIT), Text(), caption)
     if drawn.kind in ("patches", "frames"):
@@ -137,6 +137,19 @@ def _steps(drawn: Picture) -> RenderableType:
             line.append(shown.replace(" ", "\u00a0"), coloured(drawn.scores[place, key], drawn.signed)).append("  ")
         table.add_row(Text(label, "bold"), line)
     return table
+
+
+@dataclass(frozen=True)
+class _Caption:
+    """What the picture shows; on a console without colours no sentence speaks of them."""
+
+    drawn: Picture
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        drawn = self.drawn
+        scale = drawn.said_of("Scale", "+ adds, − removes")
+        lines = drawn.caption if has_colours(console) else (*drawn.about, scale, *drawn.cautions)
+        yield Text("\n".join(lines), style="dim")
 
 
 @dataclass(frozen=True)

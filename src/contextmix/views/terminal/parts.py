@@ -122,13 +122,18 @@ class Key:
     signed: bool
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if console.no_color or console.color_system is None:
+        if not has_colours(console):
             return
         steps = (-1.0, -0.5, 0.0, 0.5, 1.0) if self.signed else (0.0, 0.25, 0.5, 0.75, 1.0)
         line = Text(no_wrap=True, overflow="crop")
         for step in steps:
             line.append(f" {step:g} ", coloured(step, self.signed))
         yield line.append(" × largest", "dim")
+
+
+def has_colours(console: Console) -> bool:
+    """Whether a console shows colours."""
+    return not console.no_color and console.color_system is not None
 
 
 def coloured(score: float, signed: bool) -> Style:
