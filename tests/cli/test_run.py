@@ -90,7 +90,10 @@ def test_with_one_method_its_name_may_be_left_out(measure, tmp_path):
     ("asked", "said"),
     [
         (("--method", "globnec"), "There is no method 'globnec'. Did you mean 'globenc'"),
-        (("--method", "globenc,norm", "--option", "heads=each"), "does not say whose it is; say NAME.heads=each"),
+        (
+            ("--method", "globenc,norm", "--option", "heads=each"),
+            "does not say which one it belongs to. Write NAME.heads=each",
+        ),
         (("--option", "normalise"), "--option takes name=value"),
         (("--option", "norm.heads=each"), "norm, which is not among the methods"),
         (("--option", "globenc.distance=euclidean"), "no option of globenc 'distance'"),

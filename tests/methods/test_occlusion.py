@@ -229,7 +229,7 @@ def test_other_options_are_refused(option):
 
 def test_an_input_without_token_ids_is_refused():
     run = function_run(linear()[0], tokens=Tokens(("#0", "#1", "#2")))
-    with pytest.raises(BadInput, match="occlusion replaces token ids, and this input has none"):
+    with pytest.raises(BadInput, match="occlusion replaces token ids, and this input has no token ids"):
         METHODS["occlusion"].attribute(run)
 
 

@@ -93,7 +93,7 @@ def test_progress_ends_what_nobody_wants(stories):
     with pytest.raises(KeyboardInterrupt):
         stories.explain_answer(QUESTION, TEXTS, max_new_tokens=3, ablate="source_occlusion", progress=progress)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[0] == (0.0, "asking the model, and what made its answer")
+    assert told[0] == (0.0, "asking the model and tracing its answer")
     assert "ablation 4 of 4" in [what for _, what in told]
 
 
@@ -112,7 +112,7 @@ def test_what_cannot_be_rewritten_is_refused(stories, answer):
         stories.explain_answer(QUESTION, TEXTS, ablate="source_oclusion")
     tokens = answer.token_map.tokens
     others = replace(tokens, ids=(*tokens.ids[:3], tokens.ids[3] + 1, *tokens.ids[4:]))
-    with pytest.raises(BadInput, match="cut into other tokens"):
+    with pytest.raises(BadInput, match="gives different tokens"):
         stories.ablate(replace(answer, token_map=answer.token_map.derive(tokens=others)), rewrite=1)
 
 

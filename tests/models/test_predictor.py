@@ -282,5 +282,5 @@ def test_a_model_that_cannot_pass_over_tokens_is_refused():
 def test_an_input_without_token_ids_is_refused():
     model = cm.load(bert())
     (inputs,) = model.encode({"inputs_embeds": torch.zeros(3, 16)})
-    with pytest.raises(BadInput, match="this input has none"):
+    with pytest.raises(BadInput, match="this input has no token ids"):
         predictor(model, inputs, removal="delete")

@@ -80,7 +80,7 @@ def test_the_looks_and_the_script_are_served(served):
 @pytest.mark.parametrize(
     ("more", "field", "told"),
     [
-        ({"model": "demo"}, "model", "demo does not go on with a text, so it answers nothing. Try demo-decoder."),
+        ({"model": "demo"}, "model", "demo does not generate text, so it cannot answer. Try demo-decoder."),
         ({"model": "gone"}, "model", "no model 'gone'"),
         ({"question": ""}, "question", "at least 1 character"),
         ({"question": "Who \ud800?"}, "question", "unicode"),
@@ -113,7 +113,7 @@ def test_what_cannot_be_is_refused_at_once(served, more, field, told):
     ("more", "field", "told"),
     [
         ({"template": "{context}"}, None, "no text that holds {context} and {question}"),
-        ({"masks": 8}, None, "Say ablate='source_occlusion', or leave masks out"),
+        ({"masks": 8}, None, "Add ablate='source_occlusion', or leave out masks"),
         ({"away": "zeroed", "ablate": "source_occlusion"}, None, "does not take sources away as 'zeroed'"),
         ({"answer": " "}, None, "The answer is empty"),
     ],

@@ -143,7 +143,7 @@ class AnsweringModel(LoadedModel):
         refuse_idle_ablation(how)
         plan, asked = make_plan(method, None, own), Question(question, context, answer, sources, units, how)
         if progress is not None:
-            progress(0.0, "asking the model, and what made its answer")
+            progress(0.0, "asking the model and tracing its answer")
         found = explained_answer(self, plan, asked)
         if how["ablate"] is None:
             return found

@@ -85,7 +85,7 @@ def test_the_notes_say_how_it_was_asked_to_write_and_what_was_not_followed():
     assert notes["left_out"] == {"do_sample": True}
     greedy = traced.explain(IDS, "alti_rollout", max_new_tokens=4, generation={"num_beams": 1})
     assert greedy.provenance.notes["generation"]["settings"]["num_beams"] == 1
-    with pytest.raises(BadOption, match="settings of it mean nothing"):
+    with pytest.raises(BadOption, match="generation settings have no effect"):
         traced.explain(IDS, "alti_rollout", output=WRITTEN, generation={"num_beams": 1})
 
 
