@@ -112,7 +112,7 @@ export class Form {
         this.summarise();
       });
       this.boxes.push(box);
-      const needs = method.needs === "none" ? "" : ` \u00b7 requirements: ${method.needs}`;
+      const needs = method.requirements === "none" ? "" : ` \u00b7 requirements: ${method.requirements}`;
       return h(
         "label",
         { class: "method", title: `${method.formula}\n${method.cost}${needs}` },

@@ -500,7 +500,7 @@ def test_generate_explains_all_new_tokens_together(run: Run, tmp_path: Path, met
     np.testing.assert_array_equal(saved.values, expected.values)
     words = run("generate", GIRL, "--continuation", " Tim. He", "--together", "--words", "--method", method)
     assert f"{GIRL} Tim. He" in words.stdout.replace("\n", " ")
-    assert "contrast=True" in refusal(run("generate", GIRL, "--together", "--contrast"))
+    assert "--contrast" in refusal(run("generate", GIRL, "--together", "--contrast"))
 
 
 def test_generate_refuses_what_cannot_go_on(run: Run):

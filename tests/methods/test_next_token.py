@@ -223,7 +223,7 @@ def test_a_text_needs_a_tokenizer_and_an_id_does_not():
 
 @pytest.mark.parametrize("option", ["position", "target"])
 def test_what_explains_no_score_takes_no_position_and_no_target(stories, option):
-    with pytest.raises(BadOption, match=f"globenc explains what a token's .* so {option}=2 means nothing"):
+    with pytest.raises(BadOption, match=f"globenc explains what a token's .* so {option}=2 has no effect"):
         stories.explain(GIRL, "globenc", **{option: 2})
 
 

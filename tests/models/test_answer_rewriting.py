@@ -108,7 +108,7 @@ def test_what_cannot_be_rewritten_is_refused(stories, answer):
             stories.ablate(answer, rewrite=wrong)
     with pytest.raises(BadOption, match=r"masks=8 says how sources are taken away.* ablate="):
         stories.explain_answer(QUESTION, TEXTS, masks=8)
-    with pytest.raises(BadOption, match="'source_oclusion' is none of source_occlusion"):
+    with pytest.raises(BadOption, match="'source_oclusion' is not one of source_occlusion"):
         stories.explain_answer(QUESTION, TEXTS, ablate="source_oclusion")
     tokens = answer.token_map.tokens
     others = replace(tokens, ids=(*tokens.ids[:3], tokens.ids[3] + 1, *tokens.ids[4:]))

@@ -192,7 +192,7 @@ def test_numbers_that_are_none_are_refused(stories, stub):
 
 def test_a_server_that_is_not_there_or_speaks_otherwise(stub):
     stub.answer = lambda said: (200, b"<html>")
-    with pytest.raises(ServerRefused, match="no JSON"):
+    with pytest.raises(ServerRefused, match="not answer with JSON"):
         Server(stub.url, "stories", timeout=10).log_probs("Tom had a", " dog")
     gone = Server("http://127.0.0.1:9/v1", "stories", timeout=2)
     with pytest.raises(ServerRefused, match=r"cannot be reached.*Is the server up"):

@@ -162,19 +162,19 @@ def test_check_proves_all_towers(model: TracedTowers) -> None:
 @pytest.mark.parametrize(
     ("asked", "error", "said"),
     [
-        ({"source": {"image": IMAGE, "sound": IMAGE}}, BadInput, "read texts and images, and the source holds sound"),
+        ({"source": {"image": IMAGE, "sound": IMAGE}}, BadInput, "read texts and images, but the source has sound"),
         ({"source": {"image": IMAGE, "text": None}}, BadInput, "nothing .None. for one of them"),
-        ({"source": (noise(), 16000)}, BadInput, "A sound was given, and the towers of this model read texts and"),
+        ({"source": (noise(), 16000)}, BadInput, "Got a sound, but the towers of this model read texts and"),
         ({"source": IMAGE, "method": "gradient"}, BadOption, "similarity of two sides; got only one"),
         ({"source": IMAGE, "method": "gradient", "target": "all"}, BadOption, "similarity of two sides"),
         ({"source": IMAGE, "method": "gradient", "target": (RED, RED)}, BadOption, "the same thing twice"),
-        ({"source": RED, "method": "gradient", "target": BLUE}, BadInput, "its similarity with images"),
+        ({"source": RED, "method": "gradient", "target": BLUE}, BadInput, "its similarity to images"),
         ({"source": IMAGE, "method": "globenc", "target": RED}, BadOption, "names a score"),
         ({"source": IMAGE, "target": RED}, BadOption, "names a score"),
         (
             {"source": {"image": IMAGE, "text": RED}, "method": "gradient", "target": BLUE},
             BadOption,
-            "both sides were given",
+            "combined with both sides",
         ),
         ({"source": []}, BadInput, "The list is empty"),
         ({"source": {"pixel_values": IMAGE, "cat": 1}}, BadInput, "No tower of this model reads cat"),

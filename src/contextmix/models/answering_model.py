@@ -83,8 +83,8 @@ class AnsweringModel(LoadedModel):
         Example:
             >>> import contextmix
             >>> stories = contextmix.load("demo-decoder")
-            >>> found = stories.explain_generation("Once upon a time, there was a", max_new_tokens=3)
-            >>> found.query_tokens.pieces, found.shape
+            >>> result = stories.explain_generation("Once upon a time, there was a", max_new_tokens=3)
+            >>> result.query_tokens.pieces, result.shape
             ((' little', ' g', 'ir'), (3, 12))
         """
         reading, own = parted(Encoding, options, "explain_generation")

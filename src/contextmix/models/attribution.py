@@ -80,7 +80,7 @@ def attributed(
         For each method dims (key,), or (target, key) for all classes.
 
     Raises:
-        BadOption: If the target or the position means nothing to this model.
+        BadOption: If this model has no such target or position.
     """
     target = plain_target(target)
     tokens = _labels(subject, one)

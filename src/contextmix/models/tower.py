@@ -100,7 +100,7 @@ def by_towers(towers: Mapping[str, TracedTower], source: Any) -> dict[str, Any]:
         return _named(towers, source) if source.keys() & {TEXT, *KINDS, "images"} else _model_inputs(towers, source)
     kind = _kind_of(towers, source)
     if kind not in towers:
-        raise BadInput(f"{_a(kind)} was given, and the towers of this model read {_listed(towers)}.")
+        raise BadInput(f"Got {_a(kind)}, but the towers of this model read {_listed(towers)}.")
     return {kind: source}
 
 
@@ -182,7 +182,7 @@ def _name(source: Any, kind: str) -> str:
 
 
 def _a(kind: str) -> str:
-    return f"{'An' if kind[0] in 'aeiou' else 'A'} {kind}"
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _listed(towers: Mapping[str, TracedTower]) -> str:

@@ -35,12 +35,12 @@ class Exploration:
 
     Example:
         >>> import contextmix
-        >>> found = contextmix.load("demo").explore("a deep and meaningful film .", ["globenc", "attention"])
-        >>> found
+        >>> result = contextmix.load("demo").explore("a deep and meaningful film .", ["globenc", "attention"])
+        >>> result
         <Exploration of 'demo': globenc, attention; 8 tokens>
-        >>> found.maps["globenc"].shape
+        >>> result.maps["globenc"].shape
         (3, 8, 8)
-        >>> found.prediction["label"]
+        >>> result.prediction["label"]
         'positive'
     """
 

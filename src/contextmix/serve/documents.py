@@ -48,7 +48,7 @@ class MethodFacts(BaseModel):
     paper: str
     quantity: str = Field(description="What its numbers mean.")
     cost: str
-    needs: str = Field(description="What it requires of the model, or 'none'.")
+    requirements: str = Field(description="What it requires of the model, or 'none'.")
     slow: bool = Field(description="Whether it takes many times as long as one run of the model.")
     of_model: bool = Field(description="Whether it explains a score of the whole model, not a token's representation.")
 

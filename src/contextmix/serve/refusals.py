@@ -29,7 +29,7 @@ def said(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 
 def refusal(status: int, reason: str, about: str | None = None, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer that says why there is none. Half a surrogate pair in a quoted text is escaped, as it is no UTF-8."""
+    """An answer that says why there is none. Half a surrogate pair in a quoted text is escaped, as it is not UTF-8."""
     content = Refusal(reason=reason.encode("utf-8", "backslashreplace").decode(), field=about)
     return JSONResponse(content.model_dump(), status, headers)
 

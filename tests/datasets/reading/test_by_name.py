@@ -72,7 +72,7 @@ def test_a_split_is_chosen(dataset, tmp_path):
             open_source(data)
         with pytest.raises(BadOption, match=r"has no split 'dev'\. It has 'train', 'test'\."):
             open_source(data, split="dev")
-    with pytest.raises(BadOption, match="one part alone, so there is no split 'dev'"):
+    with pytest.raises(BadOption, match="a single split, so split='dev' cannot be chosen"):
         open_source(dataset, split="dev")
 
 

@@ -28,7 +28,7 @@ from contextmix.errors import BadFile, BadInput, BadOption
         ("t.tsv", b"\ntext\tlabel\n", "t.tsv has no header"),
         ("t.csv", b'"text,label\ngood,1\n', "t.csv has no header"),
         ("t.csv", b"text,label,text\n", "two of one name: 'text', 'label', 'text'"),
-        ("t.csv", b"text,\ngood,1\n", "columns without a name"),
+        ("t.csv", b"text,\ngood,1\n", "unnamed or duplicate columns"),
         ("t.jsonl", b'[{"text": "good"},\n{"text": "good"}]\n', "goes on in the next line"),
         ("t.json", b'{\n  "text": "good"\n}\n', "one that is indented"),
         ("t.jsonl", b'"good"\n["good"]\n', "no JSON object in its first 2 lines"),
@@ -84,7 +84,7 @@ def test_a_disk_that_fails(tmp_path, monkeypatch):
         (None, "of the type NoneType"),
         ([1, 2], "of the type list"),
         ({"text": ["good"]}, "of the type dict"),
-        (pd.DataFrame({"text": []}), "hold no rows"),
+        (pd.DataFrame({"text": []}), "has no rows"),
     ],
 )
 def test_data_of_another_kind(data, said):
@@ -95,7 +95,7 @@ def test_data_of_another_kind(data, said):
 @pytest.mark.parametrize(("name", "content"), [("t.jsonl", ""), ("t.txt", "\n\n"), ("t.csv", "text,label\n\n")])
 def test_files_without_rows(tmp_path, name, content):
     (tmp_path / name).write_text(content)
-    with pytest.raises(BadInput, match="hold no rows"):
+    with pytest.raises(BadInput, match="has no rows"):
         open_source(tmp_path / name)
 
 
@@ -141,7 +141,7 @@ def test_fields_that_are_not_read_may_differ_between_files_of_json(tmp_path):
         ("sentence1,sentence2", {}, "t.csv has pairs of texts, in 'sentence1' and 'sentence2'. Name both"),
         ("question,sentence", {}, "t.csv has pairs of texts, in 'sentence' and 'question'."),
         ("review,label", {}, "It is not clear which column of t.csv holds the text: it has 'review', 'label'."),
-        ("a fine film,1", {}, "If its first line is a row, put a line with the names of the columns above it."),
+        ("a fine film,1", {}, "If its first line is a row, add a line with the column names above it."),
         ("review", {}, "not clear which column"),
         ("text,label", {"limit": 0}, "The limit is 0"),
         ("text,label", {"limit": True}, "The limit is True"),
@@ -165,7 +165,7 @@ def test_a_column_of_texts_is_not_guessed_among_others():
 
 
 def test_columns_of_pandas_that_share_a_name():
-    with pytest.raises(BadFile, match="The DataFrame has columns without a name or two of one name"):
+    with pytest.raises(BadFile, match="The DataFrame has unnamed or duplicate columns"):
         open_source(pd.DataFrame([["a", "b"]], columns=["text", "text"]))
 
 
