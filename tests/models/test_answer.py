@@ -226,7 +226,7 @@ LONG = ["One. Two. Three.", "Four. Five.", "Six."]
 def test_a_context_that_does_not_fit_names_what_would_be_cut():
     model = chatting("chatml", limit=100)
     with pytest.raises(
-        SourcesDoNotFit, match=r"reads at most 100\. The first 4 of 6 sources fit; these would be cut: 4 '"
+        SourcesDoNotFit, match=r"reads at most 100\. The first 4 of 6 sources fit; these would be dropped: 4 '"
     ) as refusal:
         model.explain_answer("Who?", LONG, max_new_tokens=20, method="attention")
     assert "4 'Five.', 5 'Six.'" in str(refusal.value)

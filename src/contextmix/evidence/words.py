@@ -39,7 +39,7 @@ def sentence(found: Contest) -> str:
     for one in found.baselines:
         parts += _about(found, one)
     for one in found.entries:
-        if one.out.startswith("a number for"):
+        if one.out.startswith("values for"):
             parts.append(f"{one.method} is not compared: {one.out}.")
     return " ".join(parts)
 

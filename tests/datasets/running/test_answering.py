@@ -99,7 +99,7 @@ def test_bad_rows_are_refused_one_by_one_and_the_run_goes_on(whole):
     assert failed.problem.tolist() == [kind for _, kind in BAD]
     assert failed.id.tolist() == [row["id"] for row, _ in BAD]
     assert failed.reason.str.endswith(".").all()
-    assert re.search(r"of 200 sources fit; these would be cut: \d+ 'Tom ran\.'", failed.reason[len(GOOD) + 19])
+    assert re.search(r"of 200 sources fit; these would be dropped: \d+ 'Tom ran\.'", failed.reason[len(GOOD) + 19])
     told = whole.summary()
     assert (told["rows"], told["results"], told["failed"], told["cut"]) == (len(ROWS), len(GOOD), len(BAD), 0)
     with pytest.raises(BadInput, match=r"Row 4 \(item 4\) has no answer\. The row has no question"):
@@ -283,9 +283,9 @@ def test_a_strict_run_ends_at_the_first_bad_row_and_retries_what_failed(stories,
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"task": "answers"}, r"task='answers' is none of explain, answer"),
+        ({"task": "answers"}, r"task='answers' is not one of explain, answer"),
         ({"methods": ["evidence", "attention"]}, r"explained by one method; got 2"),
-        ({"options": {"globenc": {}}}, r"Options were given for globenc, and answers are explained by evidence"),
+        ({"options": {"globenc": {}}}, r"Got options for globenc, but answers are explained by evidence"),
         ({"sources": "chapter"}, r"A text is not cut by 'chapter'"),
         ({"words": True}, r"words=True has no effect in a run with task='answer'"),
         ({"text_field": "question"}, r"text_field='question' has no effect in a run with task='answer'"),

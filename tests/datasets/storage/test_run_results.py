@@ -116,11 +116,11 @@ def test_what_a_run_refuses(run, demo, tmp_path):
         run.row(0)
     with pytest.raises(UnknownName, match=r"no method in this run 'norm'.*Known: decompx, globenc"):
         run.row(0, "norm")
-    with pytest.raises(BadOption, match="kept no maps of decompx"):
+    with pytest.raises(BadOption, match="did not keep maps of decompx"):
         run.map(0, "decompx")
     alone = measured(DATA, tmp_path / "alone", model=demo)
     assert alone.row(0).values.shape == (8,)
-    with pytest.raises(BadOption, match=r"kept no maps of globenc.*maps=True"):
+    with pytest.raises(BadOption, match=r"did not keep maps of globenc.*maps=True"):
         alone.map(0)
 
 
