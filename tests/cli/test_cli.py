@@ -286,7 +286,7 @@ def test_ctrl_c_during_the_work_stops_with_130_and_leaves_nothing(
     monkeypatch.setattr(Plan, "measure", interrupted)
     result = run("explain", FILM, "--json", tmp_path / "map.json")
     assert (result.exit_code, result.stdout) == (130, "")
-    assert result.stderr.strip() == "contextmix: stopped; nothing was written."
+    assert result.stderr.strip() == "contextmix: stopped. Nothing was written."
     assert not list(tmp_path.iterdir())
     assert settings(traced.model) == before
     monkeypatch.setattr(Plan, "measure", measure)
