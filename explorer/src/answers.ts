@@ -188,7 +188,7 @@ export class AnswerView {
 
   private suit(): void {
     const model = this.models.find((one) => one.name === at<HTMLSelectElement>("model").value);
-    if (model) say(at("limit"), `${model.name} is given up to ${model.limit} tokens.`);
+    if (model) say(at("limit"), `${model.name} accepts up to ${model.limit} tokens.`);
   }
 }
 

@@ -18,7 +18,7 @@ export interface Method {
   readonly paper: string;
   readonly quantity: string;
   readonly cost: string;
-  readonly needs: string;
+  readonly requirements: string;
   readonly slow: boolean;
   readonly of_model: boolean;
 }

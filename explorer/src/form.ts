@@ -112,7 +112,7 @@ export class Form {
         this.summarise();
       });
       this.boxes.push(box);
-      const needs = method.needs === "nothing more" ? "" : ` \u00b7 needs ${method.needs}`;
+      const needs = method.requirements === "none" ? "" : ` \u00b7 requirements: ${method.requirements}`;
       return h(
         "label",
         { class: "method", title: `${method.formula}\n${method.cost}${needs}` },
@@ -152,6 +152,6 @@ export class Form {
     });
     byId("examples").replaceChildren(...examples);
     byId("classes").replaceChildren(...model.labels.map((label) => h("option", { value: label })));
-    say(byId("limit"), `${model.name} is given up to ${model.limit} tokens.`);
+    say(byId("limit"), `${model.name} accepts up to ${model.limit} tokens.`);
   }
 }

@@ -122,7 +122,7 @@ def _measures(one: Method | ModelMethod | Recipe) -> dict[str, str]:
     facts = {
         "numbers": f"{code(str(quantity))}: {quantity.meaning}{unit}",
         "cost": markdown(one.cost),
-        "needs": base.needs,
+        "requirements": base.needs,
     }
     if isinstance(base, Method):
         facts["encoder–decoders"] = STEPS[base.decoder] if base.decoder else "not defined"

@@ -147,7 +147,7 @@ class AmbiguousToken(ContextMixError):
         listed = ", ".join(map(str, positions))
         super().__init__(
             f"The token {asked!r} occurs {len(positions)} times, at positions {listed}, and each has its own row. "
-            f"Ask for one by its position, for example {positions[0]}."
+            f"Choose one by its position, for example {positions[0]}."
         )
 
 
@@ -162,12 +162,12 @@ class NotInVocabulary(ContextMixError):
             return
         if not pieces or len(pieces) == 1:
             found = "its tokenizer has no token for it"
-            hint = "Name another one, by its text or its id."
+            hint = "Name another token, by its text or id."
         else:
             listed = ", ".join(f"{text!r} ({number})" for number, text in pieces.items())
             first = next(iter(pieces))
-            found = f"it is made of {len(pieces)} tokens, {listed}"
-            hint = f"The model scores one token at a time. To explain the first of them say target={first}."
+            found = f"it consists of {len(pieces)} tokens, {listed}"
+            hint = f"The model scores one token at a time. To explain the first of them, use target={first}."
         super().__init__(f"The text {asked!r} is not one token of the model's vocabulary: {found}. {hint}")
 
 
@@ -177,8 +177,8 @@ class AmbiguousTarget(ContextMixError):
     def __init__(self, asked: str, tokens: Mapping[int, str]) -> None:
         listed = " or ".join(f"{number} for {text!r}" for number, text in tokens.items())
         super().__init__(
-            f"The vocabulary has {len(tokens)} tokens for {asked!r}, which differ by the space in front and have "
-            f"scores of their own. Say which one by its id: {listed}."
+            f"The vocabulary has {len(tokens)} tokens for {asked!r}, which differ by a leading space and have "
+            f"separate scores. Choose one by its id: {listed}."
         )
 
 
@@ -190,8 +190,8 @@ class OutputExists(ContextMixError):
 
     def __init__(self, path: Path | str) -> None:
         super().__init__(
-            f"{path} exists already and would be lost. Choose another name, or say overwrite=True (--force in a "
-            "terminal)."
+            f"{path} already exists and would be lost. Choose another name, or use overwrite=True (--force in a "
+            f"terminal)."
         )
 
 
@@ -201,7 +201,7 @@ class OutputUnwritable(ContextMixError):
     def __init__(self, path: Path | str, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(
-            f"Cannot write {path}: {reason}. Nothing was written; choose a folder that exists and is yours."
+            f"Cannot write {path}: {reason}. Nothing was written; choose an existing folder that you may write to."
         )
 
 
@@ -233,9 +233,9 @@ class TooLong(ContextMixError):
 
     def __init__(self, length: int, limit: int) -> None:
         super().__init__(
-            f"The text has {length} tokens and the model reads at most {limit}. Cutting it silently would explain "
-            f"another text. Shorten it, or say truncate=True (--truncate in a terminal) to explain its first {limit} "
-            "tokens."
+            f"The text has {length} tokens and the model reads at most {limit}. Truncating it silently would explain "
+            f"a different text. Shorten it, or use truncate=True (--truncate in a terminal) to explain its first "
+            f"{limit} tokens."
         )
 
 
@@ -287,6 +287,6 @@ class UnknownPosition(ContextMixError):
     def __init__(self, axis: str, asked: object, known: Sequence[object]) -> None:
         listed = ", ".join(map(str, known[:40])) + (" …" if len(known) > 40 else "")
         super().__init__(
-            f"There is no {axis} {asked!r} in this result. It holds {axis} {listed}, counted from 0 "
-            "(negative numbers count from the end)."
+            f"There is no {axis} {asked!r} in this result. It contains {axis} {listed}, counted from 0; negative "
+            f"numbers count from the end."
         )

@@ -122,7 +122,7 @@ def test_the_text_may_come_from_an_argument_a_file_or_a_pipe(explain: Run, tmp_p
 @pytest.mark.usefixtures("_no_model")
 def test_a_text_and_a_file_at_once_are_refused(explain: Run, tmp_path: Path):
     (tmp_path / "text.txt").write_text(FILM)
-    assert "Both TEXT and --file were given" in refusal(explain(FILM, "--file", tmp_path / "text.txt"))
+    assert "Got both TEXT and --file" in refusal(explain(FILM, "--file", tmp_path / "text.txt"))
 
 
 @pytest.mark.usefixtures("_no_model")
@@ -238,7 +238,7 @@ def test_the_full_result_is_written(explain: Run, folder: Path, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("old.json", "exists already and would be lost"),
+        ("old.json", "already exists and would be lost"),
         ("nowhere/map.json", "there is no folder"),
         ("folder.json", "it is a folder"),
         ("map.txt", "--json writes .json or .safetensors"),
@@ -286,7 +286,7 @@ def test_ctrl_c_during_the_work_stops_with_130_and_leaves_nothing(
     monkeypatch.setattr(Plan, "measure", interrupted)
     result = run("explain", FILM, "--json", tmp_path / "map.json")
     assert (result.exit_code, result.stdout) == (130, "")
-    assert result.stderr.strip() == "contextmix: stopped; nothing was written."
+    assert result.stderr.strip() == "contextmix: stopped. Nothing was written."
     assert not list(tmp_path.iterdir())
     assert settings(traced.model) == before
     monkeypatch.setattr(Plan, "measure", measure)
@@ -320,7 +320,7 @@ def test_check_shows_what_was_proved(run: Run, folder: Path):
     assert "BertForSequenceClassification, 2 blocks (post-norm), 2 heads" in text
     for name in ("conservation", "block equation", "parity"):
         assert float(re.search(rf"{name} +(\d\.\de[+-]\d\d)", text)[1]) < 1e-5
-    assert "tap count 2 of 2" in text
+    assert "recorded layers 2 of 2" in text
     assert "norm_after attention.output.LayerNorm (layer)" in text
     assert run("check", folder, "--text", FILM).exit_code == 0
 
@@ -500,10 +500,10 @@ def test_generate_explains_all_new_tokens_together(run: Run, tmp_path: Path, met
     np.testing.assert_array_equal(saved.values, expected.values)
     words = run("generate", GIRL, "--continuation", " Tim. He", "--together", "--words", "--method", method)
     assert f"{GIRL} Tim. He" in words.stdout.replace("\n", " ")
-    assert "contrast=True" in refusal(run("generate", GIRL, "--together", "--contrast"))
+    assert "--contrast" in refusal(run("generate", GIRL, "--together", "--contrast"))
 
 
 def test_generate_refuses_what_cannot_go_on(run: Run):
-    assert "does not go on with a text" in refusal(run("generate", GIRL, "--model", "demo"))
+    assert "does not generate text" in refusal(run("generate", GIRL, "--model", "demo"))
     assert "do not fit" in refusal(run("generate", GIRL, "--max-new-tokens", "600"))
     assert "There is no method 'nrm'" in refusal(run("generate", GIRL, "--method", "nrm"))

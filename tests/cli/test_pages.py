@@ -72,11 +72,11 @@ def test_generate_writes_all_steps_with_their_probabilities(run, tmp_path, metho
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        (("explain", FILM, "--html", "old.html"), "exists already"),
-        (("compare", FILM, "--html", "old.html"), "exists already"),
+        (("explain", FILM, "--html", "old.html"), "already exists"),
+        (("compare", FILM, "--html", "old.html"), "already exists"),
         (("compare", FILM, "--html", "a.pdf"), r"--html writes \.html"),
-        (("compare", FILM, "--heads"), "say --html FILE"),
-        (("generate", FILM, "--html", "old.html"), "exists already"),
+        (("compare", FILM, "--heads"), "Add --html FILE"),
+        (("generate", FILM, "--html", "old.html"), "already exists"),
         (("compare", FILM, "--methods", "globenc,globenc", "--html", "a.html"), "two different methods"),
     ],
 )

@@ -66,7 +66,7 @@ def test_a_sound_is_explained_and_drawn(run: Run, place: Path, tmp_path: Path):
     [
         (("photo.png", "--model", "vit", "--picture", "out.jpg"), "--picture writes .png"),
         (("sound.wav", "--model", "vit"), "cannot be read as an image"),
-        (("photo.png", "--model", "wav2vec2"), "no .wav file, and other formats need the library soundfile"),
+        (("photo.png", "--model", "wav2vec2"), "not a .wav file; other formats need the library soundfile"),
         (("a deep film .", "--model", "vit"), "reads images, not text"),
     ],
 )

@@ -90,19 +90,22 @@ def test_with_one_method_its_name_may_be_left_out(measure, tmp_path):
     ("asked", "said"),
     [
         (("--method", "globnec"), "There is no method 'globnec'. Did you mean 'globenc'"),
-        (("--method", "globenc,norm", "--option", "heads=each"), "does not say whose it is; say NAME.heads=each"),
+        (
+            ("--method", "globenc,norm", "--option", "heads=each"),
+            "does not say which one it belongs to. Write NAME.heads=each",
+        ),
         (("--option", "normalise"), "--option takes name=value"),
         (("--option", "norm.heads=each"), "norm, which is not among the methods"),
         (("--option", "globenc.distance=euclidean"), "no option of globenc 'distance'"),
         (("--layers", "one"), "--layers takes 'all' or numbers"),
         (("--layers", "7"), "There is no layer 7"),
-        (("--target", "positive"), "target='positive' means nothing to globenc"),
+        (("--target", "positive"), "--target positive has no effect on globenc"),
         (("--text-field", "sentence"), "rows.csv has no column 'sentence'"),
         (("--split", "train"), "The split 'train' belongs to a data set"),
-        (("--engine", "dask"), "engine='dask' is not known"),
+        (("--engine", "dask"), "--engine dask is not known"),
         (("--model", "no/such/model"), "no/such/model"),
         (("--method", ","), "one or more different methods"),
-        (("--batch-tokens", "0"), "batch_tokens=0"),
+        (("--batch-tokens", "0"), "--batch-tokens 0"),
     ],
     ids=str,
 )
@@ -128,14 +131,14 @@ def test_a_run_in_which_no_row_succeeds_is_no_success(run, tmp_path):
     result = run("run", path, "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert re.search(r"^results +0 of 2 rows", result.stdout, re.MULTILINE)
-    assert "None of the 2 rows could be measured. The first one: " in result.stderr
+    assert "None of the 2 rows could be measured. The first error: " in result.stderr
     assert len(cm.open_run(tmp_path / "out").failures()) == 2
 
 
 def test_strict_names_the_row(measure):
     result = measure("--strict")
     assert result.exit_code == 1
-    assert re.search(r"rows\.csv:4 \(id 'c'\) cannot be explained, and this run is strict\.", result.stderr)
+    assert re.search(r"rows\.csv:4 \(id 'c'\) cannot be explained, and this run stops at errors", result.stderr)
 
 
 def test_plain_lines_where_there_is_no_terminal(run, tmp_path):
@@ -156,7 +159,7 @@ def test_a_second_ctrl_c_ends_at_once_and_says_that_it_goes_on(measure, monkeypa
     monkeypatch.setattr("contextmix.datasets.running.measure.Measurer.measure", impatient)
     result = measure()
     assert result.exit_code == 75
-    assert "Run the same command again to go on" in result.stderr
+    assert "Run the same command again to resume" in result.stderr
 
 
 # Questions -----------------------------------------------------------------------------------------------------------
@@ -214,11 +217,11 @@ def test_every_option_of_an_answer_reaches_the_run(ask, tmp_path):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (("--task", "anser"), "task='anser' is none of explain, answer"),
-        (("--method", "evidence,norm"), "An answer is explained by one method, and 2 were named"),
-        (("--query", "1"), "query=1 means nothing to a run with task='answer'"),
+        (("--task", "anser"), "--task anser is not one of explain, answer"),
+        (("--method", "evidence,norm"), "An answer is explained by one method; got 2"),
+        (("--query", "1"), "--query 1 has no effect in a run with --task answer"),
         (("--question-field", "q"), "rows.jsonl has no column 'q'"),
-        (("--template", "x"), "template='x' is none of chat, plain, question"),
+        (("--template", "x"), "--template x is none of chat, plain, question"),
         (("--sources", "chapter"), "A text is not cut by 'chapter'"),
         (("--model", "demo"), "demo"),
     ],

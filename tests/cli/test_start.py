@@ -33,7 +33,7 @@ def answered(*words: str) -> tuple[int, str, set[str]]:
 
 SAID = [
     (["--version"], 0, "contextmix "),
-    (["--help"], 0, "See which input tokens"),
+    (["--help"], 0, "Show which input tokens"),
     *[([verb, "--help"], 0, "Usage") for verb in ("check", "explain", "generate", "compare", "run", "serve")],
     *[([verb, "--help"], 0, "Usage") for verb in ("evaluate", "reproduce", "methods", "metrics", "models")],
     (["models"], 0, "llama"),
@@ -42,7 +42,7 @@ SAID = [
     (["explain", "a b", "--method", "globnec"], 1, "no method 'globnec'. Did you mean 'globenc'"),
     (["explain", "a b", "--method", "norm+rolout"], 1, "no aggregation 'rolout'. Did you mean 'rollout'"),
     (["explain", "a b", "--option", "normalize=true"], 1, "'normalize'. Did you mean 'normalise'"),
-    (["explain", "a b", "--method", "norm", "--option", "heads=al"], 1, "heads='al' is not allowed"),
+    (["explain", "a b", "--method", "norm", "--option", "heads=al"], 1, "heads=al is not allowed"),
     (["explain", "a b", "--metod", "norm"], 2, "No such option: --metod"),
     (["explain", "a b", "--model", "dmeo"], 1, "no model 'dmeo'"),
     (["serve", "--model", "dmeo"], 1, "no model 'dmeo'"),
@@ -61,7 +61,7 @@ SAID = [
     (["compare", "a b", "--methods", "attention"], 1, "two different methods"),
     (["run", "x.txt", "--out", "no-such", "--method", "globnec"], 1, "Did you mean 'globenc'"),
     (["run", "x.txt", "--out", "no-such", "--metrics", "spaerman"], 1, "Did you mean 'spearman'"),
-    (["run", "x.txt", "--out", "no-such", "--metrics", "aopc", "--metric-option", "by=size"], 1, "by='size'"),
+    (["run", "x.txt", "--out", "no-such", "--metrics", "aopc", "--metric-option", "by=size"], 1, "by=size"),
     (["run", "x.txt", "--out", "no-such", "--model", "dmeo"], 1, "no model 'dmeo'"),
     (["evaluate", "--data", "x.txt", "--out", "no-such", "--methods", "globnec"], 1, "Did you mean 'globenc'"),
     (["evaluate", "--data", "x.txt", "--out", "no-such", "--metrics", "spaerman"], 1, "Did you mean 'spearman'"),

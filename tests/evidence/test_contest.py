@@ -35,7 +35,7 @@ def test_the_best_its_twin_and_the_others(drawn):
     assert found.beats("random")
     text = sentence(found)
     assert text.startswith("aopc (more is better): good has the best mean, 0.7")
-    assert "Not told apart from it: twin (p = " in text
+    assert "Not significantly different: twin (p = " in text
     assert "poor" not in text
     assert "It beats random scores (0.1" in text
 
@@ -60,10 +60,10 @@ def test_p_values_are_those_of_paired_tests_corrected_by_holm(drawn):
 
 def test_what_is_true_by_construction_does_not_win(drawn):
     perfect = {**drawn, "occlusion": [Scored(1.0)] * 60}
-    found = contest("blank_out", perfect, higher=True, out={"occlusion": "it asks the same question"})
+    found = contest("blank_out", perfect, higher=True, out={"occlusion": "it is a near-duplicate"})
     assert found.best.method == "good"
     assert found["occlusion"].test is None
-    assert found["occlusion"].out == "it asks the same question"
+    assert found["occlusion"].out == "it is a near-duplicate"
 
 
 def test_few_texts_name_no_winner():
@@ -78,7 +78,7 @@ def test_a_method_with_a_number_for_few_texts_is_not_compared(drawn):
     rare = scored([9.0] * 20 + [np.nan] * 40)
     found = contest("aopc", {**drawn, "rare": rare}, higher=True)
     assert found.best.method == "good"
-    assert "rare is not compared: a number for 20 texts only, and others have 60." in sentence(found)
+    assert "rare is not compared: values for only 20 texts, while others have 60." in sentence(found)
     assert undefined_said([found, found]) == [
         "No number for some texts, by aopc and aopc: 40 × constant scores (of a method at most)."
     ]
@@ -109,7 +109,9 @@ def test_overall_counts_how_often_a_method_is_best_or_level(drawn):
     contests = [contest("aopc", drawn, higher=True), contest("log_odds", drawn, higher=False)]
     contests.append(contest("sufficiency", {name: drawn[name] for name in ("good", "poor", "random")}, higher=True))
     said = overall(contests, "of faithfulness")
-    assert said.startswith("Of the 3 metrics of faithfulness, most often best or not told apart from the best: good (2")
+    assert said.startswith(
+        "Of the 3 metrics of faithfulness, most often best or not significantly worse than the best: good (2"
+    )
     assert overall(contests[:1], "of faithfulness") == ""
 
 
@@ -117,7 +119,7 @@ def test_the_check_with_random_weights_names_who_does_not_need_them():
     draws = np.random.default_rng(1)
     rows = {"blind": scored(draws.normal(0.9, 0.05, 30)), "sound": scored(draws.normal(0, 0.1, 30))}
     found = contest("randomised_weights", {**rows, "random": scored(np.ones(30))}, higher=False, compared=False,
-                    out={"random": "it reads no weights"})  # fmt: skip
+                    out={"random": "it does not use the weights"})  # fmt: skip
     text = check_sentence(found)
     assert "stays much the same (Spearman's ρ above 0.5) for blind (0.9" in text
     assert "1 other method changes more" in text

@@ -130,8 +130,8 @@ def test_an_interrupted_comparison_goes_on(found, model, monkeypatch):
 
 def test_all_leaves_out_by_name_what_is_slow_and_what_the_data_lack(model, tmp_path):
     report = compared(model, tmp_path, methods=["globenc"], metrics="all", sanity=4)
-    (said,) = [line for line in report.summary if line.startswith("Metrics that took no part")]
-    assert "auprc, token_f1 and token_iou (the data have no rationales" in said
+    (said,) = [line for line in report.summary if line.startswith("Metrics left out")]
+    assert "auprc, token_f1 and token_iou (the data has no rationales" in said
     assert {name.split()[0] for name in report.tables[0].shown.columns} >= {"aopc", "deletion_area", "spearman"}
 
 
@@ -148,7 +148,7 @@ def test_special_tokens_are_left_out_of_the_trial_and_of_the_run(model, tmp_path
 def test_too_few_texts_name_no_winner(model, tmp_path):
     report = compared(model, tmp_path, [{"text": text} for text in TEXTS[:5]], metrics=["aopc"])
     assert "aopc: a comparison needs a number for at least 10 texts, and there are 5" in report.summary[0]
-    assert "The data have no labels" in "\n".join(report.summary)
+    assert "The data has no labels" in "\n".join(report.summary)
     assert report.tables[1].numbers.empty
     assert not report.tables[0].numbers["low"].notna().any()
 
@@ -178,7 +178,7 @@ def test_a_removal_that_the_model_cannot_do_is_refused_before_the_work(tmp_path,
     bare = word_pieces()
     bare.unk_token = None
     model = cm.load(build("bert", "ForSequenceClassification"), bare)
-    with pytest.raises(BadOption, match=f"metric aopc cannot take part here.*{said}"):
+    with pytest.raises(BadOption, match=f"metric aopc cannot be used here.*{said}"):
         compared(model, tmp_path, metrics=["aopc"], removal=removal)
     assert not (tmp_path / "out" / "runs").exists()
 

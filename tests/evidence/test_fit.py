@@ -97,7 +97,9 @@ def test_held_out_figures_longhand(model):
 def test_weights_that_do_not_beat_the_mean_are_not_saved(tmp_path):
     report = Report("fit", "x", ["y"], record={"answers": {"learned from": 7}})
     worse = {LEARNED: {"LDS": [0.5, 0.4]}, "mean of norm": {"LDS": [0.5, 0.4]}}
-    with pytest.raises(BadInput, match=r"do not beat the mean.*learned 0.450; mean of norm 0.450.*more than 7 answers"):
+    with pytest.raises(
+        BadInput, match=r"are no better than the mean.*learned 0.450; mean of norm 0.450.*more than 7 answers"
+    ):
         _refuse_no_better(worse, "norm", report)
     _refuse_no_better({**worse, LEARNED: {"LDS": [0.5, 0.41]}}, "norm", report)
 
@@ -143,5 +145,5 @@ def test_questions_and_context_cite_on_the_command_line(tmp_path):
          "--feature", "norm", "--max-new-tokens", "6"],
     )  # fmt: skip
     said = " ".join(told.output.split())
-    assert "context_cite, 8 passes" in said or "do not beat the mean" in said
+    assert "context_cite, 8 passes" in said or "are no better than the mean" in said
     assert path.exists() == (told.exit_code == 0)

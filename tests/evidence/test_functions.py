@@ -86,7 +86,7 @@ def test_a_function_that_fits_no_text_is_refused_before_the_work(model, tmp_path
     def short(text):
         return [1.0]
 
-    with pytest.raises(BadOption, match=r"The method short cannot take part here.* short gave scores of the shape"):
+    with pytest.raises(BadOption, match=r"The method short cannot be used here.* short gave scores of the shape"):
         evaluated(model, tmp_path, [short])
     assert not (tmp_path / "runs").exists()
 

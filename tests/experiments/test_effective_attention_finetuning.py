@@ -62,7 +62,7 @@ def test_a_text_that_only_the_second_model_does_not_know_is_a_problem_of_that_te
 
 
 def test_models_that_are_no_pair_are_refused(tmp_path):
-    with pytest.raises(BadOption, match="give the second one"):
+    with pytest.raises(BadOption, match="name the second one"):
         run(tmp_path, TEXTS, None)
     with pytest.raises(BadOption, match=r"has 2 layers of 2 heads and .* 1 of 2"):
         run(tmp_path, TEXTS, cm.load(bert(num_hidden_layers=1), word_pieces()))

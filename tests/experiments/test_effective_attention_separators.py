@@ -168,5 +168,5 @@ def test_results_of_other_data_or_models_are_never_mixed(tmp_path):
     header = json.loads((tmp_path / "texts" / "separators.jsonl").read_text().splitlines()[0])
     assert header["asked"] == {"kinds": ["[CLS]", "[SEP]"], "limit": 24, "truncate": True}
     for other in (setup(tmp_path, TEXTS[1:]), setup(tmp_path, TEXTS, loaded(1))):
-        with pytest.raises(OtherRun, match="was measured otherwise"):
+        with pytest.raises(OtherRun, match="was measured with other settings"):
             EXPERIMENT.run(other)

@@ -123,7 +123,7 @@ def test_minilm_on_sst2_is_what_the_formulas_say(shared, tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (None, "no data were given"),
+        (None, "there is no data"),
         ([{"text": "good"}, {"text": "bad"}], "have no labels"),
         ([{"text": "good", "label": None}], "have no labels in the column 'label'"),
         ([{"text": "good", "label": "Fine"}, {"text": "bad", "label": "negative"}], r"'Fine' \(1 rows\)"),
@@ -138,7 +138,7 @@ def test_data_that_do_not_fit_are_refused_before_any_work(name, data, message, d
 
 @pytest.mark.parametrize("name", ["hta", "rows"])
 def test_maps_need_texts(name, demo, tmp_path):
-    with pytest.raises(BadInput, match="no data were given"):
+    with pytest.raises(BadInput, match="there is no data"):
         only(name, tmp_path, None, demo)
 
 
@@ -155,7 +155,7 @@ def test_an_empty_class_and_a_wrong_order_are_said(demo, tmp_path):
     assert "No text has the label 'negative'" in said(report)
     turned = [{"text": row["text"], "label": 1 - row["label"]} for row in ROWS]
     report = only("table1", tmp_path / "turned", turned, demo)
-    assert "in another order than the labels" in said(report)
+    assert "in a different order than the labels" in said(report)
 
 
 def test_maps_that_a_run_keeps_are_those_of_explain(reports, demo, out):

@@ -149,7 +149,7 @@ def test_each_token_of_a_tagger_has_classes():
     found = explained(model, "decompx", position=1, target="LABEL_2")
     np.testing.assert_allclose(found.values.sum(), float(logits(model)[1, 2]), rtol=1e-9)
     assert found.provenance.notes["target"] == "LABEL_2"
-    with pytest.raises(BadOption, match="scores at each token"):
+    with pytest.raises(BadOption, match="scores every token"):
         explained(model, "gradient")
 
 
@@ -203,7 +203,7 @@ def test_classes_are_contrasted_too(method):
         ({"target": "a"}, AmbiguousTarget, "2 tokens for 'a'.*261 for ' a' or 412 for 'a'"),
         ({"target": ("Lily", " Lily")}, BadOption, "contrasts ' Lily' with itself"),
         ({"target": ("Lily", "Tim", "a")}, BadOption, "A contrast is of two"),
-        ({"target": "all"}, BadOption, "as many as its vocabulary has tokens"),
+        ({"target": "all"}, BadOption, "as many classes as vocabulary tokens"),
         ({"position": 14}, UnknownToken, "no token at position 14"),
         ({"position": "cat"}, UnknownToken, "no token 'cat'"),
     ],
@@ -223,7 +223,7 @@ def test_a_text_needs_a_tokenizer_and_an_id_does_not():
 
 @pytest.mark.parametrize("option", ["position", "target"])
 def test_what_explains_no_score_takes_no_position_and_no_target(stories, option):
-    with pytest.raises(BadOption, match=f"globenc explains what a token's .* so {option}=2 means nothing"):
+    with pytest.raises(BadOption, match=f"globenc explains what a token's .* so {option}=2 has no effect"):
         stories.explain(GIRL, "globenc", **{option: 2})
 
 

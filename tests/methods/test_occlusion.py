@@ -229,12 +229,12 @@ def test_other_options_are_refused(option):
 
 def test_an_input_without_token_ids_is_refused():
     run = function_run(linear()[0], tokens=Tokens(("#0", "#1", "#2")))
-    with pytest.raises(BadInput, match="occlusion replaces token ids, and this input has none"):
+    with pytest.raises(BadInput, match="occlusion replaces token ids, but this input has none"):
         METHODS["occlusion"].attribute(run)
 
 
 def test_special_tokens_alone_are_refused():
-    with pytest.raises(BadInput, match="special tokens alone"):
+    with pytest.raises(BadInput, match="contains only special tokens"):
         loaded().explain({"input_ids": [2, 3]}, method="occlusion")
 
 

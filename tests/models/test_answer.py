@@ -187,7 +187,7 @@ def test_what_depends_on_the_context(stories, found):
 
 
 def test_nothing_depends_on_a_prompt_of_sources_alone(stories):
-    with pytest.raises(BadInput, match="Without the sources nothing is left"):
+    with pytest.raises(BadInput, match="Without the sources nothing remains"):
         stories.explain_answer("Once upon a time", dependence=True, max_new_tokens=2)
 
 
@@ -226,7 +226,7 @@ LONG = ["One. Two. Three.", "Four. Five.", "Six."]
 def test_a_context_that_does_not_fit_names_what_would_be_cut():
     model = chatting("chatml", limit=100)
     with pytest.raises(
-        SourcesDoNotFit, match=r"reads at most 100\. The first 4 of 6 sources fit; these would be cut: 4 '"
+        SourcesDoNotFit, match=r"reads at most 100\. The first 4 of 6 sources fit; these would be dropped: 4 '"
     ) as refusal:
         model.explain_answer("Who?", LONG, max_new_tokens=20, method="attention")
     assert "4 'Five.', 5 'Six.'" in str(refusal.value)
@@ -255,10 +255,10 @@ def test_what_does_not_fit_at_all_is_refused():
     model = chatting("chatml", limit=90)
     with pytest.raises(SourcesDoNotFit, match="Not even one source fits"):
         model.explain_answer("Who?", LONG, "Tom. " * 40, method="attention", truncate=True)
-    with pytest.raises(SourcesDoNotFit, match="given whole is not cut"):
+    with pytest.raises(SourcesDoNotFit, match="without separate sources is not truncated"):
         model.explain_answer("Tom. " * 40, [(0, 4)], max_new_tokens=5, method="attention", truncate=True)
     chat = [{"role": "user", "content": "Tom. " * 40}, {"role": "user", "content": "Who?"}]
-    with pytest.raises(SourcesDoNotFit, match="given whole is not cut"):
+    with pytest.raises(SourcesDoNotFit, match="without separate sources is not truncated"):
         model.explain_answer(chat, max_new_tokens=5, method="attention", truncate=True)
 
 
@@ -270,7 +270,7 @@ REFUSED = {
     "overlapping units": ({"answer": "red ball", "units": [(0, 4), (2, 5)]}, BadInput, "overlap"),
     "a unit outside": ({"answer": "red ball", "units": [(4, 9)]}, BadInput, "does not lie within the text of 8"),
     "no such cut": ({"sources": "chapter"}, BadOption, "not cut by 'chapter'"),
-    "an answer of nothing": ({"answer": " \n"}, BadInput, "holds no token"),
+    "an answer of nothing": ({"answer": " \n"}, BadInput, "no token of it can have a source"),
     "no such option": ({"truncated": True}, UnknownName, "no option"),
     "no such template": ({"template": "mine"}, BadOption, "is none of chat, plain"),
     "messages without a template": ({"question": [{"role": "user", "content": "a"}]}, BadInput, "has no template"),
@@ -296,12 +296,12 @@ def test_a_model_that_ends_at_once_says_nothing():
     model.tokenizer.add_special_tokens(
         {"additional_special_tokens": [model.tokenizer.convert_ids_to_tokens(spoken.token_map.tokens.ids[-1])]}
     )
-    with pytest.raises(BadInput, match="holds no token of text"):
+    with pytest.raises(BadInput, match="contains no text"):
         model.explain_answer("Who?", ["Tom."], max_new_tokens=1, method="attention")
 
 
 def test_other_models_are_refused():
-    with pytest.raises(UnsupportedModel, match="does not go on with a text"):
+    with pytest.raises(UnsupportedModel, match="does not generate text"):
         cm.load("demo").explain_answer("Who?", ["Tom."])
     with pytest.raises(UnsupportedModel, match="BartForConditionalGeneration is an encoder–decoder"):
         cm.load(two_stacks("bart").float(), chatty()).explain_answer("Who?", ["Tom."])

@@ -88,7 +88,7 @@ def test_the_source_that_holds_the_ball_is_found(stories, answer, method):
 def test_other_models_and_other_answers_are_refused(stories, answer):
     with pytest.raises(TypeError, match="ablate: answer must be Answer; got str"):
         stories.ablate(answer.text)
-    with pytest.raises(UnsupportedModel, match="does not go on with a text"):
+    with pytest.raises(UnsupportedModel, match="does not generate text"):
         cm.load("demo").ablate(answer)
     with pytest.raises(UnsupportedModel, match="is an encoder–decoder"):
         cm.load(two_stacks("bart"), stories.tokenizer).ablate(answer)
@@ -123,5 +123,5 @@ def test_what_cannot_be_taken_away_is_refused(stories, answer):
         stories.ablate(answer, "source_oclusion")
     tokens = answer.token_map.tokens
     others = replace(tokens, ids=(*tokens.ids[:3], tokens.ids[3] + 1, *tokens.ids[4:]))  # as another tokenizer's
-    with pytest.raises(BadInput, match="cut into other tokens"):
+    with pytest.raises(BadInput, match="gives different tokens"):
         stories.ablate(replace(answer, token_map=answer.token_map.derive(tokens=others)))

@@ -93,7 +93,7 @@ def test_progress_ends_what_nobody_wants(stories):
     with pytest.raises(KeyboardInterrupt):
         stories.explain_answer(QUESTION, TEXTS, max_new_tokens=3, ablate="source_occlusion", progress=progress)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[0] == (0.0, "asking the model, and what made its answer")
+    assert told[0] == (0.0, "asking the model and tracing its answer")
     assert "ablation 4 of 4" in [what for _, what in told]
 
 
@@ -106,13 +106,13 @@ def test_what_cannot_be_rewritten_is_refused(stories, answer):
     for wrong in (-1, [3], ["Tom"], "two", 1.5):
         with pytest.raises(BadOption, match="rewrite="):
             stories.ablate(answer, rewrite=wrong)
-    with pytest.raises(BadOption, match=r"masks=8 says how sources are taken away.* ablate="):
+    with pytest.raises(BadOption, match=r"masks 8 says how to remove sources.* ablate="):
         stories.explain_answer(QUESTION, TEXTS, masks=8)
-    with pytest.raises(BadOption, match="'source_oclusion' is none of source_occlusion"):
+    with pytest.raises(BadOption, match="'source_oclusion' is not one of source_occlusion"):
         stories.explain_answer(QUESTION, TEXTS, ablate="source_oclusion")
     tokens = answer.token_map.tokens
     others = replace(tokens, ids=(*tokens.ids[:3], tokens.ids[3] + 1, *tokens.ids[4:]))
-    with pytest.raises(BadInput, match="cut into other tokens"):
+    with pytest.raises(BadInput, match="gives different tokens"):
         stories.ablate(replace(answer, token_map=answer.token_map.derive(tokens=others)), rewrite=1)
 
 

@@ -144,7 +144,7 @@ def test_a_template_that_takes_thoughts_out_of_answers_has_a_say_in_the_answer_a
             model.explain_answer("Who?", ["Tom has a dog."], "<think>Hm.</think>Tom.", method="attention", **how)
     earlier = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "<think>a</think>b"}]
     chat = [*earlier, {"role": "user", "content": "Who?"}]
-    with pytest.raises(BadInput, match="template alters the text"):  # thoughts of earlier turns are never read
+    with pytest.raises(BadInput, match="template changes the text"):  # thoughts of earlier turns are never read
         model.explain_answer(chat, answer="Tom.", method="attention")
 
 

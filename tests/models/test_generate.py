@@ -208,9 +208,9 @@ def test_prompts_that_are_none_are_refused(stories):
 
 
 def test_models_that_do_not_go_on_with_a_text_are_refused():
-    with pytest.raises(UnsupportedModel, match="BertForSequenceClassification does not go on with a text"):
+    with pytest.raises(UnsupportedModel, match="BertForSequenceClassification does not generate text"):
         cm.load("demo").explain_generation("a film")
-    with pytest.raises(UnsupportedModel, match="LlamaModel does not go on with a text"):
+    with pytest.raises(UnsupportedModel, match="LlamaModel does not generate text"):
         cm.load(build("llama")).explain_generation({"input_ids": IDS})
 
 

@@ -96,5 +96,5 @@ def test_several_positions_of_qwen_do_not_stay_with_the_model():
 
 
 def test_settings_of_a_generation_that_is_given():
-    with pytest.raises(BadOption, match="settings of it mean nothing"):
+    with pytest.raises(BadOption, match="generation settings have no effect"):
         seeing_and_reading("llava").explain_generation(SOURCE, continuation=" the", generation={"do_sample": True})

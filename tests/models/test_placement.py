@@ -140,7 +140,7 @@ def test_a_device_and_a_device_map_are_two_places(saved: Any):
     with pytest.raises(BadOption, match="one of them"):
         cm.load(place, device="cpu", device_map="auto")
     spread = on_disk(place).model
-    with pytest.raises(BadOption, match="Leave device out"):
+    with pytest.raises(BadOption, match="Leave out device"):
         cm.load(spread, device="cpu")
 
 

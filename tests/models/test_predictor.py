@@ -233,7 +233,7 @@ def test_an_unknown_token_that_means_padding_is_refused():
 
 def test_a_text_that_does_not_fit_a_batch_is_refused():
     (inputs,) = loaded().encode(TEXT)
-    with pytest.raises(BadOption, match="batch_tokens=5 do not hold one run of the model on 10 tokens"):
+    with pytest.raises(BadOption, match="batch_tokens=5 is too few for one run of the model on 10 tokens"):
         predictor(loaded(), inputs, batch_tokens=5)
 
 
@@ -255,7 +255,7 @@ def test_nothing_to_read_is_refused(removal):
 
 def test_models_without_probabilities_of_the_whole_text_are_refused():
     ask = partial(predictor, inputs=loaded().encode(TEXT)[0])
-    with pytest.raises(UnsupportedModel, match="no next one"):
+    with pytest.raises(UnsupportedModel, match="predicts no next token"):
         ask(cm.load(build("bert", "ForMaskedLM"), tokenizer()))
     with pytest.raises(UnsupportedModel, match="gives one score"):
         ask(cm.load(build("bert", "ForSequenceClassification", num_labels=1), tokenizer()))
@@ -282,5 +282,5 @@ def test_a_model_that_cannot_pass_over_tokens_is_refused():
 def test_an_input_without_token_ids_is_refused():
     model = cm.load(bert())
     (inputs,) = model.encode({"inputs_embeds": torch.zeros(3, 16)})
-    with pytest.raises(BadInput, match="this input has none"):
+    with pytest.raises(BadInput, match="this input has no token ids"):
         predictor(model, inputs, removal="delete")

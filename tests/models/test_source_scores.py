@@ -115,7 +115,7 @@ def test_what_cannot_be_scored_is_refused(stories, answer, monkeypatch):
     ask = ablations_of(stories, answer)
     with pytest.raises(UnknownName, match=r"no method on sources 'contextcite'.*'context_cite'"):
         score_sources(ask, 3, "contextcite")
-    with pytest.raises(BadOption, match="masks=3 are too few"):
+    with pytest.raises(BadOption, match="masks=3 is too few"):
         score_sources(ask, 3, "source_surrogate", fitting=Fitting(masks=3))
     with pytest.raises(BadOption, match="does not take sources away as 'zeroed'"):
         explain_sources(stories, answer, "source_occlusion", away="zeroed")

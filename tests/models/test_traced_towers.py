@@ -162,19 +162,19 @@ def test_check_proves_all_towers(model: TracedTowers) -> None:
 @pytest.mark.parametrize(
     ("asked", "error", "said"),
     [
-        ({"source": {"image": IMAGE, "sound": IMAGE}}, BadInput, "read texts and images, and the source holds sound"),
+        ({"source": {"image": IMAGE, "sound": IMAGE}}, BadInput, "read texts and images, but the source has sound"),
         ({"source": {"image": IMAGE, "text": None}}, BadInput, "nothing .None. for one of them"),
-        ({"source": (noise(), 16000)}, BadInput, "A sound was given, and the towers of this model read texts and"),
-        ({"source": IMAGE, "method": "gradient"}, BadOption, "similarity of two sides, and one was given"),
+        ({"source": (noise(), 16000)}, BadInput, "Got a sound, but the towers of this model read texts and"),
+        ({"source": IMAGE, "method": "gradient"}, BadOption, "similarity of two sides; got only one"),
         ({"source": IMAGE, "method": "gradient", "target": "all"}, BadOption, "similarity of two sides"),
         ({"source": IMAGE, "method": "gradient", "target": (RED, RED)}, BadOption, "the same thing twice"),
-        ({"source": RED, "method": "gradient", "target": BLUE}, BadInput, "its similarity with images"),
+        ({"source": RED, "method": "gradient", "target": BLUE}, BadInput, "its similarity to images"),
         ({"source": IMAGE, "method": "globenc", "target": RED}, BadOption, "names a score"),
         ({"source": IMAGE, "target": RED}, BadOption, "names a score"),
         (
             {"source": {"image": IMAGE, "text": RED}, "method": "gradient", "target": BLUE},
             BadOption,
-            "both sides were given",
+            "combined with both sides",
         ),
         ({"source": []}, BadInput, "The list is empty"),
         ({"source": {"pixel_values": IMAGE, "cat": 1}}, BadInput, "No tower of this model reads cat"),
@@ -193,7 +193,7 @@ def test_what_a_tower_lacks_is_said() -> None:
 
 
 def test_it_goes_on_with_no_text(model: TracedTowers) -> None:
-    with pytest.raises(UnsupportedModel, match="does not go on with a text"):
+    with pytest.raises(UnsupportedModel, match="does not generate text"):
         model.explain_generation(RED)
     with pytest.raises(BadInput, match="found on two inputs"):
         model.anatomy({"input_ids": torch.ones(1, 3, dtype=torch.long)})

@@ -395,7 +395,7 @@ def test_a_comparison_needs_different_methods(model: cm.TracedModel, names: list
 
 
 def test_a_comparison_is_of_one_text(model: cm.TracedModel):
-    with pytest.raises(BadInput, match="A comparison is of one text; 2 were given"):
+    with pytest.raises(BadInput, match="A comparison is of one text; got 2"):
         model.compare([FILM, "good"], NAMES)
 
 
@@ -417,7 +417,7 @@ def test_the_table_of_methods_is_complete():
     table = cm.methods()
     assert table.index.name == "method"
     assert {"attention", "norm_encoder", "globenc", "attention_rollout"} <= set(table.index)
-    assert {"formula", "paper", "quantity", "cost", "needs"} <= set(table.columns)
+    assert {"formula", "paper", "quantity", "cost", "requirements"} <= set(table.columns)
     assert table.loc["globenc", "quantity"] == table.loc["norm_encoder", "quantity"] == "norm"
     assert all(isinstance(cell, str) and cell and "<function" not in cell for row in table.to_numpy() for cell in row)
 

@@ -46,22 +46,22 @@ def test_what_fits_comes_back_as_its_type(value, kind, expected):
 @pytest.mark.parametrize(
     ("value", "kind", "words"),
     [
-        (0.5, TOKEN, "x=0.5 has the type float, and a whole number or a text is needed"),
-        (True, TOKEN, "x=True has the type bool, and a whole number or a text is needed"),
-        (float("nan"), int, "x=nan has the type float, and a whole number is needed"),
-        (np.array([1.5]), int, "x=… has the type ndarray, and a whole number is needed"),
-        (float("inf"), float, "x=inf has the type float, and a finite number is needed"),
-        (np.float32("nan"), float | None, "has the type float32, and a finite number is needed"),
-        (True, float, "x=True has the type bool, and a finite number is needed"),
-        (torch.tensor(True), float, "x=… has the type Tensor, and a finite number is needed"),
-        ([0.5, float("nan")], Sequence[float], "x=… has the type list, and a list of numbers is needed"),
-        (torch.tensor([3]), int, "x=… has the type Tensor, and a whole number is needed"),
-        (1, bool, "x=1 has the type int, and True or False is needed"),
-        ("abc", Sequence[int], "x='abc' has the type str, and a list is needed"),
-        ([1], Mapping[str, Any], "x=… has the type list, and a mapping is needed"),
-        ((1, 2, 3), tuple[int, int], "x=… has the type tuple, and a pair is needed"),
-        (object(), Literal["a", "b"], "x=… has the type object, and a word is needed"),
-        ("f", Callable[[], None] | None, "x='f' has the type str, and a function is needed"),
+        (0.5, TOKEN, "x must be a whole number or a text; got 0.5 (float)"),
+        (True, TOKEN, "x must be a whole number or a text; got True (bool)"),
+        (float("nan"), int, "x must be a whole number; got nan (float)"),
+        (np.array([1.5]), int, "x must be a whole number; got … (ndarray)"),
+        (float("inf"), float, "x must be a finite number; got inf (float)"),
+        (np.float32("nan"), float | None, "x must be a finite number; got … (float32)"),
+        (True, float, "x must be a finite number; got True (bool)"),
+        (torch.tensor(True), float, "x must be a finite number; got … (Tensor)"),
+        ([0.5, float("nan")], Sequence[float], "x must be a list of numbers; got … (list)"),
+        (torch.tensor([3]), int, "x must be a whole number; got … (Tensor)"),
+        (1, bool, "x must be True or False; got 1 (int)"),
+        ("abc", Sequence[int], "x must be a list; got 'abc' (str)"),
+        ([1], Mapping[str, Any], "x must be a mapping; got … (list)"),
+        ((1, 2, 3), tuple[int, int], "x must be a pair; got … (tuple)"),
+        (object(), Literal["a", "b"], "x must be a word; got … (object)"),
+        ("f", Callable[[], None] | None, "x must be a function; got 'f' (str)"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_words(value, kind, words):
@@ -75,11 +75,11 @@ def test_every_way_in_uses_it():
     assert (model.explain("a good film", query=np.int64(2)).values == expected).all()
     assert model.explain("a good film", "norm", layers=np.array([0, 1])).layers == (0, 1)
     for wrong in ({"query": 0.5}, {"truncate": "yes"}, {"batch_size": 1.5}, {"aggregation": 3}):
-        with pytest.raises(cm.ContextMixError, match="is needed"):
+        with pytest.raises(cm.ContextMixError, match="must be "):
             model.explain("a good film", **wrong)
-    with pytest.raises(cm.ContextMixError, match="heads=1 has the type int, and True or False"):
+    with pytest.raises(cm.ContextMixError, match="heads must be True or False; got 1"):
         model.explore("a good film", heads=1)
-    with pytest.raises(cm.ContextMixError, match="limit='3' has the type str"):
+    with pytest.raises(cm.ContextMixError, match="limit must be a whole number; got '3'"):
         cm.run([{"text": "a"}], "out", limit="3")
     with pytest.raises(TypeError, match="TokenMap"):
         cm.aggregate("map", "rollout")

@@ -114,7 +114,7 @@ def test_unknown_names_are_refused_with_a_hint():
         ({"workers": 0}, "workers=0 is a number of processes, at least 1."),
         ({"workers": "2"}, "workers='2' is a number of processes, at least 1."),
         ({"shard_size": 0.5}, "shard_size=0.5 is a number of rows, at least 1."),
-        ({"removal": "drop"}, "removal='drop' is none of mask, delete, unknown, pad, masked_keys, zero, infill."),
+        ({"removal": "drop"}, "removal='drop' is not one of mask, delete, unknown, pad, masked_keys, zero, infill."),
     ],
 )
 def test_values_are_checked_before_the_work(given, sentence):

@@ -104,7 +104,7 @@ def test_what_a_function_may_give(given, expected):
         (np.ones((4, 4)), WrongShape, r"\(4, 4\)"),
         ([1, 2, float("nan"), 4], NotFinite, r"mine gave NaN or infinite scores for the tokens \[2\]"),
         (None, WrongShape, r"shape \(\)|rectangle"),
-        ("words", WrongShape, "rectangle"),
+        ("words", WrongShape, "rectangular"),
         (cm.scores(np.ones((4, 4)), TOKENS, query_tokens=TOKENS), WrongShape, "'query', 'key'"),
         (cm.scores([1.0, 2.0], ["a", "film"]), BadInput, "Give contextmix.scores the text"),
     ],

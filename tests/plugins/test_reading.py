@@ -95,7 +95,7 @@ def test_a_file_is_described_though_it_cannot_be_run(tmp_path, monkeypatch):
     registry = write(tmp_path, monkeypatch, "shelf_plain", plain=PLAIN.format(library="no_such_library"))
     found = registry.described("plain")
     assert isinstance(found, Method)
-    assert (found.formula, found.needs) == ("FG", "nothing more")
+    assert (found.formula, found.needs) == ("FG", "none")
     assert found.quantity({"sharp": True}) is Quantity.NORM
     assert named_values(found.measure) == {"sharp": (True, False), "size": ()}
 

@@ -134,7 +134,7 @@ def test_equal_scores_go_in_the_order_of_the_prompt(metric):
 def test_what_has_no_best_source_is_not_defined(metric):
     assert metric([1.0] * 4, said) == Scored(None, "constant scores")
     assert metric([1.0, 2.0, 3.0, 4.0], said, k=5) == Scored(None, "fewer sources than k")
-    with pytest.raises(BadOption, match="k=0 takes no source away"):
+    with pytest.raises(BadOption, match="k=0 removes no source"):
         metric([1.0, 2.0], said, k=0)
     with pytest.raises(NotFinite):
         metric([np.nan, 2.0], said)

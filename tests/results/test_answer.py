@@ -174,7 +174,7 @@ def test_damaged_files_are_refused(change, why):
 def test_what_is_no_answer_is_refused():
     with pytest.raises(BadInput, match="a map over query and key"):
         answer(token_map=answer().token_map.row(0))
-    with pytest.raises(BadInput, match="holds no token of text"):
+    with pytest.raises(BadInput, match="contains no text"):
         answer(begins=len(answer().token_map.tokens.text))
     with pytest.raises(BadInput, match="overlap"):
         answer(units_by=[(0, 4), (3, 5)])

@@ -139,7 +139,7 @@ def test_safetensors_holds_a_plain_tensor(tmp_path):
 def test_an_existing_file_is_kept(tmp_path, suffix):
     path = tmp_path / f"map{suffix}"
     example(0.25).save(path)
-    with pytest.raises(OutputExists, match=r"exists already.*overwrite=True"):
+    with pytest.raises(OutputExists, match=r"already exists.*overwrite=True"):
         example(0.75).save(path)
     assert_same(TokenMap.load(path), example(0.25))
     example(0.75).save(path, overwrite=True)
@@ -271,9 +271,9 @@ def test_a_missing_field_is_refused(tmp_path, name):
         ({"provenance": {"method": 3}}, "'method'"),
         ({"values": [0.1, 0.2, 0.3]}, "3 entries and 2 labels"),
         ({"values": [[0.1], [0.2, 0.3]]}, "do not fit"),
-        ({"values": ["0.1", "0.2"]}, "not a rectangle of numbers"),
-        ({"values": [True, False]}, "not a rectangle of numbers"),
-        ({"values": [None, 1.0]}, "not a rectangle of numbers"),
+        ({"values": ["0.1", "0.2"]}, "not a rectangular array of numbers"),
+        ({"values": [True, False]}, "not a rectangular array of numbers"),
+        ({"values": [None, 1.0]}, "not a rectangular array of numbers"),
         ({"values": [float("nan"), 1.0]}, "NaN or infinite"),
         ({"values": {"a": 1}}, "'values'"),
     ],

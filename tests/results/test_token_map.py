@@ -103,7 +103,7 @@ def test_not_finite(bad):
         ((4, 4), ("key", "query"), "in this order"),
         ((4, 4), ("key", "key"), "each once"),
         ((4,), ("token",), "Axes are any of"),
-        ((4,), ("query", "key"), r"shape \(4,\) was given for the 2 axes"),
+        ((4,), ("query", "key"), r"shape \(4,\) for the 2 axes"),
         ((4, 3), ("query", "key"), "key axis has 3 entries and 4 labels"),
         ((5, 4), ("query", "key"), "query axis has 5 entries and 4 labels"),
         ((0, 4), ("head", "key"), "at least one entry"),

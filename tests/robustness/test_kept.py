@@ -75,7 +75,7 @@ KINDS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         BadInput,
         "does not read",
     ),
-    "a list that holds itself": (lambda: demo().trace(LOOP), BadInput, "holds itself"),
+    "a list that contains itself": (lambda: demo().trace(LOOP), BadInput, "contains itself"),
     "a flag that is an array": (lambda: demo().encode(FILM, truncate=ARRAY), BadOption, "True or False is needed"),
     "a flag without a number": (lambda: demo().encode(FILM, truncate=EMPTY[0]), BadOption, "True or False is needed"),
     "an option of a method": (lambda: demo().explain(FILM, "norm", heads=ARRAY), BadOption, "heads=.* is not allowed"),

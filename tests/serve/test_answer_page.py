@@ -133,7 +133,7 @@ def test_what_is_wrong_is_said_beside_its_field(visit: Any):
     one.example()
     one.page.get_by_label("Text 1", exact=True).fill("Tom had a big dog. " * 100)
     go.click()
-    expect(one.field("context-error")).to_contain_text("given at most 512 here")
+    expect(one.field("context-error")).to_contain_text("accepts at most 512 here")
     expect(one.page.get_by_label("Text 1", exact=True)).to_be_focused()
     one.example()
     one.page.locator("#answer-more summary").click()

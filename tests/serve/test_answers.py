@@ -80,19 +80,19 @@ def test_the_looks_and_the_script_are_served(served):
 @pytest.mark.parametrize(
     ("more", "field", "told"),
     [
-        ({"model": "demo"}, "model", "demo does not go on with a text, so it answers nothing. Try demo-decoder."),
+        ({"model": "demo"}, "model", "demo does not generate text, so it cannot answer. Try demo-decoder."),
         ({"model": "gone"}, "model", "no model 'gone'"),
         ({"question": ""}, "question", "at least 1 character"),
         ({"question": "Who \ud800?"}, "question", "unicode"),
-        ({"context": ["Tom. " * 300]}, "context", "given at most 512 here"),
+        ({"context": ["Tom. " * 300]}, "context", "accepts at most 512 here"),
         ({"context": ["Tom."] * 65}, "context", "at most 64"),
         ({"context": [""]}, "context", "at least 1 character"),
-        ({"max_new_tokens": 600}, "context", "given at most 512 here"),
+        ({"max_new_tokens": 600}, "context", "accepts at most 512 here"),
         ({"max_new_tokens": 0}, "max_new_tokens", "greater than or equal to 1"),
         ({"method": "evidense"}, "method", "Did you mean 'evidence'"),
         ({"sources": "page"}, "sources", "A text is not cut by 'page'"),
         ({"units": 0}, "units", "A text is not cut by 0"),
-        ({"ablate": "leave_out"}, "ablate", "is none of source_occlusion"),
+        ({"ablate": "leave_out"}, "ablate", "is not one of source_occlusion"),
         ({"masks": 5000, "ablate": "context_cite"}, "masks", "from 1 to 4096"),
         ({"generation": {}}, "generation", "not permitted"),
     ],
@@ -113,7 +113,7 @@ def test_what_cannot_be_is_refused_at_once(served, more, field, told):
     ("more", "field", "told"),
     [
         ({"template": "{context}"}, None, "no text that holds {context} and {question}"),
-        ({"masks": 8}, None, "Say ablate='source_occlusion', or leave masks out"),
+        ({"masks": 8}, None, "Add ablate='source_occlusion', or leave out masks"),
         ({"away": "zeroed", "ablate": "source_occlusion"}, None, "does not take sources away as 'zeroed'"),
         ({"answer": " "}, None, "The answer is empty"),
     ],
@@ -150,7 +150,7 @@ def test_a_slow_answer_is_stopped(served):
     served.until(name, "running", kind="answers")
     assert get(served, name, "/shown").status_code == 409
     found = served.until(name, "failed", kind="answers")
-    assert "longer than the 5 s that this server allows" in found["reason"]
+    assert "the time limit of 5 s that this server allows" in found["reason"]
     again = begin(served, context=["Tom had a dog. " * 20], ablate="source_surrogate", masks=4096)
     assert httpx.delete(f"{served.address}/api/answers/{again}", timeout=60).status_code == 204
     assert get(served, again).status_code == 404
@@ -163,4 +163,4 @@ def test_the_description_tells_options_as_they_are_declared(served):
     assert asked["model"]["enum"] == ["demo-decoder"]
     assert "evidence" in asked["method"]["enum"]
     assert asked["rewrite"]["default"] == 3
-    assert asked["sources"]["description"].startswith("What the texts are cut into")
+    assert asked["sources"]["description"].startswith("How to split the texts into sources")

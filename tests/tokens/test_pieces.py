@@ -116,7 +116,7 @@ def test_merging_twice_changes_nothing():
 
 
 def test_unknown_words_are_not_guessed():
-    with pytest.raises(BadInput, match=r"2 tokens do not say which word.*use the tokens as they are"):
+    with pytest.raises(BadInput, match=r"2 tokens do not say which word.*Use the tokens as they are"):
         Tokens(("a", "##b")).merged()
 
 

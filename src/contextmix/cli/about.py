@@ -45,10 +45,12 @@ def general(
 @command
 def check(
     model: Annotated[str, typer.Argument(help=MODEL.help)],
-    text: Annotated[str | None, typer.Option("--text", help="Check on this text. [default: a short probe]")] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", help="Text to check the model on. [default: a short probe]")
+    ] = None,
     **flags: Unpack[Precision],
 ) -> None:
-    """Prove that a model can be read: its anatomy, and whether its parts add up to what it computes."""
+    """Verify that contextmix can read a model: show its anatomy and check that its parts add up to its outputs."""
     traced = given.load_model({"model": model, **filled(Precision, flags, "check")})
     report = traced.check(text)
     console = Console()
@@ -73,7 +75,7 @@ def check(
 
 @app.command()
 def methods(
-    name: Annotated[str | None, typer.Argument(help="One method or aggregation, to see it in detail.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A method or aggregation to show in detail.")] = None,
 ) -> None:
     """List all methods and aggregations, or show one in detail."""
     from contextmix.plugins.contracts import Method, Recipe
@@ -83,7 +85,7 @@ def methods(
     if name is None:
         print_to_console(listed(method_rows(), "Methods"), listed(aggregation_rows(), "Aggregations"))
         Console().print(
-            "'contextmix methods NAME' shows one in detail, 'contextmix explain TEXT --method NAME' uses it"
+            "'contextmix methods NAME' shows details, 'contextmix explain TEXT --method NAME' uses the method"
         )
     elif as_typed(name) in AGGREGATIONS.names:
         found = AGGREGATIONS.described(name)
@@ -99,7 +101,7 @@ def methods(
 
 @app.command()
 def metrics(
-    name: Annotated[str | None, typer.Argument(help="One metric, to see it in detail.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A metric to show in detail.")] = None,
 ) -> None:
     """List all metrics, or show one in detail."""
     from contextmix.plugins.registry import METRICS
@@ -124,8 +126,8 @@ def _print_one(rows: Rows, found: Any, formula: Any, example: str) -> None:
 
 @app.command()
 def models(
-    model_type: Annotated[str | None, typer.Option("--type", help="Only this model type, such as llama.")] = None,
-    status: Annotated[str | None, typer.Option("--status", help="Only this one, such as refused.")] = None,
+    model_type: Annotated[str | None, typer.Option("--type", help="Show only this model type, e.g. llama.")] = None,
+    status: Annotated[str | None, typer.Option("--status", help="Show only this status, e.g. refused.")] = None,
 ) -> None:
     """List the model types of transformers that can be read, and why the others cannot."""
     from contextmix.support import STATUSES, records
@@ -143,7 +145,7 @@ def models(
     number = {one: sum(row["status"] == one for row in found.values()) for one in STATUSES}
     told_first = sorted(filter(number.get, STATUSES), key=number.__getitem__, reverse=True)
     counts = ", ".join(f"{number[one]} {one}" for one in told_first)
-    console.print(f"\n{counts} (transformers {versions['transformers']}); 'contextmix check' proves a model of yours")
+    console.print(f"\n{counts} (transformers {versions['transformers']}); 'contextmix check' verifies your own model")
 
 
 def _told(row: Mapping[str, Any]) -> str:

@@ -24,23 +24,25 @@ if TYPE_CHECKING:
     from contextmix import Answer
 
 FilesArgument = Annotated[
-    list[Path] | None, typer.Argument(metavar="[FILES]...", help="More files of the context.", show_default=False)
+    list[Path] | None, typer.Argument(metavar="[FILES]...", help="Further context files.", show_default=False)
 ]
 ContextOption = Annotated[
     list[Path] | None,
     typer.Option(
         "--context",
-        help="Files that the answer may draw from, one or more. [default: the question is its own source]",
+        help="Files that the answer may draw from. [default: the question is its own source]",
         show_default=False,
     ),
 ]
 HtmlOption = Annotated[
     Path | None,
-    typer.Option("--html", help="Also write a page whose two sides light each other up.", show_default=False),
+    typer.Option(
+        "--html", help="Also write a page that links each part of the answer to its sources.", show_default=False
+    ),
 ]
 QuestionOption = Annotated[
     str | None,
-    typer.Option("--question", help="The question; '-' or nothing reads it from a pipe.", show_default=False),
+    typer.Option("--question", help="The question; '-' or no question reads it from a pipe.", show_default=False),
 ]
 
 
@@ -61,7 +63,7 @@ def answer(
     force: given.ForceOption = False,
     **flags: Unpack[AnswerFlags],
 ) -> None:
-    """Let a decoder answer a question about texts, and show which sentences of them made the answer."""
+    """Let a decoder answer a question about texts, and show which sentences the answer is based on."""
     asked = filled(AnswerFlags, flags, "answer")
     given.refuse_output(json_file, force, (".json",))
     given.refuse_output(html_file, force, PAGES, "--html")
@@ -72,7 +74,7 @@ def answer(
     text = given.read_text(question, None)
     how = {name: asked[name] for name in declared(Answering)}
     traced = given.load_model(asked)
-    with Console(stderr=True).status("Asking the model, and what made its answer …") as line:
+    with Console(stderr=True).status("Asking the model and tracing its answer …") as line:
 
         def progress(done: float, what: str) -> None:
             line.update(escape(f"{done:.0%} · {what} …"))
@@ -90,7 +92,7 @@ def _read(path: Path) -> str:
     """What a file says; a source of nothing is refused by its name."""
     text = given.read_text(None, path)
     if not text:
-        raise BadInput(f"{path} is empty, so it can be no source. Leave it out.")
+        raise BadInput(f"{path} is empty, so it cannot be a source. Leave it out.")
     return text
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
+from contextmix.cli.spoken import spoken
 from contextmix.errors import ContextMixError, Interrupted
 from contextmix.options.option import Declared, Option, declared, is_unpacked
 
@@ -40,16 +41,22 @@ class Verbs(TyperGroup):
         try:
             return super().invoke(ctx)
         except ContextMixError as refusal:
-            Console(stderr=True).print(Text(f"contextmix: {refusal}"), soft_wrap=True)
+            Console(stderr=True).print(Text(f"contextmix: {self._told(refusal, ctx)}"), soft_wrap=True)
             raise typer.Exit(75 if isinstance(refusal, Interrupted) else 1) from refusal
         except KeyboardInterrupt as stop:
-            Console(stderr=True).print("contextmix: stopped; nothing was written.")
+            Console(stderr=True).print("contextmix: stopped. Nothing was written.")
             raise typer.Exit(130) from stop
+
+    def _told(self, refusal: ContextMixError, ctx: Any) -> str:
+        """The refusal in the words of the verb that was asked for."""
+        verb = self.commands.get(ctx.invoked_subcommand)
+        flags = {one.name: one.opts[0] for one in verb.params if one.opts[0].startswith("--")} if verb else {}
+        return spoken(str(refusal), flags)
 
 
 app = typer.Typer(
     cls=Verbs,
-    help="See which input tokens a Transformer's output is built from.",
+    help="Show which input tokens contribute to a Transformer's output.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,

@@ -38,7 +38,7 @@ TextArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="TEXT",
-        help="The text; '-' or nothing reads it from a pipe. For a model of images or sounds: a file.",
+        help="The text; '-' or no text reads it from a pipe. For image and sound models: a file.",
         show_default=False,
     ),
 ]
@@ -46,12 +46,12 @@ DataArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="DATA...",
-        help="Files or globs (.jsonl .csv .tsv .parquet .txt), or a name for the library datasets.",
+        help="Files or globs (.jsonl .csv .tsv .parquet .txt), or the name of a data set for the library datasets.",
     ),
 ]
-DataOption = typer.Option("--data", help="Files as for 'contextmix run'; repeatable.")
+DataOption = typer.Option("--data", help="Files, as for 'contextmix run'. Repeatable.")
 OutOption = Annotated[
-    Path, typer.Option("--out", help="The folder of the results; the same command resumes what is unfinished in it.")
+    Path, typer.Option("--out", help="Folder for the results. Running the same command again resumes where it stopped.")
 ]
 
 
@@ -62,10 +62,10 @@ def _file(flag: str, help_text: str) -> Any:
 FileOption = Annotated[Path | None, _file("--file", "Read the text from this file.")]
 JsonOption = Annotated[Path | None, _file("--json", "Also write the full result to this file.")]
 PictureOption = Annotated[
-    Path | None, _file("--picture", "Also draw it over the image or the sound, into this .png file.")
+    Path | None, _file("--picture", "Also draw the result over the image or sound, in this .png file.")
 ]
 HtmlOption = Annotated[
-    Path | None, _file("--html", "Also write all rows and layers into this page, to look into them.")
+    Path | None, _file("--html", "Also write an interactive page with all rows and layers to this file.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite the output file if it exists.")]
 
@@ -104,7 +104,7 @@ class CompareFlags(Loading, Contrasting, Encoding, total=False):
     """Flags of ``compare``."""
 
     methods: Annotated[Sequence[str], METHODS.but(otherwise="globenc, attention_rollout, norm_encoder, attention")]
-    heads: Annotated[bool, Option("In the page, keep the heads of attention and norms apart.", default=False)]
+    heads: Annotated[bool, Option("In the page, show the heads of attention and norms separately.", default=False)]
     query: Query
     truncate: Truncate
 
@@ -112,12 +112,12 @@ class CompareFlags(Loading, Contrasting, Encoding, total=False):
 def read_text(text: str | None, file: Path | None) -> str:
     """The text that was given, in whichever way."""
     if file is not None and text is not None:
-        raise BadOption("Both TEXT and --file were given; which one should be explained? Give one of them.")
+        raise BadOption("Got both TEXT and --file. Give only one of them.")
     if file is not None:
         return _text_of(file)
     if text is None or text == "-":
         if sys.stdin is None or sys.stdin.isatty():
-            raise BadInput('No text was given. Try: contextmix explain "a deep and meaningful film ."')
+            raise BadInput('There is no text to explain. Try: contextmix explain "a deep and meaningful film ."')
         return _piped(sys.stdin.buffer.read(), sys.stdin.encoding)
     return text
 
@@ -128,13 +128,13 @@ def _text_of(file: Path) -> str:
         # A named one: what a shell opens for a command has no place, or one in /dev.
         if file.is_fifo() and file.resolve().exists() and file.resolve().parts[1:2] != ("dev",):
             raise BadInput(
-                f"{file} is a pipe, and nobody may ever write into it. Send the text through one of the shell: "
+                f"{file} is a named pipe, and reading it could wait forever. Use a shell pipe instead: "
                 f"cat {file} | contextmix explain -"
             )
         return file.read_text(encoding="utf-8-sig").strip()
     except UnicodeDecodeError as reason:
         raise BadInput(
-            f"Cannot read the text from {file}: byte {reason.start + 1} is no UTF-8. Save it as UTF-8."
+            f"Cannot read the text from {file}: byte {reason.start + 1} is not UTF-8. Save the file as UTF-8."
         ) from reason
     except (OSError, ValueError) as reason:
         raise BadInput(f"Cannot read the text from {file}: {getattr(reason, 'strerror', None) or reason}.") from reason
@@ -149,7 +149,7 @@ def _piped(content: bytes, console: str) -> str:
             with contextlib.suppress(UnicodeDecodeError):
                 return content.decode(console).strip()
         raise BadInput(
-            f"Cannot read the text from the pipe: byte {reason.start + 1} is no UTF-8. Give it in UTF-8."
+            f"Cannot read the text from the pipe: byte {reason.start + 1} is not UTF-8. Send UTF-8."
         ) from reason
 
 
@@ -157,7 +157,7 @@ def contrast_of(asked: Mapping[str, Any]) -> Any:
     """The target, or the two of a contrast."""
     target, against = asked["target"], asked["against"]
     if against is not None and target is None:
-        raise BadOption(f"--against {against!r} needs a --target that it is compared with.")
+        raise BadOption(f"--against {against!r} needs a --target to compare with.")
     return target if against is None else (target, against)
 
 
@@ -169,7 +169,9 @@ def refuse_output(
         from contextmix.results.files import refuse_place
 
         if path.suffix.lower() not in suffixes:
-            raise BadOption(f"{option} writes {' or '.join(suffixes)}, by the ending of the name; got {str(path)!r}.")
+            raise BadOption(
+                f"{option} writes {' or '.join(suffixes)}, chosen by the file name's ending; got {str(path)!r}."
+            )
         refuse_place(path, force)
 
 

@@ -11,9 +11,11 @@ from contextmix.cli.app import app
 
 @app.command()
 def cite(
-    names: Annotated[list[str], typer.Argument(help="Methods, aggregations or metrics, e.g. globenc or norm+rollout.")],
+    names: Annotated[
+        list[str], typer.Argument(help="Names of methods, aggregations or metrics, e.g. globenc or norm+rollout.")
+    ],
 ) -> None:
-    """Print BibTeX entries of the papers behind methods, aggregations and metrics."""
+    """Print the BibTeX entries of the papers behind methods, aggregations and metrics."""
     from contextmix.plugins.citing import bibliography
 
     typer.echo(bibliography(names))

@@ -16,7 +16,7 @@ from contextmix.options.sets import EvaluateOptions
 def evaluate(
     data: Annotated[list[str], given.DataOption], out: given.OutOption, **asked: Unpack[EvaluateOptions]
 ) -> None:
-    """Which method should I believe for my model? Methods against metrics, with intervals, tests and costs."""
+    """Find out which method to trust for a model: scores all methods by metrics, with intervals, tests and costs."""
     options = given.resolved(asked, asked.get("methods", ()), asked.get("metrics", ()))
     given.refuse_names(options)
     given.hide_loading()

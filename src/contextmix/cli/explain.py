@@ -43,7 +43,7 @@ def explain(
     force: given.ForceOption = False,
     **flags: Unpack[given.ExplainFlags],
 ) -> None:
-    """Show which tokens of a text made the model's representation of one token, or its score of a class."""
+    """Show which tokens of a text contributed to the representation of a token, or to the score of a class."""
     asked = filled(given.ExplainFlags, flags, "explain")
     source, place, options = given.read_text(text, file), asked["query"], dict(asked["options"] or {})
     chosen = given.contrast_of(asked)
@@ -92,7 +92,7 @@ def generate(
     force: given.ForceOption = False,
     **flags: Unpack[given.GenerateFlags],
 ) -> None:
-    """Let a decoder go on with a text, and show which tokens made each new token, or all of them together."""
+    """Let a decoder continue a text, and show which tokens contributed to each new token, or to all of them."""
     asked = filled(given.GenerateFlags, flags, "generate")
     source, options = given.read_text(text, file), asked["options"] or {}
     given.refuse_output(json_file, force)
@@ -125,14 +125,14 @@ def compare(
     force: given.ForceOption = False,
     **flags: Unpack[given.CompareFlags],
 ) -> None:
-    """Show several methods on one text side by side, and how far their rankings agree."""
+    """Show several methods side by side on one text, and how well their rankings agree."""
     asked = filled(given.CompareFlags, flags, "compare")
     names = list(flags.get("methods", COMPARED))
     source, place, heads = given.read_text(text, file), asked["query"], asked["heads"]
     chosen = given.contrast_of(asked)
     given.refuse_output(html_file, force, PAGES, "--html")
     if heads and html_file is None:
-        raise BadOption("--heads keeps heads apart in a page, and none was asked for: say --html FILE.")
+        raise BadOption("--heads shows heads separately in a page, but there is no page. Add --html FILE.")
     given.refuse_comparison(names)
     traced = given.load_model(asked)
     place = traced.query_of(source) if place is None else place
@@ -231,5 +231,5 @@ def _print_story(result: TokenMap, model: str) -> None:
     before, after = ("".join(said[place] for place in shown if (place >= start) is new) for new in (False, True))
     low, high = (f"{bound(made['probabilities']):.1%}" for bound in (min, max))
     story = Text(f"{model} says: " if "settings" in made else f"{model} reads: ").append(before.lstrip())
-    story.append(after, "bold").append(f"\nEach new token had a probability from {low} to {high}.\n", "dim")
+    story.append(after, "bold").append(f"\nThe new tokens had probabilities from {low} to {high}.\n", "dim")
     Console().print(story)

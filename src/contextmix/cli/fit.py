@@ -18,10 +18,10 @@ from contextmix.options.sets import Learning
 def fit(
     model: Annotated[str, typer.Argument(help="A built-in model, a folder, or a name on the Hugging Face Hub.")],
     data: given.DataArgument,
-    out: Annotated[Path, typer.Option("--out", help="The file of the weights, .safetensors.")],
+    out: Annotated[Path, typer.Option("--out", help="File for the learned weights, ending in .safetensors.")],
     **asked: Unpack[Learning],
 ) -> None:
-    """Learn one weight per layer and head from ablations on your texts, for the method learned."""
+    """Learn a weight for each layer and head from ablations on your texts, for the method 'learned'."""
     given.refuse_models(model)
     given.hide_loading()
     from contextmix.evidence.fit import fit as learned

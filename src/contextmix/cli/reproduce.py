@@ -20,7 +20,7 @@ def reproduce(
     data: Annotated[list[str] | None, given.DataOption] = None,
     **asked: Unpack[ReproduceOptions],
 ) -> None:
-    """Reproduce a paper's experiments on a model and data of yours: tables and figures beside what was published."""
+    """Reproduce a paper's experiments on your model and data: tables and figures beside the published numbers."""
     from contextmix.evidence.studies import refuse_unknown
 
     refuse_unknown(study, asked.get("only"))

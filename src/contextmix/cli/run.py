@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @command
 def run(data: given.DataArgument, out: given.OutOption, **asked: Unpack[RunOptions]) -> None:
-    """Explain every text, or answer every question, of a data set; the same command resumes a run that was killed."""
+    """Explain every text or answer every question of a data set. Run the same command again to resume."""
     answers = asked.get("task") == "answer"
     names = asked.get("methods") or [OF_SCORE if answers else OF_REPRESENTATION]
     options = given.resolved(asked, names, asked.get("metrics", ()))
@@ -54,6 +54,6 @@ def _print_summary(found: Run) -> None:
     if told["failed"] and not told["results"]:
         first = found.failures()["reason"].iloc[0]
         done = "answered" if answers else "measured"
-        raise BadInput(f"None of the {told['rows']:,} rows could be {done}. The first one: {first}")
+        raise BadInput(f"None of the {told['rows']:,} rows could be {done}. The first error: {first}")
     if told["failed"]:
         console.print(Text(f"\nReasons: contextmix.open_run({str(found.folder.path)!r}).failures()", "dim"))

@@ -25,20 +25,23 @@ def serve(
         list[str] | None,
         typer.Option("--model", help=f"{MODEL.help} Repeatable. [default: demo]", show_default=False),
     ] = None,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 for any free port.")] = 8000,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="The most tokens that a text may have.")] = 512,
-    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds that one answer may take.")] = 120.0,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 for any free port.")
+    ] = 8000,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Maximum number of tokens in a text.")] = 512,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.1, help="Time limit for one answer, in seconds.")
+    ] = 120.0,
     workers: Annotated[
-        int, typer.Option("--workers", min=1, max=64, help="Processes that compute; each loads every model.")
+        int, typer.Option("--workers", min=1, max=64, help="Number of worker processes; each loads every model.")
     ] = 2,
     open_browser: Annotated[bool, typer.Option("--open/--no-browser", help="Open the page in the browser.")] = False,
     **flags: Unpack[Precision],
 ) -> None:
-    """Open a page on this machine to type texts on and look into a model's mixing.
+    """Start a local web app to explain texts interactively in the browser.
 
-    The server listens on this machine only (127.0.0.1), and no option changes that: it has no passwords. To use it from
-    elsewhere, tunnel the same port through ssh: ssh -L 8000:127.0.0.1:8000 THAT-MACHINE, then open
-    http://127.0.0.1:8000 here.
+    The server has no passwords, so it only listens on this machine (127.0.0.1); no option changes that. To use it from
+    another machine, tunnel the port through ssh: ssh -L 8000:127.0.0.1:8000 SERVER, then open http://127.0.0.1:8000.
     """
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise BadOption('The page needs FastAPI and uvicorn: pip install "contextmix[serve]".')
@@ -54,7 +57,7 @@ def serve(
     console = Console()
 
     def ready(address: str) -> None:
-        console.print(Text(f"contextmix is at {address} (Ctrl-C ends it)"), soft_wrap=True)
+        console.print(Text(f"contextmix is running at {address} (Ctrl-C to stop)"), soft_wrap=True)
         if open_browser:
             webbrowser.open(address)
 

@@ -27,15 +27,15 @@ SLOW_OR_ALIKE = {
 """Methods that ``"all"`` leaves out: by name they take part."""
 
 ALIKE = {
-    "kendall": "asks what spearman asks",
-    "pearson": "asks what spearman asks, of the numbers instead of their ranks",
-    "average_precision": "asks what auprc asks",
-    "probes_needed": "asks for the first marked token only; auprc looks at all",
-    "reciprocal_rank": "asks for the first marked token only; auprc looks at all",
+    "kendall": "near-duplicate of spearman",
+    "pearson": "near-duplicate of spearman, on values instead of ranks",
+    "average_precision": "near-duplicate of auprc",
+    "probes_needed": "only considers the first marked token; auprc considers all",
+    "reciprocal_rank": "only considers the first marked token; auprc considers all",
     "cue_dot_product": "needs scores without signs; for cues of a grammatical form",
     "needle_recall": "for a few marked tokens in a long text",
-    "pointing": "asks for the first token only; auprc looks at all",
-    "relevance_mass": "asks for sizes, which scores of different kinds do not share; auprc looks at ranks",
+    "pointing": "only considers the first token; auprc considers all",
+    "relevance_mass": "depends on the scale of the scores, which differs between methods; auprc uses ranks",
     "disruption": "deletion_area with zeroed embeddings",
     "recovery": "insertion_area with zeroed embeddings",
     "naopc": "slow: hundreds of variants of each text",
@@ -87,13 +87,13 @@ def metrics_of(asked: str | Sequence[str], *, rationales: bool) -> Choice:
 
     Example:
         >>> metrics_of("all", rationales=False).left_out["token_f1"]
-        'the data have no rationales; name their column with rationale_field (--rationale-field)'
+        'the data has no rationales; name their column with rationale_field (--rationale-field)'
     """
     names = spelled(asked)
     found = Choice(tuple(METRICS), {}).without(ALIKE)
     if names != ("all",):
         found = Choice(tuple(METRICS[name].name for name in names), {})
-    reason = "the data have no rationales; name their column with rationale_field (--rationale-field)"
+    reason = "the data has no rationales; name their column with rationale_field (--rationale-field)"
     lacking = {name: reason for name in found.names if METRICS[name].against == "rationale" and not rationales}
     if lacking and names != ("all",):
         raise BadOption(f"{', '.join(lacking)} cannot be computed: {reason}.")
@@ -109,11 +109,11 @@ def by_construction(metric: str, method: str, settings: Settings) -> str:
         ('it is the reference', '')
     """
     if metric == RANDOMISED:
-        own = "it is a function, which knows no other weights" if method in settings.functions else ""
-        return "it reads no weights" if method in BASELINES else own
+        own = "it is a function, so it cannot be run with other weights" if method in settings.functions else ""
+        return "it does not use the weights" if method in BASELINES else own
     if METRICS[metric].against == "reference" and method == settings.reference:
         return "it is the reference"
-    return "it asks the same question" if metric == "blank_out" and _asks_the_same(method, settings) else ""
+    return "it is a near-duplicate" if metric == "blank_out" and _asks_the_same(method, settings) else ""
 
 
 def _asks_the_same(method: str, settings: Settings) -> bool:

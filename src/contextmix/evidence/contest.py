@@ -107,8 +107,8 @@ def contest(
 
     Example:
         >>> good, bad = ([Scored(level + i / 99) for i in range(20)] for level in (0.5, 0.1))
-        >>> found = contest("aopc", {"a": bad, "b": good}, higher=True)
-        >>> found.best.method, found["a"].p_value < 0.01
+        >>> result = contest("aopc", {"a": bad, "b": good}, higher=True)
+        >>> result.best.method, result["a"].p_value < 0.01
         ('b', True)
     """
     known = {method: summarise(said) for method, said in outcomes.items()}
@@ -130,8 +130,8 @@ def contest(
 
 def _too_few(one: Summary, most: int) -> str:
     if one.count < FEWEST_FOR_INTERVAL:
-        return f"a number for {one.count} texts only, and {FEWEST_FOR_INTERVAL} are needed"
-    return f"a number for {one.count} texts only, and others have {most}" if 2 * one.count < most else ""
+        return f"values for only {one.count} texts; {FEWEST_FOR_INTERVAL} are needed"
+    return f"values for only {one.count} texts, while others have {most}" if 2 * one.count < most else ""
 
 
 def _tested(entries: Sequence[Entry], best: Entry, outcomes: Mapping[str, Sequence[Scored]], seed: int) -> list[Entry]:

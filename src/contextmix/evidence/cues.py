@@ -105,7 +105,7 @@ def placed(model: TracedModel, pairs: Pairs, *, masked: bool) -> Material:
         UnsupportedModel: If a mask is asked for and the tokenizer has none, or does not say where pieces stand.
     """
     if model.tokenizer is None:
-        raise BadInput("Minimal pairs are texts, and the model has no tokenizer. Pass one to contextmix.load.")
+        raise BadInput("Minimal pairs are texts, but the model has no tokenizer. Pass one to contextmix.load.")
     if masked and not can_mask(model):
         raise UnsupportedModel(
             f"The tokenizer of {model.origin.model} has no mask token, so the target cannot be hidden, and its form "

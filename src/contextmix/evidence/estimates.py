@@ -29,8 +29,8 @@ def estimated(outcomes: Outcomes, *, confidence: float = 0.95, seed: int = 0) ->
         there are no bounds).
 
     Example:
-        >>> found = estimated([0.25, 0.75, None])
-        >>> found["mean"], found["low"], found["undefined"], found["reason"]
+        >>> result = estimated([0.25, 0.75, None])
+        >>> result["mean"], result["low"], result["undefined"], result["reason"]
         (0.5, None, 1, '2 examples: at least 10 are needed for an interval')
     """
     told = summarise(outcomes)
@@ -58,8 +58,8 @@ def against(first: str, outcomes: Mapping[str, Outcomes], *, seed: int = 0) -> p
         Index: the other method. Columns: difference (first − other), p, p_holm, count, left_out, reason.
 
     Example:
-        >>> found = against("a", {"a": [0.9] * 8, "b": [0.5] * 8, "c": [0.9, 0.8] * 4})
-        >>> round(float(found.loc["b", "difference"]), 2), found["p_holm"].tolist()
+        >>> result = against("a", {"a": [0.9] * 8, "b": [0.5] * 8, "c": [0.9, 0.8] * 4})
+        >>> round(float(result.loc["b", "difference"]), 2), result["p_holm"].tolist()
         (0.4, [0.015625, 0.125])
     """
     others = [name for name in outcomes if name != first]

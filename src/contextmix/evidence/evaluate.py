@@ -57,8 +57,8 @@ def evaluate(data: Any, out: Path | str, **options: Unpack[EvaluateOptions]) -> 
         >>> import tempfile
         >>> rows = [{"text": f"a {word} film"} for word in "good bad dull fine warm slow deep flat new old".split()]
         >>> with tempfile.TemporaryDirectory() as out:
-        ...     found = evaluate(rows, out, methods=["globenc", "occlusion"], metrics=["aopc"], progress=False)
-        >>> list(found.tables[0].shown.columns)
+        ...     report = evaluate(rows, out, methods=["globenc", "occlusion"], metrics=["aopc"], progress=False)
+        >>> list(report.tables[0].shown.columns)
         ['aopc ↑']
     """
     start = time.monotonic()

@@ -29,7 +29,7 @@ class Setup:
         data: What `run` takes: a file, several, a name; None where the experiment needs none.
         out: The folder of its results; runs over the data lie below it and are gone on with.
         limit: Only so many rows.
-        seed: Of all that is random.
+        seed: Random seed.
         reading: Further arguments of `run`: names of fields, ``device``, ``workers``, ``batch_tokens`` …
         progress: Whether progress is shown.
         other_model: A second model, for experiments that compare two, such as the same one before it was fine-tuned.
@@ -61,7 +61,9 @@ class Setup:
             BadOption: If there is none.
         """
         if self.other_model is None:
-            raise BadOption("This experiment compares two models: give the second one (other_model, --other-model).")
+            raise BadOption(
+                "This experiment compares two models: name the second one with other_model (--other-model)."
+            )
         return self._loaded(self.other_model)
 
     def _loaded(self, model: Any) -> TracedModel:

@@ -49,7 +49,7 @@ def report(found: Findings) -> Report:
     """Tables, figure, words and record."""
     panels = [_panel(one) for one in found.contests]
     lines = max(len(panel.dots) for panel in panels)
-    caption = "Means with 95 % bootstrap intervals, one panel per metric, the best on top."
+    caption = "Means with 95 % bootstrap intervals, one panel per metric, best on top."
     figure = Figure("evaluation", caption, partial(_draw, panels), size_for(len(panels), lines))
     return Report(
         name="evaluation",
@@ -68,8 +68,9 @@ def table(found: Findings) -> Table:
     shown = {_heading(one): {entry.method: _cell(one, entry) for entry in one.entries} for one in found.contests}
     texts = max(one.texts for one in found.contests)
     caption = (
-        f"Mean [95 % interval] over at most {texts} texts. ↑ more is better, ↓ less is better. ★ the best mean, or not "
-        f"told apart from it (p ≥ {ALPHA} in a paired permutation test, Holm-corrected). † not compared: true by "
+        f"Mean [95 % interval] over at most {texts} texts. ↑ more is better, ↓ less is better. ★ best mean, or not "
+        f"significantly different from it (p ≥ {ALPHA} in a paired permutation test, Holm-corrected). † not "
+        f"compared: true by "
         "construction, or too few texts. Signed scores rank by value, and by size against a reference without signs."
     )
     return Table("evaluation", caption, numbers, pd.DataFrame(shown).rename_axis("method"))
@@ -197,7 +198,7 @@ def _panel(one: Contest) -> Panel:
         if entry.summary.mean is not None
     ]
     if one.metric == RANDOMISED:
-        return Panel(f"{one.metric} (near 0 is hoped for)", made, None)
+        return Panel(f"{one.metric} (near 0 is better)", made, None)
     return Panel(one.metric, made, one.higher)
 
 

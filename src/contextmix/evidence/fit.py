@@ -164,8 +164,9 @@ def _refuse_no_better(values: Mapping[str, Any], feature: str, report: Report) -
     if own <= mean:
         figures = "; ".join(f"{name} {np.mean(one['LDS']):.3f}" for name, one in values.items())
         raise BadInput(
-            f"The learned weights do not beat the mean of the same maps on held-out answers (LDS: {figures}), so they "
-            f"were not saved. Learn from more than {report.record['answers']['learned from']} answers, or answers with "
+            f"The learned weights are no better than the mean of the same maps on held-out answers (LDS: {figures}), "
+            f"so they were not saved. Learn from more than {report.record['answers']['learned from']} answers, or "
+            f"answers with "
             "more sources; or use the method evidence, which needs no learning."
         )
 

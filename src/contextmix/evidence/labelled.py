@@ -55,7 +55,7 @@ def labelled(setup: Setup) -> Labelled:
         UnsupportedModel: If the model is no classifier.
     """
     if setup.data is None:
-        raise BadInput("This experiment measures labelled texts, and no data were given. Name them with data (--data).")
+        raise BadInput("This experiment needs labelled texts, but there is no data. Name it with data (--data).")
     classes = _classes(setup)
     source = source_of(setup)
     counts: Counter[Any] = Counter(row.label for row in source.rows() if row.problem is None)
@@ -88,7 +88,7 @@ def sentences_on(run: Run, labels: Labelled) -> list[str]:
     if right <= largest < 1:
         found.append(
             f"That is no more than one label for all texts would be right ({largest:.1%}): the model was not trained "
-            "for this task, or its classes stand in another order than the labels. Doubt everything below."
+            f"for this task, or its classes are in a different order than the labels. Do not trust the results below."
         )
     failed = _failures(run)
     return [*found, *([failed] if failed else []), *labels.sentences]

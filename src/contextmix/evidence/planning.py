@@ -66,7 +66,7 @@ def planned(setup: Setup, request: Request) -> Plan:
     """
     removal = request.removal or _usual_removal(setup)
     if removal not in get_args(Removal):
-        raise BadOption(f"removal={removal!r} is none of {', '.join(get_args(Removal))}.")
+        raise BadOption(f"removal={removal!r} is not one of {', '.join(get_args(Removal))}.")
     source = source_of(setup)
     methods = methods_of(request.methods)
     metrics = metrics_of(request.metrics, rationales=source.fields.rationale is not None)
@@ -132,7 +132,7 @@ def _supported(what: str, choice: Choice, refused: Mapping[str, str], *, by_name
     own = {name: reason for name, reason in refused.items() if name in choice.names}
     if own and (by_name and own.keys() - BASELINES.keys()):
         name, reason = next((name, reason) for name, reason in own.items() if name not in BASELINES)
-        raise BadOption(f"The {what} {name} cannot take part here. {reason}")
+        raise BadOption(f"The {what} {name} cannot be used here. {reason}")
     left = choice.without(own)
     if not set(left.names) - BASELINES.keys():
         raise BadInput(f"No {what} is left to compare. " + " ".join(f"{name}: {why}" for name, why in own.items()))

@@ -26,7 +26,7 @@ def tagging(setup: Setup, source: Source) -> Tagging:
         BadOption: If there is no such column, spaCy or its pipeline is not installed, or both ways are asked for.
     """
     if setup.tags_field is not None and setup.tagger is not None:
-        raise BadOption("Parts of speech are given in a column or found by spaCy: say tags_field or tagger, not both.")
+        raise BadOption("Parts of speech are given in a column or found by spaCy: use tags_field or tagger, not both.")
     if setup.tags_field is not None:
         return _from_column(source, setup.tags_field)
     tag = None if setup.tagger is None else spacy_tagger(setup.tagger)

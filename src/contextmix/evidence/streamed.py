@@ -155,7 +155,7 @@ def _kept(path: Path, decides: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
         return {}
     if changed := differences(decides, lines[0]):
         raise OtherRun(
-            f"{path} was measured otherwise, and its numbers cannot be put together with new ones: "
+            f"{path} was measured with other settings, so its numbers cannot be combined with new ones: "
             f"{'; '.join(changed[:5])}. Choose another folder, or remove the file."
         )
     if len(whole) < path.stat().st_size:
@@ -172,8 +172,8 @@ def _line(path: Path, number: int, content: bytes) -> dict[str, Any]:
         sound = False
     if not sound:
         raise BadFile(
-            f"Line {number + 1} of {path} is damaged, and the numbers in the others cannot be trusted either. Remove "
-            "the file and run the same command again: its texts are measured anew."
+            f"Line {number + 1} of {path} is damaged, so the other lines cannot be trusted either. Remove the file "
+            f"and run the same command again to measure its texts again."
         )
     return found  # type: ignore[no-any-return]
 
@@ -205,4 +205,4 @@ def _refuse_readers(*models: TracedModel) -> None:
                 "contextmix.load(model.get_encoder(), tokenizer)."
             )
         if model.tokenizer is None:
-            raise BadOption("The experiment reads texts, and the model has no tokenizer. Pass one to contextmix.load.")
+            raise BadOption("The experiment reads texts, but the model has no tokenizer. Pass one to contextmix.load.")

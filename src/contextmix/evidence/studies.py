@@ -36,7 +36,7 @@ def refuse_unknown(study: str, only: Sequence[str] | None = None) -> None:
     if asked not in known:
         raise UnknownName("study", study, known)
     if only is not None and not len(only):
-        raise BadOption(f"only={only!r} names no experiment, so nothing would be done. Leave it out for all.")
+        raise BadOption(f"only={only!r} names no experiment, so nothing would run. Leave it out to run all.")
     for name in only or ():
         if not isinstance(name, str) or name not in known[asked]:
             raise UnknownName(f"experiment of {asked}", name, known[asked])

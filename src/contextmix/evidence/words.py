@@ -32,14 +32,14 @@ def sentence(found: Contest) -> str:
     compared = [one for one in found.entries if one.test is not None and one.method not in BASELINES]
     if found.level:
         names = listed([f"{one.method} (p = {_p(one)})" for one in found.level])
-        parts.append(f"Not told apart from it: {names}.")
+        parts.append(f"Not significantly different: {names}.")
     elif compared:
         each = f"Each of the other {len(compared)} methods"
         parts.append(f"{each if len(compared) > 1 else compared[0].method} is worse.")
     for one in found.baselines:
         parts += _about(found, one)
     for one in found.entries:
-        if one.out.startswith("a number for"):
+        if one.out.startswith("values for"):
             parts.append(f"{one.method} is not compared: {one.out}.")
     return " ".join(parts)
 
@@ -83,7 +83,7 @@ def overall(contests: Sequence[Contest], about: str) -> str:
     following = [f"{method} ({count})" for method, count in wins.most_common() if count < top][:3]
     more = f" Next: {listed(following)}." if following else ""
     return (
-        f"Of the {len(counted)} metrics {about}, most often best or not told apart from the best: {names} "
+        f"Of the {len(counted)} metrics {about}, most often best or not significantly worse than the best: {names} "
         f"({top} of {len(counted)}).{more}"
     )
 
@@ -101,14 +101,14 @@ def labels_said(frame: pd.DataFrame, classes: Sequence[str]) -> list[str]:
     """
     known = frame[frame["label"].notna()]
     if not classes or known.empty:
-        return ["The data have no labels, so nothing is said about how often the model is right."] if classes else []
+        return ["The data has no labels, so the model's accuracy is not reported."] if classes else []
     names = {str(number): name for number, name in enumerate(classes)} | {name: name for name in classes}
     said = known["label"].map(names)
     if said.isna().any():
         strange = sorted(set(known["label"][said.isna()]))
         return [
-            f"Labels that are no classes of the model: {listed(strange)}. It has {listed(list(classes))}. How often it "
-            "is right is not said, and target='gold' would not work. No metric here reads labels."
+            f"Labels that are no classes of the model: {listed(strange)}. It has {listed(list(classes))}. Accuracy "
+            f"is not reported, and target='gold' would not work. No metric here uses labels."
         ]
     counts = Counter(said)
     right = (said == known["prediction"]).mean()
@@ -116,7 +116,7 @@ def labels_said(frame: pd.DataFrame, classes: Sequence[str]) -> list[str]:
     found = [f"The model predicts the label of {100 * right:.0f} % of the {len(known):,} labelled texts ({numbers})."]
     empty = [name for name in classes if not counts[name]]
     if empty:
-        found.append(f"No text has the label {listed(empty)}: what is said here holds for the other classes.")
+        found.append(f"No text has the label {listed(empty)}: the results hold for the other classes.")
     return found
 
 
@@ -168,7 +168,7 @@ def left_out(what: str, reasons: Mapping[str, str]) -> list[str]:
 
     Example:
         >>> left_out("Metrics", {"a": "slow", "b": "slow", "c": "alike"})
-        ['Metrics that took no part: a and b (slow); c (alike).']
+        ['Metrics left out: a and b (slow); c (alike).']
     """
     together: dict[str, list[str]] = {}
     for name, reason in reasons.items():
@@ -176,7 +176,7 @@ def left_out(what: str, reasons: Mapping[str, str]) -> list[str]:
     said = "; ".join(
         f"{', '.join(names[:-1])}{' and ' * (len(names) > 1)}{names[-1]} ({why})" for why, names in together.items()
     )
-    return [f"{what} that took no part: {said}."] if said else []
+    return [f"{what} left out: {said}."] if said else []
 
 
 def _about(found: Contest, one: Entry) -> list[str]:

@@ -44,7 +44,7 @@ Outcomes = dict[Key, list[Scored]]
 def run(setup: Setup) -> Report:
     """Measure the maps, correlate them text by text."""
     if setup.data is None:
-        raise BadInput("Maps are compared on texts, and no data were given. Name them with data (--data).")
+        raise BadInput("Comparing maps needs texts, but there is no data. Name it with data (--data).")
     setup = replace(setup, limit=TEXTS if setup.limit is None else setup.limit)
     found = setup.measured("hta", methods=[*(MAPS[name] for name in COMPARED), *REFERENCES], layers="all", maps=True)
     outcomes, rows = _correlations(found)

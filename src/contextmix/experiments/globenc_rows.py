@@ -34,7 +34,7 @@ Values = NDArray[np.float64]
 def run(setup: Setup) -> Report:
     """Measure a few texts, and draw each."""
     if setup.data is None:
-        raise BadInput("Maps of texts are drawn, and no data were given. Name them with data (--data).")
+        raise BadInput("Drawing maps needs texts, but there is no data. Name it with data (--data).")
     setup = replace(setup, limit=TEXTS if setup.limit is None else setup.limit)
     columns = [column_of("rollout", name) for name in SHOWN]
     found = setup.measured("rows", methods=columns, layers="all", maps=True)

@@ -94,7 +94,7 @@ def _groups(run: ModelRun, hidden: list[int], unit: str) -> list[list[int]]:
     if unit == "word":
         owners = {place: number for number, group in enumerate(tokens.merged()[1]) for place in group}
     elif tokens.text is None or tokens.spans is None:
-        raise BadInput("unit='sentence' needs a text whose tokens know their places in it. Use unit='token'.")
+        raise BadInput("unit='sentence' needs a text whose tokens have known positions in it. Use unit='token'.")
     else:
         ends = sentence_ends(tokens.text)
         owners = {place: bisect_right(ends, (tokens.spans[place] or (0, 0))[0]) for place in hidden}
@@ -120,7 +120,7 @@ def _variants(run: ModelRun, groups: list[list[int]], replace: str) -> tuple[Ten
 def _hidden(run: ModelRun, replace: str, score: str) -> list[int]:
     """The positions to hide, once everything else is in order."""
     if run.tokens.ids is None:
-        raise BadInput("occlusion replaces token ids, and this input has none. Use gradient_inputs.")
+        raise BadInput("occlusion replaces token ids, but this input has none. Use gradient_inputs.")
     if {"mask": run.mask_id, "unknown": run.unknown_id, "delete": 0}[replace] is None:
         raise BadOption(
             f"replace={replace!r} is not possible: no tokenizer names a {replace} token for this model. Use "
@@ -132,7 +132,9 @@ def _hidden(run: ModelRun, replace: str, score: str) -> list[int]:
         position for position, special in enumerate(run.tokens.special) if not special and position != run.position
     ]
     if not hidden:
-        raise BadInput("The input holds special tokens alone, and these are not hidden: nothing is left to ask.")
+        raise BadInput(
+            "The input contains only special tokens, which occlusion does not hide, so there is nothing to measure."
+        )
     return hidden
 
 

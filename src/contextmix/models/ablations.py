@@ -58,9 +58,11 @@ class SourcedAnswer:
                 "before it from which it is read."
             )
         if not self.sources or not all(self.sources):
-            raise BadInput("There is no source, or one without a token, so nothing can be taken away. Give others.")
+            raise BadInput(
+                "There is no source, or a source has no token, so nothing can be removed. Give other sources."
+            )
         if len(set(places)) != len(places):
-            raise BadInput("Two sources share a token, and what one loses would be lost to both. Split them elsewhere.")
+            raise BadInput("Two sources share a token, so removing one would damage the other. Split them elsewhere.")
         if min(places) < 0 or max(places) >= self.start:
             raise BadInput(
                 f"Sources hold the tokens {min(places)} to {max(places)}, and the prompt those from 0 to "
@@ -101,11 +103,11 @@ def ablations_of(
     """
     refuse_other_models(loaded.model)
     if away not in ("masked", "deleted", "zeroed"):
-        raise UnknownName("way to take a source away", str(away), ["masked", "deleted", "zeroed"])
+        raise UnknownName("way to remove a source", str(away), ["masked", "deleted", "zeroed"])
     if loaded.limit is not None and len(answer.ids) - 1 > loaded.limit:  # the last token is not read
         raise BadInput(
             f"Prompt and answer have {len(answer.ids)} tokens, and {type(loaded.model).__name__} reads {loaded.limit}. "
-            "Cutting them silently would ask about another answer. Give fewer sources, or a shorter answer."
+            "Truncating them silently would ask about a different answer. Give fewer sources, or a shorter answer."
         )
     if away == "deleted" and answer.prompt is None:
         raise BadOption(

@@ -66,10 +66,10 @@ def _refuse(loaded: LoadedModel, asked: Question) -> None:
     refuse_other_models(loaded.model)
     if loaded.tokenizer is None:
         raise BadInput(
-            "Sources are found in texts, and the model was loaded without a tokenizer. Pass one to contextmix.load."
+            "Sources are found in texts, but the model was loaded without a tokenizer. Pass one to contextmix.load."
         )
     if asked.answer is not None and not asked.answer.strip():
-        raise BadInput("The answer is empty (or only spaces), so it holds no token that could have a source.")
+        raise BadInput("The answer is empty (or only spaces), so no token of it can have a source.")
 
 
 def _given(placer: Placer, placed: Placed, answer: str, ends: Ends) -> str:
@@ -125,8 +125,8 @@ def _told(loaded: LoadedModel, prompt: Prompt, asked: Question, tokens: Tokens) 
 def _dependence(loaded: LoadedModel, prompt: Prompt, tokens: Tokens, done: Generated) -> tuple[float, ...]:
     if prompt.placed.without is None:
         raise BadInput(
-            "Without the sources nothing is left of this prompt, so the model cannot be asked what it would say "
-            "without them. Give context and question apart, or leave dependence out."
+            "Without the sources nothing remains of this prompt, so the model cannot be run without them. Give "
+            "context and question separately, or leave out dependence."
         )
     bare = tokens_of(loaded, prompt.placed.without, prompt.add_special_tokens)
     with loaded.turn:

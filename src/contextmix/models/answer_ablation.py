@@ -84,8 +84,8 @@ def refuse_idle_ablation(how: Mapping[str, Any]) -> None:
     for name, one in declared(Ablating).items():
         if how[name] != one.option.default:
             raise BadOption(
-                f"{name}={how[name]!r:.60} says how sources are taken away, and none are. Say "
-                f"ablate='source_occlusion', or leave {name} out."
+                f"{name}={how[name]!r:.60} says how to remove sources, but none are removed. Add "
+                f"ablate='source_occlusion', or leave out {name}."
             )
 
 
@@ -102,8 +102,8 @@ def sources_to_rewrite(answer: Answer, rewrite: int | Sequence[int]) -> list[int
     named = None if number is not None else [whole_number(one) for one in plain(rewrite)]
     if named is None or any(one is None or not -count <= one < count for one in named):
         raise BadOption(
-            f"rewrite={rewrite!r:.60}: give how many of the cited sources are deleted, from 0 on, or the positions of "
-            f"sources, of which this answer has {count}."
+            f"rewrite={rewrite!r:.60}: give the number of cited sources to delete (0 or more), or positions of "
+            f"sources; this answer has {count} sources."
         )
     return list(dict.fromkeys(one % count for one in named if one is not None))
 
@@ -125,14 +125,14 @@ def sourced_answer(loaded: LoadedModel, answer: Answer) -> SourcedAnswer:
     """
     ids = answer.token_map.tokens.ids
     if ids is None:
-        raise BadInput("The tokens of this answer have no ids, so the model cannot read them again.")
+        raise BadInput("The tokens of this answer have no ids, so the model cannot be run on them again.")
     _refuse_unreadable(loaded, ids)
     places = tuple(tuple(np.flatnonzero(answer.columns == one).tolist()) for one in range(len(answer.sources)))
     for source, tokens in zip(answer.sources, places, strict=True):
         if not tokens:
             raise BadInput(
-                f"The source {source.text!r:.60} shares all of its tokens with its neighbours, so it cannot be taken "
-                "away by itself. Cut the sources into longer pieces."
+                f"The source {source.text!r:.60} shares all of its tokens with its neighbours, so it cannot be "
+                f"removed on its own. Split the sources into longer pieces."
             )
     start = len(ids) - len(answer.token_map.query_tokens)
     reading = reading_of(loaded, answer.prompt, ids[:start])

@@ -113,17 +113,18 @@ def _refuse(told: str, sections: Sequence[Section], kept: int, asked: Question) 
         lost = [f"{number} {one.text!r:.40}" for number, one in enumerate(sections)][kept:]
         more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
         raise SourcesDoNotFit(
-            f"{told} The first {kept} of {len(sections)} sources fit; these would be cut: {', '.join(lost[:5])}{more}. "
-            "Say truncate=True (--truncate in a terminal) to leave them out, or give a shorter context or answer."
+            f"{told} The first {kept} of {len(sections)} sources fit; these would be dropped: "
+            f"{', '.join(lost[:5])}{more}. "
+            "Use truncate=True (--truncate in a terminal) to drop them, or give a shorter context or answer."
         )
     if asked.can_be_cut:
         raise SourcesDoNotFit(
-            f"{told} Not even one source fits beside the question and the answer. Shorten one of them; the answer with "
-            "max_new_tokens, if the model writes it."
+            f"{told} Not even one source fits beside the question and the answer. Shorten one of them; if the model "
+            f"writes the answer, lower max_new_tokens."
         )
     raise SourcesDoNotFit(
-        f"{told} A prompt, a chat or a question that is given whole is not cut. Shorten it, or the answer: with "
-        "max_new_tokens, if the model writes it."
+        f"{told} A prompt, chat or question without separate sources is not truncated. Shorten it or the answer; if "
+        f"the model writes the answer, lower max_new_tokens."
     )
 
 

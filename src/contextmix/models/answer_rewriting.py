@@ -62,8 +62,8 @@ def reading_of(loaded: LoadedModel, prompt: str, ids: Sequence[int]) -> Reading:
             if tuple(found.ids(prompt)) == tuple(ids):
                 return found
     raise BadInput(
-        "The prompt of this answer is cut into other tokens when it is read again, so nobody knows what the model "
-        "reads of a shorter one. Was the answer made by another model or tokenizer?"
+        "Reading the prompt of this answer again gives different tokens, so it is unclear what the model would read "
+        "of a shorter one. Was the answer made by another model or tokenizer?"
     )
 
 

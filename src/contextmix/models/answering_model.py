@@ -83,8 +83,8 @@ class AnsweringModel(LoadedModel):
         Example:
             >>> import contextmix
             >>> stories = contextmix.load("demo-decoder")
-            >>> found = stories.explain_generation("Once upon a time, there was a", max_new_tokens=3)
-            >>> found.query_tokens.pieces, found.shape
+            >>> result = stories.explain_generation("Once upon a time, there was a", max_new_tokens=3)
+            >>> result.query_tokens.pieces, result.shape
             ((' little', ' g', 'ir'), (3, 12))
         """
         reading, own = parted(Encoding, options, "explain_generation")
@@ -143,7 +143,7 @@ class AnsweringModel(LoadedModel):
         refuse_idle_ablation(how)
         plan, asked = make_plan(method, None, own), Question(question, context, answer, sources, units, how)
         if progress is not None:
-            progress(0.0, "asking the model, and what made its answer")
+            progress(0.0, "asking the model and tracing its answer")
         found = explained_answer(self, plan, asked)
         if how["ablate"] is None:
             return found

@@ -80,15 +80,15 @@ def attributed(
         For each method dims (key,), or (target, key) for all classes.
 
     Raises:
-        BadOption: If the target or the position means nothing to this model.
+        BadOption: If this model has no such target or position.
     """
     target = plain_target(target)
     tokens = _labels(subject, one)
     place = scored_position(subject, tokens, position)
     if target == "all" and speaks(subject.model):
         raise BadOption(
-            "target='all' asks for one map per class, and a language model has as many as its vocabulary has tokens. "
-            "Name one token, two to contrast such as target=('Lily', 'Tim'), or none to explain the predicted one."
+            "target='all' asks for one map per class, but a language model has as many classes as vocabulary tokens. "
+            "Name one token, two to contrast, such as target=('Lily', 'Tim'), or none to explain the prediction."
         )
     # What is behind the explained token cannot matter to a causal model; images may be read in both directions.
     cut = place is not None and subject.causal and (not has_images(one.tensors) or place == one.length - 1)
@@ -149,8 +149,8 @@ def _of_all_classes(values: Tensor, run: ModelRun, plan: Plan, made: Provenance)
     if values.ndim == 1:
         options = "".join(f" with {name}={value!r}" for name, value in plan.options.items())
         raise BadOption(
-            f"target='all' asks for one map per class, but {plan.name}{options} gives one value per token. Name "
-            "one class, or none to take the predicted one."
+            f"target='all' asks for one map per class, but {plan.name}{options} gives one value per token. Name one "
+            f"class, or leave it out to explain the prediction."
         )
     return TokenMap(values.numpy(), ("target", "key"), run.tokens, plan.quantity, made, targets=run.targets)
 
@@ -218,8 +218,8 @@ def scored_position(subject: Subject, tokens: Tokens | None, position: int | str
     if not scores_tokens(subject.model):
         if position is not None:
             raise BadOption(
-                f"position={position!r} asks for the scores at one token, and {type(subject.model).__name__} is no "
-                "language model and no classifier of tokens: it has one score per class, or none. Leave it out."
+                f"position={position!r} asks for the scores at one token, and {type(subject.model).__name__} is "
+                f"neither a language model nor a token classifier: it has one score per class, or none. Leave it out."
             )
         return None
     assert tokens is not None
@@ -229,14 +229,15 @@ def scored_position(subject: Subject, tokens: Tokens | None, position: int | str
         return len(tokens) - 1
     if not speaks(subject.model):
         raise BadOption(
-            f"{type(subject.model).__name__} has scores at each token, so nobody knows which of them to explain. Say "
-            f"position=… (or query=… to explore), a number or the token's text{_ends(subject.model)}."
+            f"{type(subject.model).__name__} scores every token, so it is unclear which score to explain. Choose one "
+            f"with position=… (or query=… to explore), a number or the token's text{_ends(subject.model)}."
         )
     found = masks(subject.tokenizer, tokens)
     if len(found) != 1:
         raise BadOption(
-            f"{type(subject.model).__name__} has scores at each token, and the input has {len(found)} masks, so nobody "
-            "knows which of them to explain. Say position=… (or query=… to explore), a number or the token's text."
+            f"{type(subject.model).__name__} scores every token, and the input has {len(found)} masks, so it is "
+            f"unclear which score to explain. Choose one with position=… (or query=… to explore), a number or the "
+            f"token's text."
         )
     return found[0]
 

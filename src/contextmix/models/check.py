@@ -59,8 +59,8 @@ class CheckReport:
                 f"{found.block_equation:.1e}",
                 "residual, attention, norms and feed-forward rebuild each block",
             ),
-            ("tap count", f"{found.layers} of {blocks}", "every block's attention was heard"),
-            ("parity", f"{self.parity:.1e}", "outputs with and without the tap are equal"),
+            ("recorded layers", f"{found.layers} of {blocks}", "attention recorded in every block"),
+            ("parity", f"{self.parity:.1e}", "outputs with and without recording are equal"),
         ]
 
     @attached

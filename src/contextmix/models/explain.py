@@ -153,5 +153,5 @@ def refuse_scores(plan: Plan, **given: Any) -> None:
         if value is not None:
             raise BadOption(
                 f"{plan.name} explains what a token's representation is made of, not a score, so {option}={value!r} "
-                "means nothing to it. Leave it out, or use a method such as gradient_inputs or decompx."
+                f"has no effect here. Leave it out, or use a method such as gradient_inputs or decompx."
             )

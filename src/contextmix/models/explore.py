@@ -61,7 +61,7 @@ def plans_to_explore(
     options = options or {}
     named = isinstance(methods, list | tuple) and all(isinstance(name, str) for name in methods)
     if not named or not methods or len(set(methods)) < len(methods):
-        raise BadOption(f"Methods to explore are a list of different names; got {methods!r:.200}.")
+        raise BadOption(f"Methods to explore must be a list of different names; got {methods!r:.200}.")
     for name in options.keys() - set(methods):
         raise BadOption(f"There are options for {name!r}, which is not explored: {', '.join(methods)}.")
     plans = [make_plan(name, None, options.get(name)) for name in methods]
@@ -70,7 +70,8 @@ def plans_to_explore(
     if not any(map(_keeps_heads, plans)):
         able = [name for name in METHODS if _keeps_heads(make_plan(name))]
         raise BadOption(
-            f"heads=True keeps heads apart, and none of {', '.join(methods)} can. These can: {', '.join(able)}."
+            f"heads=True shows heads separately, but none of {', '.join(methods)} can do that. These can: "
+            f"{', '.join(able)}."
         )
     return [
         make_plan(plan.name, None, {"heads": "each", **options.get(plan.name, {})}) if _keeps_heads(plan) else plan

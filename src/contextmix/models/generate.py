@@ -44,7 +44,7 @@ def said_after(
     refuse_other_models(loaded.model)
     prompts = loaded.encode(prompt, add_special_tokens=add_special_tokens)
     if len(prompts) != 1:
-        raise BadInput(f"One prompt is continued at a time; {len(prompts)} were given.")
+        raise BadInput(f"Only one prompt can be continued at a time; got {len(prompts)}.")
     with loaded.turn:
         added = bool(add_special_tokens) if is_chat(prompt) else add_special_tokens
         speaker = Speaker(loaded.model, loaded.tokenizer, loaded.limit, added)
@@ -116,12 +116,12 @@ def refuse_other_models(model: PreTrainedModel) -> None:
     name = type(model).__name__
     if getattr(model.config, "is_encoder_decoder", False):
         raise UnsupportedModel(
-            f"{name} is an encoder–decoder: it reads in one part and writes in another, so no prompt holds both. Ask "
-            "explain_generation(source, output) which tokens made each that it wrote."
+            f"{name} is an encoder–decoder: it reads in one stack and writes in another, so no single prompt "
+            f"contains both. Use explain_generation(source, output) to see what produced each output token."
         )
     if not speaks(model) or not model.can_generate():  # type: ignore[no-untyped-call, unused-ignore]
         raise UnsupportedModel(
-            f"{name} does not go on with a text. Load a causal language model with its head, such as 'demo-decoder'."
+            f"{name} does not generate text. Load a causal language model with its head, such as 'demo-decoder'."
         )
 
 

@@ -117,7 +117,7 @@ class ImageTower:
         maps, _, tokens = self._measured(one, own)
         rolled = [own.combine(maps[: last + 1, tile]).values[-1] for tile in range(maps.shape[1])]
         if min(float(each.min()) for each in rolled) < 0:
-            raise BadOption(f"{own.name} is negative somewhere in the image tower, so its rows are no shares.")
+            raise BadOption(f"{own.name} is negative somewhere in the image tower, so its rows are not shares.")
         rows = torch.from_numpy(found.values.copy())
         values = through_tower(rows, torch.from_numpy(made_of), [tile.cpu() for tile in rolled]).numpy()
         values, keys = _replaced(found, values, made_of.sum(-1) > 0, tokens)
@@ -138,8 +138,8 @@ class ImageTower:
         seen = self._seen(one)
         if len(seen) != count:
             raise UnsupportedModel(
-                f"{count} tokens are in the maps of the image tower, and {len(seen)} enter its first block, so nobody "
-                "knows which is which."
+                f"{count} tokens are in the maps of the image tower, and {len(seen)} enter its first block, so they "
+                f"cannot be matched."
             )
         tiles = maps.shape[1]
         without = int((~seen.any(-1)).sum()) // tiles
@@ -163,8 +163,8 @@ class ImageTower:
         windows: Windows | None = one.windows
         if windows is None:
             raise UnsupportedModel(
-                "It is unknown how the pixels of this prompt are cut into patches, so nobody can say which token of "
-                "the image tower a place is made of. Leave tower='through' out."
+                "It is unknown how the pixels of this prompt are cut into patches, so image places cannot be traced "
+                "to tokens of the image tower. Leave out tower='through'."
             )
         return windows
 

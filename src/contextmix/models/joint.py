@@ -156,8 +156,8 @@ def refuse_joint(plan: Plan) -> None:
             if not isinstance(method, Method)
             else "is not defined for a decoder block, which attends to two sequences"
             if method.decoder is None
-            else "leaves out the residual stream, so nothing says how much comes from the source and how much from "
-            "what the decoder had read; measure(trace, …, stream='cross') gives its maps"
+            else "leaves out the residual stream, so it is unknown how much comes from the source and how much from "
+            "the decoder's own input; measure(trace, …, stream='cross') gives its maps"
         )
         possible = [name for name, one in METHODS.items() if isinstance(one, Method) and one.decoder in _JOINED]
         possible += [name for name in METHODS if make_plan(name).reads_rows]

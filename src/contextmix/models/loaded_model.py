@@ -266,7 +266,7 @@ def refuse_tensors(what: str, tensors: Mapping[str, Tensor]) -> None:
     """
     refuse_named(what, tensors, Tensor)
     if not tensors:
-        raise BadInput("The model inputs are empty, so there is nothing to run. Give what LoadedModel.encode gives.")
+        raise BadInput("The model inputs are empty, so there is nothing to run. Pass the result of LoadedModel.encode.")
 
 
 def refuse_mixing(plans: Sequence[Plan]) -> None:

@@ -156,7 +156,7 @@ class OneStack(Stacks[Inputs]):
     def refuse_several(self, inputs: Sequence[Inputs], target: Any) -> None:
         """See `Stacks`."""
         if len(inputs) != 1:
-            raise BadInput(f"A comparison is of one text; {len(inputs)} were given. Compare them one by one.")
+            raise BadInput(f"A comparison is of one text; got {len(inputs)}. Compare them one by one.")
 
     def refuse_unexplorable(self, plans: Sequence[Plan], target: Any) -> None:
         """See `refuse_idle_target`; and maps of single blocks where they are to go through an image tower."""

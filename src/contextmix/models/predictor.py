@@ -90,12 +90,14 @@ def predictor(
         array([1.  , 0.97])
     """
     if inputs.tokens is None or inputs.tokens.ids is None or "input_ids" not in inputs.tensors:
-        raise BadInput("Tokens are taken away from a text as token ids, and this input has none (an image, a sound?).")
+        raise BadInput(
+            "Tokens are removed from a text by their ids, but this input has no token ids (is it an image or a sound?)."
+        )
     refuse_missing(model, removal)
     if inputs.length > batch_tokens:
         raise BadOption(
-            f"batch_tokens={batch_tokens} do not hold one run of the model on {inputs.length} tokens. Give more, or "
-            "shorten the text."
+            f"batch_tokens={batch_tokens} is too few for one run of the model on {inputs.length} tokens. Increase "
+            f"it, or shorten the text."
         )
     speaker = _refuse_other_models(model)
     if targets is not None and not speaker:
@@ -137,7 +139,7 @@ class _Predictor:
             )
         if self.removal not in LEAVE_SOMETHING and not kept.any(1).all():
             raise BadInput(
-                "A variant keeps no token at all, and there is nothing to read. Special tokens are kept by the "
+                "A variant keeps no token at all, so there is nothing to read. Special tokens are kept by the "
                 "metrics, but this input has none: leave out steps at which everything is gone."
             )
         rows = [row.tobytes() for row in kept]
@@ -169,19 +171,19 @@ def _refuse_other_models(model: TracedModel) -> bool:
     if speaks(model.model):
         if not model.is_causal:
             raise UnsupportedModel(
-                f"{kind} has scores at each token and says no next one, so there is no probability of the whole text "
-                "that could fall. Use a classifier of texts, or a causal language model."
+                f"{kind} scores every token and predicts no next token, so there is no probability of the whole text "
+                f"to compare. Use a classifier of texts, or a causal language model."
             )
         return True
     if model.model.config.num_labels == 1:
         raise UnsupportedModel(
-            f"{kind} gives one score (a regression?), which is no probability: with softmax it would always be 1. Use "
+            f"{kind} gives one score (a regression?), which is not a probability: softmax would always make it 1. Use "
             "a classifier of two or more classes."
         )
     if not meaning_of(model.model, model.model.config.num_labels or 0).has_probability:
         raise UnsupportedModel(
-            f"{kind} gives numbers that are no probabilities of classes (a regression, or the ends of an answer), so "
-            "there is none that could fall. Use a classifier of two or more classes."
+            f"{kind} gives numbers that are not class probabilities (a regression, or answer positions), so there is "
+            f"no probability to compare. Use a classifier of two or more classes."
         )
     return False
 
@@ -196,7 +198,7 @@ def _reading(
         names = names_of(model.model, model.tokenizer, intact.shape[-1])
         columns = [int(intact[0].argmax())] if targets is None else [names.number(one) for one in targets]
         if not columns:
-            raise BadOption("targets is empty, so there would be no class. Name tokens, or leave it out.")
+            raise BadOption("targets is empty, so there would be no classes. Name tokens, or leave it out.")
 
     def read(scores: Tensor) -> NDArray[np.float64]:
         found = probabilities(scores, meaning)

@@ -100,7 +100,7 @@ class Server:
                 "The url of a server begins with http:// or https:// and names a host, as in http://HOST/v1."
             )
         if parts.username or parts.password or parts.query:
-            raise BadOption("The url holds a password or a query, and it is shown in errors. Give key=… instead.")
+            raise BadOption("The url contains a password or a query, which errors would show. Use key=… instead.")
 
     def log_probs(self, prompt: str, continuation: str) -> Numbers:
         """See `Provider`; one request.
@@ -141,7 +141,7 @@ class Server:
         except (OSError, HTTPException) as problem:
             raise ServerRefused(_hidden(f"{self.url} cannot be reached ({problem}). Is the server up?", key)) from None
         except ValueError:
-            raise ServerRefused(f"{self.url} answered something that is no JSON. Is it the url of an API?") from None
+            raise ServerRefused(f"{self.url} did not answer with JSON. Is it the url of an API?") from None
 
 
 def ablations_by(

@@ -164,7 +164,7 @@ def _refuse_unfit(method: str, fitting: Fitting) -> None:
     if needs and find_spec("sklearn") is None:
         raise BadOption(f'{method} needs scikit-learn for its LASSO: pip install "contextmix[answers]".')
     if method in FITTED and fitting.masks < 4:
-        raise BadOption(f"masks={fitting.masks} are too few to fit a line on. Give at least 4; 64 are usual.")
+        raise BadOption(f"masks={fitting.masks} is too few to fit a line. Use at least 4; 64 is usual.")
 
 
 _METHODS: Mapping[str, Callable[[Ask, int, Sequence[slice], Fitting], tuple[Any, ...]]] = dict(

@@ -100,7 +100,7 @@ def by_towers(towers: Mapping[str, TracedTower], source: Any) -> dict[str, Any]:
         return _named(towers, source) if source.keys() & {TEXT, *KINDS, "images"} else _model_inputs(towers, source)
     kind = _kind_of(towers, source)
     if kind not in towers:
-        raise BadInput(f"{_a(kind)} was given, and the towers of this model read {_listed(towers)}.")
+        raise BadInput(f"Got {_a(kind)}, but the towers of this model read {_listed(towers)}.")
     return {kind: source}
 
 
@@ -110,8 +110,8 @@ def _named(towers: Mapping[str, TracedTower], source: Mapping[str, Any]) -> dict
     if unknown or any(value is None for value in source.values()):
         named = ", ".join(unknown) or "nothing (None) for one of them"
         raise BadInput(
-            f"The towers of this model read {_listed(towers)}, and the source holds {named}. Give "
-            f"{{{', '.join(f'{kind!r}: …' for kind in towers)}}}, or one of these by itself."
+            f"The towers of this model read {_listed(towers)}, but the source has {named}. Give "
+            f"{{{', '.join(f'{kind!r}: …' for kind in towers)}}}, or only one of these."
         )
     return {kind: source[kind] for kind in towers if kind in source}
 
@@ -164,7 +164,7 @@ def others_of(towers: Mapping[str, TracedTower], kind: str, target: Any, scale: 
             (other, source), *_ = by_towers(rest, one).items()
         except BadInput as reason:
             raise BadInput(
-                f"target={one!r:.80} is not what this {kind} can be compared with: the score is its similarity with "
+                f"target={one!r:.80} cannot be compared with this {kind}: the score is its similarity to "
                 f"{_listed(rest)}. {reason}"
             ) from reason
         inputs = rest[other].encode(source)
@@ -182,7 +182,7 @@ def _name(source: Any, kind: str) -> str:
 
 
 def _a(kind: str) -> str:
-    return f"{'An' if kind[0] in 'aeiou' else 'A'} {kind}"
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _listed(towers: Mapping[str, TracedTower]) -> str:

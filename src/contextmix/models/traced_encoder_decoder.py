@@ -197,7 +197,7 @@ class TracedEncoderDecoder(TracedModel):
         if contrast:
             raise BadOption("contrast=True compares the scores of two tokens, and maps of two stacks explain no score.")
         if is_list(prompt):
-            raise BadInput(f"One prompt is continued at a time; {len(prompt)} were given.")
+            raise BadInput(f"Only one prompt can be continued at a time; got {len(prompt)}.")
         how: dict[str, Any] = {"output": continuation, "max_new_tokens": max_new_tokens, "layers": layers, **options}
         how["generation"] = generation
         found: TokenMap = self.explain(prompt, method, aggregation=aggregation, **how)
@@ -276,7 +276,9 @@ class TracedEncoderDecoder(TracedModel):
             BadOption: Always.
         """
         refuse_kind("attribute: one", one, Inputs)
-        raise BadOption("An encoder–decoder explains no score: explain says which tokens made each that it wrote.")
+        raise BadOption(
+            "An encoder–decoder does not explain scores. Use explain to see what produced each output token."
+        )
 
     def _record(
         self,

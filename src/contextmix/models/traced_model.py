@@ -155,8 +155,8 @@ class TracedModel(AnsweringModel):
             >>> contextmix.load("demo").explain("a good film", query="[CLS]").dims
             ('key',)
             >>> stories = contextmix.load("demo-decoder")
-            >>> found = stories.explain("Once upon a time, there was a little girl named", "gradient_inputs")
-            >>> found.provenance.notes["target"]
+            >>> result = stories.explain("Once upon a time, there was a little girl named", "gradient_inputs")
+            >>> result.provenance.notes["target"]
             ' Lily'
         """
         how, given = parted(ExplainingImages, options, "explain")
@@ -212,8 +212,8 @@ class TracedModel(AnsweringModel):
 
         Example:
             >>> import contextmix
-            >>> found = contextmix.load("demo").compare("a good film", ["globenc", "attention_rollout"])
-            >>> found.spearman.shape
+            >>> result = contextmix.load("demo").compare("a good film", ["globenc", "attention_rollout"])
+            >>> result.spearman.shape
             (2, 2)
         """
         stack = OneStack(self, truncate, sampling_rate, add_special_tokens=add_special_tokens)
@@ -246,8 +246,8 @@ class TracedModel(AnsweringModel):
 
         Example:
             >>> import contextmix
-            >>> found = contextmix.load("demo").explore("a good film", ["value_zeroing", "attention"], heads=True)
-            >>> {name: one.dims for name, one in found.maps.items()}
+            >>> result = contextmix.load("demo").explore("a good film", ["value_zeroing", "attention"], heads=True)
+            >>> {name: one.dims for name, one in result.maps.items()}
             {'value_zeroing': ('layer', 'query', 'key'), 'attention': ('layer', 'head', 'query', 'key')}
         """
         options = filled(ExploreImagesOptions, asked, "explore")

@@ -143,12 +143,15 @@ class TracedTowers(TracedModel):
     def _scored(self, kind: str, asked: Mapping[str, Any], target: Any) -> TracedTower:
         """A tower whose score is its similarity with the target, or with the rest of the source."""
         if target is not None and len(asked) > 1:
-            raise BadOption(f"target={target!r:.80} and both sides were given, which are compared with each other.")
+            raise BadOption(
+                f"target={target!r:.80} cannot be combined with both sides, which are compared with each "
+                f"other. Leave out target, or give one side."
+            )
         rest = next((own for other, own in asked.items() if other != kind), target)
         if rest is None or (isinstance(rest, str) and rest == "all"):
             other = next(name for name in self.towers if name != kind)
             raise BadOption(
-                "The score of a model of two towers is the similarity of two sides, and one was given. Say target=… "
+                "The score of a two-tower model is the similarity of two sides; got only one. Use target=… "
                 f"(what its {other} tower reads, or two of these to contrast), or give both: {{{kind!r}: …, "
                 f"{other!r}: …}}."
             )

@@ -71,9 +71,12 @@ class TwoStacks(Stacks[Pair]):
             return [pair for one, own in self._each(source) for pair in replace(self, output=own).read(one)]
         fed = source.get("decoder_input_ids") if isinstance(source, Mapping) else None
         if fed is not None and self.output is not None:
-            raise BadOption("The decoder is told by decoder_input_ids and by output what it wrote. Leave one out.")
+            raise BadOption("Both decoder_input_ids and output say what the decoder wrote. Leave one out.")
         if self.generation and (fed is not None or self.output is not None):
-            raise BadOption("What was written is given, so nothing is generated, and settings of it mean nothing.")
+            raise BadOption(
+                "The output is already given, so nothing is generated and generation settings have no "
+                "effect. Leave them out."
+            )
         if fed is not None:
             source = {name: value for name, value in source.items() if name != "decoder_input_ids"}
         inputs = self.encoded(source)
@@ -218,7 +221,9 @@ class TwoStacks(Stacks[Pair]):
     def refuse_several(self, inputs: Sequence[Pair], target: Any) -> None:
         """See `Stacks`; there is no class to name either."""
         if len(inputs) != 1 or target is not None:
-            raise BadInput("A comparison is of one source and no class; give them one by one, and no target.")
+            raise BadInput(
+                "A comparison takes one source and no target. Compare sources one by one, and leave out target."
+            )
 
     def refuse_question(self, heads: bool, target: Any) -> None:
         """See `Stacks`."""

@@ -171,11 +171,11 @@ def mixing_ratio(trace: Trace | EncoderDecoderTrace, method: MapName, *, stream:
 
 def _stream(trace: Trace | EncoderDecoderTrace, name: str | None) -> Trace:
     if not isinstance(trace, Trace | EncoderDecoderTrace):
-        raise TypeError(f"Maps are measured on what model.trace gives; got {type(trace)}.")
+        raise TypeError(f"Maps are measured on the result of model.trace; got {type(trace)}.")
     if isinstance(trace, EncoderDecoderTrace):
         return trace.stream(name)
     if name is not None:
-        raise BadOption(f"stream={name!r} chooses a part of an encoder–decoder, and this trace has one stack only.")
+        raise BadOption(f"stream={name!r} chooses a part of an encoder–decoder, but this trace has only one stack.")
     return trace
 
 
@@ -218,7 +218,9 @@ def aggregate(
         WrongQuantity: If its numbers cannot be combined this way.
     """
     if not isinstance(token_map, TokenMap):
-        raise TypeError(f"aggregate() combines the layers of a TokenMap, such as measure gives; got {type(token_map)}.")
+        raise TypeError(
+            f"aggregate() combines the layers of a TokenMap, such as the result of measure; got {type(token_map)}."
+        )
     way = AGGREGATIONS[aggregation]
     check_options("aggregation", way.name, way.combine, options)
     refuse_values(way.combine, options)

@@ -15,18 +15,19 @@ METHOD_OF_ANSWERS = OF_SCORE
 """What explains an answer, unless told otherwise."""
 
 _CUT = Option(
-    "What the texts are cut into: token, word, sentence, paragraph, line, document, or a number of tokens.",
+    "How to split the texts into sources: token, word, sentence, paragraph, line, document, or a number of tokens.",
     default="sentence",
     spelling=TOKEN,
 )
 Sources = Annotated[
-    Any, _CUT.but(python="Or spans [(start, stop), …] of characters; of several texts [(text, start, stop), …].")
+    Any, _CUT.but(python="Or character spans [(start, stop), …]; for several texts [(text, start, stop), …].")
 ]
 Units = Annotated[
     Any,
     _CUT.but(
-        help="What the answer is cut into: token, word, sentence, paragraph, line, whole, or a number of tokens.",
-        python="Or spans [(start, stop), …] of characters.",
+        help="How to split the answer into parts: token, word, sentence, paragraph, line, whole, or a number of "
+        "tokens.",
+        python="Or character spans [(start, stop), …].",
     ),
 ]
 AnswerMethod = Annotated[str, METHOD.but(default=METHOD_OF_ANSWERS, otherwise="")]
@@ -34,33 +35,33 @@ AnswerText = Annotated[
     str | None,
     Option("Explain this answer instead of the model's own.", otherwise="the model writes it", spelling=TEXT),
 ]
-AnswerLength = Annotated[int, MAX_NEW.but(help="The most tokens of an answer that the model writes.")]
+AnswerLength = Annotated[int, MAX_NEW.but(help="Maximum length, in tokens, of an answer that the model writes.")]
 Template = Annotated[
     str | None,
     Option(
-        "What places context and question: chat (the model's own template), plain (empty lines between them), question "
-        "(Question: … Answer:), or a text with {context} and {question}.",
-        otherwise="the model's own, or plain if it has none",
+        "How context and question are put together: chat (the model's own template), plain (separated by empty "
+        "lines), question (Question: … Answer:), or a text with {context} and {question}.",
+        otherwise="the model's own template, or plain if it has none",
         spelling=TEXT,
     ),
 ]
 LeaveOut = Annotated[
-    bool, Option("Leave out the last sources of a context that is too long, instead of refusing it.", default=False)
+    bool, Option("Drop the last sources of a context that is too long, instead of refusing it.", default=False)
 ]
 Dependence = Annotated[
     bool,
     Option(
-        "Also measure how far each token of the answer depends on the context: the KL divergence, in nats, of what the "
-        "model says with it from what it says without. A short run of the model more.",
+        "Also measure how much each token of the answer depends on the context: the KL divergence, in nats, between "
+        "the model's predictions with and without it. Costs one more short run of the model.",
         default=False,
     ),
 ]
 Thoughts = Annotated[
     Any,
     Option(
-        "What tells the thoughts of a model from the answer behind them: markers (such as </think>), none (all is the "
-        "answer), or a text that stands between the two, such as 'Answer:'.",
-        python="Or a compiled pattern, or the span (start, stop) of the thoughts in what was written.",
+        "How to separate a model's thoughts from the answer that follows: markers (e.g. </think>), none (everything "
+        "is the answer), or the text between the two, e.g. 'Answer:'.",
+        python="Or a compiled pattern, or the span (start, stop) of the thoughts in the output.",
         default="markers",
         spelling=TEXT,
     ),
@@ -68,7 +69,7 @@ Thoughts = Annotated[
 Hops = Annotated[
     Any,
     Option(
-        "How often what the answer draws from its own thoughts is passed on to what made them: 0, 1, 2, … or all.",
+        "How many times to trace the answer's own thoughts back to what produced them: 0, 1, 2, … or all.",
         default=1,
         spelling=TOKEN,
     ),
@@ -87,16 +88,15 @@ AblationMethod = Annotated[str, _ABLATION]
 Ablate = Annotated[
     str | None,
     _ABLATION.but(
-        help=f"Also measure what the answer loses without each source: {_ABLATION.help}",
+        help=f"Also measure what the answer loses without each source, with {_ABLATION.help}",
         default=None,
-        otherwise="nothing is taken away",
+        otherwise="nothing is removed",
         check=one_of(*ABLATIONS),
         bare=ABLATIONS[0],
     ),
 ]
 REWRITE = Option(
-    "How many of the cited sources are also deleted, each alone, to let the model write its answer again: the "
-    "strongest first.",
+    "Number of cited sources, strongest first, to delete one at a time and let the model answer again.",
     python="Or the positions of sources.",
     default=3,
     spelling=NUMBER,
@@ -106,7 +106,8 @@ AlsoRewrite = Annotated[int | Sequence[int], REWRITE.but(default=0)]
 AwayBy = Annotated[
     Literal["masked", "deleted", "zeroed"] | None,
     Option(
-        "How a source is taken away: its keys masked and positions kept, or its text deleted.",
+        "How to remove a source: masked (mask its keys, keep positions), deleted (delete its text) or zeroed (set "
+        "its values to zero).",
         otherwise="masked; deleted for context_cite",
     ),
 ]
@@ -115,20 +116,18 @@ MOST_MASKS = 4096
 MaskCount = Annotated[
     int,
     Option(
-        "Random masks that a surrogate is fitted on.", default=64, check=between(1, MOST_MASKS, "a number of masks")
+        "Number of random masks to fit a surrogate on.", default=64, check=between(1, MOST_MASKS, "a number of masks")
     ),
 ]
-MaskSeed = Annotated[
-    int, Option("Random seed of the masks.", default=0, check=between(0, 2**31 - 1, "a seed of random numbers"))
-]
+MaskSeed = Annotated[int, Option("Random seed for the masks.", default=0, check=between(0, 2**31 - 1, "a random seed"))]
 
 # Weights of heads that are learned from ablations --------------------------------------------------------------------
 
 HeadFeature = Annotated[
     Literal["evidence", "attention", "norm"],
     Option(
-        "What is weighed of each head: evidence (what it draws that speaks for the answer), attention (its weights) or "
-        "norm (the lengths of what it draws).",
+        "What to weight in each head: evidence (what it contributes in favour of the answer), attention (its "
+        "weights) or norm (the lengths of its contributions).",
         default="evidence",
         check=one_of("evidence", "attention", "norm"),
     ),
@@ -136,7 +135,7 @@ HeadFeature = Annotated[
 LearningMasks = Annotated[
     int,
     Option(
-        "Random halves of the sources that each answer is asked about: as many runs of the model.",
+        "Number of random halves of the sources to test each answer with; each costs one run of the model.",
         default=32,
         check=between(4, MOST_MASKS, "a number of masks"),
     ),
@@ -144,7 +143,7 @@ LearningMasks = Annotated[
 HeldOut = Annotated[
     int | None,
     Option(
-        "Answers that are not learned from, and that the weights are judged by.",
+        "Number of answers to hold out for judging the weights.",
         otherwise="a third of them",
         check=at_least(6, "a number of answers for a test"),
     ),
@@ -152,8 +151,8 @@ HeldOut = Annotated[
 Passes = Annotated[
     Sequence[int],
     Option(
-        "ContextCite with so many runs of the model stands beside the weights, on the held-out answers; an empty list "
-        "leaves it out.",
+        "Compare with ContextCite at these numbers of runs of the model, on the held-out answers; an empty list "
+        "skips it.",
         default=(16, 32),
         spelling=NUMBERS,
     ),

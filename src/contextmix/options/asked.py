@@ -34,8 +34,8 @@ def _one(each: Any, asked: Any) -> int | str:
     number = whole_number(each)
     if number is None:
         raise BadOption(
-            f"target={asked!r} names no score: {each!r} is neither a name nor a whole number. Give the class or token "
-            "by its name or its number, or two of them to contrast."
+            f"target={asked!r} does not name a score: {each!r} is neither a name nor a whole number. Give a class or "
+            f"token by its name or number, or two of them to contrast."
         )
     return number
 

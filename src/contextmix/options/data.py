@@ -27,13 +27,13 @@ TextField = Annotated[str | None, _column("the texts")]
 PairField = Annotated[str | None, _column("the second texts")]
 LabelField = Annotated[str | None, _column("the labels")]
 IdField = Annotated[str | None, _column("the ids")]
-QueryField = Annotated[str | None, _column("each row's own token to explain, by text or position")]
+QueryField = Annotated[str | None, _column("the token to explain in each row, by text or position")]
 RationaleField = Annotated[
-    str | None, _column("what people marked: 0 or 1 per word, [start, end) of characters, or lists of several people")
+    str | None, _column("human annotations: 0 or 1 per word, character ranges [start, end), or one list per annotator")
 ]
 QuestionField = Annotated[
     str | None,
-    Option("Column of the questions, or of chats.", otherwise="question or messages, whichever the row has"),
+    Option("Column of the questions, or of chats.", otherwise="question or messages, whichever exists"),
 ]
 ContextField = Annotated[
     str | None,
@@ -41,11 +41,11 @@ ContextField = Annotated[
 ]
 AnswerField = Annotated[
     str | None,
-    _column("answers to explain; where one is missing, the model writes it").but(otherwise="answer, if there is one"),
+    _column("the answers to explain; the model writes any that are missing").but(otherwise="answer, if there is one"),
 ]
-TagsField = Annotated[str | None, _column("one part of speech per word, for experiments that need them")]
-Split = Annotated[str | None, Option("Split of a data set by name, such as validation.")]
-Limit = Annotated[int | None, Option("Only this many rows, from the first.")]
+TagsField = Annotated[str | None, _column("the parts of speech, one per word, for experiments that need them")]
+Split = Annotated[str | None, Option("Split of a named data set, e.g. validation.")]
+Limit = Annotated[int | None, Option("Read only the first N rows.")]
 
 
 # How the work is done ------------------------------------------------------------------------------------------------
@@ -53,18 +53,18 @@ Limit = Annotated[int | None, Option("Only this many rows, from the first.")]
 Task = Annotated[
     Literal["explain", "answer"],
     Option(
-        "What is done with each row, by the name of its verb: explain (scores of a text) or answer (a question, and "
-        "which sources made its answer).",
+        "What to do with each row: explain (score a text's tokens) or answer (answer a question and find the sources "
+        "of the answer).",
         default="explain",
         check=one_of("explain", "answer"),
     ),
 ]
-Maps = Annotated[bool, Option("Keep the whole token × token maps too.", default=False)]
+Maps = Annotated[bool, Option("Also keep the full token × token maps.", default=False)]
 ShardSize = Annotated[
     int | None,
     Option(
-        "Rows that are sorted and written together.",
-        otherwise=f"{SHARD_SIZE}, and up to {LARGEST_SHARD} where the data has {ENOUGH_SHARDS} of that size; of "
+        "Number of rows to sort and write together.",
+        otherwise=f"{SHARD_SIZE}, or up to {LARGEST_SHARD} if the data fills {ENOUGH_SHARDS} of that size; for "
         f"answers {ANSWERS_SIZE}",
         check=at_least(1, "a number of rows"),
     ),
@@ -72,13 +72,14 @@ ShardSize = Annotated[
 BatchTokens = Annotated[
     int,
     Option(
-        "Tokens that run together at most; another number changes the last bits of the results.", default=BATCH_TOKENS
+        "Maximum number of tokens to run together. Changing it changes the last bits of the results.",
+        default=BATCH_TOKENS,
     ),
 ]
 BatchMemory = Annotated[
     int,
     Option(
-        "Memory that a batch may take beside the model, by estimate.",
+        "Estimated memory that a batch may use in addition to the model.",
         python="In bytes.",
         default=MEMORY_BUDGET,
         otherwise="1 GiB",
@@ -87,21 +88,23 @@ BatchMemory = Annotated[
     ),
 ]
 WORKERS = Option(
-    "Processes, each with its own model; with Ray its actors.", default=1, check=at_least(1, "a number of processes")
+    "Number of worker processes (Ray: actors), each with its own copy of the model.",
+    default=1,
+    check=at_least(1, "a number of processes"),
 )
 Workers = Annotated[int, WORKERS]
 UsualWorkers = Annotated[
-    int | None, WORKERS.but(default=None, otherwise="for a small model one per processor, at most 4")
+    int | None, WORKERS.but(default=None, otherwise="one per processor for a small model, at most 4")
 ]
 Engine = Annotated[Literal["local", "ray"], Option("'local' or 'ray'.", default="local")]
-Address = Annotated[str | None, Option("Address of a Ray cluster.", otherwise="a cluster that is started here")]
+Address = Annotated[str | None, Option("Address of a Ray cluster.", otherwise="start a cluster on this machine")]
 Strict = Annotated[bool, Option("Stop at the first row that cannot be explained.", default=False)]
-RetryFailed = Annotated[bool, Option("Measure rows again that failed before.", default=False)]
+RetryFailed = Annotated[bool, Option("Retry rows that failed before.", default=False)]
 Overwrite = Annotated[bool, Option("Overwrite the output file if it exists.", default=False, flag="--force")]
 ShowProgress = Annotated[bool, Option("Show progress on the standard error stream.", default=True)]
-Only = Annotated[Sequence[str] | None, Option("Names of experiments of the study.", otherwise="all", spelling=NAMES)]
-OtherModel = Annotated[Any, Option("A second model, for experiments that compare two.", spelling=TEXT)]
+Only = Annotated[Sequence[str] | None, Option("Experiments of the study to run.", otherwise="all", spelling=NAMES)]
+OtherModel = Annotated[Any, Option("Second model, for experiments that compare two.", spelling=TEXT)]
 Tagger = Annotated[
     str | None,
-    Option("The spaCy pipeline that finds parts of speech where no column holds them, such as en_core_web_sm."),
+    Option("Name of a spaCy pipeline that finds parts of speech if no column has them, e.g. en_core_web_sm."),
 ]

@@ -33,15 +33,13 @@ def fitted(name: str, value: Any, kind: Any, help_text: str) -> Any:
         3
         >>> fitted("query", 0.5, int | str | None, "A token.")
         Traceback (most recent call last):
-        contextmix.errors.BadOption: query=0.5 has the type float, and a whole number or a text is needed. A token.
+        contextmix.errors.BadOption: query must be a whole number or a text; got 0.5 (float). A token.
     """
     try:
         return _fit(value, kind)
     except _Unfit:
         shown = f"{value!r:.80}" if isinstance(value, str | int | float | complex | NoneType) else "…"
-        raise BadOption(
-            f"{name}={shown} has the type {type(value).__name__}, and {_words(kind)} is needed. {help_text}"
-        ) from None
+        raise BadOption(f"{name} must be {_words(kind)}; got {shown} ({type(value).__name__}). {help_text}") from None
 
 
 def _fit(value: Any, kind: Any) -> Any:

@@ -136,12 +136,12 @@ def one_of(*known: str) -> Check:
     Example:
         >>> one_of("mask", "delete")("removal", "drop")
         Traceback (most recent call last):
-        contextmix.errors.BadOption: removal='drop' is none of mask, delete.
+        contextmix.errors.BadOption: removal='drop' is not one of mask, delete.
     """
 
     def check(name: str, value: Any) -> None:
         if value is not None and value not in known:
-            raise BadOption(f"{name}={value!r} is none of {', '.join(known)}.")
+            raise BadOption(f"{name}={value!r} is not one of {', '.join(known)}.")
 
     return check
 

@@ -93,7 +93,10 @@ def options_by_owner(texts: Sequence[str], names: Sequence[str], flag: str = "--
         elif len(names) == 1:
             owner, own = names[0], options_of([text])
         else:
-            raise BadOption(f"{flag} {text!r} does not say whose it is; say NAME.{text}, of {', '.join(names)}.")
+            raise BadOption(
+                f"{flag} {text!r} does not say which one it belongs to. Write NAME.{text}, where NAME is "
+                f"one of {', '.join(names)}."
+            )
         found.setdefault(owner.replace("-", "_"), {}).update(own)
     return found
 
@@ -112,21 +115,21 @@ def places_of(text: str, flag: str = "--device-map") -> Any:
     except ValueError as reason:
         raise BadOption(
             f"{flag} takes auto, balanced, sequential, a device, or a table in JSON such as "
-            f'{{"model.layers.0": 0, "lm_head": "disk"}}; this one cannot be read: {reason}.'
+            f'{{"model.layers.0": 0, "lm_head": "disk"}}; cannot read this one: {reason}.'
         ) from None
     return found
 
 
-NAMES = Spelling(str, names_of, "Several with commas.")
+NAMES = Spelling(str, names_of, "Separate several with commas.")
 ALL_OR_NAMES = Spelling(
-    str, lambda text, flag: "all" if names_of(text) == ["all"] else names_of(text), "Several with commas."
+    str, lambda text, flag: "all" if names_of(text) == ["all"] else names_of(text), "Separate several with commas."
 )
 TOKEN = Spelling(str, token_of)
 LAYERS = Spelling(str, layers_of)
 PLACES = Spelling(str, places_of)
 PAIRS = Spelling(list[str], options_of, "Repeatable.")
 NUMBER = Spelling(int, lambda number, flag: number)
-NUMBERS = Spelling(str, numbers_of, "Several with commas; 'none' for none.")
+NUMBERS = Spelling(str, numbers_of, "Separate several with commas; 'none' for none.")
 TEXT = Spelling(str, lambda text, flag: text)
 TEXTS = Spelling(list[str], lambda texts, flag: texts, "Repeatable.")
 """Kept as texts: `options_by_owner` reads them once the names are known."""

@@ -12,24 +12,24 @@ from contextmix.options.option import Option
 from contextmix.options.spelling import PAIRS, TEXT
 from contextmix.options.values import MAX_NEW_TOKENS
 
-MAX_NEW = Option("The most tokens that the model writes itself.", default=MAX_NEW_TOKENS)
+MAX_NEW = Option("Maximum number of tokens that the model writes.", default=MAX_NEW_TOKENS)
 MaxWritten = Annotated[int, MAX_NEW]
 MaxNewTokens = Annotated[int, MAX_NEW.but(default=10)]
 Generation = Annotated[
     Mapping[str, Any] | None,
     Option(
-        "Setting of the model's own generation, such as language=en or num_beams=4.",
-        python="Here: name → value, as for the model's generate.",
-        otherwise="those of the model, without sampling",
+        "Generation setting of the model, e.g. language=en or num_beams=4.",
+        python="In Python: a dictionary, as for the model's generate.",
+        otherwise="the model's settings, without sampling",
         spelling=PAIRS,
     ),
 ]
 Output = Annotated[
     Any,
     Option(
-        "Of an encoder–decoder: what it wrote.",
-        python="A text, or token ids; for a list of sources a list.",
-        otherwise="what it writes itself",
+        "For an encoder–decoder: the output to explain.",
+        python="A text or token ids; for a list of sources, a list of these.",
+        otherwise="what the model writes",
         spelling=TEXT,
     ),
 ]
@@ -39,9 +39,11 @@ Continuation = Annotated[
 Together = Annotated[
     bool,
     Option(
-        "Explain all new tokens as one: the sum of their log-probabilities by one backward pass where a method follows "
-        "gradients, else the sum of what explains each; of a mixing map the mean of their rows.",
+        "Explain all new tokens together: gradient methods explain the sum of their log-probabilities in one "
+        "backward pass, other methods add up the explanations of each token, mixing maps average their rows.",
         default=False,
     ),
 ]
-Contrast = Annotated[bool, Option("Explain why each token and not the most probable other one.", default=False)]
+Contrast = Annotated[
+    bool, Option("Explain why each token was chosen over the most probable alternative.", default=False)
+]

@@ -80,7 +80,7 @@ class Method:
         formula: One line, in the symbols of the docs.
         paper: Source.
         cost: Time per layer in words a reader can compare.
-        needs: What must be there beside a trace, for people: ``"nothing more"``, ``"gradients"``.
+        needs: What must be there beside a trace, for people: ``"none"``, ``"gradients"``.
         ratio: ``ratio(layer) -> (..., query)``: how much each row mixes, where the method defines it.
         decoder: What it measures in the two steps of an encoder–decoder's decoder block, self-attention and then
             cross-attention (``layer.cross``), whose keys are another sequence's; None: nothing, so it is refused there.
@@ -99,7 +99,7 @@ class Method:
     formula: str
     paper: Paper
     cost: str
-    needs: str = "nothing more"
+    needs: str = "none"
     ratio: Callable[[LayerTrace], Tensor] | None = None
     decoder: Literal["attention", "stream", "output"] | None = None
     title: str = ""

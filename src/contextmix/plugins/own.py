@@ -95,7 +95,7 @@ def _asked(key: tuple[str, str], tokens: Tokens) -> Tensor:
     if key not in _FUNCTIONS:
         raise BadOption(f"{name} is a function of another process, and is not here. Give it to this call again.")
     if text is None:
-        raise BadInput(f"{name} is asked about one text, and this input is a pair of texts, or none. Leave it out.")
+        raise BadInput(f"{name} takes a single text, but this input is a pair of texts or has no text. Leave it out.")
     try:
         given = _FUNCTIONS[key](text)
     except ContextMixError:
@@ -138,7 +138,9 @@ def fitted(name: str, given: Any, tokens: Tokens) -> Any:
         )
     if not np.isfinite(array).all():
         where = np.flatnonzero(~np.isfinite(array)).tolist()
-        raise NotFinite(f"{name} gave NaN or infinite scores for the tokens {where} of this text. Nothing ranks them.")
+        raise NotFinite(
+            f"{name} gave NaN or infinite scores for the tokens {where} of this text. They cannot be ranked."
+        )
     full = np.zeros(len(tokens))
     full[slice(None) if len(array) == len(tokens) else words] = array
     return full
@@ -154,7 +156,7 @@ def _name(function: Any) -> str:
     name = getattr(function, "__name__", "")
     if not name.isidentifier() or not hasattr(function, "__qualname__"):
         raise BadOption(
-            f"{function!r:.80} has no name to stand in a table. Write it as def my_method(text): …, whose name is used."
+            f"{function!r:.80} has no name to show in tables. Define it as def my_method(text): …; its name is used."
         )
     if name in METHODS:
         raise BadOption(f"Your function is called {name}, as a method of contextmix is. Rename it to compare both.")

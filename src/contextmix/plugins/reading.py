@@ -30,8 +30,8 @@ def constant_of(module: str, name: str) -> Any:
         other things than `contracts` promises.
 
     Example:
-        >>> found = constant_of("contextmix.methods.value_zeroing", "METHOD")
-        >>> found.paper.short, sorted(contracts.options_of(found.measure))
+        >>> result = constant_of("contextmix.methods.value_zeroing", "METHOD")
+        >>> result.paper.short, sorted(contracts.options_of(result.measure))
         ('Mohebbi et al. 2023', ['distance', 'heads', 'normalise', 'precision'])
     """
     value = _assigned(module, name)

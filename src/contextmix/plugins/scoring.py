@@ -67,7 +67,7 @@ def _numbers(name: str, given: ArrayLike) -> NDArray[np.float64]:
         raise WrongShape(f"A metric reads one number per token; the {name} have the shape {found.shape}. Give one row.")
     if not np.isfinite(found).all():
         bad = np.flatnonzero(~np.isfinite(found)).tolist()
-        raise NotFinite(f"The {name} are NaN or infinite at the tokens {bad}, so no ranking of the tokens exists.")
+        raise NotFinite(f"The {name} are NaN or infinite at the tokens {bad}, so the tokens cannot be ranked.")
     return found
 
 

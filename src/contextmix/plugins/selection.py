@@ -179,6 +179,6 @@ def refuse_quantity(aggregation: Aggregation | None, quantity: Any, name: str) -
     if aggregation is not None and quantity not in aggregation.accepts:
         allowed = ", ".join(sorted(aggregation.accepts))
         raise WrongQuantity(
-            f"{aggregation.name} combines {allowed}; {name} gives {quantity} numbers, whose products over layers "
-            "mean nothing. Use aggregation='mean' or 'last', or another method."
+            f"{aggregation.name} combines {allowed}; {name} gives {quantity} numbers, whose products over layers are "
+            f"meaningless. Use aggregation='mean' or 'last', or another method."
         )

@@ -223,7 +223,7 @@ def _best(scores: ArrayLike, k: int) -> tuple[NDArray[np.intp], str]:
     """The sources, the best first, or why there is no order."""
     own = _finite("scores", scores)
     if k < 1:
-        raise BadOption(f"k={k} takes no source away; give at least 1.")
+        raise BadOption(f"k={k} removes no source. Use at least 1.")
     ranked = ranking(own, np.ones(len(own), dtype=np.bool_))
     reason = "fewer sources than k" if len(own) < k else ranked.undefined.replace("token", "source")
     return ranked.places, reason

@@ -10,7 +10,7 @@ Rows = list[dict[str, str]]
 
 
 def method_rows() -> Rows:
-    """All methods: name, formula, paper, quantity, cost and needs.
+    """All methods: name, formula, paper, quantity, cost and requirements.
 
     Example:
         >>> next(row["quantity"] for row in method_rows() if row["method"] == "globenc")
@@ -20,7 +20,7 @@ def method_rows() -> Rows:
     for name in METHODS.names:
         one, found = METHODS.described(name), selected(name)
         row = {"method": name, "formula": one.formula, "paper": one.paper.short, "quantity": str(found.quantity)}
-        rows.append({**row, "cost": one.cost, "needs": found.method.needs})
+        rows.append({**row, "cost": one.cost, "requirements": found.method.needs})
     return rows
 
 

@@ -57,8 +57,8 @@ class Answer(AnswerTables, Filed):
     Example:
         >>> import contextmix
         >>> texts = ["Tom has the blue kite.", "Lily has the red ball."]
-        >>> found = contextmix.load("demo-answers").explain_answer("Who has the red ball?", texts)
-        >>> found.text, found.top("the first sentence", 1)[0].text
+        >>> result = contextmix.load("demo-answers").explain_answer("Who has the red ball?", texts)
+        >>> result.text, result.top("the first sentence", 1)[0].text
         ('Lily has the red ball.', 'Lily has the red ball.')
     """
 

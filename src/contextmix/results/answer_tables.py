@@ -73,8 +73,8 @@ class AnswerTables:
         found = cut_text(self.text, self.units_by, self.spoken)
         if not found:
             raise BadInput(
-                "The answer holds no token of text, so there is nothing to explain: the model ended at once, or said "
-                "nothing but white space. Give answer='…', or another question."
+                "The answer contains no text, so there is nothing to explain: the model stopped at once, or wrote "
+                "only white space. Give answer='…', or another question."
             )
         return found
 

@@ -125,6 +125,6 @@ def strongest(sources: Sequence[Section], values: NDArray[Any], shares: NDArray[
     """
     k = index_of("top: k", k)
     if k < 1:
-        raise BadOption(f"k={k} sources were asked for, which would list nothing. Ask for at least 1.")
+        raise BadOption(f"k={k} would list no sources. Use at least 1.")
     order = np.argsort(-values, kind="stable")[:k].tolist()
     return [Support(sources[place].text, float(values[place]), float(shares[place]), place) for place in order]

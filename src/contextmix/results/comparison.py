@@ -30,7 +30,7 @@ class Comparison:
     def __post_init__(self) -> None:
         refuse_named("Comparison: rows", self.rows, TokenMap)
         if not self.rows:
-            raise BadOption("A comparison of no method was asked for. Give one row at least.")
+            raise BadOption("The comparison is empty. Give at least one row.")
         shapes = {str(name): (row.dims, row.shape) for name, row in self.rows.items()}
         if any(dims != ("key",) for dims, _ in shapes.values()) or len(set(shapes.values())) > 1:
             raise WrongShape(

@@ -71,14 +71,16 @@ def read(path: Path | str, build: Callable[[Mapping[str, Any]], Any]) -> Any:
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise BadFile(f"Cannot read {path}: maps are stored as {' or '.join(SUFFIXES)}, and this name ends otherwise.")
+        raise BadFile(
+            f"Cannot read {path}: maps are stored as {' or '.join(SUFFIXES)}, but this file name has another ending."
+        )
     if path.is_fifo():
-        raise BadFile(f"{path} is a pipe, and whether anyone will write into it cannot be known. Name a file.")
+        raise BadFile(f"{path} is a named pipe, and reading it could wait forever. Name a file.")
     try:
         return build(_read_json(path) if suffix == ".json" else _read_safetensors(path))
     except (ContextMixError, SafetensorError, OSError, ValueError, RecursionError, MemoryError) as reason:
         said = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason or type(reason).__name__
-        raise BadFile(f"Cannot read {path} as a contextmix result: {said} Write it again with map.save().") from reason
+        raise BadFile(f"Cannot read {path} as a contextmix result: {said} Save it again with map.save().") from reason
 
 
 def as_document(arguments: Arguments) -> dict[str, Any]:
@@ -110,8 +112,8 @@ def built(document: Mapping[str, Any], build: Callable[..., Any]) -> Any:
         raise BadFile(f"Its fields do not fit each other. {reason}") from reason
     if fault := _fault(arguments):
         raise BadFile(
-            f"It says that its numbers are shares, parts of a whole, and {fault}. The file was damaged, or written by "
-            "other hands; its numbers cannot be trusted."
+            f"It says that its numbers are shares, parts of a whole, and {fault}. The file is damaged or was edited; "
+            f"its numbers cannot be trusted."
         )
     return found
 
@@ -125,7 +127,7 @@ def _values(document: Mapping[str, Any]) -> np.ndarray[Any, Any]:
     """The numbers in the precision that their labels name; binary ones must be stored in it."""
     values, dtype = np.asarray(document["values"]), document["dtype"]
     if values.dtype.kind not in "fi":
-        raise BadFile(f"The values are not a rectangle of numbers, but {values.dtype}.")
+        raise BadFile(f"The values are not a rectangular array of numbers, but {values.dtype}.")
     if isinstance(document["values"], np.ndarray) and values.dtype != dtype:
         raise BadFile(f"Its values are stored as {values.dtype}, and its labels say {dtype}: one of them was changed.")
     with np.errstate(over="ignore"):  # what is too large for float32 is infinite, and refused as such

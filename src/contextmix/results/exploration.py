@@ -35,12 +35,12 @@ class Exploration:
 
     Example:
         >>> import contextmix
-        >>> found = contextmix.load("demo").explore("a deep and meaningful film .", ["globenc", "attention"])
-        >>> found
+        >>> result = contextmix.load("demo").explore("a deep and meaningful film .", ["globenc", "attention"])
+        >>> result
         <Exploration of 'demo': globenc, attention; 8 tokens>
-        >>> found.maps["globenc"].shape
+        >>> result.maps["globenc"].shape
         (3, 8, 8)
-        >>> found.prediction["label"]
+        >>> result.prediction["label"]
         'positive'
     """
 
@@ -53,7 +53,7 @@ class Exploration:
         refuse_kinds(self, query=(int, type(None)), about=Mapping)
         refuse_named("Exploration: maps", self.maps, TokenMap)
         if not self.maps:
-            raise BadOption("An exploration of no map was asked for. Give one at least.")
+            raise BadOption("The exploration is empty. Give at least one map.")
 
     def __repr__(self) -> str:
         first = next(iter(self.maps.values()))
@@ -85,7 +85,7 @@ class Exploration:
         for name, one in self.maps.items():
             if "head" in one.dims:
                 raise WrongShape(
-                    f"A comparison is of one row per method, and {name} has one per head. Explore without heads=True, "
+                    f"A comparison needs one row per method, but {name} has one per head. Explore without heads=True, "
                     f"or look at one: exploration.maps[{name!r}].head(0)."
                 )
         return Comparison({name: self.row(name, query) for name, one in self.maps.items()})

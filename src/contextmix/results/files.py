@@ -125,7 +125,7 @@ def _target(path: Path) -> Path:
         return path
     target = Path(os.path.realpath(path))
     if target.is_symlink():
-        raise OutputUnwritable(path, "it is a link that leads back to itself")
+        raise OutputUnwritable(path, "it is a link that points to itself")
     return target
 
 

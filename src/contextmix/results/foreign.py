@@ -59,7 +59,9 @@ def numbers(values: Any) -> Any:
         found = np.asarray(plain)
         return found if found.dtype in (np.float32, np.float64) else found.astype(np.float64)
     except (ValueError, TypeError, RuntimeError) as reason:
-        raise WrongShape(f"Scores are a rectangle of numbers, and {type(values).__name__} is none: {reason}") from None
+        raise WrongShape(
+            f"Scores must be a rectangular array of numbers; got {type(values).__name__}: {reason}"
+        ) from None
 
 
 def _captum(result: Any) -> Foreign:

@@ -74,8 +74,8 @@ class Indexed:
 
         if not 1 <= len(self.dims) <= 2:
             raise WrongShape(
-                f"pandas holds one axis or two, and this map has {', '.join(self.dims) or 'none'}. Choose first, such "
-                "as map.layer(-1), or take the long table of to_dataframe()."
+                f"pandas tables have one or two axes, but this map has {', '.join(self.dims) or 'none'}. Choose a "
+                f"part first, e.g. map.layer(-1), or use the long table of to_dataframe()."
             )
         names = {"query": self.query_tokens.pieces, "key": self.tokens.pieces, "layer": self.layers}
         names["target"] = self.targets or ()

@@ -24,19 +24,19 @@ def checked_values(values: Any, dims: tuple[str, ...]) -> Array:
     """A read-only float copy of the values, if the axes are named properly and every number is finite."""
     if list(dims) != [axis for axis in AXES if axis in dims]:
         raise WrongShape(
-            f"A map with the axes {dims} was asked for. Axes are any of {', '.join(AXES)}, each once and in this "
+            f"Cannot make a map with the axes {dims}. Axes are any of {', '.join(AXES)}, each once and in this "
             "order, or rows and columns would be confused: rename or transpose the array."
         )
     try:
         array = np.array(values, order="C")  # safetensors writes the memory as it lies
     except (ValueError, TypeError) as reason:
-        raise WrongShape(f"A map holds a rectangle of numbers, and these values are none: {reason}") from reason
+        raise WrongShape(f"A map holds a rectangular array of numbers, but these values do not: {reason}") from reason
     if array.dtype.kind not in "fiu":
-        raise WrongShape(f"A map holds real numbers, and this array holds {array.dtype}. Convert it to floats first.")
+        raise WrongShape(f"A map holds real numbers, but this array holds {array.dtype}. Convert it to floats first.")
     array = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
     if array.ndim != len(dims) or 0 in array.shape:
         raise WrongShape(
-            f"An array of shape {array.shape} was given for the {len(dims)} axes {dims}. Each axis needs a name and at "
+            f"Got an array of shape {array.shape} for the {len(dims)} axes {dims}. Each axis needs a name and at "
             "least one entry."
         )
     if not (finite := np.isfinite(array)).all():
@@ -156,7 +156,7 @@ def refuse_misfits(lengths: Mapping[str, int], names: Mapping[str, Sequence[Any]
     if len(set(layers)) != len(layers) or min(layers, default=0) < 0:
         raise WrongShape(f"Layers {layers} must be different numbers from 0 on, one per block.")
     if layers and "layer" not in lengths:
-        raise WrongShape(f"Layers {layers} were named, and there is no layer axis: leave them out.")
+        raise WrongShape(f"Got layers {layers}, but there is no layer axis. Leave them out.")
     for axis, position in selected.items():
         limit = len(names[axis]) if axis in _TEXTS else position + 1
         if axis in lengths or axis not in AXES or not 0 <= position < limit:

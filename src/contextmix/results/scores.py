@@ -58,8 +58,8 @@ def scores(
     keys = _tokens("tokens", found.tokens if tokens is None else tokens, text)
     if keys is None:
         raise BadInput(
-            f"{np.size(found.values)} scores came without tokens, so nobody knows what they are of. Give one token per "
-            "score: tokens=model.encode(text)[0].tokens, or their texts."
+            f"{np.size(found.values)} scores came without tokens, so it is unknown what they belong to. Give one "
+            f"token per score: tokens=model.encode(text)[0].tokens, or their texts."
         )
     queries = _tokens("query_tokens", found.query_tokens if query_tokens is None else query_tokens, None)
     summed, array = _one_per_token(found, keys, queries)
@@ -98,8 +98,8 @@ def _one_per_token(found: Foreign, keys: Tokens, queries: Tokens | None) -> tupl
 def _fitting(array: Any, axes: int, keys: Tokens, axis: int = -1) -> Any:
     if array.ndim != axes or array.shape[axis] != len(keys):
         raise WrongShape(
-            f"Scores of the shape {array.shape} were given for {len(keys)} tokens ({keys.glimpse()}). Each token needs "
-            "one, or scores would slip to a neighbour: give those of the tokens that the tool itself read, special "
-            "ones included."
+            f"Got scores of shape {array.shape} for {len(keys)} tokens ({keys.glimpse()}). Each token needs one "
+            f"score, or scores would shift to a neighbour. Give the tokens that the tool itself read, including "
+            f"special tokens."
         )
     return array

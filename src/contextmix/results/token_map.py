@@ -153,7 +153,7 @@ class TokenMap(Indexed):
             )
         k = index_of("top: k", k)
         if k < 1:
-            raise BadOption(f"top({k}) would list nothing. Ask for at least 1 token.")
+            raise BadOption(f"top({k}) would list nothing. Use at least 1.")
         order = np.argsort(-np.abs(self.values), kind="stable")[:k]
         return [(self.tokens.pieces[position], float(self.values[position])) for position in order]
 
@@ -188,8 +188,9 @@ class TokenMap(Indexed):
         axis = self._axis("key")
         if self.quantity is Quantity.SIGNED or self.values.min() < 0:
             raise WrongQuantity(
-                f"Shares were asked for, but this map holds {self.quantity} numbers down to {self.values.min():.3g}. "
-                "Signs cancel out, so parts of a sum mean nothing. Take shares of what has no sign, for example of "
+                f"Cannot take shares: this map holds {self.quantity} numbers down to {self.values.min():.3g}. "
+                "Signs cancel out, so parts of a sum are meaningless. Take shares of values without signs, for "
+                "example of "
                 "map.derive(values=abs(map.values), quantity='norm')."
             )
         shares, zero_rows = labels.divided_by_sum(self.values, axis)
@@ -282,7 +283,7 @@ class TokenMap(Indexed):
 
     def _axis(self, name: str) -> int:
         if name not in self.dims:
-            raise WrongShape(f"The {name} axis was asked for, and this map has {', '.join(self.dims) or 'no axis'}.")
+            raise WrongShape(f"There is no {name} axis; this map has {', '.join(self.dims) or 'no axis'}.")
         return self.dims.index(name)
 
     def _take(self, axis: str, position: int) -> TokenMap:

@@ -23,7 +23,7 @@ from contextmix.views.page import answers as drawn
 
 def _cut(name: str) -> Any:
     help_text = declared(Answering)[name].option.help
-    return Query(description=f"{help_text} Default: as it was asked for.", max_length=20)
+    return Query(description=f"{help_text} Default: as in the request.", max_length=20)
 
 
 _Sources = Annotated[str | None, _cut("sources")]

@@ -43,7 +43,7 @@ def application(pool: Pool, asking: Asking, shelf: Shelf) -> FastAPI:
     app = FastAPI(
         title="contextmix",
         version=__version__,
-        description="Which tokens made this? Explorations of texts by a server on this machine.",
+        description="Which tokens made this? Explore texts with a server on this machine.",
         docs_url=None,  # these pages would load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
@@ -75,12 +75,12 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(Full)
     async def full(_: Request, error: Full) -> Response:
-        reason = f"As many texts wait as this server lets wait. Try again in {error.seconds} s."
+        reason = f"The queue of this server is full. Try again in {error.seconds} s."
         return refusal(503, reason, headers={"Retry-After": str(error.seconds)})
 
     @app.exception_handler(Missing)
     async def missing(_: Request, error: Missing) -> Response:
-        return refusal(404, f"There is no such {error.kind}: it was cancelled, or is too old, or never was.")
+        return refusal(404, f"There is no such {error.kind}: it was cancelled, has expired, or never existed.")
 
     @app.exception_handler(NoAnswer)
     async def no_answer(_: Request, error: NoAnswer) -> Response:
@@ -88,14 +88,14 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
-        sentences = {404: "There is nothing at this address.", 405: "This address does not take this method."}
+        sentences = {404: "Nothing exists at this address.", 405: "This address does not support this method."}
         headers = {"Allow": _allowed(app, request)} if error.status_code == 405 else error.headers
         return refusal(error.status_code, sentences.get(error.status_code, str(error.detail)), None, headers)
 
     @app.exception_handler(Exception)
     async def defect(_: Request, error: Exception) -> Response:
-        logging.getLogger("uvicorn.error").error("A defect of contextmix:", exc_info=error)
-        return refusal(500, "Something went wrong inside contextmix. The terminal of the server says what.")
+        logging.getLogger("uvicorn.error").error("A bug in contextmix:", exc_info=error)
+        return refusal(500, "Something went wrong inside contextmix. See the server's terminal for details.")
 
 
 def _allowed(app: FastAPI, request: Request) -> str:

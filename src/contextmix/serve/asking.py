@@ -66,7 +66,7 @@ class Asking:
         """
         _refuse_broken({"text": [asked.text, asked.pair, asked.query, asked.target, asked.against]})
         if asked.against is not None and asked.target is None:
-            raise NotAcceptable("It needs a target that it is compared with.", "against")
+            raise NotAcceptable("It needs a target to compare with.", "against")
         wrong = _wrong_methods(tuple(asked.methods), asked.heads, asked.target)
         if wrong is not None:
             raise NotAcceptable(*wrong)
@@ -85,9 +85,7 @@ class Asking:
         model = self._model(asked.model)
         if not model.answers:
             known = ", ".join(one.name for one in self.models if one.answers)
-            raise NotAcceptable(
-                f"{model.name} does not go on with a text, so it answers nothing. Try {known}.", "model"
-            )
+            raise NotAcceptable(f"{model.name} does not generate text, so it cannot answer. Try {known}.", "model")
         own = asked.model_dump()
         for name, one in declared(Answering).items():
             if name in own:
@@ -122,8 +120,8 @@ class Asking:
         most = self._limits.tokens if asked.truncate else model.limit
         if count > most:
             raise NotAcceptable(
-                f"Texts, question and answer have {count} tokens or more, the new ones included, and {model.name} is "
-                f"given at most {most} here. Shorten the texts, or ask for fewer new tokens.",
+                f"Texts, question and answer have {count} tokens or more, including the new ones, but {model.name} "
+                f"accepts at most {most} here. Shorten the texts, or ask for fewer new tokens.",
                 "context" if asked.context else "question",
             )
 
@@ -138,7 +136,7 @@ class Asking:
         except ContextMixError as refusal:
             raise NotAcceptable(str(refusal), about(refusal)) from None
         if inputs.length > model.limit:
-            found = f"The text has {inputs.length} tokens, and {model.name} is given at most {model.limit} here."
+            found = f"The text has {inputs.length} tokens, but {model.name} accepts at most {model.limit} here."
             raise NotAcceptable(f"{found} Shorten it.", "text")
 
 
@@ -150,7 +148,7 @@ def _refuse_broken(texts: Mapping[str, Sequence[Any]]) -> None:
                 if isinstance(part, str):
                     part.encode()
         except UnicodeEncodeError:
-            raise NotAcceptable("The text holds half of a surrogate pair, which is no character.", name) from None
+            raise NotAcceptable("The text contains half of a surrogate pair, which is not a character.", name) from None
 
 
 @lru_cache(maxsize=64)
@@ -166,7 +164,7 @@ def _wrong_method(method: str) -> str | None:
 def _wrong_methods(methods: tuple[str, ...], heads: bool, target: str | None) -> tuple[str, str] | None:
     """What is wrong with the methods, and the part of the request that it is about."""
     if len(set(methods)) < len(methods):
-        return "A method is named twice.", "methods"
+        return "A method is listed twice.", "methods"
     part = "methods"
     try:
         plans = plans_to_explore(methods, heads=False)

@@ -83,7 +83,7 @@ class Desk:
         """
         job = self.found(name)
         if job.answer is None:
-            raise NoAnswer(job.reason or f"The {self.kind} is not done yet.")
+            raise NoAnswer(job.reason or f"The {self.kind} is not finished yet.")
         return job, job.answer
 
 

@@ -14,8 +14,8 @@ from contextmix.options.verbs import Answering, ExploreOptions
 class Refusal(BaseModel):
     """Why a request was not answered."""
 
-    reason: str = Field(description="A sentence for people.")
-    field: str | None = Field(default=None, description="The part of the request that it is about, if it is about one.")
+    reason: str = Field(description="The reason, as a sentence.")
+    field: str | None = Field(default=None, description="The field of the request that it concerns, if any.")
 
 
 class Health(BaseModel):
@@ -29,27 +29,27 @@ class ModelFacts(BaseModel):
     """A model that the server was started with."""
 
     name: str
-    type: str = Field(description="Its class in transformers.")
-    labels: list[str] = Field(description="The classes that it tells apart; empty for a language model.")
-    limit: int = Field(description="The most tokens that a text may have here, special ones included.")
-    causal: bool = Field(description="Whether a token sees only what stands before it.")
+    type: str = Field(description="Its transformers class.")
+    labels: list[str] = Field(description="Its classes; empty for a language model.")
+    limit: int = Field(description="Maximum number of tokens in a text here, including special tokens.")
+    causal: bool = Field(description="Whether a token sees only earlier tokens.")
     layers: int
-    answers: bool = Field(description="Whether it goes on with a text, so that it can be asked at /api/answers.")
-    usual: list[str] = Field(description="The methods chosen where nobody chose others, the first one in front.")
+    answers: bool = Field(description="Whether it generates text and can be asked at /api/answers.")
+    usual: list[str] = Field(description="The default methods; the first is shown first.")
 
 
 class MethodFacts(BaseModel):
     """A method that can be asked for."""
 
     name: str
-    title: str = Field(description="Its name as people know it.")
-    question: str = Field(description="The question that it answers.")
+    title: str = Field(description="Its display name.")
+    question: str = Field(description="The question it answers.")
     formula: str
     paper: str
-    quantity: str = Field(description="What its numbers are.")
+    quantity: str = Field(description="What its numbers mean.")
     cost: str
-    needs: str = Field(description="What the model must have.")
-    slow: bool = Field(description="Whether it takes many times as long as running the model once.")
+    requirements: str = Field(description="What it requires of the model, or 'none'.")
+    slow: bool = Field(description="Whether it takes many times as long as one run of the model.")
     of_model: bool = Field(description="Whether it explains a score of the whole model, not a token's representation.")
 
 
@@ -70,14 +70,14 @@ class Asked(BaseModel):
     model: str = Field(description="A name from /api/models.")
     text: str = Field(min_length=1, description="The text, or the first of a pair.")
     pair: _Name | None = Field(default=None, description="The second text of a pair.")
-    methods: list[str] = Field(min_length=1, max_length=32, description="Names from /api/methods, each once.")
+    methods: list[str] = Field(min_length=1, max_length=32, description="Names from /api/methods, without repetition.")
     query: int | str | None = _said(ExploreOptions, "query", default=None)
     target: _Name | None = _said(ExploreOptions, "target", default=None)
     against: _Name | None = _said(Contrasting, "against", default=None)
     heads: bool = _said(ExploreOptions, "heads", default=False)
     each_class: bool = Field(
         default=False,
-        description="Whether integrated_gradients explains each class of a model that tells few apart, in 20 steps.",
+        description="For a model with few classes: let integrated_gradients explain each class, in 20 steps.",
     )
     add_special_tokens: bool | None = _said(ExploreOptions, "add_special_tokens", default=None)
 
@@ -96,12 +96,12 @@ class AskedAnswer(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    model: str = Field(description="A name from /api/models, of one that answers.")
+    model: str = Field(description="A name from /api/models; the model must generate text.")
     question: str = Field(min_length=1, description="The question.")
     context: list[_Name] = Field(
         default=[],
         max_length=MOST_TEXTS,
-        description="Texts that the answer may draw from. Without any the question is its own source.",
+        description="Texts that the answer may draw from. Without texts, the question is its own source.",
     )
     answer: _Name | None = _option("answer")
     sources: _Cut = _option("sources")
@@ -121,9 +121,9 @@ class AskedAnswer(BaseModel):
 class ShownAnswer(BaseModel):
     """An answer as the page shows it, cut in one way."""
 
-    html: str = Field(description="Markup without script and style; every text in it is escaped.")
+    html: str = Field(description="Markup without scripts and styles; all text in it is escaped.")
     signed: bool = Field(description="Whether sources may speak against the answer.")
-    numbers: dict[str, Any] = Field(description="What the script of the page needs.")
+    numbers: dict[str, Any] = Field(description="Data for the page's script.")
 
 
 class Exploration(BaseModel):
@@ -133,9 +133,9 @@ class Exploration(BaseModel):
     state: Literal["queued", "running", "done", "failed"]
     progress: float = Field(ge=0, le=1)
     what: str = Field(description="What is being computed.")
-    ahead: int = Field(ge=0, description="How many wait before it.")
+    ahead: int = Field(ge=0, description="Number of jobs ahead of it in the queue.")
     reason: str | None = Field(description="Why it failed.")
-    field: str | None = Field(description="The part of the request that the reason is about.")
+    field: str | None = Field(description="The field of the request that the reason concerns.")
 
 
 class Axis(BaseModel):

@@ -90,18 +90,18 @@ class Guard:
         """A page of another site must reach nothing, also one whose name was made to point at this machine."""
         host, origin = headers.get("host", "").lower(), headers.get("origin")
         if host not in self.hosts:
-            raise Refused(403, "This server answers only under its own address on this machine.")
+            raise Refused(403, "This server only answers requests to its own local address.")
         if origin is not None and origin != f"http://{host}":
-            raise Refused(403, "This server answers no pages of other sites.")
+            raise Refused(403, "This server does not answer requests from other sites.")
         if path.startswith("/api") and headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-            raise Refused(403, "This server answers no pages of other sites.")
+            raise Refused(403, "This server does not answer requests from other sites.")
 
     async def _body(self, method: str, headers: dict[str, str], receive: Receive) -> bytes | None:
         """The whole body of a POST; no other request has one that is looked at."""
         limit = self.limits.body_bytes
         length = headers.get("content-length", "0")
         if not length.isdigit() or len(length) > 18 or int(length) > limit:
-            raise Refused(413, f"The request is larger than the {limit} bytes that this server takes.")
+            raise Refused(413, f"The request is larger than the {limit} bytes that this server accepts.")
         if method != "POST":
             return b""
         try:
@@ -118,7 +118,7 @@ async def _read(receive: Receive, limit: int) -> bytes | None:
             return None
         body += message.get("body", b"")
         if len(body) > limit:  # also of a body that did not say its length
-            raise Refused(413, f"The request is larger than the {limit} bytes that this server takes.")
+            raise Refused(413, f"The request is larger than the {limit} bytes that this server accepts.")
         if not message.get("more_body", False):
             return bytes(body)
 
@@ -138,7 +138,7 @@ def _headers(scope: Scope) -> dict[str, str]:
     for name, value in scope["headers"]:
         key = name.decode("latin-1").lower()
         if key in found and key in ("host", "origin", "content-type", "content-length"):
-            raise Refused(400, f"The header {key} occurs twice.")
+            raise Refused(400, f"The header {key} appears twice.")
         found[key] = value.decode("latin-1")
     return found
 

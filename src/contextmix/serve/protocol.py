@@ -70,7 +70,7 @@ class _Bounded(H11Protocol):
             self._until(self.limits.request_seconds)
         self._begun = True
         if self._too_many:
-            self._end(503, "Service Unavailable", "Too many connections at a time.", "Retry-After: 1")
+            self._end(503, "Service Unavailable", "Too many simultaneous connections.", "Retry-After: 1")
         else:
             super().data_received(data)
 

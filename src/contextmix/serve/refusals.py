@@ -12,14 +12,14 @@ from contextmix.serve.documents import Refusal
 
 _SAID = {
     400: "Not HTTP, or not JSON.",
-    403: "Of another site, or under another name than this machine's.",
-    404: "There is none of this id: it was cancelled, or is too old, or never was.",
+    403: "From another site, or addressed to another host.",
+    404: "Unknown id: it was cancelled, has expired, or never existed.",
     408: "The request took too long to arrive.",
-    409: "There is no answer (yet).",
+    409: "There is no answer, or not yet.",
     413: "The body is too large.",
     415: "The body is not JSON.",
-    422: "What is asked for does not exist or cannot be done.",
-    503: "Too many wait; the header Retry-After says in how many seconds to try again.",
+    422: "The request asks for something that does not exist or cannot be done.",
+    503: "The queue is full; the header Retry-After gives the seconds to wait.",
 }
 
 
@@ -29,7 +29,7 @@ def said(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 
 def refusal(status: int, reason: str, about: str | None = None, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer that says why there is none. Half a surrogate pair in a quoted text is escaped, as it is no UTF-8."""
+    """An answer that says why there is none. Half a surrogate pair in a quoted text is escaped, as it is not UTF-8."""
     content = Refusal(reason=reason.encode("utf-8", "backslashreplace").decode(), field=about)
     return JSONResponse(content.model_dump(), status, headers)
 

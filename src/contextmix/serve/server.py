@@ -37,8 +37,8 @@ def listen(port: int) -> socket.socket:
     except OSError as reason:
         made.close()
         raise BadOption(
-            f"Cannot listen on port {port} of this machine: {reason.strerror or reason}. Perhaps another server runs "
-            "there. Choose another one with --port, or --port 0 for any that is free."
+            f"Cannot listen on port {port} of this machine: {reason.strerror or reason}. Another server may be using "
+            f"it. Choose another port with --port, or --port 0 for any free port."
         ) from None
     return made
 
@@ -113,5 +113,5 @@ class _Server(uvicorn.Server):
 def _tokenizer(name: str, place: str) -> Any:
     found = load_tokenizer(place)
     if found is None:
-        raise BadInput(f"{name} has no tokenizer, so it reads no texts, and texts are what is typed here.")
+        raise BadInput(f"{name} has no tokenizer, so it cannot read the texts typed here.")
     return found

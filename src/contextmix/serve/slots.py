@@ -55,7 +55,7 @@ class Slot(threading.Thread):
             letter, content = self._read()
         except (EOFError, OSError):
             raise ContextMixError(
-                "A worker process ended while it loaded its models; is there enough memory?"
+                "A worker process ended while loading its models; there may not be enough memory."
             ) from None
         if letter != READY:
             raise ContextMixError(json.loads(content)["reason"])
@@ -104,7 +104,7 @@ class Slot(threading.Thread):
     def _serve(self, job: Job, *, again: bool = False) -> bool:
         """Bring a job to its end; False if the process was gone before the job began, so that it may be tried again."""
         if not self._revive():
-            job.fail("The models cannot be loaded again. The terminal of the server says why.")
+            job.fail("The models cannot be loaded again. See the server's terminal for the reason.")
             return True
         began = time.monotonic()
         assert self.process is not None
@@ -121,7 +121,7 @@ class Slot(threading.Thread):
             self.end()
             if job.state == "running" and not (again or job.what or job.stop.is_set()):
                 return False
-            job.fail("The worker process ended before it had an answer, perhaps for lack of memory. Ask for less.")
+            job.fail("The worker process ended before it had an answer, perhaps because memory ran out. Ask for less.")
         finally:
             watchdog.cancel()
         job.seconds = time.monotonic() - began
@@ -143,7 +143,8 @@ class Slot(threading.Thread):
                 if now > deadline:
                     limit = self.pool.limits.seconds
                     job.fail(
-                        f"It took longer than the {limit:g} s that this server allows. Ask for less, or a shorter text."
+                        f"It exceeded the time limit of {limit:g} s that this server allows. Ask for less, or a "
+                        f"shorter text."
                     )
                 self.connection.send_bytes(STOP)
                 last = now + self.pool.limits.stop_seconds

@@ -138,7 +138,7 @@ def _compute(connection: Connection, models: Mapping[str, Any], request: Any, an
                 else "fewer methods, without heads, or for a shorter text"
             )
             raise ContextMixError(
-                f"The answer would have {len(answer) / 2**20:.0f} MiB, and this server gives at most "
+                f"The answer would have {len(answer) / 2**20:.0f} MiB, but this server sends at most "
                 f"{answer_bytes / 2**20:.0f}. Ask for {less}."
             )
     except _Stop:
@@ -156,7 +156,7 @@ def _compute(connection: Connection, models: Mapping[str, Any], request: Any, an
         import traceback
 
         traceback.print_exc()
-        reason = "Something went wrong inside contextmix. The terminal of the server says what."
+        reason = "Something went wrong inside contextmix. See the server's terminal for details."
         _send(connection, FAILURE, {"reason": reason})
     else:
         _send(connection, STILL, still)

@@ -106,8 +106,8 @@ def interval(outcomes: Outcomes, confidence: float = 0.95, *, resamples: int = 9
         Efron (1987), Better Bootstrap Confidence Intervals; ``scipy.stats.bootstrap``.
 
     Example:
-        >>> found = interval([0.1, 0.4, 0.2, 0.3, 0.5, 0.2, 0.1, 0.3, 0.4, 0.5])
-        >>> found.method, round(found.low, 1), round(found.high, 1)
+        >>> result = interval([0.1, 0.4, 0.2, 0.3, 0.5, 0.2, 0.1, 0.3, 0.4, 0.5])
+        >>> result.method, round(result.low, 1), round(result.high, 1)
         ('bootstrap, BCa', 0.2, 0.4)
     """
     _refuse_confidence(confidence)

@@ -123,15 +123,18 @@ def read_sound(source: Any, sampling_rate: int | None = None) -> tuple[Array, in
     elif isinstance(source, tuple) and len(source) == 2:
         source, own = source
     if own is not None and sampling_rate not in (None, own):
-        raise BadInput(f"The sound says {own} samples per second and sampling_rate={sampling_rate}; which is true?")
+        raise BadInput(
+            f"The sound has {own} samples per second, but sampling_rate={sampling_rate}. Leave out "
+            f"sampling_rate, or correct it."
+        )
     rate = own if sampling_rate is None else sampling_rate
     if rate is None:
         raise BadInput(
-            "The samples do not say how many there are per second, and without that no time is known. Give "
+            "The number of samples per second is unknown, so times are unknown too. Give "
             "sampling_rate=…, a pair (samples, rate), or a .wav file."
         )
     if isinstance(rate, bool) or not isinstance(rate, int | np.integer) or rate < 1:
-        raise BadInput(f"sampling_rate={rate!r} is no number of samples per second, such as 16000.")
+        raise BadInput(f"sampling_rate={rate!r} must be a number of samples per second, e.g. 16000.")
     return _samples(np.asarray(source)), int(rate)
 
 
@@ -159,7 +162,7 @@ def _rgb(image: Any) -> Image:
     if transparent and image.convert("RGBA").getextrema()[3] == (255, 255):
         image, transparent = image.convert("RGBA"), False  # says it may be transparent and is not
     if transparent or image.mode not in (*_WITHOUT_LOSS, "RGBA"):
-        what = "has transparent pixels, whose colours nobody sees" if transparent else f"has the mode {image.mode}"
+        what = "has transparent pixels, whose colours are undefined" if transparent else f"has the mode {image.mode}"
         raise BadInput(
             f"The image {what}, and the model reads red, green and blue. A guess would show it another picture: paste "
             'it onto a background, or convert it yourself, for example image.convert("RGB").'
@@ -198,7 +201,7 @@ def _sound_file(path: Path) -> tuple[Array, int]:
             samples, rate = importlib.import_module("soundfile").read(path, dtype="float32")
     except ImportError as reason:
         raise BadInput(
-            f"{path} is no .wav file, and other formats need the library soundfile: pip install soundfile."
+            f"{path} is not a .wav file; other formats need the library soundfile: pip install soundfile."
         ) from reason
     except (OSError, ValueError, RuntimeError, EOFError, struct.error) as reason:
         raise BadInput(f"{path} cannot be read as a sound: {reason}.") from reason
@@ -213,12 +216,12 @@ def _samples(sound: Array) -> Array:
             "their mean: sound.mean(axis=…)."
         )
     if len(sound) == 0:
-        raise BadInput("The sound is empty, so there is no frame to attribute anything to.")
+        raise BadInput("The sound is empty, so there is no frame to explain.")
     if sound.dtype.kind == "f":
         if not (finite := np.isfinite(sound)).all():
             raise BadInput(
                 f"{int((~finite).sum())} of {len(sound)} samples are NaN or infinite, the first at "
-                f"{int(np.argmin(finite))}. Every frame that hears one would be too: mend the recording."
+                f"{int(np.argmin(finite))}. Every frame with such a sample would be too. Repair the recording."
             )
         return sound.astype(np.float32)
     largest = 2 ** (8 * sound.dtype.itemsize - 1)

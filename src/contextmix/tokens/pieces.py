@@ -136,8 +136,8 @@ class Tokens:
         if self.words is None:
             raise BadInput(
                 f"Words were asked for, but these {len(self)} tokens do not say which word each belongs to (their "
-                "tokenizer tells no word boundaries). A guess would mix up rows: use the tokens as they are, or give "
-                "`words`."
+                "tokenizer tells no word boundaries). Guessing could mix up rows. Use the tokens as they are, or "
+                "give `words`."
             )
         groups = self._word_groups(self.words)
         merged = Tokens(
@@ -198,8 +198,8 @@ class Tokens:
             labels = getattr(self, name)
             if labels is not None and len(labels) != len(self.pieces):
                 raise WrongShape(
-                    f"{len(self.pieces)} tokens came with {len(labels)} {name}. Each token needs its own, or labels "
-                    f"would slip to a neighbour: give one entry per token, or leave {name} out."
+                    f"{len(self.pieces)} tokens came with {len(labels)} {name}. Each token needs one, or labels "
+                    f"would shift to a neighbour. Give one entry per token, or leave out {name}."
                 )
         for span in self.spans or ():
             last = span[1] if self.text is None and span else len(self.text or "")

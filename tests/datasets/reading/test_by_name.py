@@ -68,11 +68,11 @@ def test_a_split_is_chosen(dataset, tmp_path):
     both.save_to_disk(tmp_path / "saved")
     for data in (both, str(tmp_path / "saved")):
         assert open_source(data, split="test").count == 7
-        with pytest.raises(BadOption, match=r"has several splits: 'train', 'test'\. Name one with split"):
+        with pytest.raises(BadOption, match=r"has several splits: 'train', 'test'\. Choose one with split"):
             open_source(data)
         with pytest.raises(BadOption, match=r"has no split 'dev'\. It has 'train', 'test'\."):
             open_source(data, split="dev")
-    with pytest.raises(BadOption, match="one part alone, so there is no split 'dev'"):
+    with pytest.raises(BadOption, match="a single split, so split='dev' cannot be chosen"):
         open_source(dataset, split="dev")
 
 
@@ -97,7 +97,7 @@ def test_a_stream_has_no_way_back(dataset):
 
 def test_a_name_that_is_not_found(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
-    with pytest.raises(BadInput, match="nobody/nothing is no file, and datasets cannot load it as a data set: "):
+    with pytest.raises(BadInput, match="nobody/nothing is not a file, and datasets cannot load it as a data set: "):
         open_source("nobody/nothing", split="train")
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match="datasets cannot load it as a data set: "):

@@ -61,11 +61,11 @@ def test_two_annotators_of_two_words_are_no_pair_of_characters():
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ([0, 1], "has 2 marks, and the text has 5 words"),
+        ([0, 1], "has 2 marks, but the text has 5 words"),
         ([0, 1, 2, 0, 0], "other things than 0 and 1"),
         ([[3, 99]], "no stretches of the text's 18 characters"),
         ([[5, 5]], "no stretches"),
-        ("yes", "no JSON"),
+        ("yes", "not answer with JSON"),
         (3, "not a list"),
         ([[0, 1, 0, 0, 0], "x"], "other things"),
     ],

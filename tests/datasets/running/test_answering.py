@@ -99,7 +99,7 @@ def test_bad_rows_are_refused_one_by_one_and_the_run_goes_on(whole):
     assert failed.problem.tolist() == [kind for _, kind in BAD]
     assert failed.id.tolist() == [row["id"] for row, _ in BAD]
     assert failed.reason.str.endswith(".").all()
-    assert re.search(r"of 200 sources fit; these would be cut: \d+ 'Tom ran\.'", failed.reason[len(GOOD) + 19])
+    assert re.search(r"of 200 sources fit; these would be dropped: \d+ 'Tom ran\.'", failed.reason[len(GOOD) + 19])
     told = whole.summary()
     assert (told["rows"], told["results"], told["failed"], told["cut"]) == (len(ROWS), len(GOOD), len(BAD), 0)
     with pytest.raises(BadInput, match=r"Row 4 \(item 4\) has no answer\. The row has no question"):
@@ -283,15 +283,15 @@ def test_a_strict_run_ends_at_the_first_bad_row_and_retries_what_failed(stories,
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"task": "answers"}, r"task='answers' is none of explain, answer"),
-        ({"methods": ["evidence", "attention"]}, r"explained by one method, and 2 were named"),
-        ({"options": {"globenc": {}}}, r"Options were given for globenc, and answers are explained by evidence"),
+        ({"task": "answers"}, r"task='answers' is not one of explain, answer"),
+        ({"methods": ["evidence", "attention"]}, r"explained by one method; got 2"),
+        ({"options": {"globenc": {}}}, r"Got options for globenc, but answers are explained by evidence"),
         ({"sources": "chapter"}, r"A text is not cut by 'chapter'"),
-        ({"words": True}, r"words=True means nothing to a run with task='answer'"),
-        ({"text_field": "question"}, r"text_field='question' means nothing to a run with task='answer'"),
+        ({"words": True}, r"words=True has no effect in a run with task='answer'"),
+        ({"text_field": "question"}, r"text_field='question' has no effect in a run with task='answer'"),
         ({"template": "no place"}, r"\{context\}"),
         ({"generation": {"nonsense": 1}}, r"does not write with these settings of its generation \(nonsense=1\)"),
-        ({"generation": {"eos_token_id": {1, 2}}}, r"generation: a run writes down what decides its numbers"),
+        ({"generation": {"eos_token_id": {1, 2}}}, r"generation: a run records what decides its numbers"),
     ],
     ids=str,
 )
@@ -302,7 +302,7 @@ def test_options_that_cannot_be_are_refused_and_leave_nothing(stories, tmp_path,
 
 
 def test_options_of_answers_mean_nothing_to_a_run_of_texts(tmp_path):
-    with pytest.raises(BadOption, match=r"units='word' means nothing to a run with task='explain'"):
+    with pytest.raises(BadOption, match=r"units='word' has no effect in a run with task='explain'"):
         cm.run([{"text": "Tom ran."}], tmp_path, units="word")
 
 
@@ -315,11 +315,11 @@ def test_models_that_answer_nothing(tmp_path):
 
 def test_each_kind_of_run_refuses_what_the_other_gives(whole, tmp_path):
     for ask in (lambda: whole.row(0), lambda: whole.map(0), whole.outcomes):
-        with pytest.raises(BadOption, match=r"answered questions and explained no texts"):
+        with pytest.raises(BadOption, match=r"answered questions and did not explain texts"):
             ask()
     scores = cm.run([{"text": "Tom ran."}], tmp_path, progress=False)
     for ask in (lambda: scores.answer(0), scores.answers, scores.lines):
-        with pytest.raises(BadOption, match=r"explained texts and answered no questions"):
+        with pytest.raises(BadOption, match=r"explained texts and did not answer questions"):
             ask()
 
 

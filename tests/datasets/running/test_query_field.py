@@ -57,7 +57,7 @@ def test_a_position_may_come_from_a_file_without_types(model, tmp_path):
 
 
 def test_one_query_for_all_and_one_for_each_contradict(tmp_path):
-    with pytest.raises(BadOption, match="one for all rows"):
+    with pytest.raises(BadOption, match="applies to all rows"):
         cm.run(ROWS, tmp_path, query=1, query_field="query")
 
 

@@ -100,7 +100,7 @@ def test_two_actors_of_which_one_is_killed_give_the_same_as_one_process(cluster,
 
 
 def test_a_row_that_fails_ends_a_strict_run(cluster, data, tmp_path):
-    with pytest.raises(BadRow, match="this run is strict") as told:
+    with pytest.raises(BadRow, match="this run stops at errors") as told:
         cm.run(data, tmp_path, engine="ray", strict=True, limit=8, **SETTINGS)
     assert type(told.value) is BadRow
 

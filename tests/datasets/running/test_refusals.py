@@ -16,19 +16,19 @@ from contextmix.errors import BadFile, BadInput, BadOption
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("t.xyz", b"good\n", r"ends in '\.xyz', and files are read that end in \.jsonl"),
+        ("t.xyz", b"good\n", r"ends in '\.xyz'; supported endings are \.jsonl"),
         ("t.jsonl.gz", gzip.compress(b"{}", mtime=0), r"ends in '\.gz'"),
         ("t.txt", gzip.compress(b"good", mtime=0), "t.txt is compressed by gzip"),
         ("t.csv", b"PK\x03\x04 and more", "is a zip archive"),
         ("t.txt", "good\n".encode("utf-16"), "is UTF-16"),
-        ("t.txt", "good\n".encode("utf-16-be"), "is UTF-16 or no text"),
+        ("t.txt", "good\n".encode("utf-16-be"), "is UTF-16 or not text"),
         ("t.txt", b"one\rtwo\r", "carriage returns as line ends"),
         ("t.csv", b"PAR1\x15\x04", "is Parquet"),
         ("t.csv", b"", "t.csv has no header"),
         ("t.tsv", b"\ntext\tlabel\n", "t.tsv has no header"),
         ("t.csv", b'"text,label\ngood,1\n', "t.csv has no header"),
-        ("t.csv", b"text,label,text\n", "two of one name: 'text', 'label', 'text'"),
-        ("t.csv", b"text,\ngood,1\n", "columns without a name"),
+        ("t.csv", b"text,label,text\n", "duplicate columns: 'text', 'label', 'text'"),
+        ("t.csv", b"text,\ngood,1\n", "unnamed or duplicate columns"),
         ("t.jsonl", b'[{"text": "good"},\n{"text": "good"}]\n', "goes on in the next line"),
         ("t.json", b'{\n  "text": "good"\n}\n', "one that is indented"),
         ("t.jsonl", b'"good"\n["good"]\n', "no JSON object in its first 2 lines"),
@@ -79,12 +79,12 @@ def test_a_disk_that_fails(tmp_path, monkeypatch):
     ("data", "said"),
     [
         ([], "empty list"),
-        (3, "of the type int"),
-        (b"good", "of the type bytes"),
-        (None, "of the type NoneType"),
-        ([1, 2], "of the type list"),
-        ({"text": ["good"]}, "of the type dict"),
-        (pd.DataFrame({"text": []}), "hold no rows"),
+        (3, "of type int"),
+        (b"good", "of type bytes"),
+        (None, "of type NoneType"),
+        ([1, 2], "of type list"),
+        ({"text": ["good"]}, "of type dict"),
+        (pd.DataFrame({"text": []}), "has no rows"),
     ],
 )
 def test_data_of_another_kind(data, said):
@@ -95,13 +95,13 @@ def test_data_of_another_kind(data, said):
 @pytest.mark.parametrize(("name", "content"), [("t.jsonl", ""), ("t.txt", "\n\n"), ("t.csv", "text,label\n\n")])
 def test_files_without_rows(tmp_path, name, content):
     (tmp_path / name).write_text(content)
-    with pytest.raises(BadInput, match="hold no rows"):
+    with pytest.raises(BadInput, match="has no rows"):
         open_source(tmp_path / name)
 
 
 def test_a_file_named_twice(tmp_path):
     (tmp_path / "t.txt").write_text("good\n")
-    with pytest.raises(BadInput, match=r"t\.txt is named more than once"):
+    with pytest.raises(BadInput, match=r"t\.txt is listed more than once"):
         open_source([tmp_path / "t.txt", str(tmp_path / "*.txt")])
 
 
@@ -119,7 +119,7 @@ def test_a_file_named_twice(tmp_path):
 def test_mixed_schemas(tmp_path, one, two, said):
     for name, content in (one, two):
         (tmp_path / name).write_text(content)
-    with pytest.raises(BadInput, match=f"{one[0]} and {two[0]} have mixed schemas: {said}"):
+    with pytest.raises(BadInput, match=f"{one[0]} and {two[0]} have different columns: {said}"):
         open_source([tmp_path / one[0], tmp_path / two[0]])
 
 
@@ -141,11 +141,11 @@ def test_fields_that_are_not_read_may_differ_between_files_of_json(tmp_path):
         ("sentence1,sentence2", {}, "t.csv has pairs of texts, in 'sentence1' and 'sentence2'. Name both"),
         ("question,sentence", {}, "t.csv has pairs of texts, in 'sentence' and 'question'."),
         ("review,label", {}, "It is not clear which column of t.csv holds the text: it has 'review', 'label'."),
-        ("a fine film,1", {}, "If its first line is a row, put a line with the names of the columns above it."),
+        ("a fine film,1", {}, "If its first line is a row, add a line with the column names above it."),
         ("review", {}, "not clear which column"),
-        ("text,label", {"limit": 0}, "The limit is 0"),
-        ("text,label", {"limit": True}, "The limit is True"),
-        ("text,label", {"limit": 1.5}, "The limit is 1.5"),
+        ("text,label", {"limit": 0}, "limit=0 must be"),
+        ("text,label", {"limit": True}, "limit=True must be"),
+        ("text,label", {"limit": 1.5}, "limit=1.5 must be"),
         ("text,label", {"split": "train"}, "The split 'train' belongs to"),
     ],
 )
@@ -156,7 +156,7 @@ def test_options_that_do_not_fit(tmp_path, header, asked, said):
 
 
 def test_a_column_of_texts_is_not_guessed_among_others():
-    with pytest.raises(BadOption, match=r"it has 'title', 'review', 'label'\. Say so with text_field"):
+    with pytest.raises(BadOption, match=r"it has 'title', 'review', 'label'\. Name it with text_field"):
         open_source([{"title": "a", "review": "b", "label": "c"}])
     with pytest.raises(BadOption, match="It is not clear"):
         open_source([{"tokens": ["a", "fine", "film"], "genre": "drama", "label": 1}])
@@ -165,7 +165,7 @@ def test_a_column_of_texts_is_not_guessed_among_others():
 
 
 def test_columns_of_pandas_that_share_a_name():
-    with pytest.raises(BadFile, match="The DataFrame has columns without a name or two of one name"):
+    with pytest.raises(BadFile, match="The DataFrame has unnamed or duplicate columns"):
         open_source(pd.DataFrame([["a", "b"]], columns=["text", "text"]))
 
 

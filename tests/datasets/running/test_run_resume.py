@@ -158,7 +158,7 @@ def test_the_same_model_under_another_name_goes_on(tmp_path):
 
 def test_a_folder_with_other_files_stays_as_it_is(demo, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(OtherRun, match=r"not empty and not the folder of a run: it holds thesis\.tex"):
+    with pytest.raises(OtherRun, match=r"not empty and not the folder of a run: it contains thesis\.tex"):
         measured(ROWS, tmp_path, model=demo)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 

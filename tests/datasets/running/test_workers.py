@@ -82,7 +82,7 @@ def test_a_shard_that_kills_every_worker_ends_the_run(data, tmp_path, monkeypatc
 
 
 def test_a_row_that_fails_ends_a_strict_run(data, tmp_path):
-    with pytest.raises(BadRow, match="this run is strict"):
+    with pytest.raises(BadRow, match="this run stops at errors"):
         cm.run(data, tmp_path, workers=2, strict=True, limit=8, **SETTINGS)
     assert multiprocessing.active_children() == []
 

@@ -49,10 +49,10 @@ def test_what_explain_answer_is_told():
         ({"options": {"steps": 4}}, UnknownName, "no option of evidence 'steps'"),
         ({"sources": 0}, BadOption, "A text is not cut by 0"),
         ({"units": None}, BadOption, "A text is not cut by None"),
-        ({"thoughts": (0, 3)}, BadOption, "rows differ"),
+        ({"thoughts": (0, 3)}, BadOption, "a run separates thoughts"),
         ({"hops": -1}, BadOption, "passed on 0, 1, 2"),
-        ({"generation": {"a": {1}}}, BadOption, "generation: a run writes down"),
-        ({"generation": {"a": float("nan")}}, BadOption, "generation: a run writes down"),
+        ({"generation": {"a": {1}}}, BadOption, "generation: a run records"),
+        ({"generation": {"a": float("nan")}}, BadOption, "generation: a run records"),
     ],
 )
 def test_what_cannot_be(given, error, said):

@@ -93,7 +93,7 @@ def test_swapped_shards_are_told_and_repaired(demo, out, whole, calls, kept):
     swap(out / "shards" / "00000.parquet", out / "shards" / "00002.parquet")
     found = cm.open_run(out)
     for read in (lambda: found.row(1, "norm"), found.to_pandas):
-        with pytest.raises(BadFile, match=r"shards/0000[02]\.parquet in .* swapped with another file"):
+        with pytest.raises(BadFile, match=r"shards/0000[02]\.parquet in .* damaged or replaced"):
             read()
     assert_same_run(measured(LONG, out, model=demo, **SETTINGS), whole)
     assert calls["texts"] == 16
@@ -115,7 +115,7 @@ def test_maps_that_were_removed_or_swapped_are_repaired(demo, out, whole, calls)
     found = cm.open_run(out)
     with pytest.raises(BadFile, match=r"removed after the run\. Run the same command again"):
         found.map(9, "norm")
-    with pytest.raises(BadFile, match="swapped with another file"):
+    with pytest.raises(BadFile, match="damaged or replaced"):
         found.map(17, "norm")
     assert_same_run(measured(LONG, out, model=demo, **SETTINGS), whole)
     assert calls["texts"] == 8 + 8 + 7  # one text is empty

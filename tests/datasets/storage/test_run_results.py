@@ -112,15 +112,15 @@ def test_rows_that_do_not_exist(run, number):
 def test_what_a_run_refuses(run, demo, tmp_path):
     with pytest.raises(BadInput, match=r"Row 2 \(item 2\) has no scores\. The field 'text' holds only white space"):
         run.row(2, "globenc")
-    with pytest.raises(BadOption, match="This run measured globenc, decompx: say which one"):
+    with pytest.raises(BadOption, match=r"This run measured globenc, decompx. Choose one"):
         run.row(0)
     with pytest.raises(UnknownName, match=r"no method in this run 'norm'.*Known: decompx, globenc"):
         run.row(0, "norm")
-    with pytest.raises(BadOption, match="kept no maps of decompx"):
+    with pytest.raises(BadOption, match="did not keep maps of decompx"):
         run.map(0, "decompx")
     alone = measured(DATA, tmp_path / "alone", model=demo)
     assert alone.row(0).values.shape == (8,)
-    with pytest.raises(BadOption, match=r"kept no maps of globenc.*maps=True"):
+    with pytest.raises(BadOption, match=r"did not keep maps of globenc.*maps=True"):
         alone.map(0)
 
 
@@ -128,7 +128,7 @@ def test_a_map_that_was_removed(demo, tmp_path):
     found = measured(ROWS, tmp_path, model=demo, maps=True)
     for path in (tmp_path / "maps").iterdir():
         path.unlink()
-    with pytest.raises(BadFile, match="The map of row 1 is in no file"):
+    with pytest.raises(BadFile, match="The map of row 1 is missing"):
         found.map(1)
     assert found.row(1).dims == ("key",)
 

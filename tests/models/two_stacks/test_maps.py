@@ -147,7 +147,7 @@ def test_a_stream_must_be_named(case, stream):
 
 
 def test_a_model_of_one_stack_has_no_streams():
-    with pytest.raises(BadOption, match="one stack only"):
+    with pytest.raises(BadOption, match="only one stack"):
         cm.measure(cm.load("demo").trace("a good film"), "norm", stream="cross")
 
 

@@ -280,8 +280,8 @@ def test_embeddings_may_stand_in_for_ids(bert: cm.TracedModel):
     ("inputs", "sentence"),
     [
         ({}, "The model inputs are empty"),
-        ({"attention_mask": [1, 0, 1, 1], "input_ids": [5, 6, 7, 8]}, "attention_mask of sequence 0 has a hole"),
-        ({"attention_mask": [[1, 1], [0, 0]], "input_ids": [[5, 6], [7, 8]]}, "Sequence 1 is all padding"),
+        ({"attention_mask": [1, 0, 1, 1], "input_ids": [5, 6, 7, 8]}, "attention_mask of sequence 0 has a gap"),
+        ({"attention_mask": [[1, 1], [0, 0]], "input_ids": [[5, 6], [7, 8]]}, "Sequence 1 contains only padding"),
         ({"attention_mask": [1, 1, 1], "input_ids": [5, 6]}, r"attention_mask has shape \(1, 3\), the inputs \(1, 2\)"),
         ({"attention_mask": [1, 1], "input_ids": [[5, 6], [7, 8]]}, "attention_mask has shape"),
         ({"token_type_ids": [[0, 0]], "input_ids": [[5, 6], [7, 8]]}, "token_type_ids holds 1 sequences"),
@@ -289,7 +289,7 @@ def test_embeddings_may_stand_in_for_ids(bert: cm.TracedModel):
         ({"input_ids": [5, -1]}, "token ids from -1 to 5"),
         ({"input_ids": [[5, 6], [7]]}, "input_ids is no array of numbers"),
         ({"input_ids": "film"}, "input_ids is no array of numbers"),
-        ({"input_ids": []}, "is all padding"),
+        ({"input_ids": []}, "contains only padding"),
     ],
 )
 def test_inputs_that_are_no_sequences_are_refused(bert: cm.TracedModel, inputs: dict[str, Any], sentence: str):

@@ -132,7 +132,7 @@ def test_the_start_and_the_end_of_an_answer_are_explained(target):
 
 def test_an_answer_must_be_asked_for_fully_and_has_no_probability():
     traced = cm.load(build("bert", "ForQuestionAnswering"), tokenizer())
-    with pytest.raises(BadOption, match=r"scores at each token.*position=…"):
+    with pytest.raises(BadOption, match=r"scores every token.*position=…"):
         traced.explain(PAIR, "gradient_inputs")
     with pytest.raises(BadOption, match="0: start, 1: end"):
         traced.explain(PAIR, "gradient_inputs", position=3)

@@ -38,7 +38,7 @@ def test_texts_beside_what_was_altered_are_found_in_order():
         return "a " + messages[0]["content"].replace("&", "&amp;") + " b"
 
     assert located(render, one("be & see"), 0, [(0, 2), (5, 8)]) == [2, 6]
-    with pytest.raises(BadInput, match="alters the text 'a', or repeats it"):
+    with pytest.raises(BadInput, match="changes the text 'a', or repeats it"):
         located(render, one("b & a"), 0, [(0, 1), (4, 5)])  # which of those in "b &amp; a" is it?
     with pytest.raises(BadInput, match="alters the text '&', or repeats it"):
         located(lambda messages: messages[0]["content"].replace("&", "and"), one("b & a"), 0, [(2, 3)])
@@ -53,5 +53,5 @@ def test_a_text_that_a_template_writes_twice_is_refused():
 
 
 def test_a_text_that_a_template_drops_is_refused():
-    with pytest.raises(BadInput, match="alters the text 'a fox'"):
+    with pytest.raises(BadInput, match="changes the text 'a fox'"):
         located(lambda messages: "nothing", one("a fox"), 0, [(0, 5)])

@@ -27,10 +27,10 @@ def models():
 @pytest.mark.parametrize(
     ("model", "source", "sentence"),
     [
-        ("text", PICTURE, "An image was given, and BertModel reads text"),
-        ("text", photo(), "An array was given, and BertModel reads text"),
-        ("text", SOUND, "A sound was given, and BertModel reads text"),
-        ("text", Path("photo.jpg"), "A path was given, and BertModel reads text"),
+        ("text", PICTURE, "Got an image, but BertModel reads text"),
+        ("text", photo(), "Got an array, but BertModel reads text"),
+        ("text", SOUND, "Got a sound, but BertModel reads text"),
+        ("text", Path("photo.jpg"), "Got a path, but BertModel reads text"),
         (
             "text",
             {"pixel_values": torch.randn(3, 32, 32)},
@@ -41,13 +41,13 @@ def models():
             "a deep film .",
             "ViTForImageClassification reads images, not text, and there is no image file 'a deep",
         ),
-        ("image", ("a film", "a play"), "A pair of texts was given, and ViTForImageClassification reads images"),
-        ("image", SOUND, "A sound was given, and ViTForImageClassification reads images"),
+        ("image", ("a film", "a play"), "Got a pair of texts, but ViTForImageClassification reads images"),
+        ("image", SOUND, "Got a sound, but ViTForImageClassification reads images"),
         ("image", noise(), r"An image is an array \(height, width, 3\)"),
         ("image", {"input_values": noise()}, "reads pixel_values, and the model inputs hold input_values"),
         ("image", Path("none.png"), "There is no image file none.png"),
         ("sound", "a deep film .", "Wav2Vec2ForSequenceClassification reads sounds, not text"),
-        ("sound", PICTURE, "An image was given, and Wav2Vec2ForSequenceClassification reads sounds"),
+        ("sound", PICTURE, "Got an image, but Wav2Vec2ForSequenceClassification reads sounds"),
         ("sound", (photo(), 16000), r"shape \(60, 100, 3\)"),
         ("sound", Path("none.wav"), "There is no sound file none.wav"),
         (
@@ -109,7 +109,7 @@ def test_files_that_are_no_image(models, tmp_path, content):
     [("text", "a film"), ("image", PICTURE), ("sound", {"input_values": noise()}), ("image", [PICTURE])],
 )
 def test_a_sampling_rate_of_no_sound(models, model, source):
-    with pytest.raises(BadOption, match="sampling_rate=16000 belongs to the samples of a sound"):
+    with pytest.raises(BadOption, match="sampling_rate=16000 only applies to the samples of a sound"):
         models[model].explain(source, sampling_rate=16000)
 
 

@@ -41,7 +41,7 @@ def test_what_may_be_there_passes(name: str):
 @pytest.mark.usefixtures("_offline")
 @pytest.mark.parametrize("name", ["dmeo", "owner/other", "fetched"])
 def test_offline_what_was_never_fetched_is_nowhere(name: str):
-    with pytest.raises(ModelNotFound, match=rf"no model '{name}'.*never fetched"):
+    with pytest.raises(ModelNotFound, match=rf"no model '{name}'.*not downloaded"):
         refuse_absent(name)
 
 

@@ -102,17 +102,17 @@ def test_a_list_holds_texts_and_prompts_with_images(llava):
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
-        (PHOTO, r"An image was given, and LlavaForConditionalGeneration reads text with images in it. Give both"),
-        ({"image": PHOTO}, "An image was given without a text. Give both"),
-        ({"image": PHOTO, "text": " "}, "An image was given without a text"),
-        ({"image": PHOTO, "images": [PHOTO], "text": "a"}, "both were given. Leave one out"),
-        ({"images": [], "text": "a"}, "Give one at least"),
-        ({"images": PHOTO, "text": "a"}, "images holds several images in a list"),
+        (PHOTO, r"Got an image, but LlavaForConditionalGeneration reads text with images in it. Give both"),
+        ({"image": PHOTO}, "Got an image without a text. Give both"),
+        ({"image": PHOTO, "text": " "}, "Got an image without a text"),
+        ({"image": PHOTO, "images": [PHOTO], "text": "a"}, "got both. Leave one out"),
+        ({"images": [], "text": "a"}, "at least one image"),
+        ({"images": PHOTO, "text": "a"}, "images must be a list with at least one image"),
         ({"image": "none.png", "text": "a"}, "There is no image file none.png"),
         ({"image": PHOTO, "text": "<image> or <image>"}, "Found total 2 <image> tokens and 1 images"),
         ({"images": [PHOTO, PHOTO], "text": "<image> ?"}, "Found total 1 <image> tokens and 2 images"),
-        ("is <image> red ?", r"The text holds 1 mark for images \(token 4\) and no image was given"),
-        ({"input_ids": [[2, 4, 4, 5]]}, r"The text holds 2 marks for images \(token 4\) and no image was given"),
+        ("is <image> red ?", r"The text holds 1 mark for images \(token 4\) but there is no image"),
+        ({"input_ids": [[2, 4, 4, 5]]}, r"The text holds 2 marks for images \(token 4\) but there is no image"),
         (chat(image(), {"type": "video", "video": "a"}), "this one is {'type': 'video'"),
         (
             chat({"type": "image", "url": "http://a/b.png"}, text()),
@@ -128,9 +128,9 @@ def test_what_does_not_fit_is_refused(llava, source, sentence):
 
 
 def test_models_that_read_one_of_both():
-    with pytest.raises(BadInput, match="An image with a text was given, and BertModel reads text"):
+    with pytest.raises(BadInput, match="Got an image with a text, but BertModel reads text"):
         cm.load(build_text("bert"), word_pieces()).explain(SOURCE)
-    with pytest.raises(BadInput, match="and ViTForImageClassification reads pixel_values alone"):
+    with pytest.raises(BadInput, match="but ViTForImageClassification reads pixel_values alone"):
         seeing("vit").explain(SOURCE)
     with pytest.raises(BadInput, match=r"Kosmos2Model runs with an image alone .*Load its parts by themselves"):
         cm.load(build_swept("kosmos-2")).explain(SOURCE)
@@ -155,7 +155,7 @@ def test_code_of_a_processor_does_not_run_unless_it_is_allowed(folder, tmp_path)
     settings.write_text(json.dumps(own))
     loaded = cm.load(str(tmp_path / "own"))
     assert loaded.explain("left or right ?", "attention").shape == (2, 5, 5)
-    with pytest.raises(BadInput, match=r"without its processor \(it comes with code of its own, .*trust_remote_code"):
+    with pytest.raises(BadInput, match=r"without its processor \(it comes with its own code, .*trust_remote_code"):
         loaded.explain(SOURCE)
 
 
@@ -167,7 +167,9 @@ def test_a_missing_processor_or_that_of_another_model():
         cm.load(model, reader.tokenizer).explain(SOURCE)
     with pytest.raises(BadInput, match="makes pixel_attention_mask, which LlavaForConditionalGeneration does not read"):
         cm.load(model, built("idefics3")[1]).explain(SOURCE)
-    with pytest.raises(BadInput, match=r"The processor does not fit the model: LlavaFor.* its token 4, and the prompt"):
+    with pytest.raises(
+        BadInput, match=r"The processor does not match the model: LlavaFor.* its token 4, and the prompt"
+    ):
         cm.load(model, built("internvl")[1]).explain(SOURCE)
 
 

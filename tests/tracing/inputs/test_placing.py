@@ -143,7 +143,7 @@ def test_an_answer_as_the_template_writes_it():
 )
 def test_an_answer_that_the_template_alters_is_refused(template, answer, hint):
     placer = PLACERS[template]
-    with pytest.raises(BadInput, match="chat template alters the answer") as refusal:
+    with pytest.raises(BadInput, match="chat template changes the answer") as refusal:
         placer.refuse_altered(placer.place("Who?", ["Tom."]), answer)
     assert str(refusal.value).endswith(hint)
 
@@ -159,7 +159,7 @@ def test_escaped_texts_are_found_where_nothing_in_them_is_escaped():
     placer = Placer(MODEL, chatty(ESCAPING))
     placed = placer.place([{"role": "user", "content": "x < y. Tom has a dog. Who?"}], ["Tom has a dog."])
     assert (placed.text, held(placed)) == ("<p>x &lt; y. Tom has a dog. Who?</p>", ["Tom has a dog."])
-    with pytest.raises(BadInput, match="template alters the text '<b> & c'"):
+    with pytest.raises(BadInput, match="template changes the text '<b> & c'"):
         placer.place("Who?", ["Tom has a dog.", "<b> & c"])
 
 

@@ -44,7 +44,7 @@ def test_a_tuple_of_two_texts_has_two_readings(reader: cm.TracedModel, verb: str
     texts, _ = next(iter(torch.utils.data.DataLoader(data, batch_size=2)))
     more = (["globenc", "attention_rollout"],) if verb == "compare" else ()
     with pytest.raises(
-        BadInput, match=r"two things: one pair.*'text_pair': 'a bad film'.*\['a good film', 'a bad film'\]"
+        BadInput, match=r"ambiguous: it could be one pair.*'text_pair': 'a bad film'.*\['a good film', 'a bad film'\]"
     ):
         getattr(reader, verb)(texts, *more)
 
@@ -112,7 +112,7 @@ def test_a_chat_is_read_through_the_tokenizers_template(role: str, generation: b
 
 def test_a_chat_without_a_template_is_refused(reader: cm.TracedModel):
     for traced in (reader, cm.load(build("bert"))):
-        with pytest.raises(BadInput, match="list of 1 chat messages was given"):
+        with pytest.raises(BadInput, match="list of 1 chat messages, but"):
             traced.explain([{"role": "user", "content": "a film"}])
 
 

@@ -122,7 +122,7 @@ def test_the_explorer_is_told_where_places_stand_on_the_canvas():
 def test_the_last_row_is_shown_where_none_was_chosen():
     square = prompt_map(np.ones((6, 6)) / 6, "share", ("query", "key"))
     assert Exploration({"a": square}, 5, {}, None).query == 5
-    assert "the last token; choose" in to_html(square)
+    assert "the last token. Choose" in to_html(square)
 
 
 def test_a_figure_shows_all_images():

@@ -162,7 +162,7 @@ def test_the_terminal_colours_the_grid():
 
 
 def test_a_grid_wider_than_the_console_is_listed():
-    assert "widerthanthisconsole" in "".join(printed(image_map(), width=2).split())
+    assert "toowideforthisconsole" in "".join(printed(image_map(), width=2).split())
 
 
 def test_a_table_of_patches_is_drawn_as_the_row_of_one_query():

@@ -206,7 +206,7 @@ def test_a_cut_that_was_not_measured_says_so():
     found = answer(losses=losses()).by("word", "token")
     numbers = json.loads(Seen(page(found)).scripts[0][1])
     assert {text for row in numbers["changes"] for text in row} == {""}
-    assert "measured for sources or parts that are cut in another way" in Text(page(found)).all
+    assert "measured for sources or parts with different boundaries" in Text(page(found)).all
 
 
 def test_how_far_a_surrogate_can_be_trusted_is_told():
@@ -217,7 +217,7 @@ def test_how_far_a_surrogate_can_be_trusted_is_told():
 
 def test_of_a_given_answer_the_models_own_is_told():
     told = Text(page(answer(losses=losses(own=" Tom.")))).all
-    assert "The answer was given; with all sources the model itself says: “Tom.”" in told
+    assert "The answer was supplied; with all sources the model itself says: “Tom.”" in told
 
 
 def test_hostile_texts_that_the_model_says_stay_texts():

@@ -134,5 +134,5 @@ def test_hostile_texts_stay_texts():
 
 
 def test_a_report_of_nothing_is_refused():
-    with pytest.raises(BadOption, match="nothing"):
+    with pytest.raises(BadOption, match="is empty"):
         report([])

@@ -68,7 +68,12 @@ def test_hostile_names_cannot_move_the_cursor():
 
 
 def test_thoughts_stand_before_the_answer_with_a_column_of_their_own():
-    for hops, told in ((0, "not passed on"), (1, "is passed on once"), (2, "2 times"), ("all", "as often as it takes")):
+    for hops, told in (
+        (0, "not traced back"),
+        (1, "is traced back once"),
+        (2, "2 times"),
+        ("all", "as often as it takes"),
+    ):
         found = thinking(hops=hops)
         text = shown(found, 120)
         lines = text.splitlines()

@@ -137,7 +137,7 @@ def test_a_long_label_is_cut_visibly():
 def test_a_large_table_becomes_one_row_and_says_so():
     text = printed(stack(26).layer(0), width=200)
     assert "What “t0” (position 0)" in text
-    assert "No query was chosen, so this is the first token; choose one with query=" in text
+    assert "No query was chosen, so this is the first token. Choose another with query=" in text
     assert "Rows receive" in printed(stack(25).layer(0))
     assert "What “t7” (position 7) draws from each token (layer 0).\n" in printed(stack(26).layer(0), "t7")
 

@@ -40,8 +40,8 @@ def load_table(name: str, split: str | None) -> Held:
         import datasets
     except ImportError as reason:
         raise BadInput(
-            f"{name} is no file, and data sets by name or in a folder need the library datasets, which is not "
-            "installed. Check the name of the file, or: pip install 'contextmix[datasets]'"
+            f"{name} is not a file, and loading a data set by name or from a folder needs the library datasets, "
+            f"which is not installed. Check the file name, or run: pip install 'contextmix[datasets]'"
         ) from reason
     folder = at_home(name)
     try:
@@ -56,7 +56,7 @@ def load_table(name: str, split: str | None) -> Held:
         source = reason.__cause__ or reason
         said = (str(source).strip() or type(source).__name__).splitlines()[0].rstrip(".")
         raise BadInput(
-            f"{name} is no file, and datasets cannot load it as a data set: {said}. Check the name (a configuration "
+            f"{name} is not a file, and datasets cannot load it as a data set: {said}. Check the name (a configuration "
             "stands after a colon, as in nyu-mll/glue:sst2) and the network; or name files, as folder/*.jsonl."
         ) from reason
     chosen = _chosen(found, name, split)
@@ -67,13 +67,13 @@ def load_table(name: str, split: str | None) -> Held:
 def _chosen(found: Any, name: str, split: str | None) -> Any:
     if not isinstance(found, dict):
         if split is not None and split != str(found.split):
-            raise BadOption(f"{name} is one part alone, so there is no split {split!r} to choose. Leave the split out.")
+            raise BadOption(f"{name} is a single split, so split={split!r} cannot be chosen. Leave it out.")
         return found
     listed = ", ".join(map(repr, found))
     if split is None and len(found) == 1:
         return next(iter(found.values()))
     if split is None:
-        raise BadOption(f"{name} has several splits: {listed}. Name one with split (--split in a terminal).")
+        raise BadOption(f"{name} has several splits: {listed}. Choose one with split (--split in a terminal).")
     if split not in found:
         raise BadOption(f"{name} has no split {split!r}. It has {listed}.")
     return found[split]
@@ -82,8 +82,8 @@ def _chosen(found: Any, name: str, split: str | None) -> Any:
 def _table(dataset: Any, name: str, place: str, origin: dict[str, str]) -> Held:
     if not hasattr(dataset, "num_rows"):
         raise BadInput(
-            f"{name} is a stream, which has no number of rows and no way back to an earlier one. Load it without "
-            "streaming, or write it to files and name these."
+            f"{name} is a stream, so its rows cannot be counted or read again. Load it without streaming, or save it "
+            f"to files and name these."
         )
     return Held(dataset, _rows, name, place, origin, named(dataset.column_names, name), dataset.num_rows)
 

@@ -44,7 +44,7 @@ def resolve(tables: Sequence[Table], asked: Fields, choose: Choice) -> Fields:
         raise BadOption(f"The two texts of a pair cannot both be the column {asked.text!r}. Name two columns.")
     filled = [table for table in tables if table.columns]
     if not filled:
-        raise BadInput("The data hold no rows: there is nothing to explain.")
+        raise BadInput("The data has no rows, so there is nothing to explain.")
     for name in asked.names:
         if name not in filled[0].columns:
             hint = suggestion(name, filled[0].columns)
@@ -57,8 +57,8 @@ def resolve(tables: Sequence[Table], asked: Fields, choose: Choice) -> Fields:
         missing = missing or [name for name in guessed if name in table.columns and name not in first.columns]
         if missing:
             raise BadInput(
-                f"{first.name} and {table.name} have mixed schemas: only one of them has {', '.join(missing)}. "
-                "Files of one run have the same columns; run them apart, or name fields that both have."
+                f"{first.name} and {table.name} have different columns: only one of them has {', '.join(missing)}. "
+                f"All files of a run need the same columns. Run them separately, or choose fields that both have."
             )
     return fields
 
@@ -89,8 +89,8 @@ def of_questions(table: Table, asked: Fields) -> Fields:
     if question is None and messages is None:
         listed = ", ".join(map(repr, table.columns))
         raise BadOption(
-            f"It is not clear which column of {table.name} holds the questions or chats: it has {listed}. Say so with "
-            f"question_field (--question-field in a terminal).{_header(table)}"
+            f"It is not clear which column of {table.name} holds the questions or chats: it has {listed}. Name it "
+            f"with question_field (--question-field in a terminal).{_header(table)}"
         )
     return replace(
         asked,
@@ -124,7 +124,7 @@ def _text(table: Table, pair: str | None, known: Collection[str | None]) -> str:
     listed = ", ".join(map(repr, table.columns))
     raise BadOption(
         f"It is not clear which column of {table.name} holds the text: it has {listed}. "
-        f"Say so with text_field (--text-field in a terminal).{_header(table)}"
+        f"Name it with text_field (--text-field in a terminal).{_header(table)}"
     )
 
 
@@ -137,4 +137,4 @@ def _holds_texts(table: Table, name: str) -> bool:
 
 def _header(table: Table) -> str:
     """The likeliest reason in CSV and TSV."""
-    return "" if table.typed else " If its first line is a row, put a line with the names of the columns above it."
+    return "" if table.typed else " If its first line is a row, add a line with the column names above it."

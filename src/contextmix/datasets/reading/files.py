@@ -41,8 +41,8 @@ class Stamp:
             status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise BadFile(
-                f"{shown} is a pipe or a device, and rows are read more than once, from anywhere. Write them into a "
-                "file, and name that."
+                f"{shown} is a pipe or a device, but rows are read more than once and in any order. Save them to a "
+                f"file, and name that."
             )
         return cls(path.resolve(), shown, status.st_size, status.st_mtime_ns)
 
@@ -51,8 +51,8 @@ class Stamp:
         now = Stamp.of(self.path, self.shown)
         if (now.size, now.changed) != (self.size, self.changed):
             raise BadFile(
-                f"{self.shown} changed after it was scanned ({self.size} bytes then, {now.size} now), so its rows are "
-                "others than those that the run began with. Restore the file, or start a new run."
+                f"{self.shown} changed after it was scanned ({self.size} bytes then, {now.size} now), so its rows "
+                f"differ from those that the run started with. Restore the file, or start a new run."
             )
 
     @property
@@ -95,7 +95,7 @@ def readable(shown: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as reason:
-        raise BadFile(f"There is no file {shown}. Check the name and the folder that you are in.") from reason
+        raise BadFile(f"There is no file {shown}. Check the name and the current folder.") from reason
     except (OSError, pa.ArrowException) as reason:
         said = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason).rstrip(".")
-        raise BadFile(f"Cannot read {shown}: {said}. Name a file that is whole and that you may read.") from reason
+        raise BadFile(f"Cannot read {shown}: {said}. Name a complete file that you may read.") from reason

@@ -117,7 +117,7 @@ def parsed(raw: Raw, form: Format, columns: Sequence[str]) -> dict[str, object] 
     try:
         text = content.decode()
     except UnicodeDecodeError as reason:
-        said = f"Byte {reason.start + 1} of the row is {content[reason.start]:#04x}, which is no UTF-8 there."
+        said = f"Byte {reason.start + 1} of the row is {content[reason.start]:#04x}, which is not valid UTF-8 there."
         return Problem("invalid_utf8", f"{said} Save the file as UTF-8.")
     if not text or (form.cells is None and text.isspace()):
         return Problem("empty_line", "The line is empty. Remove it, or write the row that belongs there.")
@@ -126,10 +126,12 @@ def parsed(raw: Raw, form: Format, columns: Sequence[str]) -> dict[str, object] 
     try:
         cells = form.cells(text)
     except csv.Error as reason:
-        return Problem("broken_csv", f"{_lines(first, last)} no row of CSV: {reason}. Write a quote in quotes twice.")
+        return Problem(
+            "broken_csv", f"{_lines(first, last)} no row of CSV: {reason}. Inside quotes, double each quote."
+        )
     if len(cells) != len(columns):
         said = f"{_lines(first, last)} a row of {len(cells)} columns, and the header has {len(columns)}."
-        return Problem("wrong_columns", f"{said} Look for a separator or a quote too many or too few.")
+        return Problem("wrong_columns", f"{said} Look for an extra or missing separator or quote.")
     return dict(zip(columns, cells, strict=True))
 
 
@@ -138,7 +140,7 @@ def _object(text: str) -> dict[str, object] | Problem:
         value = json.loads(text)
     except (ValueError, RecursionError) as reason:
         found = f"{reason.msg} (character {reason.colno})" if isinstance(reason, json.JSONDecodeError) else str(reason)
-        return Problem("broken_json", f"The line is no JSON: {found}. Write one whole object per line.")
+        return Problem("broken_json", f"The line is not JSON: {found}. Write one complete object per line.")
     if isinstance(value, dict):
         return value
     said = f"The line is JSON of the type {type(value).__name__}. Write an object with named fields."

@@ -139,7 +139,7 @@ def _first_byte(file: BinaryIO, shown: str) -> int:
     head = file.read(2**16)
     signs = [said for sign, said in _SIGNS.items() if head.startswith(sign)]
     if not signs and head.count(b"\0") * 4 > len(head):
-        signs = ["UTF-16 or no text at all"]
+        signs = ["UTF-16 or not text"]
     if not signs and b"\r" in head and b"\n" not in head:
         signs = ["written with carriage returns as line ends"]
     if signs:
@@ -150,6 +150,6 @@ def _first_byte(file: BinaryIO, shown: str) -> int:
 def _header(content: bytes | Problem, form: Format, shown: str) -> tuple[str, ...]:
     text = "" if isinstance(content, Problem) else content.decode("utf-8", "replace").rstrip("\r\n")
     if isinstance(content, Problem) or not text.strip():
-        raise BadFile(f"{shown} has no header. Write the names of its columns, as text and label, into its first line.")
+        raise BadFile(f"{shown} has no header. Put the column names, e.g. text and label, in its first line.")
     assert form.cells is not None
     return named(form.cells(text), shown)

@@ -20,5 +20,5 @@ def problem_of(failure: BaseException) -> Problem | None:
         kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(failure).__name__).lower()
         return Problem(kind, str(failure))
     if isinstance(failure, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY.search(str(failure)):
-        return Problem(OUT_OF_MEMORY, f"Alone in its batch it did not fit into memory: {failure!s:.200}.")
+        return Problem(OUT_OF_MEMORY, f"It did not fit into memory, even alone in its batch: {failure!s:.200}.")
     return None

@@ -67,9 +67,7 @@ def _question(found: Mapping[str, object], fields: Fields) -> str | list[Message
     if not there:
         return Problem("missing_question", f"The row has no question in {' or '.join(map(repr, names))}. {MISSING}")
     if len(there) > 1:
-        said = (
-            f"The row has a question in {there[0]!r} and a chat in {there[1]!r}, and which one is asked is not clear."
-        )
+        said = f"The row has a question in {there[0]!r} and a chat in {there[1]!r}, so it is unclear which one to ask."
         return Problem("two_questions", f"{said} Leave one of them out, or name one column with question_field.")
     value = plain_value(found[there[0]])
     return text_of(found, there[0], words=False) if not isinstance(value, list) else _chat(value, there[0])
@@ -137,6 +135,6 @@ def _answer(found: Mapping[str, object], name: str | None) -> str | Problem | No
         return None
     text = text_of(found, name, words=False)
     if isinstance(text, Problem) and text.kind == "empty_text":
-        said = f"The answer {name!r} holds only white space, so no part of it has a source."
-        return Problem("empty_answer", f"{said} Fill it in; or leave it out (null), and the model writes one.")
+        said = f"The answer {name!r} contains only white space, so no part of it can have a source."
+        return Problem("empty_answer", f"{said} Fill it in, or set it to null to let the model write one.")
     return text

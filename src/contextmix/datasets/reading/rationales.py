@@ -69,7 +69,7 @@ def _read(text: str) -> object:
     try:
         return json.loads(text) if text.strip() else None
     except ValueError:
-        raise ValueError(f"is a text that is no JSON, {text[:40]!r}. Write a list such as [0, 1].") from None
+        raise ValueError(f"is a text that is not JSON, {text[:40]!r}. Write a list such as [0, 1].") from None
 
 
 def _is_marks(value: Sequence[object]) -> bool:
@@ -88,7 +88,7 @@ def _marked(value: object, words: Sequence[tuple[int, int]], length: int) -> NDA
         pairs = []
     elif isinstance(value, list) and _is_marks(value):
         if len(words) != len(value):
-            raise ValueError(f"has {len(value)} marks, and the text has {len(words)} words between blanks.")
+            raise ValueError(f"has {len(value)} marks, but the text has {len(words)} words separated by spaces.")
         pairs = [span for span, mark in zip(words, value, strict=True) if mark]
     elif isinstance(value, list) and _is_spans(value, len(words)):
         pairs = [(start, end) for start, end in value]

@@ -198,13 +198,13 @@ def text_of(found: Mapping[str, object], field: str, *, words: bool = True) -> s
         return Problem("missing_field", f"The row has no field {field!r}. {MISSING}")
     value = _joined(plain_value(found[field])) if words else plain_value(found[field])
     if value is None:
-        return Problem("missing_text", f"The field {field!r} holds no text but null. {MISSING}")
+        return Problem("missing_text", f"The field {field!r} is null instead of a text. {MISSING}")
     if not isinstance(value, str):
         said = f"The field {field!r} is {type_of(value)}, {short(value)}. Write a text into it."
         return Problem("wrong_type", said)
     if len(value) > LARGEST_TEXT:
         said = f"The field {field!r} holds {len(value):,} characters, and at most {LARGEST_TEXT:,} are tokenised."
-        return Problem("oversized_text", f"{said} Look for a line end that is missing, or cut the text into several.")
+        return Problem("oversized_text", f"{said} Look for a missing line end, or split the text.")
     if not value.strip():
         return Problem("empty_text", f"The field {field!r} holds only white space. {MISSING}")
     if _has_lone_surrogate(value):

@@ -160,17 +160,17 @@ def open_questions(
 
 def _scanned(data: Any, asked: Fields, choose: Choice, split: str | None, limit: int | None) -> Source:
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise BadOption(f"The limit is {limit!r}, and it is a number of rows, at least 1. Leave it out to read all.")
+        raise BadOption(f"limit={limit!r} must be a number of rows, at least 1. Leave it out to read all rows.")
     try:
         opened, portable = _opened(data, split)
     except (OSError, UnicodeError, RuntimeError) as reason:  # too long for a name, no text of one, nobody's home
         said = getattr(reason, "strerror", None) or reason
-        raise BadFile(f"The data {data!r:.80} cannot be looked for: {said}. Name a file, or a data set.") from reason
+        raise BadFile(f"The data {data!r:.80} cannot be searched for: {said}. Name a file, or a data set.") from reason
     fields = resolve(opened, asked, choose)
     tables = tuple(table.scanned(fields.names) for table in opened)
     count = sum(table.count for table in tables)
     if count == 0:
-        raise BadInput("The data hold no rows: there is nothing to explain.")
+        raise BadInput("The data has no rows, so there is nothing to explain.")
     duplicates = Duplicates.within(tables, fields)
     judge = judged if choose is of_texts else judged_question
     return Source(tables, fields, count if limit is None else min(count, limit), portable, duplicates, judge)
@@ -194,9 +194,9 @@ def _opened(data: Any, split: str | None) -> tuple[list[Table], bool]:
         if any(isinstance(item, Mapping) for item in data):
             return [items_table(data)], False
         if not data:
-            raise BadInput("The data are an empty list: there is nothing to explain.")
+            raise BadInput("The data is an empty list, so there is nothing to explain.")
     raise BadInput(
-        f"The data are of the type {type(data).__name__}. Give the name of a file, a glob or several files; the name "
+        f"Cannot read data of type {type(data).__name__}. Give the name of a file, a glob or several files; the name "
         'of a data set; a DataFrame, a Dataset or a list of dictionaries, as [{"text": "Good."}].'
     )
 
@@ -215,7 +215,7 @@ def _matches(data: str | Path) -> list[Path]:
     names = glob.glob(str(path), recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern
     found = sorted(Path(name) for name in names if Path(name).is_file())
     if not found:
-        raise BadFile(f"No file matches {data}. Check the pattern and the folder that you are in.")
+        raise BadFile(f"No file matches {data}. Check the pattern and the current folder.")
     return found
 
 
@@ -223,7 +223,7 @@ def _files(paths: Sequence[Path]) -> list[Table]:
     names = Counter(path.name for path in paths)
     twice = [path for path, times in Counter(path.resolve() for path in paths).items() if times > 1]
     if twice:
-        raise BadInput(f"{twice[0].name} is named more than once, so its texts would count twice. Name it once.")
+        raise BadInput(f"{twice[0].name} is listed more than once, so its texts would count twice. List it once.")
     common = Path(os.path.commonpath([path.resolve().parent for path in paths]))
     shown = [path.name if names[path.name] == 1 else path.resolve().relative_to(common).as_posix() for path in paths]
     return [_file(path, name) for path, name in zip(paths, shown, strict=True)]
@@ -234,5 +234,5 @@ def _file(path: Path, shown: str) -> Table:
         raise BadFile(f"{path} is a folder. Name its files, as {path / '*.jsonl'}.")
     ending = path.suffix.lower()
     if ending not in ENDINGS:
-        raise BadFile(f"{path} ends in {ending!r}, and files are read that end in {', '.join(ENDINGS)}. Convert it.")
+        raise BadFile(f"{path} ends in {ending!r}; supported endings are {', '.join(ENDINGS)}. Convert it.")
     return ParquetFile.opened(path, shown) if ending == ".parquet" else LineFile.opened(path, shown)

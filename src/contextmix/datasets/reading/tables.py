@@ -129,7 +129,7 @@ def arrow_rows(batch: pa.RecordBatch | pa.Table) -> Values:
     except UnicodeDecodeError:
         if batch.num_rows > 1:
             return [row for index in range(batch.num_rows) for row in arrow_rows(batch.slice(index, 1))]
-    return [Problem("invalid_utf8", "A text of the row is no UTF-8. Write the column again as UTF-8.")]
+    return [Problem("invalid_utf8", "A text in the row is not UTF-8. Save the column again as UTF-8.")]
 
 
 def named(columns: Sequence[str], shown: str) -> tuple[str, ...]:
@@ -137,7 +137,7 @@ def named(columns: Sequence[str], shown: str) -> tuple[str, ...]:
     if all(columns) and len(set(columns)) == len(columns):
         return tuple(columns)
     listed = ", ".join(f"{name!r:.60}" for name in columns)
-    raise BadFile(f"{shown} has columns without a name or two of one name: {listed}. Give each a name of its own.")
+    raise BadFile(f"{shown} has unnamed or duplicate columns: {listed}. Give each column its own name.")
 
 
 def _of_frame(frame: pd.DataFrame, start: int, stop: int, columns: Sequence[str]) -> Values:

@@ -138,14 +138,14 @@ def _settings(asked: Mapping[str, Any]) -> AnswerSettings:
     names = spelled(OF_SCORE if asked["methods"] is None else asked["methods"])
     if len(names) != 1:
         raise BadOption(
-            f"An answer is explained by one method, and {len(names)} were named: {', '.join(names)}. Name one; each "
-            "other one in a run and a folder of its own."
+            f"An answer is explained by one method; got {len(names)}: {', '.join(names)}. Use one method per run, "
+            f"each in its own folder."
         )
     (method,) = names
     options = {owner.replace("-", "_"): dict(chosen) for owner, chosen in (asked["options"] or {}).items()}
     others = sorted(options.keys() - {method})
     if others:
-        raise BadOption(f"Options were given for {', '.join(others)}, and answers are explained by {method}.")
+        raise BadOption(f"Got options for {', '.join(others)}, but answers are explained by {method}.")
     given = {one.name: asked[one.name] for one in fields(AnswerSettings) if one.name in asked}
     size = ANSWERS_SIZE if asked["shard_size"] is None else asked["shard_size"]
     return AnswerSettings(**{**given, "method": method, "options": options.get(method, {}), "shard_size": size})

@@ -87,7 +87,7 @@ def on_ray(
                     left.remove(shard)
                     yield shard
         if left:
-            raise Interrupted("The run was told to stop.")
+            raise Interrupted("The run was stopped.")
 
 
 # In the process that began the run -----------------------------------------------------------------------------------
@@ -210,8 +210,8 @@ class _Actor:
         told = [Advance(0, 0, 0, earlier=True), Advance(0, 0, 0)]
         if self.ask("begin", shard) > TRIES:  # Ray itself would try for ever
             raise WorkersDied(
-                f"{TRIES} actors died at shard {shard}. Memory that runs out is the usual cause: say a smaller "
-                "memory_budget or fewer workers. What was measured is kept."
+                f"{TRIES} actors died at shard {shard}. The usual cause is too little memory: use a smaller "
+                f"memory_budget or fewer workers. Finished results are kept."
             )
 
         def add(new: Advance) -> None:

@@ -38,15 +38,19 @@ def _source(data: Any, asked: Mapping[str, Any], settings: Settings) -> Source:
     """The rows; columns that are missing are refused before the work."""
     query, query_field = asked["query"], asked["query_field"]
     if query is not None and query_field is not None:
-        raise BadOption(f"query={query!r} is one for all rows, query_field={query_field!r} one for each. Give one.")
+        raise BadOption(
+            f"query={query!r} applies to all rows, query_field={query_field!r} to each row separately. Use only one."
+        )
     if settings.needs("rationale") and asked["rationale_field"] is None:
         raise BadOption(
             f"{', '.join(settings.metrics)}: at least one of these compares scores with what people marked. Name the "
-            "column that holds it with rationale_field (--rationale-field), or leave such metrics out."
+            f"annotation column with rationale_field (--rationale-field), or leave out these metrics."
         )
     source = open_source(data, **{name: asked[name] for name in declared(Reading)})
     if asked["target"] == GOLD and source.fields.label is None:
-        raise BadOption("target='gold' explains the label of each text, and the data has none. Name its label_field.")
+        raise BadOption(
+            "target='gold' explains the label of each text, but the data has no labels. Name its label_field."
+        )
     return source
 
 

@@ -68,7 +68,7 @@ class Filler:
         target = self.settings.target if draft.asked is None else draft.asked
         if target == GOLD:
             if draft.row.label is None:
-                raise BadInput(f"target={GOLD!r} explains the label of each text, and this one has none.")
+                raise BadInput(f"target={GOLD!r} explains the label of each text, but this text has none.")
             target = draft.row.label
         asked = self.settings.query is not None or draft.row.query is not None
         # Left out, it is the last token, or the only mask.

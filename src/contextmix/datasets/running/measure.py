@@ -70,9 +70,9 @@ class Measurer:
                 "contextmix.load(model.get_encoder(), tokenizer)."
             )
         if model.tokenizer is None:
-            raise BadOption("A run reads texts, and the model has no tokenizer. Pass one to contextmix.load.")
+            raise BadOption("A run reads texts, but the model has no tokenizer. Pass one to contextmix.load.")
         if not isinstance(batch_tokens, int) or batch_tokens < 1:
-            raise BadOption(f"batch_tokens={batch_tokens!r} is a number of tokens, at least 1.")
+            raise BadOption(f"batch_tokens={batch_tokens!r} must be a number of tokens, at least 1.")
         self.model, self.settings = model, settings
         # The next texts are read in another thread while this one runs, and truncation is a state of the tokenizer.
         self.tokenizer = copy.deepcopy(model.tokenizer)
@@ -269,8 +269,8 @@ class Measurer:
         for name, values in draft.scores.items():
             if not np.isfinite(values).all():
                 raise NotFinite(
-                    f"{name} gives NaN or infinite scores for this text, and nothing can be said with them. "
-                    "Measure it in dtype='float64', or look at the text: it may be degenerate."
+                    f"{name} gives NaN or infinite scores for this text, which are meaningless. Use dtype='float64', "
+                    f"or check the text: it may be degenerate."
                 )
         result = Result(
             draft.row,

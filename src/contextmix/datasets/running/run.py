@@ -58,8 +58,8 @@ def run(data: Any, out: Path | str, **options: Unpack[RunOptions]) -> Run:
         >>> import tempfile
         >>> rows = [{"text": "a good film"}, {"text": "a bad film"}]
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     found = run(rows, folder, methods="globenc", progress=False)
-        ...     found.row(1).top(1)[0][0]
+        ...     result = run(rows, folder, methods="globenc", progress=False)
+        ...     result.row(1).top(1)[0][0]
         'bad'
     """
     asked = filled(RunOptions, options, "run")
@@ -131,17 +131,17 @@ def _engine(job: Job, engine: str, workers: int, address: str | None) -> Engine:
     if engine not in ("local", "ray"):
         raise BadOption(f"engine={engine!r} is not known; it is 'local' or 'ray'.")
     if engine == "local" and address is not None:
-        raise BadOption(f"address={address!r} is that of a Ray cluster, and the engine is 'local'. Say engine='ray'.")
+        raise BadOption(f"address={address!r} is for a Ray cluster, but the engine is 'local'. Use engine='ray'.")
     if engine == "local" and workers == 1:
         return lambda work, identity, shards, report, stopped: work.run(shards, report, stopped)
     if not job.source.portable:
         raise BadOption(
-            "The data is in the memory of this process, and other processes cannot read it. Give a file, or workers=1."
+            "The data is in this process's memory, which other processes cannot read. Use a file, or workers=1."
         )
     if functions := getattr(job.settings, "functions", ()):
         raise BadOption(
             f"{', '.join(functions)}: a function stays in the process that has it, and other processes cannot call it. "
-            "Say workers=1, or leave it out."
+            "Use workers=1, or leave it out."
         )
     if not isinstance(job.model, str | Path):
         raise BadOption(
@@ -185,6 +185,7 @@ def _resumable(work: Work) -> Iterator[None]:
             why = str(end) or "Stopped at once."  # a second Ctrl-C says nothing
         rows, size = work.source.count, work.measurer.settings.shard_size
         raise Interrupted(
-            f"{why} What was written is valid: {work.folder.saved(-(-rows // size)):,} of {rows:,} rows are saved. "
-            f"{'Make room, and r' if full else 'R'}un the same command again to go on."
+            f"{why} What was written so far is valid: {work.folder.saved(-(-rows // size)):,} of {rows:,} rows are "
+            f"saved. "
+            f"{'Make room, and r' if full else 'R'}un the same command again to resume."
         ) from end

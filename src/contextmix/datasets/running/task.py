@@ -121,6 +121,6 @@ class Task:
         for name, one in self.foreign.items():
             if name in given and given[name] != one.option.default:
                 raise BadOption(
-                    f"{name}={given[name]!r:.60} means nothing to a run with task={self.name!r}, so it would change no "
-                    "number. Leave it out, or choose the other task (--task in a terminal): explain or answer."
+                    f"{name}={given[name]!r:.60} has no effect in a run with task={self.name!r}. Leave it out, or "
+                    f"choose the other task, explain or answer, with task (--task in a terminal)."
                 )

@@ -108,7 +108,7 @@ class Work:
                 continue
             if stopped():
                 shard.flush()
-                raise Interrupted(f"Stopped before {batch[0].row.where}; what was measured is kept.")
+                raise Interrupted(f"Stopped before {batch[0].row.where}. Finished results are kept.")
             shard.add(self.measurer.measure([one for one in batch if one.row.number not in done]), report)
             self.trim()
         shard.finish()
@@ -137,7 +137,9 @@ class _Shard:
         if failed and self.work.strict:
             self.flush()
             row, reason = failed[0].row, failed[0].problem.reason  # type: ignore[union-attr]
-            raise BadRow(f"{row.where} (id {row.id!r}) cannot be explained, and this run is strict. {reason}")
+            raise BadRow(
+                f"{row.where} (id {row.id!r}) cannot be explained, and this run stops at errors (strict). {reason}"
+            )
         if results:
             self.tables.append(self.work.measurer.table(results))
         for one in outcomes:

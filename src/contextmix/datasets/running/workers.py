@@ -116,7 +116,7 @@ class _Crew:
                 self.team.append(_Worker(place, max(1, torch.get_num_threads() // self.size)))
             while self.team:
                 if stopped() and self.end is None:
-                    self.stop(Interrupted("The run was told to stop."))
+                    self.stop(Interrupted("The run was stopped."))
                 ready = wait([one.pipe for one in self.team], _POLL)
                 for one in [one for one in self.team if one.pipe in ready]:
                     yield from self.hear(one)
@@ -181,7 +181,7 @@ class _Crew:
         self.left.extendleft(reversed(one.hand))
         code = one.process.exitcode or 0
         if code > 0 and not one.begun:
-            self.stop(WorkersDied("A worker process ended before it began; its own message stands above."))
+            self.stop(WorkersDied("A worker process ended before it started; see its own message above."))
         elif max(self.deaths.values()) >= TRIES:
             self.stop(WorkersDied(self.said(one.hand, code)))
         else:
@@ -195,8 +195,8 @@ class _Crew:
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         return (
             f"{TRIES} worker processes died {where}, the last "
-            f"one {how}. Memory that runs out is the usual cause of SIGKILL: each worker has its own model, so say "
-            "fewer workers or a smaller memory_budget. What was measured is kept."
+            f"one {how}. The usual cause of SIGKILL is too little memory: each worker has its own model, so use "
+            f"fewer workers or a smaller memory_budget. Finished results are kept."
         )
 
 

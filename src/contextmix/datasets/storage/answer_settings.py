@@ -43,8 +43,8 @@ class AnswerSettings:
         object.__setattr__(self, "hops", plain_hops(self.hops))
         if not isinstance(plain_ends(self.thoughts), str):
             raise BadOption(
-                f"thoughts={self.thoughts!r:.60}: rows differ, so a run tells thoughts from answers by 'markers', by a "
-                "text that stands between the two, or ('none') not at all."
+                f"thoughts={self.thoughts!r:.60}: a run separates thoughts from answers by 'markers', by a text that "
+                f"stands between them, or not at all ('none')."
             )
         _ = self.plan  # a method or an option of it that does not exist
         for name in ("options", "generation", "thoughts"):
@@ -90,6 +90,6 @@ def _refuse_unwritable(name: str, value: Any) -> None:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as reason:
         raise BadOption(
-            f"{name}: a run writes down what decides its numbers, as JSON, and this cannot be written ({reason}). Use "
+            f"{name}: a run records its settings as JSON, and this value cannot be recorded ({reason}). Use "
             "numbers, texts, lists and mappings."
         ) from reason

@@ -121,16 +121,16 @@ class Reader:
 def damaged(folder: RunFolder, name: str) -> str:
     """What is said of a file that cannot be trusted, and how it is repaired."""
     return (
-        f"{name} in {folder.path} is not what the run wrote there: it was damaged, or swapped with another file, so "
-        f"its numbers are not given out. {repair(folder)}"
+        f"{name} in {folder.path} is not what the run wrote: it was damaged or replaced, so its numbers are not "
+        f"returned. {repair(folder)}"
     )
 
 
 def repair(folder: RunFolder) -> str:
     """The command that measures anew what is damaged or missing."""
     return (
-        f"Run the same command again (contextmix run … --out {folder.path}, or contextmix.run, with the data and the "
-        "options that it had): it measures that part anew, and nothing else."
+        f"Run the same command again (contextmix run … --out {folder.path}, or contextmix.run, with the same data "
+        f"and options): it measures only that part again."
     )
 
 

@@ -110,8 +110,9 @@ class RunFolder:
         found = [line for part in DECIDES for line in _compared(part, manifest, there)]
         if found:
             raise OtherRun(
-                f"{self.path} holds a run with other settings, and mixing the two would make a table of two kinds of "
-                f"numbers. What differs:\n  " + "\n  ".join(found) + "\nChoose another folder, or the same settings."
+                f"{self.path} contains a run with other settings; mixing the two would make the results "
+                f"incomparable. Differences:\n  " + "\n  ".join(found) + "\nChoose another folder, or use the same "
+                "settings."
             )
         return False
 
@@ -210,8 +211,8 @@ class RunFolder:
         if inside or others:
             found = sorted(str(entry.relative_to(self.path)) for entry in [*inside, *others])
             raise OtherRun(
-                f"{self.path} is not empty and not the folder of a run: it holds {_listed(found)} and no {MANIFEST}. "
-                "Results would lie among other files; choose a new or empty folder."
+                f"{self.path} is not empty and not the folder of a run: it contains {_listed(found)} and no "
+                f"{MANIFEST}. Choose a new or empty folder."
             )
 
 

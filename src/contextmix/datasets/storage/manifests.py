@@ -55,7 +55,8 @@ def _built(build: Callable[[Mapping[str, Any]], S], manifest: Mapping[str, Any],
         return build(manifest["settings"])
     except (ContextMixError, TypeError, KeyError, ValueError) as reason:
         raise BadFile(
-            f"The settings in the manifest of {where} were changed, or are of another version of contextmix: {reason} "
+            f"The settings in the manifest of {where} were changed, or come from another version of contextmix: "
+            f"{reason} "
             f"{RESTORE}"
         ) from reason
 

@@ -36,7 +36,7 @@ class Run(Stored):
         path: The folder.
 
     Raises:
-        BadFile: If it is no folder of a run, or of a newer schema.
+        BadFile: If it is not the folder of a run, or has a newer schema.
     """
 
     def outcomes(self) -> dict[tuple[str, str], list[Scored]]:
@@ -89,7 +89,9 @@ class Run(Stored):
         """
         name, found = self._method(method), self._row(number)
         if not self._scored.maps or "target" in self._column(name)["dims"] or found["query"] is None:
-            raise BadOption(f"This run kept no maps of {name}. Run it again with maps=True (--maps) in another folder.")
+            raise BadOption(
+                f"This run did not keep maps of {name}. Run it again with maps=True (--maps) in another folder."
+            )
         dims = [*self._column(name)["dims"][:-1], "query", "key"]
         return self._token_map(name, found, self._array(number, name), dims)
 
@@ -137,15 +139,15 @@ class Run(Stored):
     def _refuse_scores(self) -> None:
         if not isinstance(self.settings, AnswerSettings):
             raise BadOption(
-                "This run explained texts and answered no questions: its rows are read with run.row(0). For answers "
-                "say task='answer' (--task answer), in another folder."
+                "This run explained texts and did not answer questions: read its rows with run.row(0). For answers "
+                "use task='answer' (--task answer), in another folder."
             )
 
     @property
     def _scored(self) -> Settings:
         """The settings of a run that explained texts."""
         if isinstance(self.settings, AnswerSettings):
-            raise BadOption("This run answered questions and explained no texts: its rows are read with run.answer(0).")
+            raise BadOption("This run answered questions and did not explain texts: read its rows with run.answer(0).")
         return self.settings
 
     def _column(self, name: str) -> Mapping[str, Any]:
@@ -157,7 +159,7 @@ class Run(Stored):
     def _method(self, asked: str | None) -> str:
         names = self._scored.methods
         if asked is None and len(names) > 1:
-            raise BadOption(f"This run measured {', '.join(names)}: say which one.")
+            raise BadOption(f"This run measured {', '.join(names)}. Choose one.")
         refuse_kind("Run: method", asked, str, type(None))
         name = names[0] if asked is None else asked.replace("-", "_")
         if name not in names:

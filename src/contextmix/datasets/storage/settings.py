@@ -53,18 +53,18 @@ class Settings:
             raise BadOption(f"A run needs one or more different methods; got {', '.join(self.methods) or 'none'}.")
         for name in self.options:
             if name not in self.methods:
-                raise BadOption(f"Options were given for {name}, which is not among the methods of this run.")
+                raise BadOption(f"Got options for {name}, which is not among the methods of this run.")
         for name in self.functions:
             if name in {each.name for each in FIELDS}:
                 raise BadOption(f"Your function is called {name}, as a column of every run is. Rename it.")
         if not isinstance(self.shard_size, int) or self.shard_size < 1:
-            raise BadOption(f"shard_size={self.shard_size!r} is a number of rows, at least 1.")
+            raise BadOption(f"shard_size={self.shard_size!r} must be a number of rows, at least 1.")
         object.__setattr__(self, "target", plain_target(self.target))
         object.__setattr__(self, "layers", plain_layers(self.layers))
         query = whole_number(self.query)
         object.__setattr__(self, "query", self.query if query is None else query)
         if isinstance(self.query, bool) or not isinstance(self.query, int | str | None):
-            raise BadOption(f"query={self.query!r} is a token by its text or its position.")
+            raise BadOption(f"query={self.query!r} must be a token, by text or position.")
         self._refuse_unused()
         if self.metrics or self.metric_options:
             self._refuse_metrics()
@@ -147,8 +147,8 @@ class Settings:
         whole = [plan.name for plan in self.plans if plan.of_model]
         if self.target is not None and not whole:
             raise BadOption(
-                f"target={self.target!r} means nothing to {', '.join(self.methods)}: they explain what a token's "
-                "representation is made of, not a score. Leave it out, or add a method such as gradient_inputs."
+                f"target={self.target!r} has no effect on {', '.join(self.methods)}: they explain what a token's "
+                f"representation is made of, not a score. Leave it out, or add a method such as gradient_inputs."
             )
         if len(whole) == len(self.plans):
             for name, value in {"layers": self.layers, "maps": self.maps or None}.items():
@@ -161,18 +161,19 @@ class Settings:
     def _refuse_metrics(self) -> None:
         """What no metric can be computed of, and options that no metric takes."""
         if len(set(self.metrics)) < len(self.metrics):
-            raise BadOption(f"Metrics are named once each; got {', '.join(self.metrics)}.")
+            raise BadOption(f"List each metric once; got {', '.join(self.metrics)}.")
         for one in self.judges:
             selected_metric(one.name, self.metric_options.get(one.name))
         if self.randomised_rows is not None and (RANDOMISED not in self.metrics or self.randomised_rows < 1):
             raise BadOption(
-                f"randomised_rows={self.randomised_rows!r} is a number of rows, at least 1, and for {RANDOMISED} only."
+                f"randomised_rows={self.randomised_rows!r} must be a number of rows, at least 1, and applies only to "
+                f"{RANDOMISED} only."
             )
         if self.removal not in get_args(Removal):
-            raise BadOption(f"removal={self.removal!r} is none of {', '.join(get_args(Removal))}.")
+            raise BadOption(f"removal={self.removal!r} is not one of {', '.join(get_args(Removal))}.")
         for name in self.metric_options:
             if name not in self.metrics:
-                raise BadOption(f"Options were given for {name}, which is not among the metrics of this run.")
+                raise BadOption(f"Got options for {name}, which is not among the metrics of this run.")
         if self.needs("reference") and self.reference not in self.methods:
             raise BadOption(f"The reference {self.reference} is not among the methods of this run. Add it to them.")
         several = [plan.name for plan in self.plans if plan.options.get("heads") == "each"]

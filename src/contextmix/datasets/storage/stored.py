@@ -33,7 +33,7 @@ class Stored:
         path: The folder.
 
     Raises:
-        BadFile: If it is no folder of a run, or of a newer schema.
+        BadFile: If it is not the folder of a run, or has a newer schema.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -75,7 +75,7 @@ class Stored:
         """
         paths = self.folder.shards()
         if not paths:
-            raise BadFile(f"{self.folder.path} holds no finished shard yet. Run the same command again to go on.")
+            raise BadFile(f"{self.folder.path} holds no finished shard yet. Run the same command again to resume.")
         with self._readable():
             for path in paths:
                 self._reader.refuse_damaged(path)
@@ -157,7 +157,7 @@ class Stored:
                     if f"{number}/{name}" in file.keys():  # noqa: SIM118, the file is no mapping
                         return file.get_tensor(f"{number}/{name}")
         raise BadFile(
-            f"The map of row {number} is in no file of {self.folder.path / 'maps'}: it was removed after the run. "
+            f"The map of row {number} is missing from {self.folder.path / 'maps'}: it was removed after the run. "
             f"{repair(self.folder)}"
         )
 

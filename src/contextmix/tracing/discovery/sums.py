@@ -158,8 +158,8 @@ def rebuilt(whole: Tensor, terms: Sequence[Tensor], allowed: float) -> Sum | Non
 
     Example:
         >>> x, a = torch.tensor([[1.0, 2.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [2.0, 1.0]])
-        >>> found = rebuilt(0.5 * x + 2 * a, (x, a), 1e-4)
-        >>> [round(factor, 6) for factor in found.factors], found.shift
+        >>> result = rebuilt(0.5 * x + 2 * a, (x, a), 1e-4)
+        >>> [round(factor, 6) for factor in result.factors], result.shift
         ([0.5, 2.0], None)
     """
     eps = torch.finfo(whole.dtype).eps

@@ -10,8 +10,8 @@ from contextmix.tracing.inputs.hub import first_line
 
 _WHY: WeakKeyDictionary[PreTrainedModel, str] = WeakKeyDictionary()
 OWN_CODE = (
-    "it comes with code of its own, which may do anything on this machine and does not run unless you allow it: read "
-    "that code, then say trust_remote_code=True"
+    "it comes with its own code, which could do anything on this machine and only runs if you allow it. Read that "
+    "code, then use trust_remote_code=True"
 )
 
 

@@ -15,7 +15,7 @@ from contextmix.tracing.recording.quiet import parameters_of, plain_names
 
 _SETTING = "It is a setting of the run, which contextmix makes itself"
 _LOSS = "It only makes a loss, which no score and no map depends on"
-_HEADS = "It changes what heads give behind contextmix's back. Put a hook on the model instead"
+_HEADS = "It changes the heads' outputs without contextmix noticing. Put a hook on the model instead"
 _PAST = "It brings what the model has read before, and those tokens would have no row and no column. Give all tokens"
 _ENCODER = "It is what an encoder made, and the tokens that it read would have no row and no column"
 
@@ -55,8 +55,9 @@ def used(model: PreTrainedModel, model_inputs: Mapping[str, Any]) -> dict[str, A
             found[name] = value
         elif name != "token_type_ids" or _says_something(value):
             raise BadInput(
-                f"{type(model).__name__} does not read {name}: it would pass over it in silence, and the result would "
-                f"be that of an input without it. It reads {', '.join(sorted(known - _REFUSED.keys()))}. Leave {name} "
+                f"{type(model).__name__} does not read {name}: the model would silently ignore it, and the result "
+                f"would be for an input without it. It reads {', '.join(sorted(known - _REFUSED.keys()))}. Leave "
+                f"{name} "
                 "out."
             )
     _refuse_unknown_types(model, found.get("token_type_ids"))

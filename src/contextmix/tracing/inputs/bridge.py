@@ -42,8 +42,8 @@ def bridge(places: Bools, tokens: Bools) -> Shares:
     if overlapping or not places.any() or not np.array_equal(seen, places):
         raise UnsupportedModel(
             "What stands between the image tower and the text mixes patches in another way than side by side (learned "
-            "queries, a resampler, overlapping patches), so nobody knows which token of the tower a place of the image "
-            "is made of. Leave tower='through' out; tower='alone' shows the maps of the tower."
+            "queries, a resampler, overlapping patches), so image places cannot be traced to tokens of the tower. "
+            "Leave out tower='through'; tower='alone' shows the tower's own maps."
         )
     shares: Shares = made / np.maximum(made.sum(-1, keepdims=True), 1)
     return shares

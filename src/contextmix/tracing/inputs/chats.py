@@ -34,8 +34,8 @@ def chat_text(model: PreTrainedModel, tokenizer: Any, messages: Sequence[Mapping
     if getattr(tokenizer, "chat_template", None) is None:
         lacking = "the model was loaded without a tokenizer" if tokenizer is None else "its tokenizer has no template"
         raise BadInput(
-            f"A list of {len(messages)} chat messages was given, and {lacking}, so nobody knows which text they make. "
-            "Give the text that the model is to read, or set tokenizer.chat_template."
+            f"Got a list of {len(messages)} chat messages, but {lacking}, so they cannot be turned into a text. Give "
+            f"the text for the model to read, or set tokenizer.chat_template."
         )
     for one in messages:
         if not isinstance(one["role"], str):
@@ -44,5 +44,5 @@ def chat_text(model: PreTrainedModel, tokenizer: Any, messages: Sequence[Mapping
     try:
         found = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=answers)
     except Exception as reason:  # a template is a programme of the model's makers
-        raise BadInput(f"The tokenizer's template makes no text of these chat messages: {reason}.") from reason
+        raise BadInput(f"The tokenizer's template cannot render these chat messages: {reason}.") from reason
     return str(found)

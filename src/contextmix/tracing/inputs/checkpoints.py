@@ -93,13 +93,13 @@ def refuse_missing(model: PreTrainedModel, name: str, missing: Iterable[str], *,
     listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     way = (
         "They are all of its head. Load the model without one, contextmix.load(AutoModel.from_pretrained(…), "
-        "AutoTokenizer.from_pretrained(…)), or say new_head=True if the head is to begin at random."
+        "AutoTokenizer.from_pretrained(…)), or use new_head=True to start the head from random weights."
         if len(head) == len(names)
         else "Complete the checkpoint, or correct the configuration beside it."
     )
     raise ModelNotFound(
         f"The checkpoint {name} lacks {len(names)} of the weights of {type(model).__name__}: {listed}. transformers "
-        f"filled them with random numbers, so every result would be that of another model. {way}"
+        f"filled them with random numbers, so every result would describe a different model. {way}"
     )
 
 
@@ -136,8 +136,8 @@ def refuse_unusable(model: Any) -> None:
     for path, weight in model.named_parameters():
         if not weight.is_meta and weight.is_floating_point() and not _finite(weight):
             raise NotFinite(
-                f"The weight {path} holds NaN or infinity, so every number that follows would be wrong. The "
-                "checkpoint is damaged or its training diverged; load another one."
+                f"The weight {path} contains NaN or infinity, so every result would be wrong. The checkpoint is "
+                f"damaged or its training diverged. Load another one."
             )
 
 
@@ -154,7 +154,7 @@ def _refuse_packed(model: PreTrainedModel) -> None:
             kind = ("dynamic " if "dynamic" in place else "") + _PACKED.get(stored, str(stored))
             raise UnsupportedModel(
                 f"The model is quantised to {kind} by torch ({path} is a {place}.{type(part).__name__}): its weights "
-                "are packed, and contextmix has to read them. Explain the model before it is quantised, or load it "
+                f"are packed, but contextmix has to read them. Explain the model before quantisation, or load it "
                 "in 8 or 4 bits with bitsandbytes, or in bfloat16."
             )
 
@@ -167,8 +167,8 @@ def move(model: PreTrainedModel, device: str | torch.device) -> None:
     """
     if is_offloaded(model):
         raise BadOption(
-            f"The model was loaded with a device_map, which says where its parts are, so it cannot be put on "
-            f"{str(device)!r} as a whole. Leave device out."
+            f"The model was loaded with a device_map, so it cannot be moved to {str(device)!r} as a whole. Leave out "
+            f"device."
         )
     try:
         model.to(device)  # type: ignore[arg-type, unused-ignore]
@@ -210,8 +210,8 @@ def _not_found(name: str, reason: Exception) -> str:
     if folder.is_dir():
         return f"The folder {name} does not hold a model that transformers can load: {_cause(reason)}"
     return (
-        f"There is no model {name!r}: it is no folder here, no built-in model ({', '.join(BUILT_IN)}), and the "
-        f"Hugging Face hub did not give it ({first_line(reason)}).{near_misses(name)}"
+        f"There is no model {name!r}: not a local folder, not a built-in model ({', '.join(BUILT_IN)}), not found on "
+        f"the Hugging Face Hub ({first_line(reason)}).{near_misses(name)}"
     )
 
 
@@ -222,8 +222,8 @@ def _cause(reason: Exception) -> str:
         return f"its file of weights is empty, cut off or damaged ({first_line(reason)}). Save or download it again."
     if "UnpicklingError" in kinds or "pickle protocol" in str(reason):
         return (
-            "its pickled file of weights (.bin) is damaged or holds more than numbers, which could run any programme. "
-            "Get the weights as .safetensors."
+            "its pickled file of weights (.bin) is damaged, or contains code that could run on this machine. Get the "
+            "weights as .safetensors."
         )
     if isinstance(reason, EOFError):
         return "its file of weights is empty or cut off. Save or download it again."

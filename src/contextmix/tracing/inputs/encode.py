@@ -220,11 +220,11 @@ def _sequence(
 ) -> Inputs:
     kept = mask[row].bool().nonzero().flatten()
     if len(kept) == 0:
-        raise BadInput(f"Sequence {row} is all padding, so there is no token to attribute anything to.")
+        raise BadInput(f"Sequence {row} contains only padding, so there is no token to explain.")
     first, last = int(kept[0]), int(kept[-1]) + 1
     length = len(kept)
     if last - first != length:
-        raise BadInput(f"The attention_mask of sequence {row} has a hole; padding is only understood at the ends.")
+        raise BadInput(f"The attention_mask of sequence {row} has a gap; padding is only supported at the ends.")
     own = {name: _row(value, row) for name, value in tensors.items()}
     for name, value in own.items():
         axis = token_axis(name, value, mask.shape[1])
@@ -266,7 +266,7 @@ def batches(inputs: Sequence[Inputs], batch_size: int) -> Iterator[tuple[list[in
     """
     if batch_size < 1:
         raise BadOption(
-            f"batch_size={batch_size} would run nothing; it is how many sequences run together, at least 1."
+            f"batch_size={batch_size} would run nothing. Use at least 1; it is the number of sequences to run together."
         )
     groups: dict[tuple[Any, ...], list[int]] = {}
     for position, one in enumerate(inputs):

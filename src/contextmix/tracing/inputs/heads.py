@@ -89,8 +89,8 @@ def refuse_choices(model: PreTrainedModel) -> None:
     """
     if _called(model, "ForMultipleChoice"):
         raise UnsupportedModel(
-            f"{type(model).__name__} reads all choices of a question at once and scores each of them, and contextmix "
-            "explains one sequence. To see what the tokens of one choice mix, load what is below the head: "
+            f"{type(model).__name__} reads all choices of a question at once and scores each of them, but contextmix "
+            f"explains one sequence. To see what the tokens of one choice mix, load what is below the head: "
             f"contextmix.load(model.{model.base_model_prefix}, tokenizer), and give the question and the choice as a "
             "pair. The score of a choice is not explained."
         )

@@ -74,7 +74,7 @@ def refuse_other_marks(model: PreTrainedModel, ids: Tensor) -> None:
     if not fits or (mark is not None and len(words) == len(ids)):
         what = f"an id of {int(words.max())}, and it knows 0 to {(known or 0) - 1}" if not fits else f"no token {mark}"
         raise BadInput(
-            f"The processor does not fit the model: {type(model).__name__} puts images at its token {mark}, and the "
+            f"The processor does not match the model: {type(model).__name__} puts images at its token {mark}, and the "
             f"prompt holds {what}. Load the processor that belongs to the model."
         )
 
@@ -90,7 +90,7 @@ def refuse_marks_alone(model: PreTrainedModel, inputs: Inputs) -> Inputs:
         return inputs
     if count := int((ids == mark).sum()):
         raise BadInput(
-            f"The text holds {count} mark{'s' if count > 1 else ''} for images (token {mark}) and no image was given. "
+            f"The text holds {count} mark{'s' if count > 1 else ''} for images (token {mark}) but there is no image. "
             "Give {'image': …, 'text': …}, a chat with images, or leave the marks out."
         )
     return inputs
@@ -156,8 +156,8 @@ def with_images(
     if len(rows) > 1 and not divided:
         shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in images.items())
         raise BadInput(
-            f"{len(rows)} sequences came with {shapes}, so nobody knows which image belongs to which. Give them one by "
-            "one, in a list."
+            f"{len(rows)} sequences came with {shapes}, so images cannot be matched to sequences. Give them one by "
+            f"one, in a list."
         )
     found = []
     for number, row in enumerate(rows):

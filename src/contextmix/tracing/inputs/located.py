@@ -62,7 +62,7 @@ def _one_by_one(content: str, rendered: str, within: Span, spans: Sequence[Span]
         place = rendered.find(own, start, stop)
         if place < 0 or rendered.count(own, start, stop) != content.count(own, first):
             raise BadInput(
-                f"The model's chat template alters the text {own!r:.80}, or repeats it, so its characters cannot be "
+                f"The model's chat template changes the text {own!r:.80}, or repeats it, so its characters cannot be "
                 "found in the prompt, and what other words did would be told of it. Write what the template does not "
                 "change (some strip or escape signs), give the prompt as one text with context=[(start, stop), …], or "
                 "say template='plain'."

@@ -65,23 +65,23 @@ def read_media(
         return None
     tensors = isinstance(source, Mapping) and given not in KINDS
     if sampling_rate is not None and (kind is None or not kind.sampled or tensors):
-        raise BadOption(f"sampling_rate={sampling_rate} belongs to the samples of a sound, and none were given.")
+        raise BadOption(f"sampling_rate={sampling_rate} only applies to the samples of a sound; got none.")
     if tensors:
         return _in_precision(model, _split(model, processor, source))
     if kind is None:
         if given in ("text", "texts"):
             return None
         both = " with images in it. Give both: {'image': …, 'text': 'What is this?'}" if reads_both(model) else ""
-        raise BadInput(f"{_named(given)} was given, and {type(model).__name__} reads text{both}.")
+        raise BadInput(f"Got {_named(given)}, but {type(model).__name__} reads text{both}.")
     _refuse_others(model, kind, given, source)
     if processor is None:
         raise BadInput(
-            f"{_named(kind.name)} was given, but the model was loaded without its {kind.reader}. Pass one to "
+            f"Got {_named(kind.name)}, but the model was loaded without its {kind.reader}. Pass one to "
             f"contextmix.load (images need Pillow: pip install 'contextmix[image]'), or give model inputs: "
             f"{{{model.main_input_name!r}: …}}."
         )
     if isinstance(source, Tensor) and (source.is_meta or source.layout is not torch.strided):
-        raise BadInput(f"A tensor without plain numbers in it was given for a {kind.name} ({source.layout}).")
+        raise BadInput(f"Got a tensor without plain numbers for a {kind.name} ({source.layout}).")
     source = source.numpy(force=True) if isinstance(source, Tensor) else source
     return _in_precision(model, [kind.read(model, processor, source, sampling_rate, truncate=truncate)])
 
@@ -89,7 +89,7 @@ def read_media(
 def _refuse_others(model: PreTrainedModel, kind: Kind, given: str, source: Any) -> None:
     """What a model of this kind does not read."""
     if given == "texts" or (given in KINDS and given != kind.name):
-        raise BadInput(f"{_named(given)} was given, and {type(model).__name__} reads {kind.name}s.")
+        raise BadInput(f"Got {_named(given)}, but {type(model).__name__} reads {kind.name}s.")
     if given == "text" and not is_file(source):
         raise BadInput(
             f"{type(model).__name__} reads {kind.name}s, not text, and there is no {kind.name} file {source!r:.80}. "
@@ -157,7 +157,7 @@ def _given(source: Any) -> str:
 
 
 def _named(given: str) -> str:
-    return {"image": "An image", "array": "An array", "texts": "A pair of texts"}.get(given, f"A {given}")
+    return {"image": "an image", "array": "an array", "texts": "a pair of texts"}.get(given, f"a {given}")
 
 
 def _split(model: PreTrainedModel, processor: Any, source: Mapping[str, Any]) -> list[Inputs] | None:

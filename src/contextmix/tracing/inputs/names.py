@@ -30,12 +30,12 @@ def refuse_absent(name: str) -> None:
     Example:
         >>> refuse_absent("./demo model")
         Traceback (most recent call last):
-        contextmix.errors.ModelNotFound: There is no model './demo model': it is no folder here, no built-in model ...
+        contextmix.errors.ModelNotFound: There is no model './demo model': not a local folder, not a built-in model ...
     """
     reason = "" if name in BUILT_IN or is_here(name) else _not_on_the_hub(name)
     if reason:
         raise ModelNotFound(
-            f"There is no model {name!r}: it is no folder here, no built-in model ({', '.join(BUILT_IN)}), and "
+            f"There is no model {name!r}: not a local folder, not a built-in model ({', '.join(BUILT_IN)}), "
             f"{reason}.{near_misses(name)}"
         )
 
@@ -66,8 +66,8 @@ def is_here(name: str) -> bool:
 def _not_on_the_hub(name: str) -> str:
     """Why the hub cannot have it; empty where it may."""
     if not _ON_THE_HUB.fullmatch(name) or "--" in name or ".." in name:
-        return "no name on the Hugging Face hub, which is NAME or OWNER/NAME"
+        return "not a name on the Hugging Face Hub (NAME or OWNER/NAME)"
     fetched = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
     if constants.HF_HUB_OFFLINE and not fetched.is_dir():
-        return "it was never fetched from the Hugging Face hub, which this process may not ask (HF_HUB_OFFLINE is set)"
+        return "not downloaded from the Hugging Face Hub, which this process may not contact (HF_HUB_OFFLINE is set)"
     return ""

@@ -81,12 +81,12 @@ def _of_mapping(source: Mapping[str, Any]) -> Asked | None:
     if not is_pictured(source) or not source.keys() & {"image", "images"}:
         return None
     if "image" in source and "images" in source:
-        raise BadInput("A prompt has one image, or several as images=[…]; both were given. Leave one out.")
+        raise BadInput("A prompt has one image, or several as images=[…]; got both. Leave one out.")
     given = [source["image"]] if "image" in source else source["images"]
     if not isinstance(given, list | tuple) or not given:
-        raise BadInput("images holds several images in a list. Give one at least, or one by itself as image.")
+        raise BadInput("images must be a list with at least one image. Pass a single one as image.")
     if not isinstance(source.get("text"), str) or not source["text"].strip():
-        raise BadInput("An image was given without a text. Give both: {'image': …, 'text': 'What is this?'}.")
+        raise BadInput("Got an image without a text. Give both: {'image': …, 'text': 'What is this?'}.")
     return Asked([read_image(one) for one in given], source["text"])
 
 
@@ -139,9 +139,10 @@ def read_pictured(
     if not isinstance(processor, ProcessorMixin):
         why = f" ({reason})" if (reason := why_absent(model)) else ""
         raise BadInput(
-            f"An image with a text was given, and {type(model).__name__} was loaded without its processor{why}, which "
-            "holds an image processor and a tokenizer. Give the folder of both to contextmix.load, or the processor "
-            "beside the model (images need Pillow: pip install 'contextmix[image]'; a processor that reads videos too, "
+            f"Got an image with a text, but {type(model).__name__} was loaded without its processor{why}, which "
+            f"contains an image processor and a tokenizer. Pass the folder with both to contextmix.load, or pass the "
+            f"processor together with the model (images need Pillow: pip install 'contextmix[image]'; a processor "
+            f"that reads videos too, "
             "as Qwen's, needs torchvision)."
         )
     prompt, notes = _prompt(model, processor, asked)
@@ -167,12 +168,12 @@ def _refuse_one_of_both(model: PreTrainedModel) -> None:
     kind = type(model).__name__
     if {"input_ids", "pixel_values"} <= (accepted_names(model) or set()):
         raise BadInput(
-            f"An image with a text was given, and {kind} runs with an image alone (its first input is "
+            f"Got an image with a text, but {kind} runs with an image alone (its first input is "
             f"{model.main_input_name}), while contextmix finds the blocks of a model on a text without one. Load its "
             "parts by themselves, such as model.language_model and model.vision_model."
         )
     read = "text" if model.main_input_name == "input_ids" else f"{model.main_input_name} alone"
-    raise BadInput(f"An image with a text was given, and {kind} reads {read}.")
+    raise BadInput(f"Got an image with a text, but {kind} reads {read}.")
 
 
 def _windows(
@@ -198,8 +199,8 @@ def _prompt(model: PreTrainedModel, processor: Any, asked: Asked) -> tuple[str, 
         return mark * len(asked.images) + asked.text, {"image_marks": "put in front of the text"}
     if template is None:
         raise BadInput(
-            f"A chat with images was given, and {type(processor).__name__} has no template for chats, so nobody knows "
-            "which text they make. Give {'image': …, 'text': …}, or set processor.chat_template."
+            f"Got a chat with images, but {type(processor).__name__} has no chat template, so it cannot be turned "
+            "into a text. Give {'image': …, 'text': …}, or set processor.chat_template."
         )
     messages = list(asked.messages)
     if asked.text is not None:
@@ -209,7 +210,7 @@ def _prompt(model: PreTrainedModel, processor: Any, asked: Asked) -> tuple[str, 
     try:
         found = template(messages, tokenize=False, add_generation_prompt=answers)
     except Exception as reason:  # a template is a programme of the model's makers
-        raise BadInput(f"The processor's template makes no text of these chat messages: {reason}.") from reason
+        raise BadInput(f"The processor's template cannot render these chat messages: {reason}.") from reason
     return str(found), {"template": "chat"}
 
 

@@ -59,8 +59,8 @@ def refuse_loaded(model: Any, asked: Iterable[str]) -> None:
     names = sorted(asked)
     if names:
         raise BadOption(
-            f"{', '.join(names)}: this is for a model that is loaded by its name or folder, and this "
-            f"{type(model).__name__} is loaded already. Pass it to from_pretrained instead."
+            f"{', '.join(names)}: only applies to a model given by name or folder, but this {type(model).__name__} "
+            f"is already loaded. Pass it to from_pretrained instead."
         )
 
 

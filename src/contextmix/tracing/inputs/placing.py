@@ -126,8 +126,8 @@ class Placer:
         if altered:
             hint = f" Give it as {answer.strip()!r:.80}." if answer != answer.strip() else ""
             raise BadInput(
-                f"The model's chat template alters the answer {answer!r:.80}: other characters would stand in the "
-                f"chat, so what made this answer would be asked of one that the model never reads.{hint}"
+                f"The model's chat template changes the answer {answer!r:.80}: the chat would contain other "
+                f"characters, so the model would never read this answer.{hint}"
             )
 
     @property
@@ -204,7 +204,7 @@ def refuse_empty(texts: Sequence[Any], what: str) -> None:
         if not isinstance(one, str):
             raise BadInput(f"Entry {number} of the {what} is {type(one).__name__}. Give texts alone, or spans alone.")
         if not one.strip():
-            raise BadInput(f"Text {number} of the {what} is empty (or only spaces), so it can be no source.")
+            raise BadInput(f"Text {number} of the {what} is empty (or only spaces), so it cannot be a source.")
 
 
 def _marked(prompt: str, spans: Sequence[Any]) -> Placed:

@@ -64,8 +64,8 @@ def given_readers(given: Any, model: PreTrainedModel) -> tuple[Any, Any]:
         )
     if tokenizer is not None and knows_no_words(tokenizer):
         raise BadOption(
-            f"The {type(tokenizer).__name__} knows no words, only its special tokens, so every text would be unknown "
-            "tokens: transformers makes such a tokenizer for a folder that holds none. Load the right one."
+            f"The {type(tokenizer).__name__} knows only its special tokens, so every text would become unknown "
+            f"tokens. transformers creates such a tokenizer for a folder without one. Load the right one."
         )
     return tokenizer, processor
 
@@ -74,7 +74,9 @@ def _named_readers(name: str, model: PreTrainedModel) -> tuple[Any, Any]:
     place = place_of(name)
     found = load_tokenizer(name), load_processor(model, place, hub_options(place))
     if found == (None, None):
-        raise ModelNotFound(f"There is no tokenizer {name!r}: it is no folder with one, and the hub did not give it.")
+        raise ModelNotFound(
+            f"There is no tokenizer {name!r}: not a folder with a tokenizer, and not found on the Hugging Face Hub."
+        )
     return found
 
 

@@ -76,7 +76,7 @@ def read_sources(
         found = _read(readers, source, sampling_rate, truncate=truncate, add_special_tokens=add_special_tokens)
         return [_placed(readers, refuse_marks_alone(readers.model, one)) for one in found]
     except RecursionError as reason:
-        raise BadInput("The list holds itself, or lists in lists without end. Give a flat list of sources.") from reason
+        raise BadInput("The list contains itself, or is nested too deeply. Give a flat list of sources.") from reason
 
 
 def _placed(readers: Readers, one: Inputs) -> Inputs:
@@ -118,8 +118,8 @@ def _read(
         return [_text(readers, source, truncate, add_special_tokens)]
     if not isinstance(source, Sequence):
         raise BadInput(
-            f"A {type(source).__name__} was given. Give a text, a pair of texts, an image, a sound, model "
-            f"inputs ({{'input_ids': …}}), or a list of these."
+            f"Got {'None' if source is None else f'an object of type {type(source).__name__}'}. Give a text, a pair of "
+            "texts, an image, a sound, model inputs ({'input_ids': …}), or a list of these."
         )
     if len(source) == 0:
         raise BadInput("The list of texts is empty, so there is nothing to explain.")
@@ -130,7 +130,7 @@ def _text(readers: Readers, text: Text, truncate: bool, add: bool | None) -> Inp
     model, tokenizer = readers.model, readers.tokenizer
     if tokenizer is None:
         raise BadInput(
-            "A text was given, but the model was loaded without a tokenizer. Pass one to contextmix.load, or "
+            "Got a text, but the model was loaded without a tokenizer. Pass one to contextmix.load, or "
             "give model inputs: {'input_ids': …}."
         )
     found = encode(tokenizer, text, readers.limit, truncate=truncate, add_special_tokens=add, known=vocabulary(model))
@@ -152,10 +152,9 @@ def refuse_two_readings(source: Any) -> None:
         return
     first, second = (f"{part!r:.40}" for part in source)
     raise BadInput(
-        f"A tuple of two texts may mean two things: one pair, which the model reads together, or a batch of two texts, "
-        "as a DataLoader gives it. "
-        f"For the pair say {{'text': {first}, 'text_pair': {second}}}, or [({first}, {second})] for a list that holds "
-        f"it; for two texts say [{first}, {second}]."
+        f"A tuple of two texts is ambiguous: it could be one pair that the model reads together, or a batch of two "
+        f"texts, as from a DataLoader. For the pair use {{'text': {first}, 'text_pair': {second}}}, or [({first}, "
+        f"{second})] for a list with it; for two texts use [{first}, {second}]."
     )
 
 

@@ -53,8 +53,8 @@ def choose(asked: Asked, scores: Tensor, names: Names, meaning: Meaning = Meanin
         if len(scores) > 1 and not meaning.has_probability:
             listed = ", ".join(f"{number}: {names.name(number)}" for number in range(len(scores)))
             raise BadOption(
-                f"The {len(scores)} outputs of this model do not compete, so the largest is not predicted, and nobody "
-                f"knows which of them to explain. Name one as the target, of {listed}."
+                f"The {len(scores)} outputs of this model are independent, so the largest is not a prediction and it "
+                f"is unclear which one to explain. Name one as the target, of {listed}."
             )
         number = int(scores.argmax())
         return Target(number, names.name(number))
@@ -123,7 +123,7 @@ class Vocabulary:
             if asked.isdigit():
                 return self._checked(int(asked))
             raise BadOption(
-                f"target={asked!r} is a text, and the model was loaded without a tokenizer, so nobody knows its id. "
+                f"target={asked!r} is a text, but the model was loaded without a tokenizer, so its id is unknown. "
                 "Give the id, or pass a tokenizer to contextmix.load."
             )
         found = self._spelled(asked)

@@ -147,7 +147,7 @@ def _parts(text: Text) -> tuple[str, ...]:
         if not isinstance(part, str):
             raise BadInput(f"A text is a string or a pair of strings; got {type(part).__name__}.")
         if not part.strip():
-            raise BadInput("The text is empty (or only spaces), so there is no token to attribute anything to.")
+            raise BadInput("The text is empty (or only spaces), so there is no token to explain.")
         if (found := _HALF.search(part)) is not None:
             raise BadInput(
                 f"The text holds half a character (U+{ord(found[0]):04X}, at position {found.start()}), which no "
@@ -215,6 +215,4 @@ def _refuse(text: Text, special: Sequence[int], limit: int | None) -> None:
     if limit is not None and len(special) > limit:
         raise TooLong(len(special), limit)
     if all(special):
-        raise BadInput(
-            f"The tokenizer leaves nothing of the text {text!r}: there is no token to attribute anything to."
-        )
+        raise BadInput(f"The tokenizer leaves nothing of the text {text!r}, so there is no token to explain.")

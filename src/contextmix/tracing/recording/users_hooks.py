@@ -2,7 +2,7 @@
 
 A map is proved on what a block read and wrote. Some methods go on from there with formulas of the block's parts, which
 know nothing of a hook. Where a hook changed something when the parts were found, no formula was made of that part. A
-hook that changes something only now would be passed over in silence, so it is looked for in every run.
+hook that changes something only now would be missed silently, so it is looked for in every run.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def read(model: PreTrainedModel, tokenizer: Any, inputs: Mapping[str, Tensor], d
     logits = getattr(quiet_run(model, {**inputs, "decoder_input_ids": ids}), "logits", None)
     if logits is None:
         raise BadInput(
-            f"{type(model).__name__} has no language-model head, so nobody knows which token follows "
+            f"{type(model).__name__} has no language-model head, so it is unknown which token follows "
             "decoder_input_ids. Give output=[ids of what is written] instead, or load the model with its head."
         )
     following = _labelled(model, tokenizer, [int(logits[0, -1].argmax())], None)

@@ -87,8 +87,8 @@ def reported(found: Answer) -> Report:
     Example:
         >>> import contextmix as cm
         >>> texts = ["Tom has the blue kite.", "Lily has the red ball."]
-        >>> found = cm.load("demo-answers").explain_answer("Who has the red ball?", texts)
-        >>> [(one.text, one.number) for one in reported(found).answer]
+        >>> result = cm.load("demo-answers").explain_answer("Who has the red ball?", texts)
+        >>> [(one.text, one.number) for one in reported(result).answer]
         [('Lily has the red ball.', 0)]
     """
     whole = found.by(units="whole")
@@ -214,15 +214,15 @@ def _told(found: Answer) -> Iterator[str]:
     yield f"{made.title} · {quantity}: {quantity.meaning} · {joined} · {model_name(made.model)}"
     yield (
         f"Cited: a source with at least {THRESHOLD:.0%} of the evidence of the strongest one and {LEAST:.0%} of all "
-        f"evidence, up to {MOST} for each part of the answer. What on balance speaks against a part is not."
+        f"evidence, up to {MOST} for each part of the answer. Sources that count against a part are not cited."
     )
     if found.thinking is not None:
-        yield f"Thoughts came before the answer. {_passed(found)}"
+        yield f"The model wrote thoughts before the answer. {_passed(found)}"
     note = made.notes.get("answer", {})
     if note.get("by") == "the model":
         yield f"The model wrote the answer; it ended by {note.get('stopped', 'its own rules')}."
     elif note:
-        yield "The answer was given, not written by the model here."
+        yield "The answer was supplied, not written by the model."
     if found.token_map.quantity is Quantity.SIGNED:
         yield "Red sources speak for a part of the answer, blue ones against it; shares are of what speaks for it."
     if found.cut:
@@ -232,7 +232,7 @@ def _told(found: Answer) -> Iterator[str]:
 def _passed(found: Answer) -> str:
     """What became of what an answer drew from its thoughts."""
     if found.hops == 0:
-        return f"What it drew from them is told as {THOUGHTS}, and not passed on."
+        return f"What it drew from them is shown as {THOUGHTS} and not traced back."
     times = "as often as it takes" if found.hops == "all" else "once" if found.hops == 1 else f"{found.hops} times"
     drawn = found.by(units="whole", hops=0).shares_elsewhere[0, -1]
-    return f"What it drew from them ({drawn:.0%}) is passed on {times} to what made them; the rest is {THOUGHTS}."
+    return f"What it drew from them ({drawn:.0%}) is traced back {times}; the rest is shown as {THOUGHTS}."

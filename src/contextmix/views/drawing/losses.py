@@ -99,7 +99,7 @@ def told_of_losses(found: Answer, drawn: Without | None) -> Iterator[str]:
     if losses is None or drawn is None:
         return
     if np.isnan(drawn.lost).all():
-        yield "What the answer loses was measured for sources or parts that are cut in another way."
+        yield "The losses were measured for sources or parts with different boundaries."
         return
     score = "log-odds" if losses.unit == "log-odds" else "log-probability"
     yield (
@@ -110,7 +110,7 @@ def told_of_losses(found: Answer, drawn: Without | None) -> Iterator[str]:
     if drawn.shown:
         yield "What the model says without a source: its text deleted, the same settings of generation."
     if drawn.shown and losses.own.strip() != found.text.strip():
-        yield f"The answer was given; with all sources the model itself says: “{_short(losses.own)}”"
+        yield f"The answer was supplied; with all sources the model itself says: “{_short(losses.own)}”"
 
 
 def _told_of_fit(found: Answer, losses: Losses) -> Iterator[str]:

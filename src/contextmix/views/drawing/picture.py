@@ -154,7 +154,8 @@ def _refuse_other_axes(token_map: TokenMap) -> None:
     for axis in ("head", "target"):
         if axis in token_map.dims:
             raise WrongShape(
-                f"A picture is flat, and this map has {' × '.join(token_map.dims)}. Choose one {axis} first, for "
+                f"A picture has two dimensions, but this map has {' × '.join(token_map.dims)}. Choose one {axis} "
+                f"first, for "
                 f"example map.{axis}(0).show()."
             )
     if "key" not in token_map.dims:
@@ -168,7 +169,7 @@ def _default_query(token_map: TokenMap) -> tuple[int, str]:
     position, causal = usual_query(token_map)
     cause = ", as no token draws from a later one" if causal else ""
     which = "last" if position else "first"
-    return position, f" No query was chosen, so this is the {which} token{cause}; choose one with query=…"
+    return position, f" No query was chosen, so this is the {which} token{cause}. Choose another with query=…"
 
 
 def _line(row: TokenMap, reason: str) -> Picture:

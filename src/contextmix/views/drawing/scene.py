@@ -92,7 +92,7 @@ def image_for(places: Patches | Regions, image: Any) -> Any:
     if found.size != places.size:
         raise BadInput(
             f"The map belongs to an image of {places.size[0]} × {places.size[1]} pixels and this one has "
-            f"{found.size[0]} × {found.size[1]}. The map would lie on other things: give the image that was explained."
+            f"{found.size[0]} × {found.size[1]}. The map would be misplaced. Give the image that was explained."
         )
     return found
 
@@ -107,7 +107,7 @@ def sound_for(places: Frames, sound: Any) -> Array:
     if (len(samples), rate) != (places.samples, places.rate):
         raise BadInput(
             f"The map belongs to a sound of {places.samples} samples at {places.rate} per second and this one has "
-            f"{len(samples)} at {rate}. Its times would be others: give the sound that was explained."
+            f"{len(samples)} at {rate}. Its times would be wrong. Give the sound that was explained."
         )
     return samples
 

@@ -46,7 +46,7 @@ def canvas_for(places: Regions, source: Any) -> Any:
     if tuple(one.size for one in found) != places.sizes:
         raise BadInput(
             f"The map belongs to {_told(places.sizes)} pixels, and {_told([one.size for one in found])} came. The "
-            "map would lie on other things: give the images that were explained, in their order."
+            f"map would be misplaced. Give the images that were explained, in their order."
         )
     if len(found) == 1:
         return found[0]

@@ -57,7 +57,7 @@ def by_layer(
     count = next(iter(lengths.values()), 0)
     places = list(range(count)) if layers is None else list(layers)
     if len(places) != count:
-        raise WrongShape(f"{len(places)} numbers of layers were given, and there are {count} layers.")
+        raise WrongShape(f"{len(places)} layer numbers do not match {count} layers.")
     return _drawn(places, lines, "layer", ylabel, ax)
 
 
@@ -85,8 +85,8 @@ def curves(
     Example:
         >>> import contextmix as cm
         >>> from contextmix.plugins.contracts import Scored
-        >>> found = [Scored(0.2, curve={"10%": 0.1, "50%": 0.3}), Scored(0.4, curve={"10%": 0.3, "50%": 0.5})]
-        >>> axes = cm.plots.curves({"globenc": found})
+        >>> result = [Scored(0.2, curve={"10%": 0.1, "50%": 0.3}), Scored(0.4, curve={"10%": 0.3, "50%": 0.5})]
+        >>> axes = cm.plots.curves({"globenc": result})
         >>> axes.lines[0].get_xdata().tolist(), axes.lines[0].get_ydata().tolist()
         ([10.0, 50.0], [0.2, 0.4])
     """
@@ -142,5 +142,5 @@ def _drawn(
     ax: Axes | None,
 ) -> Axes:
     if not lines:
-        raise BadOption("A figure of no lines was asked for. Name at least one: {'globenc': values}.")
+        raise BadOption("The figure has no lines. Name at least one: {'globenc': values}.")
     return bands(axes_or_new(ax, pyplot().rcParams["figure.figsize"][1]), places, lines, xlabel=xlabel, ylabel=ylabel)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Rank = Literal["best", "level", "worse", "chance", "apart"]
-"""The best, not told apart from it, told apart, random scores, and what is not compared."""
+"""The best, not significantly worse, worse, random scores, and what is not compared."""
 
 _LOOKS: dict[Rank, tuple[str, str, bool]] = {  # colour, marker, filled: told apart without colour too
     "best": (COLOURS[0], "D", True),
@@ -26,7 +26,7 @@ _LOOKS: dict[Rank, tuple[str, str, bool]] = {  # colour, marker, filled: told ap
 }
 _NAMES: dict[Rank, str] = {
     "best": "best",
-    "level": "not told apart from the best",
+    "level": "not significantly worse than the best",
     "worse": "worse than the best",
     "chance": "random scores",
     "apart": "not compared",

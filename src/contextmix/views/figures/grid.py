@@ -47,8 +47,8 @@ def grid(
     Example:
         >>> import contextmix as cm
         >>> model = cm.load("demo")
-        >>> found = {name: model.explain("a good film", name) for name in ("globenc", "attention_rollout")}
-        >>> [axes.get_title() for axes in cm.plots.grid(found)]
+        >>> result = {name: model.explain("a good film", name) for name in ("globenc", "attention_rollout")}
+        >>> [axes.get_title() for axes in cm.plots.grid(result)]
         ['globenc', 'attention_rollout']
     """
     if not (scale is None or (isinstance(scale, str) and scale in ("same", "each"))):
@@ -60,7 +60,7 @@ def grid(
     _refuse_others(drawn)
     same = isinstance(maps, TokenMap) if scale is None else scale == "same"
     if same and len({(one.signed, named[name].quantity) for name, one in drawn.items()}) > 1:
-        raise BadOption("Numbers of different kinds have no common scale. Leave scale out, or say scale='each'.")
+        raise BadOption("Numbers of different kinds have no common scale. Leave out scale, or use scale='each'.")
     canvas, panels = _empty(drawn, across)
     top = max(float(np.abs(one.values).max()) for one in drawn.values()) or 1.0
     for axes, (name, one) in zip(panels, drawn.items(), strict=True):
@@ -101,7 +101,7 @@ def _picture(one: TokenMap, query: int | str | None) -> Picture:
 
 def _refuse_others(drawn: Mapping[str, Picture]) -> None:
     if not drawn:
-        raise BadOption("A grid of no maps was asked for. Name at least one.")
+        raise BadOption("The grid has no maps. Name at least one.")
     (name, first), *rest = drawn.items()
     for other, one in rest:
         if (one.kind, one.columns, one.values.shape) != (first.kind, first.columns, first.values.shape):

@@ -150,7 +150,7 @@ def _lines(name: str, values: Any, count: int, length: int | None = None) -> lis
     found = _numbers(repr(name)[:60], values, axes=2)
     if len(found) != count or length not in (None, found.shape[1]):
         wanted = f"{count} rows of {'equally many' if length is None else length} numbers"
-        raise WrongShape(f"{name!r:.60} needs {wanted}, and what was given has the shape {found.shape}.")
+        raise WrongShape(f"{name!r:.60} needs {wanted}; got shape {found.shape}.")
     return list(found)
 
 

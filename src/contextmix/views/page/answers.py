@@ -47,8 +47,8 @@ def page(found: Answer) -> str:
 
     Example:
         >>> import contextmix as cm
-        >>> found = cm.load("demo-decoder").explain_answer("<b>Lily", ["Lily had a ball."], max_new_tokens=2)
-        >>> "<b>" in page(found), "&lt;b&gt;Lily" in page(found)
+        >>> result = cm.load("demo-decoder").explain_answer("<b>Lily", ["Lily had a ball."], max_new_tokens=2)
+        >>> "<b>" in page(result), "&lt;b&gt;Lily" in page(result)
         (False, True)
     """
     drawn = reported(found)

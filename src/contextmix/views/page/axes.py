@@ -30,8 +30,8 @@ def axis(tokens: Tokens) -> dict[str, Any]:
     """The labels of an axis: ``gaps`` and ``pieces`` in turn read as the text does, ``tokens`` are as they were cut.
 
     Example:
-        >>> found = axis(Tokens(("deep", "##ly"), words=(0, 0)))
-        >>> found["pieces"], found["gaps"], found["tokens"]
+        >>> result = axis(Tokens(("deep", "##ly"), words=(0, 0)))
+        >>> result["pieces"], result["gaps"], result["tokens"]
         (['deep', 'ly'], ['', ''], ['deep', '##ly'])
     """
     gaps, pieces = zip(*spelled(tokens), strict=True)
@@ -68,7 +68,7 @@ def media(tokens: Tokens, over: Any = None) -> dict[str, Any] | None:
         outline = [_rounded(*pair) for pair in envelope(samples, WAVE)]
         return {"kind": "sound", "seconds": places.duration, "wave": outline, "source": _heard(samples, places.rate)}
     if over is not None:
-        raise BadOption("An image or a sound was given to lie below the scores, and the tokens of these maps are text.")
+        raise BadOption("Cannot show scores over an image or a sound: the tokens of these maps are text.")
     return None
 
 

@@ -42,8 +42,8 @@ def encoded(values: Array, signed: bool, bits: Bits, step: int = 1) -> dict[str,
         BadOption: If ``bits`` is another number.
 
     Example:
-        >>> found = encoded(np.array([[0.0, 0.5, 1.0]]), signed=False, bits=8)
-        >>> found["columns"], round(found["error"], 4)  # half a step of 1 / 255
+        >>> result = encoded(np.array([[0.0, 0.5, 1.0]]), signed=False, bits=8)
+        >>> result["columns"], round(result["error"], 4)  # half a step of 1 / 255
         (3, 0.002)
     """
     if bits not in (8, 16):

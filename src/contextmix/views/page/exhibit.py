@@ -82,8 +82,8 @@ def exhibit(
         >>> one = TokenMap(
         ...     [[1.0, 0.0], [0.0, 1.0]], ("query", "key"), Tokens(("a", "b")), "share", Provenance("example")
         ... )
-        >>> found = exhibit({"example": one})
-        >>> found["keys"]["pieces"], found["start"], found["maps"][0]["data"]["bits"]
+        >>> result = exhibit({"example": one})
+        >>> result["keys"]["pieces"], result["start"], result["maps"][0]["data"]["bits"]
         (['a', 'b'], {'map': 0, 'layer': None, 'query': 1}, 16)
     """
     if bits is not None and whole_number(bits) not in (8, 16):
@@ -157,7 +157,7 @@ def _question(asked: str, found: TokenMap) -> str:
 
 def _refuse_maps(shown: Mapping[str, Shown]) -> None:
     if not shown:
-        raise BadOption("There is no map to show. Give one at least.")
+        raise BadOption("There is no map to show. Give at least one.")
     first, *others = shown
     tokens = shown[first].token_map.tokens
     for name, one in shown.items():

@@ -111,7 +111,7 @@ def widget(exploration: Exploration) -> Any:
     if not has_widgets():
         raise BadInput(
             "The explorer needs the library anywidget to run in a notebook, and it is not installed: pip install "
-            "'contextmix[notebook]'. Without it, exploration.save('x.html') writes a page that needs nothing."
+            "'contextmix[notebook]'. Without it, exploration.save('x.html') writes a page that needs no installation."
         )
     from contextmix.views.page.widget import ExplorerWidget
 

@@ -62,7 +62,7 @@ def report(sections: Sequence[Section], title: str = "") -> str:
         BadOption: If there is nothing to show.
     """
     if not sections:
-        raise BadOption("A report of nothing was asked for. Give one exploration at least.")
+        raise BadOption("The report is empty. Give at least one exploration.")
     script, looks = bundle(), _Looks(PAGE_STYLE)
     shown = [{"data": embedded(one.exhibit), "still": looks.taken_from(one.still)} for one in sections]
     name = printable(title) if title else str(sections[0].exhibit["title"])

@@ -18,12 +18,12 @@ def comparison(found: Comparison) -> str:
 
     Example:
         >>> import contextmix as cm
-        >>> found = cm.load("demo").compare("a <b> film", ["globenc", "attention"])
-        >>> "<b>" in comparison(found), "&lt;" in comparison(found)
+        >>> result = cm.load("demo").compare("a <b> film", ["globenc", "attention"])
+        >>> "<b>" in comparison(result), "&lt;" in comparison(result)
         (False, True)
     """
     if not found.rows:
-        return "<p>No method was compared.</p>"
+        return "<p>No methods were compared.</p>"
     drawn = beside(found, TOKENS)
     lines = []
     for label, scores in zip(drawn.labels, drawn.scores.round(3).tolist(), strict=True):

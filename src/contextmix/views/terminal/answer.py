@@ -38,7 +38,7 @@ def show(found: Answer, console: Console | None = None) -> None:
     console.print(_parts(drawn))
     for sentence in drawn.told:
         console.print(Text(sentence, "dim"))
-    console.print(Text("To look into all of it: answer.save('x.html')", "dim"))
+    console.print(Text("Save as an interactive page: answer.save('x.html')", "dim"))
 
 
 def _said(drawn: Report) -> Text:

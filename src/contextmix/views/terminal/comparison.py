@@ -20,8 +20,8 @@ def render(found: Comparison) -> RenderableType:
 
     Example:
         >>> import contextmix as cm
-        >>> found = cm.load("demo").compare("a good film", ["globenc", "attention"])
-        >>> Console(width=60, color_system=None).print(render(found))  # doctest: +ELLIPSIS
+        >>> result = cm.load("demo").compare("a good film", ["globenc", "attention"])
+        >>> Console(width=60, color_system=None).print(render(result))  # doctest: +ELLIPSIS
               globenc attention
         [CLS]   0.158     0.393
         ...

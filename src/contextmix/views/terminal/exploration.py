@@ -29,7 +29,7 @@ def show(exploration: Exploration, console: Console | None = None) -> None:
     maps.show(first_row(exploration, next(iter(exploration.maps))), console=console)
     if len(exploration.maps) > 1:
         console.print(_strongest(exploration))
-    console.print(Text("\nTo look into all rows, layers and methods: exploration.save('x.html')", "dim"))
+    console.print(Text("\nSave as an interactive page: exploration.save('x.html')", "dim"))
 
 
 def _strongest(exploration: Exploration) -> Table:

@@ -163,7 +163,7 @@ class _Patches:
         rows, columns = table.shape
         width = 2 if 2 * columns <= options.max_width else 1
         if columns > options.max_width:
-            yield Text(f"The grid of {rows} × {columns} patches is wider than this console.", style="dim")
+            yield Text(f"The grid of {rows} × {columns} patches is too wide for this console.", style="dim")
             return
         for row in table.tolist():
             line = Text(no_wrap=True)

@@ -125,7 +125,7 @@ def test_a_sound_as_the_data_sets_of_hugging_face_hold_it():
     first, second = model.explain([{"array": sound[:n], "sampling_rate": RATE} for n in (800, 1600)])
     assert (first.tokens.places.samples, second.tokens.places.samples) == (800, 1600)
     assert np.array_equal(second.values, expected.values)
-    with pytest.raises(BadInput, match="The sound says 16000 samples per second and sampling_rate=8000"):
+    with pytest.raises(BadInput, match="The sound has 16000 samples per second, but sampling_rate=8000"):
         model.explain({"array": sound, "sampling_rate": RATE}, sampling_rate=8000)
     with pytest.raises(BadInput):
         model.explain({"array": sound, "sampling_rate": 8000})  # the model was trained on another rate
@@ -192,8 +192,8 @@ def test_frames_that_are_squeezed_before_the_blocks_have_no_known_time():
             8000,
             r"hears 16000 samples per second and the sound has 8000.*resample_poly\(samples, 16000, 8000\)",
         ),
-        (noise(), None, "do not say how many there are per second"),
-        (noise(), 16000.5, "is no number of samples per second"),
+        (noise(), None, "number of samples per second is unknown"),
+        (noise(), 16000.5, "must be a number of samples per second"),
         (noise(29), RATE, "has 29 samples and one frame needs 30, 2 ms"),
         (np.where(np.arange(1600) == 7, np.nan, 0), RATE, "1 of 1600 samples are NaN or infinite, the first at 7"),
         (np.zeros((1600, 2), np.float32), RATE, "2 channels"),
@@ -207,7 +207,7 @@ def test_bad_sounds(source, rate, sentence):
 
 
 def test_a_pair_that_contradicts_the_rate():
-    with pytest.raises(BadInput, match=r"says 8000 samples per second and sampling_rate=16000; which is true"):
+    with pytest.raises(BadInput, match=r"has 8000 samples per second, but sampling_rate=16000"):
         hearing().explain((noise(), 8000), sampling_rate=16000)
 
 

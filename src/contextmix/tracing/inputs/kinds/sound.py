@@ -50,15 +50,16 @@ def encode_sound(
     limit = getattr(processor, "n_samples", None)
     if limit is not None and len(samples) > limit and not truncate:
         raise BadInput(
-            f"The sound lasts {len(samples) / rate:.2f} s and the model hears {limit / rate:.0f} s at once. Cutting it "
-            "silently would explain another sound. Cut it, or say truncate=True (--truncate in a terminal)."
+            f"The sound lasts {len(samples) / rate:.2f} s and the model hears {limit / rate:.0f} s at once. "
+            f"Truncating it silently would explain a different sound. Cut it, or use truncate=True (--truncate in a "
+            f"terminal)."
         )
     samples = samples[:limit]
     windows = _windows(model, processor)
     if windows and limit is None and _outputs(len(samples), windows) < 1:
         raise BadInput(
             f"The sound has {len(samples)} samples and one frame needs {_reach(windows)[1]}, "
-            f"{_reach(windows)[1] / rate * 1000:.0f} ms. There is no frame to attribute anything to: give a longer one."
+            f"{_reach(windows)[1] / rate * 1000:.0f} ms. So there is no frame to explain. Give a longer sound."
         )
     found = processor(samples, sampling_rate=rate, return_tensors="pt")
     accepted = inspect.signature(model.forward).parameters

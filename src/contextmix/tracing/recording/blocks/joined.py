@@ -31,7 +31,7 @@ def joined(root: nn.Module, beside: Beside, layer: LayerTrace, heard: Sequence[A
         root: The block.
         beside: What stands beside its attention.
         layer: The block with its attention alone, of a batch.
-        heard: What was heard in the block.
+        heard: What was recorded in the block.
         said: (batch, query, d_model): what the output projection of the other mixer wrote.
 
     Raises:
