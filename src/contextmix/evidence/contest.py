@@ -10,8 +10,11 @@ from contextmix.statistics.significance import PairedTest, holm, paired_test
 from contextmix.statistics.summaries import FEWEST_FOR_INTERVAL, Interval, Summary, interval, summarise
 
 ALPHA = 0.05
-BASELINES = {"random": "random scores", "recency": "position alone"}
-"""Scores that know nothing of what the model does: no method is called best for being one of them."""
+MEAN_ATTENTION = "attention+mean"
+BASELINES = {"random": "random scores", "recency": "position alone", MEAN_ATTENTION: "mean attention"}
+"""What any method should beat: none of them is called best."""
+BLIND = ("random", "recency")
+"""The baselines that read nothing of the model."""
 
 
 @dataclass(frozen=True)
