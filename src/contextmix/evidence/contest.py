@@ -48,6 +48,7 @@ class Contest:
         entries: In the order given.
         best: The method with the best mean, baselines aside; None where no method has enough texts.
         texts: How many texts there are.
+        removal: What stood in the place of a token; empty where all metrics of a comparison share it.
     """
 
     metric: str
@@ -55,6 +56,12 @@ class Contest:
     entries: Sequence[Entry]
     best: Entry | None
     texts: int
+    removal: str = ""
+
+    @property
+    def label(self) -> str:
+        """The metric, and how tokens were taken away where that differs, such as ``"aopc@mask"``."""
+        return f"{self.metric}@{self.removal}" if self.removal else self.metric
 
     def __getitem__(self, method: str) -> Entry:
         return next(one for one in self.entries if one.method == method)

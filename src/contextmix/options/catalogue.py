@@ -23,6 +23,7 @@ from contextmix.options.values import (
     Progress,
     Removal,
     Scorer,
+    SuiteName,
     precision,
 )
 
@@ -242,6 +243,14 @@ Seed = Annotated[int, SEED]
 WeightsSeed = Annotated[int, SEED.but(help="Random seed of the weights that randomised_weights compares with.")]
 RandomisedRows = Annotated[
     int | None, Option("Compute the metric randomised_weights for this many rows only, from the first.")
+]
+Suite = Annotated[
+    SuiteName | None,
+    Option(
+        "A fixed comparison by its name: its methods (unless methods are named), metrics and removals for the model's "
+        "kind.",
+        check=one_of(*get_args(SuiteName)),
+    ),
 ]
 Sanity = Annotated[
     int,
