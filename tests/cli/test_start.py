@@ -65,6 +65,7 @@ SAID = [
     (["run", "x.txt", "--out", "no-such", "--model", "dmeo"], 1, "no model 'dmeo'"),
     (["evaluate", "--data", "x.txt", "--out", "no-such", "--methods", "globnec"], 1, "Did you mean 'globenc'"),
     (["evaluate", "--data", "x.txt", "--out", "no-such", "--metrics", "spaerman"], 1, "Did you mean 'spearman'"),
+    (["evaluate", "--data", "x.txt", "--out", "no-such", "--suite", "2025"], 2, "'2025' is not one of '2026'"),
     (["evaluate", "--data", "x.txt", "--out", "no-such", "--reference", "occlusoin"], 1, "Did you mean 'occlusion'"),
     (["reproduce", "globenc", "--out", "no-such", "--model", "dmeo"], 1, "no model 'dmeo'"),
     (["reproduce", "globnec", "--out", "no-such"], 1, "no study 'globnec'. Did you mean 'globenc'"),

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from contextmix.datasets.storage.settings import Settings
+from contextmix.evidence.choices import by_construction
 from contextmix.evidence.contest import contest
 from contextmix.evidence.words import check_sentence, overall, sentence, undefined_said
 from contextmix.plugins.contracts import Scored
@@ -142,3 +144,15 @@ def test_position_alone_is_a_baseline_and_the_methods_below_it_are_named(drawn):
     assert "It does not beat position alone" in sentence(best)
     less = contest("log_odds", {**drawn, "recency": drawn["twin"]}, higher=False)
     assert less.not_above("recency") == ["good", "twin"]  # an equal mean is no better one
+
+
+def test_mean_attention_is_a_baseline_that_reads_the_weights(drawn):
+    rivals = {"poor": drawn["poor"], "twin": drawn["twin"], "attention+mean": drawn["good"]}
+    found = contest("aopc", rivals, higher=True)
+    assert found.beats("attention+mean") is False
+    assert "It does not beat mean attention" in sentence(found)
+    assert found.not_above("attention+mean") == ["poor", "twin"]
+    assert (found.best.method, found.level) == ("twin", [])  # a baseline is neither best nor level with the best
+    asked = Settings(("random", "attention+mean"), metrics=("randomised_weights",))
+    reasons = [by_construction("randomised_weights", name, asked) for name in asked.methods]
+    assert reasons == ["it reads no weights", ""]

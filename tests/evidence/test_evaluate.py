@@ -68,7 +68,7 @@ def test_all_files_are_written_and_hold_the_same_numbers(found):
             assert written.loc[(metric, method), "texts"] == len(values)
     own = {
         name: run.outcomes()["aopc", name]
-        for name in ("globenc", "occlusion", "attention_rollout", "random", "recency")
+        for name in ("globenc", "occlusion", "attention_rollout", "random", "recency", "attention+mean")
     }
     again = contest("aopc", own, higher=True, seed=2)
     assert written.loc[("aopc", again.best.method), "rank"] == "best"
@@ -84,11 +84,12 @@ def test_all_files_are_written_and_hold_the_same_numbers(found):
 def test_the_table_has_methods_as_rows_and_metrics_as_columns(found):
     report, _ = found
     shown = report.tables[0].shown
-    assert list(shown.index) == ["globenc", "occlusion", "attention_rollout", "random", "recency"]
+    assert list(shown.index) == ["globenc", "occlusion", "attention_rollout", "random", "recency", "attention+mean"]
     assert list(shown.columns) == ["aopc ↑", "blank_out ↑", "spearman ↑", "token_f1 ↑", "randomised_weights ↓"]
     assert shown.loc["occlusion", "blank_out ↑"].startswith("1.00 [1.00, 1.00]†")
     assert shown.loc["random", "randomised_weights ↓"].endswith("†")
     assert shown.loc["recency", "randomised_weights ↓"].endswith("†")
+    assert "†" not in shown.loc["attention+mean", "randomised_weights ↓"]  # it reads the weights
 
 
 def test_what_has_no_number_is_said(found):

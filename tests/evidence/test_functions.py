@@ -7,6 +7,7 @@ from tests.tracing.tiny import build, one_thread, word_pieces
 
 import contextmix as cm
 from contextmix.errors import BadOption, OtherRun
+from contextmix.evidence.contest import BASELINES
 from contextmix.evidence.evaluate import evaluate
 
 WORDS = ["good", "bad", "deep", "film", "the", "and", "was", "very"]
@@ -40,7 +41,7 @@ def test_functions_stand_in_the_table_with_their_own_numbers(model, tmp_path):
 
     metrics = ["aopc", "spearman", "randomised_weights"]
     report, run = evaluated(model, tmp_path, [letters, by_word], metrics=metrics, sanity=3)
-    assert list(report.tables[0].shown.index) == ["gradient_inputs", "letters", "by_word", "random", "recency"]
+    assert list(report.tables[0].shown.index) == ["gradient_inputs", "letters", "by_word", *BASELINES]
     for number, text in enumerate(TEXTS[:11]):
         tokens = model.encode(text)[0].tokens
         assert run.row(number, "letters").values.tolist() == [len(one) for one in tokens.pieces]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from contextmix.datasets.storage.settings import RANDOMISED, Settings
 from contextmix.errors import BadOption
-from contextmix.evidence.contest import BASELINES
+from contextmix.evidence.contest import BASELINES, BLIND
 from contextmix.plugins.plan import METHODS
 from contextmix.plugins.scoring import METRICS
 from contextmix.plugins.selection import spelled
@@ -66,12 +66,15 @@ def methods_of(asked: str | Sequence[str]) -> Choice:
 
     Example:
         >>> methods_of(["globenc"]).names
-        ('globenc', 'random', 'recency')
+        ('globenc', 'random', 'recency', 'attention+mean')
     """
     names = spelled(asked)
     if names == ("all",):
-        return Choice(tuple(name for name in METHODS if name not in SLOW_OR_ALIKE), SLOW_OR_ALIKE)
-    return Choice((*names, *(one for one in BASELINES if one not in names)), {})
+        names = tuple(name for name in METHODS if name not in SLOW_OR_ALIKE)
+        left_out = SLOW_OR_ALIKE
+    else:
+        left_out = {}
+    return Choice((*names, *(one for one in BASELINES if one not in names)), left_out)
 
 
 def metrics_of(asked: str | Sequence[str], *, rationales: bool) -> Choice:
@@ -110,7 +113,7 @@ def by_construction(metric: str, method: str, settings: Settings) -> str:
     """
     if metric == RANDOMISED:
         own = "it is a function, so it cannot be run with other weights" if method in settings.functions else ""
-        return "it does not use the weights" if method in BASELINES else own
+        return "it does not use the weights" if method in BLIND else own
     if METRICS[metric].against == "reference" and method == settings.reference:
         return "it is the reference"
     return "it is a near-duplicate" if metric == "blank_out" and _asks_the_same(method, settings) else ""

@@ -10,8 +10,11 @@ from contextmix.statistics.significance import PairedTest, holm, paired_test
 from contextmix.statistics.summaries import FEWEST_FOR_INTERVAL, Interval, Summary, interval, summarise
 
 ALPHA = 0.05
-BASELINES = {"random": "random scores", "recency": "position alone"}
-"""Scores that know nothing of what the model does: no method is called best for being one of them."""
+MEAN_ATTENTION = "attention+mean"
+BASELINES = {"random": "random scores", "recency": "position alone", MEAN_ATTENTION: "mean attention"}
+"""What any method should beat: none of them is called best."""
+BLIND = ("random", "recency")
+"""The baselines that read nothing of the model."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Contest:
         entries: In the order given.
         best: The method with the best mean, baselines aside; None where no method has enough texts.
         texts: How many texts there are.
+        removal: What stood in the place of a token; empty where all metrics of a comparison share it.
     """
 
     metric: str
@@ -52,6 +56,12 @@ class Contest:
     entries: Sequence[Entry]
     best: Entry | None
     texts: int
+    removal: str = ""
+
+    @property
+    def label(self) -> str:
+        """The metric, and how tokens were taken away where that differs, such as ``"aopc@mask"``."""
+        return f"{self.metric}@{self.removal}" if self.removal else self.metric
 
     def __getitem__(self, method: str) -> Entry:
         return next(one for one in self.entries if one.method == method)

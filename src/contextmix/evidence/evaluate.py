@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def evaluate(data: Any, out: Path | str, **options: Unpack[EvaluateOptions]) -> 
 
     Every text is measured by `run`, in ``out/runs``: an interrupted call resumes where it stopped. Every metric is
     computed for every method on every text. Beside means there are 95 % bootstrap intervals, paired permutation tests
-    of the best method against each other one (corrected by Holm), random scores and position alone as baselines,
+    of the best method against each other one (corrected by Holm), three baselines,
     and the cost of each method for one text.
 
     Args:
@@ -71,10 +71,21 @@ def evaluate(data: Any, out: Path | str, **options: Unpack[EvaluateOptions]) -> 
     options_of_all = {**(asked["options"] or {}), **functions}
     request = {**{name: asked[name] for name in own}, "methods": methods, "options": options_of_all}
     plan = planned(setup, Request(**request))
-    run, contests = measured(setup, plan, asked["sanity"])
-    made = report(Findings(setup, plan, run, contests, time.monotonic() - start))
+    runs: list[Run] = []
+    contests: list[Contest] = []
+    for one in _of_each_removal(plan):
+        run, found = measured(setup, one, asked["sanity"])
+        runs.append(run)
+        contests += found
+    contests.sort(key=lambda one: plan.metrics.names.index(one.metric) if plan.suite else 0)
+    made = report(Findings(setup, plan, runs, contests, time.monotonic() - start))
     made.save(setup.out)
     return made
+
+
+def _of_each_removal(plan: Plan) -> list[Plan]:
+    """A plan for each removal; runs over the data differ by it."""
+    return [replace(plan, settings=replace(plan.settings, removal=one)) for one in plan.removals]
 
 
 def measured(setup: Setup, plan: Plan, sanity: int) -> tuple[Run, list[Contest]]:
@@ -97,7 +108,7 @@ def measured(setup: Setup, plan: Plan, sanity: int) -> tuple[Run, list[Contest]]
         more["randomised_rows"] = sanity
     if "workers" not in setup.reading:
         more["workers"] = 1 if asked.functions else usual_workers(setup, source_of(setup), SHARD_ROWS)
-    run = setup.measured("metrics", **more)
+    run = setup.measured(f"metrics-{asked.removal}" if plan.suite else "metrics", **more)
     return run, _compared(run, plan)
 
 
@@ -111,5 +122,6 @@ def _compared(run: Run, plan: Plan) -> list[Contest]:
         reasons = {method: by_construction(name, method, asked) for method in own}
         out = {method: reason for method, reason in reasons.items() if reason}
         higher = METRICS[name].prefers_higher(asked.metric_options.get(name, {}))
-        found.append(contest(name, own, higher=higher, out=out, compared=name != RANDOMISED, seed=asked.seed))
+        made = contest(name, own, higher=higher, out=out, compared=name != RANDOMISED, seed=asked.seed)
+        found.append(replace(made, removal=asked.removal if plan.suite else ""))
     return found

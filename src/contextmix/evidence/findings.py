@@ -16,6 +16,7 @@ from contextmix.evidence.contest import ALPHA, BASELINES, Contest, Entry
 from contextmix.evidence.experiment import Setup
 from contextmix.evidence.planning import Plan
 from contextmix.evidence.report import Figure, Report, Table
+from contextmix.evidence.suites import DEAR
 from contextmix.plugins.scoring import METRICS
 from contextmix.views.figures.dots import Dot, Panel, Rank, dot_panels, size_for
 
@@ -33,14 +34,14 @@ class Findings:
     Attributes:
         setup: Model, data and folder.
         plan: Who took part.
-        run: The run over all texts.
+        runs: Over all texts: one, or of a suite one for each removal.
         contests: One per metric.
         seconds: How long it all took.
     """
 
     setup: Setup
     plan: Plan
-    run: Run
+    runs: Sequence[Run]
     contests: Sequence[Contest]
     seconds: float
 
@@ -69,9 +70,9 @@ def table(found: Findings) -> Table:
     texts = max(one.texts for one in found.contests)
     caption = (
         f"Mean [95 % interval] over at most {texts} texts. ↑ more is better, ↓ less is better. ★ best mean, or not "
-        f"significantly different from it (p ≥ {ALPHA} in a paired permutation test, Holm-corrected). † not "
-        f"compared: true by "
-        "construction, or too few texts. Signed scores rank by value, and by size against a reference without signs."
+        f"significantly different from it (p ≥ {ALPHA} in a paired permutation test, Holm-corrected). † not compared: "
+        "true by construction, or too few texts. ° a baseline, never called best. Signed scores rank by value, and by "
+        "size against a reference without signs."
     )
     return Table("evaluation", caption, numbers, pd.DataFrame(shown).rename_axis("method"))
 
@@ -83,10 +84,8 @@ def summary(found: Findings) -> list[str]:
         words.overall([one for one in found.contests if METRICS[one.metric].against == kind], about)
         for kind, about in ABOUT.items()
     ]
-    told = found.run.summary()
-    failed = ", ".join(f"{count} {problem}" for problem, count in told["problems"].items())
-    failures = [f"{told['failed']} of {told['rows']} texts could not be measured ({failed})."] if failed else []
-    frame = found.run.to_pandas(["label", "prediction"])
+    failures = list(dict.fromkeys(said for run in found.runs for said in _failures(run)))
+    frame = found.runs[0].to_pandas(["label", "prediction"])
     return [
         *filter(None, tops),
         *said,
@@ -94,8 +93,29 @@ def summary(found: Findings) -> list[str]:
         *failures,
         *words.labels_said(frame, found.plan.classes),
         *_about_target(found),
+        *_about_suite(found.plan),
         *words.left_out("Methods", found.plan.methods.left_out),
         *words.left_out("Metrics", found.plan.metrics.left_out),
+    ]
+
+
+def _failures(run: Run) -> list[str]:
+    told = run.summary()
+    failed = ", ".join(f"{count} {problem}" for problem, count in told["problems"].items())
+    return [f"{told['failed']} of {told['rows']} texts could not be measured ({failed})."] if failed else []
+
+
+def _about_suite(plan: Plan) -> list[str]:
+    """What was fixed, what a model cannot do, and what is dear."""
+    if plan.suite is None:
+        return []
+    dear = [f"{name} ({cost:.0f})" for name, cost in plan.costs.passes.items() if cost > DEAR]
+    said = f"More than {DEAR} plain runs of the model for one text: {', '.join(dear)}."
+    return [
+        f"The suite {plan.suite} fixes methods, metrics and removals ({', '.join(plan.removals)}); Holm's correction "
+        "is for the tests of each metric under each removal, not for the whole table.",
+        *([said] if dear else []),
+        *words.left_out("Removals", plan.removals_left_out),
     ]
 
 
@@ -110,12 +130,14 @@ def _about_target(found: Findings) -> list[str]:
 
 
 def _heading(one: Contest) -> str:
-    return one.metric + (" ↑" if one.higher else " ↓")
+    return one.label + (" ↑" if one.higher else " ↓")
 
 
 def _cell(contest: Contest, one: Entry) -> str:
-    star = "★" if _rank(contest, one) in ("best", "level") else "†" if one.out and one.summary.count else ""
-    return words.in_numbers(one) + star
+    rank = _rank(contest, one)
+    if rank == "apart":
+        return words.in_numbers(one) + ("†" if one.out and one.summary.count else "")
+    return words.in_numbers(one) + {"best": "★", "level": "★", "chance": "°"}.get(rank, "")
 
 
 def _rank(contest: Contest, one: Entry) -> Rank:
@@ -132,7 +154,7 @@ def _rank(contest: Contest, one: Entry) -> Rank:
 
 def _line(contest: Contest, one: Entry) -> dict[str, object]:
     return {
-        "metric": contest.metric,
+        "metric": contest.label,
         "method": one.method,
         "better": "higher" if contest.higher else "lower",
         "mean": one.summary.mean,
@@ -150,7 +172,7 @@ def _line(contest: Contest, one: Entry) -> dict[str, object]:
 def _tests(found: Findings) -> Table:
     lines = [
         {
-            "metric": contest.metric,
+            "metric": contest.label,
             "best": contest.best.method,
             "other": one.method,
             "difference": one.test.difference,
@@ -198,8 +220,8 @@ def _panel(one: Contest) -> Panel:
         if entry.summary.mean is not None
     ]
     if one.metric == RANDOMISED:
-        return Panel(f"{one.metric} (near 0 is better)", made, None)
-    return Panel(one.metric, made, one.higher)
+        return Panel(f"{one.label} (near 0 is better)", made, None)
+    return Panel(one.label, made, one.higher)
 
 
 def _draw(panels: Sequence[Panel], canvas: object) -> None:
@@ -207,9 +229,11 @@ def _draw(panels: Sequence[Panel], canvas: object) -> None:
 
 
 def _record(found: Findings) -> dict[str, object]:
-    manifest, asked = found.run.manifest, found.plan.settings
+    manifest, asked = found.runs[0].manifest, found.plan.settings
     return {
         "settings": asked.to_dict(),
+        "suite": found.plan.suite,
+        "removals": list(found.plan.removals),
         "methods_left_out": dict(found.plan.methods.left_out),
         "metrics_left_out": dict(found.plan.metrics.left_out),
         "model": manifest["model"],

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, get_args
 
+import numpy as np
+
 from contextmix.datasets.reading.source import Source
 from contextmix.datasets.running.measure import Measurer, Ready
 from contextmix.datasets.storage.settings import RANDOMISED, Settings
@@ -16,8 +18,9 @@ from contextmix.evidence.contest import BASELINES
 from contextmix.evidence.cost import Costs, measured_costs, typical
 from contextmix.evidence.experiment import Setup
 from contextmix.evidence.streamed import source_of
+from contextmix.evidence.suites import WAYS, Lineup, lineup_of
 from contextmix.models.predictor import predictor
-from contextmix.options.values import Asked, OfEach, Removal
+from contextmix.options.values import Asked, OfEach, Removal, SuiteName
 from contextmix.plugins.scoring import METRICS
 from contextmix.tracing.inputs.targets import speaks
 
@@ -36,6 +39,7 @@ class Request:
     reference: str
     removal: Removal | None
     target: Asked
+    suite: SuiteName | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,9 @@ class Plan:
         metrics: Those that compare them.
         costs: Of the methods.
         classes: Names of the model's classes.
+        suite: Name of the fixed comparison that this is, if it is one.
+        removals: Each metric is computed under each; the first is that of the settings.
+        removals_left_out: Removal → why the model cannot do it.
     """
 
     settings: Settings
@@ -55,6 +62,9 @@ class Plan:
     metrics: Choice
     costs: Costs
     classes: Sequence[str]
+    suite: SuiteName | None
+    removals: tuple[Removal, ...]
+    removals_left_out: Mapping[str, str]
 
 
 def planned(setup: Setup, request: Request) -> Plan:
@@ -64,19 +74,26 @@ def planned(setup: Setup, request: Request) -> Plan:
         BadOption: If something was named that cannot be, or options contradict each other.
         BadInput: If no text can be measured, or nothing is left to compare.
     """
+    lineup = None if request.suite is None else lineup_of(request.suite, setup.traced)
     removal = request.removal or _usual_removal(setup)
     if removal not in get_args(Removal):
         raise BadOption(f"removal={removal!r} is not one of {', '.join(get_args(Removal))}.")
     source = source_of(setup)
-    methods = methods_of(request.methods)
+    all_methods = request.methods == "all"
+    methods = methods_of(lineup.methods if lineup and all_methods else request.methods)
+    if lineup:
+        request = _of_suite(request, lineup)
+        methods = replace(methods, left_out=lineup.left_out) if all_methods else methods
     metrics = metrics_of(request.metrics, rationales=source.fields.rationale is not None)
     options = {"random": {"seed": setup.seed}, **(request.options or {})}
     extra = () if request.reference in methods.names or not any(map(_refers, metrics.names)) else (request.reference,)
     reading: Any = {"truncate": True, "add_special_tokens": setup.reading.get("add_special_tokens")}
     settings = Settings((*methods.names, *extra), options, target=request.target, seed=setup.seed, **reading)
     texts = _texts(setup, settings, source)
+    removals, unable = _removals(setup, texts[0], lineup) if lineup else ((removal,), {})
+    removal = removals[0]
     costs = measured_costs(setup.traced, settings, texts)
-    methods = _supported("method", methods, costs.refused, by_name=request.methods != "all")
+    methods = _supported("method", methods, costs.refused, by_name=not all_methods)
     refused = _refused(setup, metrics, costs, request.reference, texts[0], removal)
     metrics = _supported("metric", metrics, refused, by_name=request.metrics != "all")
     areas: dict[str, Mapping[str, Any]] = {
@@ -94,7 +111,48 @@ def planned(setup: Setup, request: Request) -> Plan:
         seed=setup.seed,
         **reading,
     )
-    return Plan(final, methods, metrics, costs, _classes(setup, final))
+    return Plan(final, methods, metrics, costs, _classes(setup, final), request.suite, removals, unable)
+
+
+def _of_suite(request: Request, lineup: Lineup) -> Request:
+    """The metrics of a suite in the place of those that are asked for.
+
+    Raises:
+        BadOption: If metrics, their options or a removal were named beside it.
+    """
+    for name, usual in {"metrics": "all", "metric_options": None, "removal": None}.items():
+        if (given := getattr(request, name)) != usual and given:
+            raise BadOption(
+                f"{name}={given!r} was given beside suite={request.suite!r}, which chooses metrics and removals so "
+                "that its tables can be compared. Leave one of the two out; methods may be named beside a suite."
+            )
+    return replace(request, metrics=lineup.metrics)
+
+
+def _removals(setup: Setup, text: Ready, lineup: Lineup) -> tuple[tuple[Removal, ...], dict[str, str]]:
+    """The first few removals that the model can do, and why it cannot do others.
+
+    Raises:
+        BadInput: If there are fewer than two.
+    """
+    found: list[Removal] = []
+    unable: dict[str, str] = {}
+    for one in lineup.removals:
+        if len(found) < WAYS:
+            try:
+                predict = predictor(setup.traced, text.inputs, removal=one)
+                predict(np.ones((1, text.inputs.length), bool))
+                found.append(one)
+            except ContextMixError as refusal:
+                unable[one] = str(refusal)
+    if len(found) < WAYS:
+        why = " ".join(f"{name}: {reason}" for name, reason in unable.items())
+        raise BadInput(
+            f"A suite computes each metric under {WAYS} removals, since one alone may favour the methods that resemble "
+            f"it, and this model can do {len(found)} of {', '.join(lineup.removals)}. {why} Name the metrics and a "
+            "removal instead of a suite."
+        )
+    return tuple(found), unable
 
 
 def _classes(setup: Setup, settings: Settings) -> list[str]:

@@ -25,9 +25,9 @@ def sentence(found: Contest) -> str:
     if best is None:
         reasons = Counter(reason for one in found.entries for reason in one.summary.undefined)
         why = f" ({listed(list(reasons))})" if reasons else ""
-        return f"{found.metric}: {_too_few(found)}{why}, so none is called best."
+        return f"{found.label}: {_too_few(found)}{why}, so none is called best."
     better = "more" if found.higher else "less"
-    head = f"{found.metric} ({better} is better): {best.method} has the best mean"
+    head = f"{found.label} ({better} is better): {best.method} has the best mean"
     parts = [f"{head}, {in_numbers(best)}, of {_texts(best, found)}."]
     compared = [one for one in found.entries if one.test is not None and one.method not in BASELINES]
     if found.level:
@@ -48,10 +48,10 @@ def check_sentence(found: Contest) -> str:
     """The check with random weights, which has no winner."""
     known = [one for one in found.entries if one.summary.mean is not None and not one.out]
     if not known:
-        return f"{found.metric}: {_too_few(found)}."
+        return f"{found.label}: {_too_few(found)}."
     kept = [one for one in known if (one.interval.low or 0) > 0.5]
     need = [one for one in known if one not in kept]
-    parts = [f"{found.metric}: with random weights instead of the trained ones, on {found.texts} texts,"]
+    parts = [f"{found.label}: with random weights instead of the trained ones, on {found.texts} texts,"]
     if kept:
         names = listed([f"{one.method} ({in_numbers(one)})" for one in kept])
         parts.append(
@@ -157,7 +157,7 @@ def undefined_said(contests: Sequence[Contest]) -> list[str]:
                 reasons[reason] = max(reasons.get(reason, 0), count)
         counted = sorted(reasons.items(), key=lambda pair: -pair[1])
         if counted:
-            together.setdefault("; ".join(f"{count:,} × {why}" for why, count in counted), []).append(found.metric)
+            together.setdefault("; ".join(f"{count:,} × {why}" for why, count in counted), []).append(found.label)
     return [
         f"No number for some texts, by {listed(names)}: {why} (of a method at most)." for why, names in together.items()
     ]

@@ -23,6 +23,7 @@ from contextmix.options.values import (
     Progress,
     Removal,
     Scorer,
+    SuiteName,
     precision,
 )
 
@@ -255,6 +256,14 @@ SEED = Option("Random seed.", default=0)
 Seed = Annotated[int, SEED]
 WeightsSeed = Annotated[int, SEED.but(help="Random seed for the weights that randomised_weights compares against.")]
 RandomisedRows = Annotated[int | None, Option("Compute the metric randomised_weights only for the first N rows.")]
+Suite = Annotated[
+    SuiteName | None,
+    Option(
+        "A fixed comparison by its name: its methods (unless methods are named), metrics and removals for the model's "
+        "kind.",
+        check=one_of(*get_args(SuiteName)),
+    ),
+]
 Sanity = Annotated[
     int,
     Option(

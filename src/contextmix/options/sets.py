@@ -37,6 +37,7 @@ from contextmix.options.catalogue import (
     RowsModel,
     Sanity,
     Seed,
+    Suite,
     Target,
     Truncate,
     TruncateRow,
@@ -178,6 +179,7 @@ class Comparing(Encoding, total=False):
     removal: UsualRemoval
     seed: Seed
     sanity: Sanity
+    suite: Suite
 
 
 class Repeating(TypedDict, total=False):

@@ -11,6 +11,8 @@ Asked: TypeAlias = int | str | tuple[int | str, int | str] | None
 """A score to explain: one by name or number, two to contrast, or None for the predicted one."""
 Removal: TypeAlias = Literal["mask", "delete", "unknown", "pad", "masked_keys", "zero", "infill"]
 """What stands in the place of a token that is taken away."""
+SuiteName: TypeAlias = Literal["2026"]
+"""A fixed comparison: who takes part stands in `contextmix.evidence.suites`."""
 Layers: TypeAlias = Literal["all"] | Sequence[int] | None
 OfEach: TypeAlias = Mapping[str, Mapping[str, Any]] | None
 """Name of a method or metric → its options."""

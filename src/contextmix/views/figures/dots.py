@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Rank = Literal["best", "level", "worse", "chance", "apart"]
-"""The best, not significantly worse, worse, random scores, and what is not compared."""
+"""The best, not significantly worse, worse, a baseline, and what is not compared."""
 
 _LOOKS: dict[Rank, tuple[str, str, bool]] = {  # colour, marker, filled: told apart without colour too
     "best": (COLOURS[0], "D", True),
@@ -28,7 +28,7 @@ _NAMES: dict[Rank, str] = {
     "best": "best",
     "level": "not significantly worse than the best",
     "worse": "worse than the best",
-    "chance": "random scores",
+    "chance": "a baseline",
     "apart": "not compared",
 }
 
@@ -62,7 +62,7 @@ class Panel:
 
 
 def dots(axes: Axes, panel: Panel) -> Axes:
-    """One panel, the best on top; a dashed line shows where random scores lie.
+    """One panel, the best on top; a dashed line shows where each baseline lies.
 
     Args:
         axes: Where to draw.
