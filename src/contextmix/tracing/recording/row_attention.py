@@ -184,8 +184,8 @@ class Attending:
         scaling = self.told.get("scaling")
         query = self.query[:, :, rows] * (self.query.shape[-1] ** -0.5 if scaling is None else scaling)
         key = self.key[:, :, keys]
-        shape = (*query.shape[:3], key.shape[2])
-        return (query.reshape(*key.shape[:2], -1, key.shape[-1]) @ key.mT).view(shape)
+        scores: Tensor = query.reshape(*key.shape[:2], -1, key.shape[-1]) @ key.mT
+        return scores.view(*query.shape[:3], key.shape[2])
 
     def double(self) -> Attending:
         """The same call in float64."""
