@@ -1,5 +1,6 @@
 """Rows of long inputs, made in blocks from the top layer down: the same numbers as whole maps give."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ import contextmix as cm
 from contextmix.errors import BadOption, TraceDoesNotAddUp
 from contextmix.models import long_rows
 from contextmix.models.descent import Carried, goes_down
+from contextmix.models.explain import explained
 from contextmix.plugins.contracts import Method
 from contextmix.plugins.plan import AGGREGATIONS, METHODS, Plan, make_plan
 
@@ -148,6 +150,22 @@ def test_whole_maps_where_a_layer_is_no_attention():
     traced = cm.load(build("bloom", "ForCausalLM", **LONG))
     (one,) = traced.encode({"input_ids": token_ids(long_rows.LONG + 1)})
     assert long_rows.long_rows(traced, one, [make_plan("globenc")], -1, None) is None
+
+
+def test_whole_maps_where_both_ways_differ_and_the_result_says_so(long: cm.TracedModel):
+    """A method that counts the rows it is shown, so that its rows do not stand by themselves."""
+    plan = make_plan("attention")
+    assert isinstance(plan.method, Method)
+    wrong = replace(plan.method, measure=lambda layer: layer.attention.mean(-3) / layer.attention.shape[-2])
+    plan = replace(plan, method=wrong)
+    found = {}
+    for n in (long_rows.LONG - 1, long_rows.LONG + 1):
+        one = long.encode({"input_ids": token_ids(n)[0].tolist()})
+        ((found[n],),) = explained(long, one, [plan], -1, [0], batch_size=1)
+    short, other = (one.provenance.notes for one in found.values())
+    assert "not_in_blocks" not in short
+    assert re.match(r"attention: rows in blocks differ by .*on the first 96 tokens", other["not_in_blocks"])
+    long.proof.in_blocks.clear()
 
 
 def test_a_budget_too_small_for_one_row_says_what_would_fit(long: cm.TracedModel):

@@ -48,7 +48,7 @@ def explained(
     for positions, tensors in batches(inputs, model.together(batch_size)):
         one = inputs[positions[0]]
         long = long_rows(model, one, plans, query, layers, memory_budget) if len(positions) == 1 else None
-        if long is not None:
+        if isinstance(long, Found):
             results[positions[0]] = [_row(model, one, long, which, layers) for which in range(len(plans))]
             continue
         found = model.measure_batch(tensors, plans, wanted)
@@ -58,7 +58,7 @@ def explained(
             maps = found.maps(which)
             for row, position in enumerate(positions):
                 tokens = model.labels(inputs[position], maps.shape[-1])
-                notes = found.notes(which, row)
+                notes = {**found.notes(which, row), **({"not_in_blocks": long} if long else {})}
                 made = _made(model, inputs[position], plan, found, notes, row, tokens)
                 result = plan.result(maps[:, row], tokens, made, query, layers)
                 results[position].append(_cautious(model, plan, result))

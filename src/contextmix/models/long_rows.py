@@ -76,8 +76,10 @@ def long_rows(
     query: int | str | None,
     layers: Any,
     memory_budget: int = MEMORY_BUDGET,
-) -> Found | None:
+) -> Found | str | None:
     """The row of a long input for several plans; None where whole maps have to be measured.
+
+    Where a comparison decided that, why it did.
 
     Args:
         model: The model.
@@ -98,8 +100,8 @@ def long_rows(
         if not _can_go_down(model):
             return None
     heads = _proved(model, one, plans)
-    if heads is None:
-        return None
+    if isinstance(heads, str):
+        return heads
     assert query is not None  # or whole maps are asked for
     most = rows_within(memory_budget, heads, one.length)
     return gone_down(model, one, plans, one.tokens.position(query), layers, most)
@@ -199,29 +201,39 @@ def _sampled(block: KeptBlock, way: Descent, probe: int, found: Tensor, keys: sl
     return error
 
 
-def _proved(model: LoadedModel, one: Inputs, plans: Sequence[Plan]) -> int | None:
+def _proved(model: LoadedModel, one: Inputs, plans: Sequence[Plan]) -> int | str:
     """The heads of the model, if both ways agree for these plans on the first tokens; looked at once per model."""
-    heads = []
+    heads: int | str = 0
     for plan in plans:
         key = str(plan.describe())
         if key not in model.proof.in_blocks:
             model.proof.in_blocks[key] = _agreeing(model, until(one, SHORT), plan)
-        heads.append(model.proof.in_blocks[key])
-    return None if None in heads else heads[0]
+        heads = model.proof.in_blocks[key]
+        if isinstance(heads, str):
+            return heads
+    return heads
 
 
-def _agreeing(model: LoadedModel, short: Inputs, plan: Plan) -> int | None:
-    """The heads of the model, if both ways give the same last row of every layer; None if rows cannot be made alone."""
+def _agreeing(model: LoadedModel, short: Inputs, plan: Plan) -> int | str:
+    """The heads of the model, if both ways give the same last row of every layer; otherwise why rows cannot be used."""
     layers, query = "all", short.length - 1
     whole = model.measure_batch(stacked([short]), [plan])
     true = plan.combine(whole.maps(0)[:, 0]).values[..., query, :]
     try:
         found = gone_down(model, short, [plan], query, layers, FEWEST // 2)
-    except (UnsupportedModel, TraceDoesNotAddUp):
-        return None
+    except (UnsupportedModel, TraceDoesNotAddUp) as refused:
+        return f"{plan.name}: {refused}"
     outputs, plain = first_states(found.outputs), first_states(whole.outputs)
     if outputs is None or plain is None:
-        return None
+        return f"{plan.name}: the model gives nothing by which both ways could be compared."
     allowed = tolerance(plain.dtype)
     errors = [largest_error(outputs, plain), *map(largest_error, found.descents[0].found(found.depth), true)]
-    return found.heads if all(float(error) <= allowed for error in errors) else None
+    wrong = [error for error in map(float, errors) if not error <= allowed]
+    return (
+        found.heads
+        if not wrong
+        else (
+            f"{plan.name}: rows in blocks differ by {wrong[0]:.1e} (relative; allowed {allowed:.0e}) from those of whole "
+            f"maps on the first {short.length} tokens."
+        )
+    )

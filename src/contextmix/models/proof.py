@@ -32,8 +32,8 @@ class Proof:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.compared: set[bool] = set()
-        self.in_blocks: dict[str, int | None] = {}
-        """Method and options → heads of the model where blocks of rows give what whole maps do; None elsewhere."""
+        self.in_blocks: dict[str, int | str] = {}
+        """Method and options → heads of the model where blocks of rows give what whole maps do; elsewhere why not."""
         self._state: Any = None
         self._hooks: list[Hooks] | None = None
 

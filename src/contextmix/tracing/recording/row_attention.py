@@ -9,10 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from contextmix.maths.kept import kept
+
 BLOCK = 64
 """Rows of a model's eager attention that are made at a time."""
 FUSED = "sdpa"
 """The attention whose masks are known here: a tensor (batch, 1, query, key), or none at all."""
+
+PLACES = ("position_ids", "cache_position")
+"""What is told of tokens, not of keys: queries and keys have been turned by it, and no eager attention reads it."""
+
+SHORT = 64
+"""Keys of the probe that shows whether attention is a softmax of products."""
+STRETCHED = 50.0
+"""The largest score of its second half."""
+SAME = 1e-5
+"""By how much two weights may differ there."""
 
 
 def rows_attended(
@@ -116,7 +128,11 @@ class Attending:
         """Neighbouring keys outside of which these rows see nothing, their own tokens among them; all if unsure."""
         n_keys = self.key.shape[2]
         everything, mask = slice(0, n_keys), self.mask
-        others = [one for name, one in self.told.items() if isinstance(one, Tensor) and one.shape[-1:] == (n_keys,)]
+        others = [
+            one
+            for name, one in self.told.items()
+            if isinstance(one, Tensor) and one.shape[-1:] == (n_keys,) and name not in PLACES
+        ]
         if any(one.ndim < 2 or one.shape[-2] != self.query.shape[2] for one in others):
             return everything  # it says something of keys that cannot be cut
         if mask is None:
@@ -130,7 +146,46 @@ class Attending:
 
     def weights(self, rows: slice, keys: slice) -> Tensor:
         """The weights of some rows over the keys that they see, (batch, head, row, key)."""
+        return self._products(rows, keys) if self.plain else self.eager_weights(rows, keys)
+
+    def eager_weights(self, rows: slice, keys: slice) -> Tensor:
+        """The same by the model's own eager attention, whatever it does."""
         return self._attend(rows, keys, slice(0))[1]  # the sum of the values, half as dear, is not asked for
+
+    @kept
+    def plain(self) -> bool:
+        """Whether the weights are softmax(scaling · q kᵀ + mask), as far as two rows of a short part of the call show.
+
+        They are compared with those of eager attention as they are, and with scores stretched to `STRETCHED`: a soft
+        cap acts on large scores alone. In half precision the model rounds on the way, and eager attention stays.
+        """
+        paired = any(isinstance(one, Tensor) and one.is_floating_point() for one in self.told.values())
+        if paired or self.query.dtype not in (torch.float32, torch.float64):
+            return False
+        stop = min(SHORT, self.query.shape[2])
+        rows = slice(max(0, stop - 2), stop)
+        keys = self.seen(rows)
+        largest = self._scores(rows, keys).abs().amax().clamp_min(torch.finfo(self.query.dtype).tiny)
+        calls = (self, replace(self, query=self.query * (STRETCHED / largest)))
+        pairs = [(one._products(rows, keys), one.eager_weights(rows, keys)) for one in calls]
+        return all(a.shape == b.shape and a.dtype == b.dtype and bool((a - b).abs().amax() <= SAME) for a, b in pairs)
+
+    def _products(self, rows: slice, keys: slice) -> Tensor:
+        """The weights of a call that is `plain`: keys that heads share are not repeated, values not summed."""
+        scores, first = self._scores(rows, keys), rows.start - keys.start
+        if self.mask is not None:
+            scores += _added(self.mask[..., rows, keys], scores.dtype)
+        elif self.causal and self.query.shape[2] > 1:
+            behind = scores[..., first:]  # no row hides what stands before the first of them
+            behind.masked_fill_(behind.new_ones(behind.shape[-2:], dtype=torch.bool).triu(1), -torch.inf)
+        return scores.softmax(-1)
+
+    def _scores(self, rows: slice, keys: slice) -> Tensor:
+        scaling = self.told.get("scaling")
+        query = self.query[:, :, rows] * (self.query.shape[-1] ** -0.5 if scaling is None else scaling)
+        key = self.key[:, :, keys]
+        scores: Tensor = query.reshape(*key.shape[:2], -1, key.shape[-1]) @ key.mT
+        return scores.view(*query.shape[:3], key.shape[2])
 
     def double(self) -> Attending:
         """The same call in float64."""

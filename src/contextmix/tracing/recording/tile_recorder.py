@@ -97,7 +97,7 @@ class KeptBlock:
                 eager attention goes, and nothing that blocks of rows share.
         """
         keys = slice(0, self.length) if alone else self.call.seen(rows)
-        weights = (self.call.double() if alone else self.call).weights(rows, keys)
+        weights = self.call.double().eager_weights(rows, keys) if alone else self.call.weights(rows, keys)
         value = self.value[:, :, keys]
         said = {name: one[:, rows] for name, one in self.said.items()}
         more = taken_additions(said, self.place)
