@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -97,6 +97,33 @@ def measure(
     return Measured(row_shares(distances) if normalise else distances, notes)
 
 
+def row(
+    layer: LayerTrace,
+    query: int,
+    *,
+    distance: Literal["cosine", "euclidean"] = "cosine",
+    heads: Sequence[int] | None = None,
+    normalise: bool = True,
+    precision: Literal["full", "bfloat16"] = "full",
+) -> Measured:
+    """One row of what `measure` gives, (1, key), of one sequence; where there is a closed form, at the cost of one.
+
+    Notes: those of `measure`, of this row alone.
+    """
+    _check(layer, distance, heads, precision)
+    options: Any = {"distance": distance, "heads": heads, "precision": precision}
+    notes: dict[str, Tensor] = {}
+    if layer.channelwise or layer.following is not None or not _has_closed_form(layer):
+        distances = measure(layer, normalise=False, **options).values[query : query + 1]
+    else:
+        zeroed = _Zeroed.of_row(layer, heads, query)
+        distances = zeroed.distances(distance, precision)
+        if precision != "full":
+            notes["bfloat16_error"] = _error(zeroed, distance, distances, 0)
+    notes["zero_rows"] = (distances.sum(-1) == 0).sum()
+    return Measured(row_shares(distances) if normalise else distances, notes)
+
+
 def _has_closed_form(layer: LayerTrace) -> bool:
     """Whether all that learns of the change can be run on its own; what else is added may read it, and cannot."""
     known = layer.block.parallel or layer.block.feed_forward is not None
@@ -132,6 +159,20 @@ class _Zeroed:
         tail = _tail(layer)
         attention, sources = _chosen(layer, heads)
         return cls(attention, sources, tail, layer.residual_out, reader_of(tail, sources))
+
+    @classmethod
+    def of_row(cls, layer: LayerTrace, heads: Sequence[int] | None, query: int) -> _Zeroed:
+        """One query alone, from the start: for it the heads are one, so n vectors are read instead of n·H."""
+        tail, one = _tail(layer).row(query), slice(query, query + 1)
+        parts = layer.attention_parts
+        if parts.gate is not None:
+            return cls.of(layer, heads).row(query)
+        chosen = slice(None) if heads is None else list(heads)
+        attention, value, weight = parts.attention[chosen, query], parts.value[chosen], parts.weight[chosen]
+        drawn = attention.unsqueeze(-1) * value  # (head, key, d_head)
+        sources = (drawn.transpose(0, 1).flatten(1) @ weight.flatten(0, 1)).unsqueeze(1)
+        seen = attention.ne(0).any(0).to(attention.dtype)[None, None]  # (1, 1, key)
+        return cls(seen, sources, tail, layer.residual_out[one], reader_of(tail, sources))
 
     def row(self, query: int) -> _Zeroed:
         """One query alone."""
@@ -255,4 +296,5 @@ METHOD = Method(
     paper=MOHEBBI_2023,
     cost="n²·d·d_ffn: about 0.3·n forward passes for all layers",
     decoder="output",
+    row=row,
 )

@@ -51,8 +51,9 @@ def explained(
         if isinstance(long, Found):
             results[positions[0]] = [_row(model, one, long, which, layers) for which in range(len(plans))]
             continue
-        found = model.measure_batch(tensors, plans, wanted)
-        for which, plan in enumerate(plans):
+        asked = _of_rows(plans, [inputs[position] for position in positions], query)
+        found = model.measure_batch(tensors, asked, wanted)
+        for which, plan in enumerate(asked):
             if tell is not None and plan.aggregation is not None:
                 tell(f"{plan.name}, all layers")
             maps = found.maps(which)
@@ -63,6 +64,14 @@ def explained(
                 result = plan.result(maps[:, row], tokens, made, query, layers)
                 results[position].append(_cautious(model, plan, result))
     return results
+
+
+def _of_rows(plans: Sequence[Plan], inputs: Sequence[Inputs], query: int | str | None) -> Sequence[Plan]:
+    """The plans that measure one row of each of these inputs, where they can: tokens are known and a query is asked."""
+    tokens = [one.tokens for one in inputs if one.tokens is not None and "input_ids" in one.tensors]
+    if query is None or len(tokens) < len(inputs):
+        return plans
+    return [plan.of_rows([each.position(query) for each in tokens]) for plan in plans]
 
 
 def _row(model: LoadedModel, one: Inputs, long: Found, which: int, layers: Any) -> TokenMap:

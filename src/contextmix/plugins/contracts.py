@@ -91,6 +91,8 @@ class Method:
         asks: What it tells: what a ``"vector"`` is made of, or where ``"attention"`` looks.
         by_rows: Whether the rows of a block of queries can be measured by themselves: they depend on nothing but these
             rows and the values of the keys, and what is noted is a count of rows. Long inputs are measured so.
+        row: ``row(layer, query, *, options…) -> (1, key)``, or a `Measured`, of one sequence: one row of what
+            ``measure`` gives, where it costs less than all of them.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Method:
     title: str = ""
     asks: Literal["vector", "attention"] = "vector"
     by_rows: bool = False
+    row: Callable[..., Tensor | Measured] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from contextmix.errors import BadOption, UnknownPosition, UnsupportedModel
@@ -26,13 +27,31 @@ from contextmix.traces.trace import LayerTrace
 
 @dataclass(frozen=True)
 class Plan(Selection):
-    """A method and what follows it, ready to compute."""
+    """A method and what follows it, ready to compute.
+
+    Attributes:
+        queries: The row of each sequence of a batch that is measured by itself, where the method can; None for all.
+    """
+
+    queries: tuple[int, ...] | None = None
+
+    def of_rows(self, queries: Sequence[int]) -> Plan:
+        """The same for one row of each sequence, where that costs less than whole maps and nothing else is asked."""
+        alone = isinstance(self.method, Method) and self.method.row is not None and self.aggregation is None
+        return replace(self, queries=tuple(queries)) if alone else self
 
     def measure(self, layer: LayerTrace) -> Measured:
-        """The mixing map of one layer, with its report."""
+        """The mixing map of one layer, with its report; of `queries` (batch, 1, key)."""
         assert isinstance(self.method, Method)
         refuse_decoder_step(self.method, layer)
-        return measured(self.method.measure(layer, **self.options))
+        if self.queries is None:
+            return measured(self.method.measure(layer, **self.options))
+        assert self.method.row is not None  # `of_rows` said so
+        found = [
+            measured(self.method.row(layer[number], query, **self.options)) for number, query in enumerate(self.queries)
+        ]
+        notes = {name: torch.stack([one.notes[name] for one in found]) for name in found[0].notes}
+        return Measured(torch.stack([one.values for one in found]), notes)
 
     def attribute(self, run: ModelRun) -> Measured:
         """The attribution of the whole model, with its report."""
@@ -72,6 +91,9 @@ class Plan(Selection):
     def result(self, maps: Tensor, tokens: Tokens, made: Provenance, query: int | str | None, layers: Any) -> TokenMap:
         """One sequence's maps (layer, ..., query, key) as the result that was asked for; see `TracedModel.explain`."""
         everything = self.aggregation is None
+        if self.queries is not None and query is not None:
+            shown = layer_numbers(layers, len(maps), everything=everything)
+            return self.row(maps[shown].squeeze(-2), tokens, made, tokens.position(query), layers, len(maps))
         if not everything and query is not None and layers is None:
             position = tokens.position(query)
             place = {"query": position, "layer": len(maps) - 1}
