@@ -233,7 +233,7 @@ def _agreeing(model: LoadedModel, short: Inputs, plan: Plan) -> int | str:
         found.heads
         if not wrong
         else (
-            f"{plan.name}: rows in blocks differ by {wrong[0]:.1e} (relative; allowed {allowed:.0e}) from those of whole "
-            f"maps on the first {short.length} tokens."
+            f"{plan.name}: rows in blocks differ by {wrong[0]:.1e} (relative; allowed {allowed:.0e}) from those of "
+            f"whole maps on the first {short.length} tokens."
         )
     )
