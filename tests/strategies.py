@@ -127,6 +127,7 @@ def toy_layer(
     n: int = 5,
     n_heads: int = 3,
     causal: bool = False,
+    window: int | None = None,
     batch: tuple[int, ...] = (),
     dtype: torch.dtype = torch.float64,
 ) -> LayerTrace:
@@ -135,6 +136,8 @@ def toy_layer(
     generator = torch.Generator().manual_seed(seed + 1)
     states = torch.randn(*batch, n, 6, generator=generator, dtype=torch.float64).to(dtype)
     mask = torch.full((n, n), -torch.inf, dtype=dtype).triu(1) if causal else torch.zeros(n, n, dtype=dtype)
+    if window is not None:
+        mask += torch.full((n, n), -torch.inf, dtype=dtype).tril(-window)
     return _ran(block, mask, states)
 
 

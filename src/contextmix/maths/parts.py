@@ -183,7 +183,8 @@ class Parts:
             return self._gated_lengths()
         if self.shared:
             return self._shared_lengths()
-        if self.grams is not None or self.first:
+        some = not self.apart and self.attention.shape[-2] != self.attention.shape[-1]  # a block may begin at row 0
+        if self.grams is not None or self.first or some:
             return self._lengths_by(self.grams or Grams(self.value))
         gram, kept = self.gram()
         lengths = quadratic_forms(self.attention, gram).clamp_(min=0).sqrt_()

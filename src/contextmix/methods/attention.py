@@ -47,7 +47,7 @@ def ratio(layer: LayerTrace) -> Tensor:
     """
     shares = measure(layer)
     if not layer.cross:
-        return 1 - shares.diagonal(dim1=-2, dim2=-1)
+        return 1 - shares.diagonal(layer.first, dim1=-2, dim2=-1)
     n_heads, n_keys = layer.attention.shape[-3], layer.attention.shape[-1]
     return within(shares.sum(-1), 0, 1, (2 * n_keys + n_heads) * torch.finfo(shares.dtype).eps)
 

@@ -31,7 +31,7 @@ def measure(layer: LayerTrace) -> Tensor:
 def ratio(layer: LayerTrace) -> Tensor:
     """AttnRes-W of Kobayashi et al. (2021): half of what attention gives to other tokens, (..., query)."""
     shares = measure(layer)
-    return 1 - (shares[..., -1] if layer.cross else shares.diagonal(dim1=-2, dim2=-1))
+    return 1 - (shares[..., -1] if layer.cross else shares.diagonal(layer.first, dim1=-2, dim2=-1))
 
 
 METHOD = Method(

@@ -15,7 +15,7 @@ from contextmix.plugins.contracts import Measured, Method
 from contextmix.plugins.papers import BRUNNER_2020
 from contextmix.results.token_map import Quantity
 from contextmix.traces.trace import LayerTrace
-from contextmix.traces.weights import refuse_channels, weights_of
+from contextmix.traces.weights import refuse_channels, refuse_some_rows, weights_of
 
 
 def measure(
@@ -42,6 +42,7 @@ def measure(
         sees.
     """
     refuse_channels(layer, "effective_attention", "has no weights from which to take the null space of the values")
+    refuse_some_rows(layer, "effective_attention")
     if weights_of(layer).shape != layer.attention.shape:
         raise UnsupportedModel(
             f"Layer {layer.index}: its heads mix two kinds of values, so what the values of a head cancel is no matter "

@@ -18,6 +18,7 @@ from contextmix.plugins.contracts import Method
 from contextmix.plugins.papers import MODARRESSI_2023
 from contextmix.results.token_map import Quantity
 from contextmix.traces.trace import LayerTrace
+from contextmix.traces.weights import refuse_some_rows
 
 
 def measure(layer: LayerTrace) -> Tensor:
@@ -37,6 +38,7 @@ def measure(layer: LayerTrace) -> Tensor:
     """
     if layer.attention.ndim == 4:
         return torch.stack([measure(layer[row]) for row in range(len(layer.attention))])
+    refuse_some_rows(layer, "norm_encoder_ffn")
     ffn, norms, states = _feed_forward(layer), layer.block.ffn, layer.states
     read = states.residual_mid if norms.norm_in is None else normalise(states.residual_mid, norms.norm_in)
     slopes, matrix = zero_origin_slope(ffn.activation, ffn.before_activation(read)), ffn.second

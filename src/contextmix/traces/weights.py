@@ -51,3 +51,21 @@ def refuse_channels(layer: LayerTrace, name: str, reason: str) -> None:
             f"entries may be negative and whose rows need not sum to one, so {name} {reason}. No number was produced. "
             "Use a method that follows what the tokens send, such as value_zeroing, globenc or evidence."
         )
+
+
+def refuse_some_rows(layer: LayerTrace, name: str) -> None:
+    """Refuse what looks at all rows of a layer at once, where only a block of them is there.
+
+    Args:
+        layer: The recorded layer.
+        name: Of the method.
+
+    Raises:
+        UnsupportedModel: If there are other rows than keys, and the keys are tokens of the same sequence.
+    """
+    *_, n_queries, n_keys = layer.attention.shape
+    if not layer.cross and n_queries != n_keys:
+        raise UnsupportedModel(
+            f"Layer {layer.index}: {name} looks at all rows of a layer at once, and these are {n_queries} rows (from "
+            f"token {layer.first} on) over {n_keys} tokens. No number was produced. Give the whole layer."
+        )
