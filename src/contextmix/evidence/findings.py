@@ -221,7 +221,8 @@ def _panel(one: Contest) -> Panel:
     ]
     if one.metric == RANDOMISED:
         return Panel(f"{one.label} (near 0 is better)", made, None)
-    return Panel(one.label, made, one.higher)
+    title = one.label.replace("@", "\n@")  # a long name beside its arrow is wider than a panel
+    return Panel(title, made, one.higher)
 
 
 def _draw(panels: Sequence[Panel], canvas: object) -> None:

@@ -29,4 +29,4 @@ def test_every_panel_and_one_legend():
     dot_panels(canvas, [Panel(f"m{i}", DOTS, None) for i in range(4)])
     assert [axes.get_title(loc="left") for axes in canvas.axes if axes.get_visible()] == ["m0", "m1", "m2", "m3"]
     (legend,) = canvas.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["best", "worse than the best", "random scores"]
+    assert [text.get_text() for text in legend.get_texts()] == ["best", "worse than the best", "a baseline"]
