@@ -184,7 +184,7 @@ def test_a_processor_without_a_template_says_what_to_give():
     model, reader = built("llava")
     reader.chat_template = None
     loaded = cm.load(model, reader)
-    with pytest.raises(BadInput, match="LlavaProcessor has no template for chats"):
+    with pytest.raises(BadInput, match="LlavaProcessor has no chat template"):
         loaded.explain(chat(image(), text()))
     assert loaded.explain(SOURCE).tokens.pieces[1] == "r0c0"
 

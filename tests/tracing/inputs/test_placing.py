@@ -138,7 +138,7 @@ def test_an_answer_as_the_template_writes_it():
     [
         ("headers", " Tom", "Give it as 'Tom'."),
         ("turns", "Tom\n", "Give it as 'Tom'."),
-        ("thoughts", "<think>Hm.</think>Tom", "never reads."),
+        ("thoughts", "<think>Hm.</think>Tom", "never read this answer."),
     ],
 )
 def test_an_answer_that_the_template_alters_is_refused(template, answer, hint):
