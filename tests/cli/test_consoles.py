@@ -54,7 +54,7 @@ def test_a_minus_stays_a_minus_on_every_console(monkeypatch, encoding):
         return written.getvalue().decode(written_in)
 
     wanted, found = told("utf-8"), told(encoding)
-    assert "the opposite one (−1)" in wanted
+    assert "−1: the opposite one" in wanted
     signs = str.maketrans({"−": "-", "“": '"', "”": '"', "·": "*"})
     assert found.translate(signs) == wanted.translate(signs)
 

@@ -155,4 +155,4 @@ def test_mean_attention_is_a_baseline_that_reads_the_weights(drawn):
     assert (found.best.method, found.level) == ("twin", [])  # a baseline is neither best nor level with the best
     asked = Settings(("random", "attention+mean"), metrics=("randomised_weights",))
     reasons = [by_construction("randomised_weights", name, asked) for name in asked.methods]
-    assert reasons == ["it reads no weights", ""]
+    assert reasons == ["it does not use the weights", ""]

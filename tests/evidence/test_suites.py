@@ -89,7 +89,7 @@ def test_a_removal_that_the_model_cannot_do_gives_way_to_the_next_and_is_said(tm
     bare = word_pieces()  # has no mask
     report = compared(cm.load(build("bert", "ForSequenceClassification"), bare), tmp_path, methods=["globenc"])
     assert {name.split("@")[1][:-2] for name in report.tables[0].shown.columns} == {"masked_keys", "delete"}
-    assert sum(line.startswith("Removals that took no part: mask (") for line in report.summary) == 1
+    assert sum(line.startswith("Removals left out: mask (") for line in report.summary) == 1
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_what_a_suite_fixes_cannot_be_chosen_beside_it(model, tmp_path, more):
 
 
 def test_an_unknown_suite_is_refused(model, tmp_path):
-    with pytest.raises(BadOption, match="suite='2025' is none of 2026"):
+    with pytest.raises(BadOption, match="suite='2025' is not one of 2026"):
         compared(model, tmp_path, suite="2025")
 
 

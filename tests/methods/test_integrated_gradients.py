@@ -171,7 +171,7 @@ def test_a_small_memory_takes_the_path_in_pieces_and_gives_the_same_numbers():
 
 @pytest.mark.parametrize("steps", [0, -1, 2.5, True, "50"])
 def test_steps_that_are_no_positive_number_are_refused(steps):
-    wrong = "is not a number of points on the path" if type(steps) is int else "a whole number is needed"
+    wrong = "is not a number of points on the path" if type(steps) is int else "must be a whole number"
     with pytest.raises(BadOption, match=wrong):
         loaded().explain(TEXT, method="integrated_gradients", steps=steps)
 

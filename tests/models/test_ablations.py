@@ -95,7 +95,7 @@ def test_the_token_that_reads_the_answer_stays(stories, answer):
         (6, [(1,)], "at least one token, and one before"),
         (0, [(0,)], "at least one token, and one before"),
         (4, [], "no source"),
-        (4, [(1,), ()], "without a token"),
+        (4, [(1,), ()], "a source has no token"),
         (4, [(1, 2), (2, 3)], "share a token"),
         (4, [(3, 4)], "tokens 3 to 4, and the prompt those from 0 to 3"),
         (4, [(-1, 2)], "tokens -1 to 2"),

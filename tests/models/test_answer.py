@@ -286,7 +286,7 @@ def test_what_is_refused(stories, case):
 
 
 def test_an_answer_that_the_template_alters_is_refused():
-    with pytest.raises(BadInput, match=r"alters the answer ' Tom'.*Give it as 'Tom'\."):
+    with pytest.raises(BadInput, match=r"changes the answer ' Tom'.*Give it as 'Tom'\."):
         chatting("headers").explain_answer("Who?", ["Tom."], " Tom", method="attention")
 
 

@@ -104,7 +104,7 @@ def test_where_nothing_is_left_nothing_is_written(stories):
 
 def test_what_cannot_be_rewritten_is_refused(stories, answer):
     for wrong in (-1, [3], ["Tom"], "two", 1.5):
-        with pytest.raises(BadOption, match="rewrite="):
+        with pytest.raises(BadOption, match="rewrite"):
             stories.ablate(answer, rewrite=wrong)
     with pytest.raises(BadOption, match=r"masks 8 says how to remove sources.* ablate="):
         stories.explain_answer(QUESTION, TEXTS, masks=8)

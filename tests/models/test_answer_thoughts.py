@@ -140,7 +140,7 @@ def test_a_template_that_takes_thoughts_out_of_answers_has_a_say_in_the_answer_a
     found = model.explain_answer("Who?", ["Tom has a dog."], "<think>Hm.</think>Tom.", method="attention")
     assert (found.text, found.thoughts) == ("Tom.", "Hm.")
     for how in ({"thoughts": "none"}, {"thoughts": "Hm."}):
-        with pytest.raises(BadInput, match="template alters the answer"):
+        with pytest.raises(BadInput, match="template changes the answer"):
             model.explain_answer("Who?", ["Tom has a dog."], "<think>Hm.</think>Tom.", method="attention", **how)
     earlier = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "<think>a</think>b"}]
     chat = [*earlier, {"role": "user", "content": "Who?"}]

@@ -198,7 +198,7 @@ def test_what_cannot_be_said_is_refused(stories, options, error, sentence):
 def test_prompts_that_are_none_are_refused(stories):
     with pytest.raises(TooLong):
         stories.explain_generation("a " * 600)
-    with pytest.raises(BadInput, match="2 were given"):
+    with pytest.raises(BadInput, match="got 2"):
         stories.explain_generation([GIRL, GIRL])
     with pytest.raises(BadInput, match="Give both as texts, or both as ids"):
         stories.explain_generation({"input_ids": [1, 5]}, continuation=" Tim")

@@ -216,7 +216,7 @@ def test_a_result_survives_saving_and_loading(model: cm.TracedModel, tmp_path: P
         ({"method": "norm", "aggregation": "rolout"}, UnknownName, r"no aggregation 'rolout'\. Did you mean 'rollout'"),
         ({"aggregation": "mean"}, BadOption, "globenc is norm_encoder with rollout; with mean it would be another"),
         ({"aggregation": "maen"}, UnknownName, "no aggregation 'maen'"),
-        ({"layers": [3]}, UnknownPosition, "no layer 3 in this result. It holds layer 0, 1, 2"),
+        ({"layers": [3]}, UnknownPosition, "no layer 3 in this result. It contains layer 0, 1, 2"),
         ({"layers": [-4]}, UnknownPosition, "no layer -4"),
         ({"layers": "first"}, BadOption, "layers='first' is neither 'all' nor a list"),
         ({"layers": []}, BadOption, "neither 'all' nor a list of layer numbers from 0 to 2"),
@@ -482,7 +482,7 @@ def test_weights_that_are_no_numbers_are_refused(bad: float):
     broken = build("bert")
     with torch.no_grad():
         broken.encoder.layer[1].output.dense.weight[3, 4] = bad
-    with pytest.raises(NotFinite, match=r"encoder\.layer\.1\.output\.dense\.weight holds NaN or infinity"):
+    with pytest.raises(NotFinite, match=r"encoder\.layer\.1\.output\.dense\.weight contains NaN or infinity"):
         cm.load(broken)
 
 

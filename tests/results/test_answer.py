@@ -76,7 +76,7 @@ def test_the_strongest_sources_of_a_unit():
             found.top(asked)
     with pytest.raises(AmbiguousToken, match="occurs 2 times"):
         found.top(".")
-    with pytest.raises(BadOption, match="k=0 sources"):
+    with pytest.raises(BadOption, match="k=0 would list no sources"):
         found.top(0, k=0)
 
 

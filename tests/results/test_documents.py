@@ -472,7 +472,7 @@ def test_a_pipe_is_not_waited_for(tmp_path, suffix):
     reading.start()
     reading.join(10)
     assert not reading.is_alive()
-    assert "is a pipe" in said[0]
+    assert "is a named pipe" in said[0]
 
 
 # Damage of every kind

@@ -111,7 +111,7 @@ def test_a_link_stays_one_and_what_it_names_is_written(tmp_path, there, steps):
 def test_links_that_lead_nowhere(tmp_path):
     for name, target in {"loop": "loop", "gone": "nowhere/map.json", "folder": "."}.items():
         (tmp_path / name).symlink_to(target)
-    for name, said in {"loop": "leads back to itself", "gone": "there is no folder", "folder": "is a folder"}.items():
+    for name, said in {"loop": "points to itself", "gone": "there is no folder", "folder": "is a folder"}.items():
         with pytest.raises(OutputUnwritable, match=said):
             write_atomically(tmp_path / name, b"new", overwrite=True)
         assert (tmp_path / name).is_symlink()

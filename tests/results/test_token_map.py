@@ -182,7 +182,7 @@ def test_layer(index, place):
 
 @pytest.mark.parametrize("index", [0, 3, 7, -4])
 def test_a_layer_that_is_not_there(index):
-    with pytest.raises(UnknownPosition, match=rf"no layer {index} in this result. It holds layer 4, 5, 6"):
+    with pytest.raises(UnknownPosition, match=rf"no layer {index} in this result. It contains layer 4, 5, 6"):
         layers_map(layers=(4, 5, 6)).layer(index)
 
 
@@ -194,9 +194,9 @@ def test_head_and_target():
     np.testing.assert_array_equal(result.target(-2).values, values[0])
     assert result.target("good").head(0).selected == {"target": 1, "head": 0}
     assert result.target("good").to_xarray().coords["target_name"] == "good"
-    with pytest.raises(UnknownPosition, match=r"no head 3 in this result\. It holds head 0, 1, 2"):
+    with pytest.raises(UnknownPosition, match=r"no head 3 in this result\. It contains head 0, 1, 2"):
         result.head(3)
-    with pytest.raises(UnknownPosition, match=r"no target 'fine' in this result\. It holds target bad, good"):
+    with pytest.raises(UnknownPosition, match=r"no target 'fine' in this result\. It contains target bad, good"):
         result.target("fine")
 
 
@@ -210,7 +210,7 @@ def test_head_and_target():
     ],
 )
 def test_an_axis_that_is_not_there(ask, axis):
-    with pytest.raises(WrongShape, match=f"{axis} axis was asked for, and this map has key"):
+    with pytest.raises(WrongShape, match=f"{axis} axis; this map has key"):
         ask(key_map([1.0, 2.0]))
 
 

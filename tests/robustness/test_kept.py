@@ -76,13 +76,13 @@ KINDS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "does not read",
     ),
     "a list that contains itself": (lambda: demo().trace(LOOP), BadInput, "contains itself"),
-    "a flag that is an array": (lambda: demo().encode(FILM, truncate=ARRAY), BadOption, "True or False is needed"),
-    "a flag without a number": (lambda: demo().encode(FILM, truncate=EMPTY[0]), BadOption, "True or False is needed"),
+    "a flag that is an array": (lambda: demo().encode(FILM, truncate=ARRAY), BadOption, "must be True or False"),
+    "a flag without a number": (lambda: demo().encode(FILM, truncate=EMPTY[0]), BadOption, "must be True or False"),
     "an option of a method": (lambda: demo().explain(FILM, "norm", heads=ARRAY), BadOption, "heads=.* is not allowed"),
     "a number of a method": (
         lambda: demo().explain(FILM, "integrated_gradients", steps="many"),
         BadOption,
-        "a whole number is needed",
+        "must be a whole number",
     ),
     "written words as ids": (
         lambda: model("demo-decoder").explain_generation(FILM, continuation={"many"}),
@@ -123,7 +123,7 @@ KINDS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a score of two stacks": (
         lambda: bart().attribute(bart().encode(FILM)[0], None, None, None),
         BadOption,
-        "explains no score",
+        "does not explain scores",
     ),
     "a sequence that is not there": (
         lambda: demo().prediction(demo().model(torch.tensor([[5]])), 3, cm.Tokens(("a",))),
@@ -167,7 +167,7 @@ KINDS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "must be tuple",
     ),
     "so many tokens": (lambda: row().top(ARRAY), TypeError, "top: k must be a whole number"),
-    "a comparison of nothing": (lambda: cm.Comparison({}), BadOption, "no method"),
+    "a comparison of nothing": (lambda: cm.Comparison({}), BadOption, "comparison is empty"),
     "other lengths": (
         lambda: cm.Comparison({"a": row(), "b": attention()}),
         WrongShape,
@@ -217,7 +217,7 @@ KINDS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     # Data sets
     "a name too long for a file": (lambda: cm.run("a" * 3000, "out"), BadFile, "too long"),
-    "a name that is no text of a file": (lambda: cm.run(("\ud800", "\ud800"), "out"), BadFile, "cannot be looked for"),
+    "a name that is no text of a file": (lambda: cm.run(("\ud800", "\ud800"), "out"), BadFile, "cannot be searched for"),
     "a method that is an array": (lambda: cm.run(ROWS, "out", methods=[ARRAY]), BadOption, "named by a text"),
     "a folder too long for a name": (lambda: cm.run(ROWS, "a" * 3000, progress=False), OutputUnwritable, "too long"),
     "a study that is a number": (lambda: cm.reproduce(3, "out"), UnknownName, "no study 3"),

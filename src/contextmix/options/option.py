@@ -153,7 +153,7 @@ def declared(owner: Any) -> Mapping[str, Declared]:
     Example:
         >>> from contextmix.options.sets import RunOptions
         >>> declared(RunOptions)["limit"].option.help
-        'Only this many rows, from the first.'
+        'Read only the first N rows.'
     """
     found: dict[str, Declared] = {}
     for name, hint in get_type_hints(owner, include_extras=True).items():

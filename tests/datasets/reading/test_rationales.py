@@ -65,7 +65,7 @@ def test_two_annotators_of_two_words_are_no_pair_of_characters():
         ([0, 1, 2, 0, 0], "other things than 0 and 1"),
         ([[3, 99]], "no stretches of the text's 18 characters"),
         ([[5, 5]], "no stretches"),
-        ("yes", "not answer with JSON"),
+        ("yes", "a text that is not JSON"),
         (3, "not a list"),
         ([[0, 1, 0, 0, 0], "x"], "other things"),
     ],

@@ -291,7 +291,7 @@ def test_a_strict_run_ends_at_the_first_bad_row_and_retries_what_failed(stories,
         ({"text_field": "question"}, r"text_field='question' has no effect in a run with task='answer'"),
         ({"template": "no place"}, r"\{context\}"),
         ({"generation": {"nonsense": 1}}, r"does not write with these settings of its generation \(nonsense=1\)"),
-        ({"generation": {"eos_token_id": {1, 2}}}, r"generation: a run records what decides its numbers"),
+        ({"generation": {"eos_token_id": {1, 2}}}, r"generation: a run records its settings as JSON"),
     ],
     ids=str,
 )

@@ -271,7 +271,7 @@ def test_a_masked_language_model_explains_its_only_mask(demo, tmp_path):
         ({"methods": "decompx", "maps": True}, "no maps to choose"),
         ({"options": {"norm": {"heads": "each"}}}, "norm, which is not among"),
         ({"shard_size": 0}, "shard_size=0"),
-        ({"batch_tokens": 0}, "--batch-tokens 0"),
+        ({"batch_tokens": 0}, "batch_tokens=0"),
         ({"query": 1.5}, "got 1.5"),
         ({"layers": "last"}, "neither 'all' nor"),
         ({"methods": "decompx", "target": "gold"}, "the data has no labels"),

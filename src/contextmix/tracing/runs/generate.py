@@ -128,7 +128,7 @@ class Speaker:
             done = self._own(prompt, max_new_tokens, settings)
             new = done.ids
         elif settings:
-            raise BadOption("What follows is given, so nothing is generated, and settings of it mean nothing.")
+            raise BadOption("What follows is given, so nothing is generated, and generation settings have no effect.")
         inputs = longer(self.model, self.tokenizer, prompt, new)
         how = done.settings
         greedy = continuation is None and not how.get("do_sample") and how.get("num_beams") == 1
