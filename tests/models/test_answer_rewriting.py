@@ -106,7 +106,7 @@ def test_what_cannot_be_rewritten_is_refused(stories, answer):
     for wrong in (-1, [3], ["Tom"], "two", 1.5):
         with pytest.raises(BadOption, match="rewrite"):
             stories.ablate(answer, rewrite=wrong)
-    with pytest.raises(BadOption, match=r"masks 8 says how to remove sources.* ablate="):
+    with pytest.raises(BadOption, match=r"masks=8 says how to remove sources.*ablate="):
         stories.explain_answer(QUESTION, TEXTS, masks=8)
     with pytest.raises(BadOption, match="'source_oclusion' is not one of source_occlusion"):
         stories.explain_answer(QUESTION, TEXTS, ablate="source_oclusion")

@@ -217,7 +217,11 @@ KINDS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     # Data sets
     "a name too long for a file": (lambda: cm.run("a" * 3000, "out"), BadFile, "too long"),
-    "a name that is no text of a file": (lambda: cm.run(("\ud800", "\ud800"), "out"), BadFile, "cannot be searched for"),
+    "a name that is no text of a file": (
+        lambda: cm.run(("\ud800", "\ud800"), "out"),
+        BadFile,
+        "cannot be searched for",
+    ),
     "a method that is an array": (lambda: cm.run(ROWS, "out", methods=[ARRAY]), BadOption, "named by a text"),
     "a folder too long for a name": (lambda: cm.run(ROWS, "a" * 3000, progress=False), OutputUnwritable, "too long"),
     "a study that is a number": (lambda: cm.reproduce(3, "out"), UnknownName, "no study 3"),

@@ -90,7 +90,7 @@ def test_a_regression_predicts_nothing_and_has_no_probability(problem, count, tm
         traced.explain(TEXT, "occlusion", target=0)
     found = traced.explain(TEXT, "occlusion", target=0, score="logit").values
     np.testing.assert_allclose(found[1:-1], whole[0] - masked[:, 0], atol=1e-12)
-    with pytest.raises(UnsupportedModel, match="not a probability|no probability"):
+    with pytest.raises(UnsupportedModel, match=r"not a probability|no probability"):
         predictor(traced, traced.encode(TEXT)[0])
     run = cm.run([{"text": TEXT}], tmp_path, model=traced, methods=["globenc"], progress=False)
     assert run.to_pandas().isna()[["prediction", "probability"]].all(axis=None)
