@@ -54,7 +54,8 @@ suppress_warnings = ["mystnb.unknown_mime_type"]  # a widget: its page shows the
 html_theme = "furo"
 html_title = f"contextmix {version}"
 html_static_path = ["_static"]
-html_extra_path = [] if QUICK else ["generated/site"]  # the gallery
+html_extra_path = [] if QUICK else ["generated/site"]  # the gallery, which is written when the site is built
+(HERE / "generated/site").mkdir(parents=True, exist_ok=True)  # Sphinx asks for it before that
 html_css_files = ["katex/katex.min.css", "contextmix.css"]
 html_js_files = ["katex/katex.min.js", "katex/copy-tex.min.js", "formulas.js"]
 html_show_sphinx = False

@@ -219,7 +219,7 @@ def test_a_stuck_worker_holds_up_nobody_and_is_replaced(served: Served):
     victim = names[states.index("running")]
     assert served.status(victim).json()["state"] == "running"
     told = served.until(victim, "failed")
-    assert f"longer than the {SECONDS:g} s" in told["reason"]
+    assert f"exceeded the time limit of {SECONDS:g} s" in told["reason"]
     wait_for(lambda: stuck not in served.workers() and len(served.workers()) == 2, "another worker in its place")
     assert served.exhibit(served.begin(FILM)) == expected(FILM, "globenc")
 
@@ -246,7 +246,7 @@ def test_a_slow_one_that_is_cancelled_really_stops(served: Served):
 @pytest.mark.campaign
 def test_the_limit_of_time_holds_for_what_is_merely_slow(served: Served):
     told = served.until(served.begin(LONG, ("integrated_gradients", "occlusion", "hta")), "failed")
-    assert "longer than" in told["reason"]
+    assert "exceeded the time limit" in told["reason"]
     assert told["progress"] < 1
 
 
