@@ -12,6 +12,7 @@ rehearsal with tiny models, for a processor.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import time
@@ -24,27 +25,17 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from run import machine
+from run import SIZES, machine
 from transformers import (
-    BertConfig,
     BertForSequenceClassification,
-    LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
 )
 
 import contextmix
 
-BERT = BertConfig(max_position_embeddings=2048, vocab_size=30522)
-LLAMA = LlamaConfig(
-    hidden_size=2048,
-    num_hidden_layers=16,
-    num_attention_heads=32,
-    num_key_value_heads=8,
-    intermediate_size=8192,
-    vocab_size=128256,
-    max_position_embeddings=1 << 15,
-)
+LIMITS = {"bert": 2048, "llama1b": 1 << 15}
+"""Most tokens that each model of `run.SIZES` has positions for here."""
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
 ROUNDS = 5
 
@@ -67,17 +58,17 @@ class Case:
 
 CASES = [
     *(Case("bert", n, "globenc", batch, query=0) for n, batch in ((16, 1), (32, 1), (128, 1), (128, 4), (512, 1))),
-    *(Case("llama", n, "globenc", query=-1, dtype=kind) for n in (2048, 4096) for kind in ("float32", "bfloat16")),
-    *(Case("llama", n, "evidence", dtype="bfloat16") for n in (2048, 8192)),
-    Case("llama", 16384, "globenc", query=-1, dtype="bfloat16"),
-    Case("llama", 16384, "evidence", dtype="bfloat16"),
+    *(Case("llama1b", n, "globenc", query=-1, dtype=kind) for n in (2048, 4096) for kind in ("float32", "bfloat16")),
+    *(Case("llama1b", n, "evidence", dtype="bfloat16") for n in (2048, 8192)),
+    Case("llama1b", 16384, "globenc", query=-1, dtype="bfloat16"),
+    Case("llama1b", 16384, "evidence", dtype="bfloat16"),
     Case("bert", 128, "alti", query=0),
     Case("bert", 64, "value_zeroing", query=0),
     Case("bert", 64, "decompx"),
     Case("bert", 2048, "globenc", query=0),
-    Case("llama", 2048, "alti_rollout", query=-1),
-    Case("llama", 2048, "gradient_inputs", dtype="bfloat16"),
-    Case("llama", 16384, "globenc", query=-1),
+    Case("llama1b", 2048, "alti_rollout", query=-1),
+    Case("llama1b", 2048, "gradient_inputs", dtype="bfloat16"),
+    Case("llama1b", 16384, "globenc", query=-1),
 ]
 
 
@@ -98,7 +89,8 @@ class Bench:
         return self.loaded
 
     def _made(self, case: Case) -> PreTrainedModel:
-        config = BERT if case.model == "bert" else LLAMA
+        config = copy.deepcopy(SIZES[case.model])
+        config.max_position_embeddings = LIMITS[case.model]
         if self.small:
             config = type(config)(**{**config.to_dict(), **TINY, "num_key_value_heads": 2, "head_dim": 16})
         return BertForSequenceClassification(config) if case.model == "bert" else LlamaForCausalLM(config)
@@ -111,7 +103,7 @@ def measure(bench: Bench, case: Case) -> dict[str, float]:
     inputs = {"input_ids": ids.to(bench.device)}
     asked: dict[str, Any] = {} if case.query is None else {"query": case.query}
     ours = partial(traced.explain, inputs, case.method, **asked)
-    last = {"logits_to_keep": 1, "use_cache": False} if case.model == "llama" else {}
+    last = {"logits_to_keep": 1, "use_cache": False} if case.model == "llama1b" else {}
 
     def plain() -> None:
         with torch.no_grad():

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import image
-from tests.tracing.tiny import build, one_thread, word_pieces
+from tests.evidence.texts import TEXTS, WORDS
+from tests.tracing.tiny import build, word_pieces
 
 import contextmix as cm
 from contextmix.errors import BadInput, BadOption, UnknownName
@@ -23,18 +24,6 @@ from contextmix.evidence.planning import Request, planned
 from contextmix.evidence.streamed import source_of
 from contextmix.evidence.words import labels_said
 from contextmix.evidence.workers import usual_workers
-
-WORDS = ["good", "bad", "deep", "film", "the", "and", "was", "very"]
-TEXTS = [f"a {one} {two} film" for one in WORDS for two in WORDS if one != two][:14]
-
-
-@pytest.fixture(scope="module")
-def model():
-    """A tiny classifier of the classes 0 and 1, called LABEL_0 and LABEL_1."""
-    with one_thread():
-        tokenizer = word_pieces()
-        tokenizer.mask_token = "[MASK]"
-        yield cm.load(build("bert", "ForSequenceClassification"), tokenizer)
 
 
 def compared(model, tmp_path, rows=None, **more):

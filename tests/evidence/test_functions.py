@@ -3,24 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from tests.tracing.tiny import build, one_thread, word_pieces
+from tests.evidence.texts import TEXTS
 
 import contextmix as cm
 from contextmix.errors import BadOption, OtherRun
 from contextmix.evidence.contest import BASELINES
 from contextmix.evidence.evaluate import evaluate
-
-WORDS = ["good", "bad", "deep", "film", "the", "and", "was", "very"]
-TEXTS = [f"a {one} {two} film" for one in WORDS for two in WORDS if one != two][:14]
-
-
-@pytest.fixture(scope="module")
-def model():
-    """A tiny classifier of the classes 0 and 1, called LABEL_0 and LABEL_1."""
-    with one_thread():
-        tokenizer = word_pieces()
-        tokenizer.mask_token = "[MASK]"
-        yield cm.load(build("bert", "ForSequenceClassification"), tokenizer)
 
 
 def evaluated(model, out, functions, **more):

@@ -6,8 +6,9 @@ from typing import get_args
 import pandas as pd
 import pytest
 import transformers
+from tests.evidence.texts import TEXTS
 from tests.models.two_stacks.models import build as encoder_decoder
-from tests.tracing.tiny import build, one_thread, word_pieces
+from tests.tracing.tiny import build, word_pieces
 
 import contextmix as cm
 from contextmix.errors import BadInput, BadOption, UnsupportedModel
@@ -18,21 +19,10 @@ from contextmix.options.values import SuiteName
 from contextmix.plugins.plan import METHODS, make_plan
 from contextmix.plugins.scoring import METRICS
 
-WORDS = ["good", "bad", "deep", "film", "the", "and", "was", "very"]
-TEXTS = [f"a {one} {two} film" for one in WORDS for two in WORDS if one != two][:11]
-
-
-@pytest.fixture(scope="module")
-def model():
-    with one_thread():
-        tokenizer = word_pieces()
-        tokenizer.mask_token = "[MASK]"
-        yield cm.load(build("bert", "ForSequenceClassification"), tokenizer)
-
 
 def compared(model, out, **more):
     known = {"methods": ["globenc", "occlusion"], "suite": "2026", "progress": False}
-    return evaluate([{"text": text} for text in TEXTS], out, model=model, **{**known, **more})
+    return evaluate([{"text": text} for text in TEXTS[:11]], out, model=model, **{**known, **more})
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +57,7 @@ def test_each_metric_stands_under_two_removals_side_by_side(found, model):
     assert not any(cell.endswith("°") for name in ("globenc", "occlusion") for cell in shown.loc[name])
     numbers = report.tables[0].numbers["mean"]
     for removal in ("mask", "masked_keys"):
-        alone = evaluate([{"text": text} for text in TEXTS], out / removal, model=model, methods=["globenc"],
+        alone = evaluate([{"text": text} for text in TEXTS[:11]], out / removal, model=model, methods=["globenc"],
                          metrics=["aopc"], removal=removal, progress=False)  # fmt: skip
         assert numbers[f"aopc@{removal}", "globenc"] == pytest.approx(
             alone.tables[0].numbers["mean"]["aopc", "globenc"]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.maths import longhand
 from tests.strategies import tensors
 
 from contextmix.maths import fused
@@ -14,23 +15,12 @@ from contextmix.maths.fused import fused_forms
 from contextmix.maths.quadratic import quadratic_forms
 
 
-def longhand(attention, gram):
-    n_heads, n_queries, n_keys = attention.shape
-    found = torch.zeros(n_queries, n_keys, dtype=torch.float64)
-    for i in range(n_queries):
-        for j in range(n_keys):
-            for h in range(n_heads):
-                for k in range(n_heads):
-                    found[i, j] += attention[h, i, j] * gram[j, h, k] * attention[k, i, j]
-    return found
-
-
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4), st.data())
 def test_it_is_the_sum_over_all_pairs_of_heads(n_heads, n_queries, n_keys, data):
     attention, half = data.draw(tensors(n_heads, n_queries, n_keys)), data.draw(tensors(n_keys, n_heads, n_heads))
     gram = half + half.mT
     found = fused_forms(attention, gram, compiled=False)
-    torch.testing.assert_close(found, longhand(attention, gram), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found, longhand.quadratic_forms(attention, gram), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("batch", [(), (2,)])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.maths import longhand
 from tests.strategies import Mixture, causal_maps, lower_half, mixtures, norms, random_mixture, tensors
 from torch import Tensor
 
@@ -399,17 +400,6 @@ def test_a_row_that_gets_everything_from_others_has_ratio_one():
 # The quadratic form
 
 
-def longhand_forms(attention: Tensor, gram: Tensor) -> Tensor:
-    n_heads, n_queries, n_keys = attention.shape
-    out = torch.zeros(n_queries, n_keys, dtype=torch.float64)
-    for i in range(n_queries):
-        for j in range(n_keys):
-            for h in range(n_heads):
-                for k in range(n_heads):
-                    out[i, j] += attention[h, i, j] * gram[j, h, k] * attention[k, i, j]
-    return out
-
-
 @pytest.mark.parametrize("short", [0, SHORT])
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4), st.data())
 def test_quadratic_forms_sum_over_all_pairs_of_heads(short, n_heads, n_queries, n_keys, data):
@@ -417,7 +407,7 @@ def test_quadratic_forms_sum_over_all_pairs_of_heads(short, n_heads, n_queries, 
     gram = half + half.transpose(-1, -2)
     with patch.object(quadratic, "SHORT", short):  # planes of heads, and one product for each key
         found = quadratic_forms(attention, gram)
-    torch.testing.assert_close(found, longhand_forms(attention, gram), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found, longhand.quadratic_forms(attention, gram), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 3, 6, 7, 100])

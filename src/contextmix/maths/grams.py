@@ -38,16 +38,34 @@ class Grams:
         for known, gram in self.made:
             if known.shape == weight.shape and torch.equal(known, weight):
                 return gram[self.keys]
-        found = _grams(self.value, weight)
+        found, _ = gram_matrices(self.value, weight)
         self.made.append((weight, found))
         return found[self.keys]
 
 
-def _grams(value: Tensor, weight: Tensor) -> Tensor:
-    n_heads, n_keys, _ = value.shape
-    found = value.new_empty(n_keys, n_heads, n_heads)
-    for start in range(0, n_keys, TOKENS):
-        own = slice(start, start + TOKENS)
-        sent = torch.bmm(value[:, own], weight).transpose(0, 1)  # (key, head, d_model)
-        torch.bmm(sent, sent.transpose(1, 2), out=found[own])
-    return found
+def gram_matrices(value: Tensor, weight: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """F Fᵀ for every source token, and sums over heads of what it sends.
+
+    F is made for a block of tokens at a time and stays in the cache.
+
+    Args:
+        value: (head, token, d_head).
+        weight: (head, d_head, d_model).
+        shares: (token, 1, head): how much of each head's vector belongs to a token's sum; None for no sums.
+
+    Returns:
+        (token, head, head), and (token, 1, d_model) or None.
+    """
+    n_heads, count, _ = value.shape
+    gram = value.new_empty(count, n_heads, n_heads)
+    sums = None if shares is None else value.new_empty(count, 1, weight.shape[-1])
+    memory = value.new_empty(n_heads, min(TOKENS, count), weight.shape[-1])
+    for start in range(0, count, TOKENS):
+        block = slice(start, start + TOKENS)
+        sent = memory[:, : len(gram[block])]
+        torch.bmm(value[:, block], weight, out=sent)
+        sent = sent.transpose(0, 1)  # (token, head, d_model)
+        torch.bmm(sent, sent.transpose(1, 2), out=gram[block])
+        if shares is not None and sums is not None:
+            torch.bmm(shares[block], sent, out=sums[block])
+    return gram, sums

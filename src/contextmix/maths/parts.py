@@ -22,14 +22,12 @@ from torch import Tensor
 
 from contextmix.maths.channels import channel_lengths
 from contextmix.maths.gated import GatedHeads, gated_heads
-from contextmix.maths.grams import Grams
+from contextmix.maths.grams import Grams, gram_matrices
 from contextmix.maths.kept import kept
 from contextmix.maths.norms import Norm, denominator, frozen, linear
 from contextmix.maths.pushed import Pushed, Steps
 from contextmix.maths.quadratic import quadratic_forms
 from contextmix.maths.shapes import by_shapes
-
-TOKEN_BLOCK = 128  # source tokens whose F (token, head, d_model) is in memory at a time
 
 
 @dataclass(frozen=True)
@@ -146,26 +144,14 @@ class Parts:
     def gram(self) -> tuple[Tensor, Tensor | None]:
         """F Fᵀ for every source token, (..., key, head, head), and what each token sends itself, (..., key, d_model).
 
-        Both come from F, which is made for a block of tokens at a time and stays in the cache. Tokens of another
-        sequence send nothing to themselves.
+        Tokens of another sequence send nothing to themselves.
         """
         value = self.value.movedim(-3, 0)
         n_heads, *tokens, d_head = value.shape
-        value = value.reshape(n_heads, -1, d_head)
-        gram = value.new_empty(value.shape[1], n_heads, n_heads)
-        kept = weights = None
+        shares = None
         if not self.apart:
-            weights = self.attention.diagonal(dim1=-2, dim2=-1).movedim(-2, -1).contiguous().view(-1, 1, n_heads)
-            kept = value.new_empty(value.shape[1], 1, self.weight.shape[-1])
-        memory = value.new_empty(n_heads, min(TOKEN_BLOCK, value.shape[1]), self.weight.shape[-1])
-        for start in range(0, len(gram), TOKEN_BLOCK):
-            block = slice(start, start + TOKEN_BLOCK)
-            sources = memory[:, : len(gram[block])]
-            torch.bmm(value[:, block], self.weight, out=sources)
-            sources = sources.transpose(0, 1)  # (token, head, d_model)
-            torch.bmm(sources, sources.transpose(1, 2), out=gram[block])
-            if weights is not None and kept is not None:
-                torch.bmm(weights[block], sources, out=kept[block])
+            shares = self.attention.diagonal(dim1=-2, dim2=-1).movedim(-2, -1).contiguous().view(-1, 1, n_heads)
+        gram, kept = gram_matrices(value.reshape(n_heads, -1, d_head), self.weight, shares)
         return gram.reshape(*tokens, n_heads, n_heads), None if kept is None else kept.reshape(*tokens, -1)
 
     def lengths(self) -> Tensor:

@@ -8,6 +8,7 @@ out depends on the weights alone. Whether these are the same is seen from what t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from weakref import ref
 
 from torch import Tensor
 
@@ -27,7 +28,7 @@ class Pushed:
 
     def __init__(self, room: list[int], sketch: Tensor) -> None:
         self._room, self._made = room, {}  # type: tuple[list[int], dict[Steps, Tensor]]
-        self._base: Tensor | None = None
+        self._base: Callable[[], Tensor | None] = lambda: None
         self._sketch = sketch
         self._norms: dict[int, tuple[str, Norm]] = {}
 
@@ -38,13 +39,13 @@ class Pushed:
             base: The weight.
             norms: By name.
         """
-        self._base = base
+        self._base = ref(base)  # of a model in half precision it is a copy, which goes with the run
         self._norms = {id(norm): (name, norm) for name, norm in norms.items() if norm is not None}
         return self
 
     def sketch_of(self, weight: Tensor) -> Tensor | None:
         """What the checks need of this weight; None of another one."""
-        return self._sketch if weight is self._base else None
+        return self._sketch if weight is self._base() else None
 
     def next_steps(self, weight: Tensor, steps: Steps, through: Norm | float) -> Steps | None:
         """The steps behind a norm or a factor; None if this is not the weight that stands behind the steps before.
@@ -54,7 +55,7 @@ class Pushed:
             steps: What it was pushed through so far.
             through: What comes next.
         """
-        if weight is not (self._made.get(steps) if steps else self._base):
+        if weight is not (self._made.get(steps) if steps else self._base()):
             return None
         if isinstance(through, float):
             return (*steps, f"times {through!r}")

@@ -254,3 +254,11 @@ def test_same_compares_to_the_last_bit():
     assert not pushed.same([one], [None])
     assert not pushed.same([1.0], [2.0])
     assert not pushed.same([one], [one, one])
+
+
+def test_copies_of_a_model_in_half_precision_go_with_the_run():
+    model = build("bert").bfloat16()
+    explained(cm.load(model))
+    gc.collect()
+    bases = [kept.pushed._base() for kept in kept_weights._MODELS[model].blocks.values()]
+    assert bases == [None] * len(bases) != []

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from contextmix.tracing.recording.row_attention import rows_attended
+from contextmix.tracing.recording.row_attention import Attending
 
 N, HEADS, WIDTH = 5, 2, 4
 ROWS = [slice(0, 1), slice(1, 3), slice(4, 5), slice(0, N)]
@@ -60,5 +60,5 @@ def test_rows_are_those_of_all_queries(rows: slice, kind: str):
         told = {**told, "is_causal": True}
     hidden = LATER if "causal" in kind else torch.zeros(N, N).bool() if kind == "none" else SOME
     attend = lambda *a, is_causal=None, **more: eager(*a, **more)  # noqa: E731
-    found = rows_attended(attend, rows, module, query, key, value, mask, told)
+    found = Attending(attend, module, query, key, value, mask, told).attended(rows)[1]
     torch.testing.assert_close(found, whole(hidden, own)[:, :, rows], rtol=0, atol=1e-12)

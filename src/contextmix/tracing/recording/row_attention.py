@@ -27,54 +27,6 @@ SAME = 1e-5
 """By how much two weights may differ there."""
 
 
-def rows_attended(
-    eager: Callable[..., tuple[Tensor, Tensor]],
-    rows: slice,
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    told: Mapping[str, Any],
-) -> Tensor:
-    """The weights that the model's own eager attention gives some queries, (batch, head, row, key).
-
-    Whether they are those of the fused attention is not taken on trust: the recorder compares these weights times the
-    values, through the output projection, with what the model made of the fused attention's output.
-
-    Args:
-        eager: The model's own eager attention.
-        rows: Neighbouring queries.
-        module: The attention module.
-        query: (batch, head, query, d_head).
-        key: (batch, key-value head, key, d_head).
-        value: The same.
-        mask: What the fused attention was given.
-        told: Its other arguments.
-    """
-    return _attended(eager, rows, module, query, key, value, mask, told)[1]
-
-
-def _attended(
-    eager: Callable[..., tuple[Tensor, Tensor]],
-    rows: slice,
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    told: Mapping[str, Any],
-) -> tuple[Tensor, Tensor]:
-    """Output and weights of some rows; see `rows_attended`."""
-    own = {name: _of_rows(one, rows, query.shape[2], key.shape[2]) for name, one in told.items()}
-    causal = told.get("is_causal")
-    causal = getattr(module, "is_causal", True) if causal is None else causal
-    seen = None if mask is None else _added(mask[..., rows, :], query.dtype)
-    if mask is None and causal and query.shape[2] > 1:
-        seen = _looking_back(rows, query, key)
-    return eager(module, query[:, :, rows], key, value, seen, **own)
-
-
 def _of_rows(told: Any, rows: slice, n_queries: int, n_keys: int) -> Any:
     """What is said of every pair of tokens (a position bias), for these rows alone."""
     paired = isinstance(told, Tensor) and told.ndim >= 2 and told.shape[-2:] == (n_queries, n_keys)
@@ -123,6 +75,21 @@ class Attending:
         """Whether a call without a mask hides what stands behind each token."""
         told = self.told.get("is_causal")
         return bool(getattr(self.module, "is_causal", True) if told is None else told)
+
+    def attended(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """Output (batch, row, head, d_head) and weights (batch, head, row, key) of the model's own eager attention.
+
+        Whether they are those of a fused attention is not taken on trust: the recorder compares the weights times the
+        values, through the output projection, with what the model made of the fused attention's output.
+
+        Args:
+            rows: Neighbouring queries.
+        """
+        own = {name: _of_rows(one, rows, self.query.shape[2], self.key.shape[2]) for name, one in self.told.items()}
+        seen = None if self.mask is None else _added(self.mask[..., rows, :], self.query.dtype)
+        if self.mask is None and self.causal and self.query.shape[2] > 1:
+            seen = _looking_back(rows, self.query, self.key)
+        return self.eager(self.module, self.query[:, :, rows], self.key, self.value, seen, **own)
 
     def seen(self, rows: slice) -> slice:
         """Neighbouring keys outside of which these rows see nothing, their own tokens among them; all if unsure."""
@@ -207,7 +174,7 @@ class Attending:
         }
         mask = None if self.mask is None else self.mask[..., keys]
         key, value = self.key[:, :, keys], self.value[:, :, keys, channels]
-        return _attended(self.eager, rows, self.module, self.query, key, value, mask, told)
+        return replace(self, key=key, value=value, mask=mask, told=told).attended(rows)
 
 
 def by_itself(tensor: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from contextmix.traces.trace import Scores
 from contextmix.tracing.recording.listeners import Listener, current, heard_by
 from contextmix.tracing.recording.mixing.watch import watched, watching
 from contextmix.tracing.recording.quiet import configurations
-from contextmix.tracing.recording.row_attention import FUSED, Attending, rows_attended
+from contextmix.tracing.recording.row_attention import FUSED, Attending
 from contextmix.tracing.recording.turns import turn_of, undone
 from contextmix.tracing.recording.verify import close, tolerance
 from contextmix.tracing.recording.walk import modules_of
@@ -88,7 +88,8 @@ def tap(
     if is_users(own):
         _refuse_other_weights(own, output, attention, value)
     if rows is not None and fused:
-        attention = rows_attended(own_eager(module), rows, module, query, key, value, attention_mask, kwargs)
+        call = Attending(own_eager(module), module, query, key, value, attention_mask, kwargs)
+        attention = call.attended(rows)[1]
     elif rows is not None:
         attention = attention[:, :, rows]
     scaling = kwargs.get("scaling")

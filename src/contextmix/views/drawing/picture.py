@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from contextmix.tokens.places import Frames, Patches, where
 from contextmix.tokens.regions import Regions
 from contextmix.views.drawing.colours import Array, scaled
 from contextmix.views.drawing.facts import model_name
+from contextmix.views.drawing.rows import draws, place_of, who
 
 Kind = Literal["line", "patches", "frames", "grid", "steps", "layers"]
 
@@ -175,7 +176,7 @@ def _default_query(token_map: TokenMap) -> tuple[int, str]:
 def _line(row: TokenMap, reason: str) -> Picture:
     texts = number_texts(row.values, digits=3)
     kind, named = _kind(row)
-    what = _draws(row, reason) + named
+    what = draws(row, reason) + named
     scores, scaling = scaled(row.values), f"divided by the largest ({_largest(row.values)})"
     placed = row.values[~_beside(row.tokens)]
     beyond = np.abs(row.values).max() > np.abs(placed).max(initial=0) > 0
@@ -187,7 +188,7 @@ def _line(row: TokenMap, reason: str) -> Picture:
         both = isinstance(row.tokens.places, Regions)
         scaling = f"divided by the largest of the {'image places' if both else which} ({_largest(placed)})"
         scaling += f"; {'words' if both else 'special tokens'} may exceed it" if beyond else ""
-    return _picture(kind, row, row.values[None], scores[None], [texts], [_who(row)], what, scaling)
+    return _picture(kind, row, row.values[None], scores[None], [texts], [who(row)], what, scaling)
 
 
 def _beside(tokens: Tokens) -> Array:
@@ -218,7 +219,7 @@ def _grid(token_map: TokenMap) -> Picture:
     texts = np.array(number_texts(values), dtype=object).reshape(values.shape)
     rows = map(printable, token_map.query_tokens.pieces)
     scaling = f"divided by the largest of the table ({_largest(values)})"
-    what = f"Rows receive, columns are what they draw from{_where(token_map)}."
+    what = f"Rows receive, columns are what they draw from{place_of(token_map)}."
     return _picture("grid", token_map, values, scaled(values), texts, rows, what, scaling)
 
 
@@ -230,7 +231,7 @@ def _of_steps(token_map: TokenMap) -> bool:
 def _steps(token_map: TokenMap) -> Picture:
     texts = [number_texts(each) for each in token_map.values]
     rows = map(printable, token_map.query_tokens.pieces)
-    what = f"Rows receive, columns are what they draw from{_where(token_map)}."
+    what = f"Rows receive, columns are what they draw from{place_of(token_map)}."
     scores = scaled(token_map.values, axis=1)
     return _picture("steps", token_map, token_map.values, scores, texts, rows, what, "each row divided by its largest")
 
@@ -239,7 +240,7 @@ def _layers(row: TokenMap, reason: str) -> Picture:
     values = row.values[::-1]
     rows = [f"layer {layer}" for layer in reversed(row.layers)]
     texts = [number_texts(each) for each in values]
-    what = _draws(row, reason) + " One row per layer, the last on top."
+    what = draws(row, reason) + " One row per layer, the last on top."
     return _picture("layers", row, values, scaled(values, axis=1), texts, rows, what, "each row divided by its largest")
 
 
@@ -273,34 +274,3 @@ def _safe(sentence: str) -> str:
 
 def _largest(values: Array) -> str:
     return f"{float(np.abs(values).max()):.3g}"
-
-
-def _who(row: TokenMap) -> str:
-    if "query" not in row.selected:
-        return "this row"
-    position = row.selected["query"]
-    return f"“{printable(row.query_tokens.pieces[position])}” (position {position})"
-
-
-def _draws(row: TokenMap, reason: str) -> str:
-    if "query" not in row.selected and "target" in row.provenance.notes:
-        return f"What each token did for {_explained(row.provenance.notes)}.{reason}"
-    return f"What {_who(row)} draws from each token{_where(row)}.{reason}"
-
-
-def _explained(notes: Mapping[str, Any]) -> str:
-    """The score that an attribution of the whole model explains."""
-    foil = f" over “{notes['foil']}”" if "foil" in notes else ""
-    said = notes.get("prediction", {})
-    place = f" {where} “{said[where]}”" if (where := next((w for w in ("after", "at") if w in said), "")) else ""
-    return f"the score of “{notes['target']}”{foil}{place}"
-
-
-def _where(token_map: TokenMap) -> str:
-    names = {"target": token_map.targets or ()}
-    parts = [
-        f"{axis} {names[axis][position] if axis in names else position}"
-        for axis, position in token_map.selected.items()
-        if axis != "query"
-    ]
-    return f" ({', '.join(parts)})" if parts else ""
